@@ -1,0 +1,63 @@
+import { SourceError } from "../errors.ts";
+
+/** Options that every read takes. */
+export interface ReadOptions {
+  readonly signal?: AbortSignal | undefined;
+}
+
+/**
+ * Bytes that can be read by range: a file, a slice of one, memory, an HTTP resource.
+ * Whoever opens a source closes it; a source that holds nothing open has no `close`.
+ */
+export interface ByteSource {
+  /** How errors call it: a path or URL. */
+  readonly name: string;
+  /** In bytes. */
+  readonly size: number;
+  /**
+   * Reads exactly `length` bytes at `offset`; fewer is an error, never a shorter or zero-filled answer.
+   * The result may be a view of memory that others see: do not write into it.
+   * @throws SourceError `out-of-range`, `short-read`, `source-changed`, `io`, `http`
+   */
+  read(offset: number, length: number, options?: ReadOptions): Promise<Uint8Array>;
+}
+
+/** Refuses a range that is not wholly inside the source. Every implementation calls it first. */
+export function checkRange(source: { name: string; size: number }, offset: number, length: number): void {
+  const whole = Number.isSafeInteger(offset) && Number.isSafeInteger(length);
+  if (!whole || offset < 0 || length < 0 || offset > source.size - length) {
+    throw new SourceError(
+      "out-of-range",
+      `Cannot read ${length} bytes at ${offset} of "${source.name}": it has ${source.size} bytes`,
+      { path: source.name, offset },
+    );
+  }
+}
+
+/** A source over bytes in memory; reads are views, nothing is copied. */
+export function memorySource(bytes: Uint8Array, name = "memory"): ByteSource {
+  const source = {
+    name,
+    size: bytes.byteLength,
+    async read(offset: number, length: number, options?: ReadOptions): Promise<Uint8Array> {
+      options?.signal?.throwIfAborted();
+      checkRange(source, offset, length);
+      return bytes.subarray(offset, offset + length);
+    },
+  };
+  return source;
+}
+
+/** A window of another source, with offsets of its own. */
+export function sliceSource(parent: ByteSource, start: number, size: number): ByteSource {
+  checkRange(parent, start, size);
+  const source = {
+    name: parent.name,
+    size,
+    async read(offset: number, length: number, options?: ReadOptions): Promise<Uint8Array> {
+      checkRange(source, offset, length);
+      return parent.read(start + offset, length, options);
+    },
+  };
+  return source;
+}

@@ -1,0 +1,146 @@
+import { SourceError } from "../errors.ts";
+import { type ByteSource, checkRange, type ReadOptions } from "./byte-source.ts";
+
+/** Options of {@link openHttpSource}. */
+export interface HttpSourceOptions extends ReadOptions {
+  /** Stands in for the global `fetch` (tests, proxies, authentication). */
+  readonly fetch?: typeof fetch;
+  readonly headers?: Readonly<Record<string, string>>;
+}
+
+/**
+ * Opens an HTTP(S) resource for range reads (RFC 9110, section 14).
+ * One request of one byte learns size and validator; every later answer must be a 206 of exactly the range asked
+ * for, with the same ETag (or Last-Modified) as the first.
+ * @throws SourceError `not-found` (404), `http` (no ranges, wrong status or length), `source-changed`
+ */
+export async function openHttpSource(
+  url: string | URL,
+  options: HttpSourceOptions = {},
+): Promise<ByteSource> {
+  const name = String(url);
+  const get = async (first: number, last: number, signal: AbortSignal | undefined): Promise<Response> => {
+    try {
+      return await (options.fetch ?? fetch)(name, {
+        headers: { ...options.headers, range: `bytes=${first}-${last}`, "accept-encoding": "identity" },
+        ...(signal && { signal }),
+      });
+    } catch (cause) {
+      signal?.throwIfAborted();
+      throw new SourceError("http", `Cannot reach "${name}"`, { path: name, offset: first, cause });
+    }
+  };
+
+  const probe = await get(0, 0, options.signal);
+  await probe.body?.cancel();
+  if (probe.status === 404)
+    throw new SourceError("not-found", `Cannot find "${name}": HTTP 404`, { path: name });
+  if (probe.status === 416 && contentRange(probe)?.size === 0) return emptySource(name);
+  const size = probe.status === 206 ? contentRange(probe)?.size : undefined;
+  if (size === undefined) {
+    throw new SourceError(
+      "http",
+      `Cannot read ranges of "${name}": it answered ${probe.status} to a range request`,
+      {
+        path: name,
+        hint: "download the file first, or serve it from a server that supports range requests",
+      },
+    );
+  }
+  const validator = validatorOf(probe);
+
+  const source: ByteSource = {
+    name,
+    size,
+    async read(offset, length, readOptions) {
+      checkRange(source, offset, length);
+      if (length === 0) return new Uint8Array(0);
+      const signal = readOptions?.signal ?? options.signal;
+      const response = await get(offset, offset + length - 1, signal);
+      const range = contentRange(response);
+      if (response.status !== 206 || range?.first !== offset || range.last !== offset + length - 1) {
+        await response.body?.cancel();
+        throw new SourceError(
+          "http",
+          `Cannot read ${length} bytes at ${offset} of "${name}": HTTP ${response.status}`,
+          { path: name, offset },
+        );
+      }
+      if (validatorOf(response) !== validator || range.size !== size) {
+        await response.body?.cancel();
+        throw new SourceError("source-changed", `Cannot go on reading "${name}": it changed meanwhile`, {
+          path: name,
+          offset,
+          hint: "start again",
+        });
+      }
+      return await readExactly(response, length, name, offset);
+    },
+  };
+  return source;
+}
+
+/** Collects the body into exactly `length` bytes: a longer one is cut off at once, a shorter one refused. */
+async function readExactly(
+  response: Response,
+  length: number,
+  name: string,
+  offset: number,
+): Promise<Uint8Array> {
+  const bytes = new Uint8Array(length);
+  let filled = 0;
+  try {
+    for await (const chunk of response.body ?? []) {
+      if (filled + chunk.byteLength > length) {
+        filled += chunk.byteLength;
+        break;
+      }
+      bytes.set(chunk, filled);
+      filled += chunk.byteLength;
+    }
+  } catch (cause) {
+    if (cause instanceof DOMException && cause.name === "AbortError") throw cause;
+    throw new SourceError("short-read", `Cannot finish reading "${name}": the connection broke`, {
+      path: name,
+      offset: offset + filled,
+      cause,
+    });
+  }
+  if (filled !== length) {
+    throw new SourceError(
+      "short-read",
+      `Cannot read "${name}": ${length} bytes at ${offset} were asked for, ${filled < length ? filled : "more"} came`,
+      { path: name, offset },
+    );
+  }
+  return bytes;
+}
+
+function contentRange(
+  response: Response,
+): { first: number; last: number; size: number | undefined } | undefined {
+  const header = response.headers.get("content-range") ?? "";
+  const match = /^bytes (?:(\d{1,16})-(\d{1,16})|\*)\/(\d{1,16}|\*)$/.exec(header);
+  if (!match) return undefined;
+  return {
+    first: Number(match[1]),
+    last: Number(match[2]),
+    size: match[3] === "*" ? undefined : Number(match[3]),
+  };
+}
+
+function validatorOf(response: Response): string | null {
+  return response.headers.get("etag") ?? response.headers.get("last-modified");
+}
+
+function emptySource(name: string): ByteSource {
+  const source: ByteSource = {
+    name,
+    size: 0,
+    async read(offset, length) {
+      checkRange(source, offset, length);
+      return new Uint8Array(0);
+    },
+  };
+  return source;
+}

@@ -1,0 +1,92 @@
+import { FormatError } from "../../errors.ts";
+import { type Frame, varintLength } from "./fields.ts";
+import type { SparseBytes } from "./sparse-bytes.ts";
+
+/** Replaces a range of one message's body; `start === end` inserts. */
+export interface Edit {
+  /** The innermost message that holds the whole range. */
+  readonly frame: Frame;
+  readonly start: number;
+  readonly end: number;
+  readonly bytes: Uint8Array;
+}
+
+/**
+ * Applies edits to a protobuf file and sets the length prefixes of all messages around them.
+ * Everything else is copied as it is, so that fields which the caller never looked at survive unchanged.
+ * Every gap of the view must lie in an edited range. Edits at the same place come out in the order given.
+ * @throws FormatError `malformed` if a gap is left
+ */
+export function splice(view: SparseBytes, edits: readonly Edit[]): Uint8Array {
+  const all = [...edits, ...prefixEdits(edits)];
+  // Array.prototype.sort is stable: insertions keep their order, and go before a replacement at their place.
+  all.sort((a, b) => a.start - b.start || a.end - b.end);
+  const parts: Uint8Array[] = [];
+  let at = 0;
+  for (const edit of all) {
+    if (edit.start < at) throw new RangeError(`edits overlap at ${edit.start}`);
+    copy(view, at, edit.start, parts);
+    parts.push(edit.bytes);
+    at = edit.end;
+  }
+  copy(view, at, view.size, parts);
+
+  const result = new Uint8Array(parts.reduce((sum, part) => sum + part.byteLength, 0));
+  let filled = 0;
+  for (const part of parts) {
+    result.set(part, filled);
+    filled += part.byteLength;
+  }
+  return result;
+}
+
+/** The new length prefix of every message whose length changes, innermost first. */
+function prefixEdits(edits: readonly Edit[]): Edit[] {
+  const growth = new Map<Frame, number>();
+  const grow = (frame: Frame, by: number): void => void growth.set(frame, (growth.get(frame) ?? 0) + by);
+  for (const edit of edits) grow(edit.frame, edit.bytes.byteLength - (edit.end - edit.start));
+  for (const frame of [...growth.keys()]) {
+    for (let outer = frame.parent; outer; outer = outer.parent) if (!growth.has(outer)) growth.set(outer, 0);
+  }
+
+  const prefixes: Edit[] = [];
+  for (const frame of [...growth.keys()].sort((a, b) => depth(b) - depth(a))) {
+    const by = growth.get(frame) as number;
+    if (!frame.parent || by === 0) continue;
+    const bytes = encodeVarint(frame.end - frame.start + by);
+    prefixes.push({ frame: frame.parent, start: frame.prefix, end: frame.start, bytes });
+    grow(frame.parent, by + bytes.byteLength - (frame.start - frame.prefix));
+  }
+  return prefixes;
+}
+
+function depth(frame: Frame): number {
+  let levels = 0;
+  for (let outer = frame.parent; outer; outer = outer.parent) levels++;
+  return levels;
+}
+
+function copy(view: SparseBytes, start: number, end: number, parts: Uint8Array[]): void {
+  for (let at = start; at < end; ) {
+    const run = view.run(at);
+    if (run.byteLength === 0) {
+      throw new FormatError("malformed", `Cannot rewrite "${view.name}": bytes at ${at} are left unbound`, {
+        path: view.name,
+        offset: at,
+      });
+    }
+    const piece = run.subarray(0, end - at);
+    parts.push(piece);
+    at += piece.byteLength;
+  }
+}
+
+function encodeVarint(value: number): Uint8Array {
+  const bytes = new Uint8Array(varintLength(value));
+  let rest = value;
+  for (let index = 0; index < bytes.length; index++) {
+    bytes[index] = (rest % 0x80) | (index < bytes.length - 1 ? 0x80 : 0);
+    rest = Math.floor(rest / 0x80);
+  }
+  return bytes;
+}

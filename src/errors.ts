@@ -1,0 +1,87 @@
+/** What went wrong, as a closed list that a program can switch on. */
+export type ErrorCode =
+  // sources and files
+  | "not-found"
+  | "short-read"
+  | "out-of-range"
+  | "source-changed"
+  | "unsafe-path"
+  | "io"
+  | "disk-full"
+  | "http"
+  // formats
+  | "unknown-format"
+  | "malformed"
+  | "unsupported"
+  | "too-large"
+  | "size-mismatch"
+  | "duplicate"
+  // store
+  | "not-a-store"
+  | "newer-version"
+  | "name-taken"
+  | "bad-name"
+  | "locked"
+  | "missing-blob"
+  | "corrupted"
+  // linking and engines
+  | "missing-weight"
+  | "unused-weight"
+  | "mismatch"
+  | "missing-input"
+  | "bad-input"
+  | "no-engine"
+  | "engine"
+  | "released"
+  | "usage";
+
+/** Where the trouble lies; every field that is known is given. */
+export interface ErrorDetails {
+  /** File, folder or URL. */
+  readonly path?: string | undefined;
+  /** Byte offset in that file. */
+  readonly offset?: number | undefined;
+  /** Name of the tensor (or other named part). */
+  readonly tensor?: string | undefined;
+  readonly digest?: string | undefined;
+  /** What the reader of the message can do about it. */
+  readonly hint?: string | undefined;
+  readonly cause?: unknown;
+}
+
+/**
+ * Every failure that tare foresees. `code` says what kind, the typed fields say where, `hint` says what to do.
+ * A caller's programming mistake is a `TypeError` or `RangeError` instead.
+ */
+export class TareError extends Error {
+  readonly code: ErrorCode;
+  readonly path: string | undefined;
+  readonly offset: number | undefined;
+  readonly tensor: string | undefined;
+  readonly digest: string | undefined;
+  readonly hint: string | undefined;
+
+  constructor(code: ErrorCode, message: string, details: ErrorDetails = {}) {
+    super(message, details.cause === undefined ? undefined : { cause: details.cause });
+    this.name = new.target.name;
+    this.code = code;
+    this.path = details.path;
+    this.offset = details.offset;
+    this.tensor = details.tensor;
+    this.digest = details.digest;
+    this.hint = details.hint;
+  }
+}
+
+/** A byte source could not give what was asked of it. */
+export class SourceError extends TareError {}
+/** A file is not what its format demands. */
+export class FormatError extends TareError {}
+/** The store refused or could not do something. */
+export class StoreError extends TareError {}
+/** Weights could not be bound to a program. */
+export class LinkError extends TareError {}
+/** An engine refused or failed. */
+export class EngineError extends TareError {}
+/** The command line (or a file named on it) asks for something that cannot be done. */
+export class UsageError extends TareError {}

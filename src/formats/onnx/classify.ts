@@ -1,0 +1,33 @@
+import { elementCount } from "../../model/dtype.ts";
+import type { OnnxModel, OnnxTensor } from "./graph.ts";
+import { SHAPE_INPUTS } from "./schema.ts";
+
+/** More elements than any shape, and fewer than any table worth sharing. */
+const LONGEST_SHAPE = 64;
+
+/**
+ * Tells weights from constants: every tensor of more than one element that is not shape-like is a weight, however
+ * small. Decided by dtype, shape and use alone, never by values, so that all models of a family agree.
+ *
+ * Constants, which stay in the program: strings, one-element tensors, int64 vectors of up to 64 elements, whatever
+ * an operator reads as a shape, tensors in attributes other than `Constant`'s `value` (engines read those as
+ * attributes), and data in fields that are not packed.
+ */
+export function weightsOf(model: OnnxModel): OnnxTensor[] {
+  const shapes = new Set<string>();
+  for (const graph of model.graphs) {
+    for (const { opType, domain, inputs } of graph.nodes) {
+      if (domain !== "") continue;
+      for (const index of SHAPE_INPUTS[opType] ?? []) if (inputs[index]) shapes.add(inputs[index]);
+    }
+  }
+  return model.tensors.filter((tensor) => {
+    const { role, dtype, shape, data } = tensor;
+    if (role === "attribute" || dtype === "string" || data.kind === "other") return false;
+    // Six-bit floats are one to a varint but packed in bytes: another spelling, which no writer uses yet.
+    if (data.kind === "varint" && dtype.startsWith("float6")) return false;
+    const count = elementCount(shape) ?? 0;
+    if (count <= 1 || (role !== "sparse" && shapes.has(tensor.local))) return false;
+    return !(dtype === "int64" && shape.length <= 1 && count <= LONGEST_SHAPE);
+  });
+}

@@ -1,0 +1,86 @@
+import { BinaryWriter, WireType } from "@bufbuild/protobuf/wire";
+import type { DType } from "../../model/dtype.ts";
+import {
+  dataTypeNumber,
+  Dim,
+  Entry,
+  Graph,
+  Model,
+  Node,
+  Opset,
+  Shape,
+  Tensor,
+  TensorType,
+  Type,
+  ValueInfo,
+} from "./schema.ts";
+
+/** Where an engine finds a tensor's bytes: in a file beside the model, or in the model itself. */
+export type TensorBinding =
+  | { readonly kind: "file"; readonly location: string; readonly offset: number; readonly length: number }
+  | { readonly kind: "inline"; readonly bytes: Uint8Array };
+
+/** Encodes a `TensorProto` without its field tag. */
+export function encodeTensor(
+  name: string,
+  dtype: DType,
+  shape: readonly number[],
+  binding: TensorBinding,
+): Uint8Array {
+  const writer = new BinaryWriter();
+  for (const dim of shape) writer.tag(Tensor.dims, WireType.Varint).int64(dim);
+  writer.tag(Tensor.dataType, WireType.Varint).int32(dataTypeNumber(dtype));
+  writer.tag(Tensor.name, WireType.LengthDelimited).string(name);
+  if (binding.kind === "inline") {
+    writer.tag(Tensor.raw, WireType.LengthDelimited).bytes(binding.bytes);
+  } else {
+    const entries = { location: binding.location, offset: binding.offset, length: binding.length };
+    for (const [key, value] of Object.entries(entries)) {
+      writer.tag(Tensor.external, WireType.LengthDelimited).fork();
+      writer.tag(Entry.key, WireType.LengthDelimited).string(key);
+      writer.tag(Entry.value, WireType.LengthDelimited).string(String(value)).join();
+    }
+    writer.tag(Tensor.location, WireType.Varint).int32(1);
+  }
+  return writer.finish();
+}
+
+/** Encodes a field of a graph: an initializer. */
+export function encodeInitializer(tensor: Uint8Array): Uint8Array {
+  return new BinaryWriter().tag(Graph.initializer, WireType.LengthDelimited).bytes(tensor).finish();
+}
+
+/** Encodes a field of a graph: an input. */
+export function encodeInput(name: string, dtype: DType, shape: readonly number[]): Uint8Array {
+  const writer = new BinaryWriter().tag(Graph.input, WireType.LengthDelimited).fork();
+  writer.tag(ValueInfo.name, WireType.LengthDelimited).string(name);
+  writer.tag(ValueInfo.type, WireType.LengthDelimited).fork();
+  writer.tag(Type.tensor, WireType.LengthDelimited).fork();
+  writer.tag(TensorType.elemType, WireType.Varint).int32(dataTypeNumber(dtype));
+  writer.tag(TensorType.shape, WireType.LengthDelimited).fork();
+  for (const dim of shape) {
+    writer.tag(Shape.dim, WireType.LengthDelimited).fork();
+    writer.tag(Dim.value, WireType.Varint).int64(dim).join();
+  }
+  return writer.join().join().join().join().finish();
+}
+
+/** Encodes a field of a graph: a node that passes one value on under another name. */
+export function encodeIdentity(input: string, output: string): Uint8Array {
+  const writer = new BinaryWriter().tag(Graph.node, WireType.LengthDelimited).fork();
+  writer.tag(Node.input, WireType.LengthDelimited).string(input);
+  writer.tag(Node.output, WireType.LengthDelimited).string(output);
+  return writer.tag(Node.opType, WireType.LengthDelimited).string("Identity").join().finish();
+}
+
+/** Encodes a field of a model: an operator set import. */
+export function encodeOpset(domain: string, version: number): Uint8Array {
+  const writer = new BinaryWriter().tag(Model.opsetImport, WireType.LengthDelimited).fork();
+  writer.tag(Opset.domain, WireType.LengthDelimited).string(domain);
+  return writer.tag(Opset.version, WireType.Varint).int64(version).join().finish();
+}
+
+/** Encodes a field of a model: its IR version. */
+export function encodeIrVersion(version: number): Uint8Array {
+  return new BinaryWriter().tag(Model.irVersion, WireType.Varint).int64(version).finish();
+}

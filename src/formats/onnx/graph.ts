@@ -1,0 +1,73 @@
+import type { Field, Frame } from "../../encodings/protobuf/fields.ts";
+import type { DType } from "../../model/dtype.ts";
+
+/** How a tensor's elements are stored. */
+export type TensorData =
+  /** Little-endian elements in the file itself: `raw_data`, or a packed typed field of fixed width. */
+  | { readonly kind: "plain"; readonly offset: number; readonly length: number }
+  /** Varints in the file itself: `int32_data`, `int64_data`, `uint64_data`. */
+  | { readonly kind: "varint"; readonly offset: number; readonly length: number }
+  /** In another file. */
+  | { readonly kind: "external"; readonly location: string; readonly offset: number; readonly length: number }
+  /** Strings, fields that are not packed, nothing at all: never a weight. */
+  | { readonly kind: "other" };
+
+/** A `TensorProto`, wherever in the model it stands. */
+export interface OnnxTensor {
+  /** Unique in the model: the tensor's own name in the main graph, with a path before it elsewhere. */
+  readonly name: string;
+  /** What nodes call it: an initializer's name, or a `Constant`'s output. */
+  readonly local: string;
+  readonly role: "initializer" | "constant" | "attribute" | "sparse";
+  readonly dtype: DType | "string";
+  readonly shape: readonly number[];
+  readonly data: TensorData;
+  /** The message itself. */
+  readonly frame: Frame;
+  /** The field to remove where the tensor is to go: of the initializer, or of the `Constant` node. */
+  readonly field: Field | undefined;
+  /** The graph it belongs to; `undefined` in a function or in training information. */
+  readonly graph: OnnxGraph | undefined;
+}
+
+/** A `NodeProto`. */
+export interface OnnxNode {
+  readonly opType: string;
+  /** Empty for ONNX's own operators. */
+  readonly domain: string;
+  readonly inputs: readonly string[];
+  readonly outputs: readonly string[];
+}
+
+/** A graph's input or output. A dimension is a number, a name, or `undefined` where nothing is said. */
+export interface OnnxValue {
+  readonly name: string;
+  /** `undefined` for sequences, maps and optionals. */
+  readonly dtype: DType | "string" | undefined;
+  /** `undefined` where even the rank is unknown. */
+  readonly shape: readonly (number | string | undefined)[] | undefined;
+  readonly field: Field;
+}
+
+/** A `GraphProto`: the model's own, or the body of an `If`, `Loop` or `Scan`. */
+export interface OnnxGraph {
+  readonly frame: Frame;
+  readonly inputs: readonly OnnxValue[];
+  readonly outputs: readonly OnnxValue[];
+  readonly nodes: readonly OnnxNode[];
+  readonly parent: OnnxGraph | undefined;
+}
+
+/** A `ModelProto`, parsed as far as tare needs it. */
+export interface OnnxModel {
+  readonly irVersion: number;
+  readonly opsets: ReadonlyMap<string, number>;
+  /** Field that holds the IR version. */
+  readonly irField: Field | undefined;
+  readonly frame: Frame;
+  readonly graph: OnnxGraph;
+  /** Every graph, the main one first. */
+  readonly graphs: readonly OnnxGraph[];
+  /** Every dense tensor, and the two of every sparse one, in the order of the file. */
+  readonly tensors: readonly OnnxTensor[];
+}

@@ -1,0 +1,223 @@
+import {
+  eachField,
+  type Field,
+  type Frame,
+  frameOf,
+  malformed,
+  requireWire,
+  varintAt,
+  Wire,
+} from "../../encodings/protobuf/fields.ts";
+import type { SparseBytes } from "../../encodings/protobuf/sparse-bytes.ts";
+import { type ErrorCode, FormatError } from "../../errors.ts";
+import { type DType, elementCount, tensorBytes } from "../../model/dtype.ts";
+import type { OnnxTensor, TensorData } from "./graph.ts";
+import { DATA_TYPES, Entry, Tensor, TYPED_FIELDS } from "./schema.ts";
+
+/** Typed fields whose packed form is the little-endian tensor itself. */
+const FIXED_WIDTH: readonly number[] = [Tensor.float, Tensor.double];
+const PAYLOADS: readonly number[] = [Tensor.raw, ...Object.keys(TYPED_FIELDS).map(Number)];
+/** ONNX sets no limit; a rank above this is a mistake in every runtime. */
+const HIGHEST_RANK = 64;
+
+/** What {@link parseTensor} knows without the tensor's surroundings. */
+export type ParsedTensor = Omit<OnnxTensor, "role" | "field" | "graph">;
+
+/**
+ * Parses a `TensorProto` and checks its size against dims × data type, without reading its elements.
+ * @param path goes before the tensor's name
+ */
+export function parseTensor(view: SparseBytes, frame: Frame, path: string): ParsedTensor {
+  const dims: bigint[] = [];
+  const payloads: Field[] = [];
+  const entries = new Map<string, string>();
+  let dataType = 0;
+  let local = "";
+  let external = false;
+  let segment: Field | undefined;
+  eachField(view, frame.start, frame.end, (field) => {
+    if (field.number === Tensor.dims) readDims(view, field, dims);
+    else if (field.number === Tensor.dataType) dataType = readUint(view, field);
+    else if (field.number === Tensor.name) local = readString(view, field);
+    else if (field.number === Tensor.location) external = readUint(view, field) === 1;
+    else if (field.number === Tensor.external) readEntry(view, frameOf(field, frame, view), entries);
+    else if (field.number === Tensor.segment) segment = field;
+    else if (PAYLOADS.includes(field.number) && field.end > field.body) payloads.push(field);
+  });
+
+  const name = path + local;
+  const fail = (code: ErrorCode, reason: string, offset = frame.start): FormatError =>
+    new FormatError(code, `Cannot read tensor "${name}" of "${view.name}": ${reason}`, {
+      path: view.name,
+      tensor: name,
+      offset,
+    });
+  if (segment) throw fail("unsupported", "it is cut into segments", segment.start);
+  const dtype = DATA_TYPES[dataType];
+  if (!dtype) throw fail("unsupported", `its data type is ${dataType}`);
+  if (dims.length > HIGHEST_RANK) throw fail("malformed", `it has ${dims.length} dimensions`);
+  // Dims are int64: a negative one is a varint of its two's complement.
+  const shape = dims.map((dim) => Number(BigInt.asIntN(64, dim)));
+  const count = elementCount(shape);
+  if (count === undefined)
+    throw fail("size-mismatch", `its shape [${shape.join(", ")}] is negative or too large`);
+
+  let data: TensorData;
+  if (external) {
+    if (payloads[0]) throw fail("malformed", "it has data here and in another file", payloads[0].start);
+    if (dtype === "string") throw fail("unsupported", "strings cannot be external data");
+    data = externalData(entries, sizeOf(dtype, shape, fail), fail);
+  } else data = inlineData(view, payloads, dtype, shape, count, fail);
+  return { name, local, dtype, shape, data, frame };
+}
+
+type Fail = (code: ErrorCode, reason: string, offset?: number) => FormatError;
+
+function inlineData(
+  view: SparseBytes,
+  payloads: readonly Field[],
+  dtype: DType | "string",
+  shape: readonly number[],
+  count: number,
+  fail: Fail,
+): TensorData {
+  const first = payloads[0];
+  if (!first) {
+    // Strings may all be empty; a tensor without elements has no data in any form.
+    if (count > 0 && dtype !== "string") throw fail("size-mismatch", `it has no data for ${count} elements`);
+    return { kind: "other" };
+  }
+  const odd = payloads.find((field) => field.number !== first.number);
+  if (odd) throw fail("malformed", "its data is in two fields", odd.start);
+  const { number, wire, body: offset } = first;
+  if (number !== Tensor.raw && !TYPED_FIELDS[number]?.includes(dtype)) {
+    throw fail("malformed", `${dtype} elements are in field ${number}`, first.start);
+  }
+  if (dtype === "string") {
+    if (payloads.length !== count)
+      throw fail("size-mismatch", `it has ${payloads.length} strings for ${count}`);
+    for (const field of payloads) requireWire(field, Wire.bytes, view);
+    return { kind: "other" };
+  }
+  if (number === Tensor.raw) requireWire(first, Wire.bytes, view);
+  if (payloads.length > 1 || wire !== Wire.bytes) {
+    if (number === Tensor.raw) throw fail("malformed", "it has raw_data twice", payloads[1]?.start);
+    return unpackedData(payloads, elementsStored(number, dtype, count), fail);
+  }
+  const length = first.end - first.body;
+  if (number === Tensor.raw || FIXED_WIDTH.includes(number)) {
+    const expected = sizeOf(dtype, shape, fail);
+    if (length !== expected) {
+      throw fail(
+        "size-mismatch",
+        `[${shape.join(", ")}] ${dtype} takes ${expected} bytes, ${length} are there`,
+        offset,
+      );
+    }
+    return { kind: "plain", offset, length };
+  }
+  // The count of varints is checked where they are read; here only that they can be that many.
+  const elements = elementsStored(number, dtype, count);
+  if (length < elements || length > elements * 10) {
+    throw fail("size-mismatch", `${elements} varints cannot take ${length} bytes`, offset);
+  }
+  return { kind: "varint", offset, length };
+}
+
+/** Fields that are not packed (legal, rare, tiny): their elements stay in the program. */
+function unpackedData(payloads: readonly Field[], elements: number, fail: Fail): TensorData {
+  const packed = payloads.find((field) => field.wire === Wire.bytes);
+  if (packed) throw fail("unsupported", "its data is in several packed runs", packed.start);
+  if (payloads.length !== elements) {
+    throw fail("size-mismatch", `it has ${payloads.length} elements for ${elements}`, payloads[0]?.start);
+  }
+  return { kind: "other" };
+}
+
+/** How many numbers a typed field holds for a tensor: complex ones count twice, sub-byte ones are packed. */
+function elementsStored(field: number, dtype: DType, count: number): number {
+  if (dtype === "complex64" || dtype === "complex128") return count * 2;
+  if (field !== Tensor.int32) return count;
+  if (dtype === "int4" || dtype === "uint4" || dtype === "float4_e2m1") return Math.ceil(count / 2);
+  return dtype === "int2" || dtype === "uint2" ? Math.ceil(count / 4) : count;
+}
+
+function externalData(entries: ReadonlyMap<string, string>, expected: number, fail: Fail): TensorData {
+  const location = entries.get("location");
+  if (!location) throw fail("malformed", "its external data has no location");
+  const number = (key: string, absent: number): number => {
+    const text = entries.get(key);
+    if (text === undefined) return absent;
+    const value = /^\d{1,16}$/.test(text) ? Number(text) : Number.NaN;
+    if (!Number.isSafeInteger(value))
+      throw fail("malformed", `the ${key} of its external data is "${text.slice(0, 40)}"`);
+    return value;
+  };
+  const offset = number("offset", 0);
+  const length = number("length", expected);
+  if (length !== expected) {
+    throw fail("size-mismatch", `its shape takes ${expected} bytes, its external data has ${length}`);
+  }
+  if (!Number.isSafeInteger(offset + length)) throw fail("malformed", `its external data ends past 2^53`);
+  return { kind: "external", location, offset, length };
+}
+
+function sizeOf(dtype: DType, shape: readonly number[], fail: Fail): number {
+  const bytes = tensorBytes(dtype, shape);
+  if (bytes === undefined) throw fail("size-mismatch", `its shape [${shape.join(", ")}] is too large`);
+  return bytes;
+}
+
+function readDims(view: SparseBytes, field: Field, dims: bigint[]): void {
+  if (field.wire === Wire.varint) {
+    dims.push(field.value);
+    return;
+  }
+  requireWire(field, Wire.bytes, view);
+  const bytes = view.slice(field.body, field.end - field.body);
+  for (let at = 0; at < bytes.byteLength; ) {
+    const varint = varintAt(bytes, at, bytes.byteLength);
+    if (!varint) throw malformed(view, field.body + at, "a dimension is cut off");
+    dims.push(varint.value);
+    at = varint.end;
+  }
+}
+
+function readEntry(view: SparseBytes, frame: Frame, entries: Map<string, string>): void {
+  let key = "";
+  let value = "";
+  eachField(view, frame.start, frame.end, (field) => {
+    if (field.number === Entry.key) key = readString(view, field);
+    else if (field.number === Entry.value) value = readString(view, field);
+  });
+  if (entries.has(key)) throw malformed(view, frame.start, `external data says "${key}" twice`);
+  entries.set(key, value);
+}
+
+const UTF8 = new TextDecoder("utf-8", { fatal: true });
+
+/** The text of a string field; names that are not UTF-8 are refused. */
+export function readString(view: SparseBytes, field: Field): string {
+  requireWire(field, Wire.bytes, view);
+  try {
+    return UTF8.decode(view.slice(field.body, field.end - field.body));
+  } catch (cause) {
+    if (cause instanceof FormatError) throw cause;
+    throw malformed(view, field.body, "a name is not UTF-8");
+  }
+}
+
+/** A varint that must be a safe whole number. */
+export function readUint(view: SparseBytes, field: Field): number {
+  requireWire(field, Wire.varint, view);
+  if (field.value > BigInt(Number.MAX_SAFE_INTEGER)) {
+    throw malformed(view, field.start, `field ${field.number} is ${field.value}`);
+  }
+  return Number(field.value);
+}
+
+/** A varint that is an int64; `-1` stands for an unknown dimension in some files. */
+export function readInt(view: SparseBytes, field: Field): number {
+  requireWire(field, Wire.varint, view);
+  return Number(BigInt.asIntN(64, field.value));
+}

@@ -1,0 +1,39 @@
+import { eachField, type Field, type Frame, frameOf } from "../../encodings/protobuf/fields.ts";
+import type { SparseBytes } from "../../encodings/protobuf/sparse-bytes.ts";
+import type { OnnxValue } from "./graph.ts";
+import { readInt, readString, readUint } from "./parse-tensor.ts";
+import { DATA_TYPES, Dim, Shape, TensorType, Type, ValueInfo } from "./schema.ts";
+
+/** Parses a `ValueInfoProto`; types other than dense tensors come out without dtype and shape. */
+export function parseValue(view: SparseBytes, field: Field, parent: Frame): OnnxValue {
+  let name = "";
+  let dtype: OnnxValue["dtype"];
+  let shape: (number | string | undefined)[] | undefined;
+  const enter = (from: Field, outer: Frame, visit: (inner: Field, frame: Frame) => void): void => {
+    const frame = frameOf(from, outer, view);
+    eachField(view, frame.start, frame.end, (inner) => visit(inner, frame));
+  };
+  enter(field, parent, (part, valueFrame) => {
+    if (part.number === ValueInfo.name) name = readString(view, part);
+    if (part.number !== ValueInfo.type) return;
+    enter(part, valueFrame, (type, typeFrame) => {
+      if (type.number !== Type.tensor) return;
+      enter(type, typeFrame, (inner, tensorFrame) => {
+        if (inner.number === TensorType.elemType) dtype = DATA_TYPES[readUint(view, inner)];
+        if (inner.number !== TensorType.shape) return;
+        const dims: (number | string | undefined)[] = [];
+        enter(inner, tensorFrame, (dim, shapeFrame) => {
+          if (dim.number !== Shape.dim) return;
+          let value: number | string | undefined;
+          enter(dim, shapeFrame, (choice) => {
+            if (choice.number === Dim.value) value = readInt(view, choice);
+            else if (choice.number === Dim.param) value = readString(view, choice) || undefined;
+          });
+          dims.push(value);
+        });
+        shape = dims;
+      });
+    });
+  });
+  return { name, dtype, shape, field };
+}

@@ -1,0 +1,218 @@
+import { eachField, type Field, type Frame, frameOf, malformed } from "../../encodings/protobuf/fields.ts";
+import type { SparseBytes } from "../../encodings/protobuf/sparse-bytes.ts";
+import { FormatError } from "../../errors.ts";
+import type { OnnxGraph, OnnxModel, OnnxNode, OnnxTensor, OnnxValue } from "./graph.ts";
+import { parseTensor, readString, readUint } from "./parse-tensor.ts";
+import { parseValue } from "./parse-value.ts";
+import { Attribute, Func, Graph, Model, Node, Opset, Sparse, Training } from "./schema.ts";
+
+/** A graph in a node's attribute takes four messages; protobuf implementations stop at 100. */
+const DEEPEST_GRAPH = 32;
+
+type Mutable<T> = { -readonly [K in keyof T]: T[K] };
+
+/**
+ * Parses an ONNX model of which the large payloads may be missing. Pure: reads nothing but the view.
+ * @throws FormatError `malformed`, `duplicate`, `size-mismatch`, `unsupported`, with tensor and offset
+ * @see https://github.com/onnx/onnx/blob/main/onnx/onnx.proto
+ */
+export function parseOnnx(view: SparseBytes): OnnxModel {
+  return new Parser(view).model();
+}
+
+class Parser {
+  readonly #view: SparseBytes;
+  readonly #graphs: OnnxGraph[] = [];
+  readonly #tensors: OnnxTensor[] = [];
+  #depth = 0;
+
+  constructor(view: SparseBytes) {
+    this.#view = view;
+  }
+
+  model(): OnnxModel {
+    const view = this.#view;
+    const frame: Frame = { prefix: 0, start: 0, end: view.size, parent: undefined };
+    const opsets = new Map<string, number>();
+    let irVersion = 0;
+    let irField: Field | undefined;
+    let graph: OnnxGraph | undefined;
+    this.#each(frame, (field) => {
+      if (field.number === Model.irVersion) {
+        irVersion = readUint(view, field);
+        irField = field;
+      } else if (field.number === Model.opsetImport) {
+        let domain = "";
+        let version = 0;
+        this.#each(frameOf(field, frame, view), (part) => {
+          if (part.number === Opset.domain) domain = readString(view, part);
+          else if (part.number === Opset.version) version = readUint(view, part);
+        });
+        opsets.set(domain === "ai.onnx" ? "" : domain, version);
+      } else if (field.number === Model.graph) {
+        if (graph) throw malformed(view, field.start, "a second main graph");
+        graph = this.#graph(frameOf(field, frame, view), "", undefined);
+      } else if (field.number === Model.functions) this.#function(frameOf(field, frame, view));
+      else if (field.number === Model.trainingInfo) this.#training(frameOf(field, frame, view), field.start);
+    });
+    if (!graph)
+      throw new FormatError("malformed", `Cannot find a graph in "${view.name}"`, {
+        path: view.name,
+        hint: "is this an ONNX model?",
+      });
+    return { irVersion, opsets, irField, frame, graph, graphs: this.#graphs, tensors: this.#tensors };
+  }
+
+  #graph(frame: Frame, path: string, parent: OnnxGraph | undefined): OnnxGraph {
+    const view = this.#view;
+    if (++this.#depth > DEEPEST_GRAPH)
+      throw malformed(view, frame.start, `graphs nested over ${DEEPEST_GRAPH} deep`);
+    const inputs: OnnxValue[] = [];
+    const outputs: OnnxValue[] = [];
+    const nodes: OnnxNode[] = [];
+    const graph: OnnxGraph = { frame, inputs, outputs, nodes, parent };
+    this.#graphs.push(graph);
+    const names = new Set<string>();
+    const claim = (name: string, at: number): void => {
+      if (names.has(name)) {
+        throw new FormatError("duplicate", `Cannot read "${view.name}": two tensors are named "${name}"`, {
+          path: view.name,
+          tensor: name,
+          offset: at,
+        });
+      }
+      names.add(name);
+    };
+    this.#each(frame, (field) => {
+      if (field.number === Graph.node) {
+        nodes.push(this.#node(field, frameOf(field, frame, view), `${path}#${nodes.length}`, graph, path));
+      } else if (field.number === Graph.initializer) {
+        const tensor = parseTensor(view, frameOf(field, frame, view), path);
+        claim(tensor.local, field.start);
+        this.#tensors.push({ ...tensor, role: "initializer", field, graph });
+      } else if (field.number === Graph.sparse) {
+        const [values] = this.#sparse(frameOf(field, frame, view), path, graph);
+        if (values) claim(values, field.start);
+      } else if (field.number === Graph.input) inputs.push(parseValue(view, field, frame));
+      else if (field.number === Graph.output) outputs.push(parseValue(view, field, frame));
+    });
+    this.#depth--;
+    return graph;
+  }
+
+  /** @param id path of the node, for the names of what it holds */
+  #node(nodeField: Field, frame: Frame, id: string, graph: OnnxGraph | undefined, path: string): OnnxNode {
+    const view = this.#view;
+    const node: Mutable<OnnxNode> = { opType: "", domain: "", inputs: [], outputs: [] };
+    const inputs: string[] = [];
+    const outputs: string[] = [];
+    const attributes: Frame[] = [];
+    this.#each(frame, (field) => {
+      if (field.number === Node.input) inputs.push(readString(view, field));
+      else if (field.number === Node.output) outputs.push(readString(view, field));
+      else if (field.number === Node.opType) node.opType = readString(view, field);
+      else if (field.number === Node.domain) node.domain = readString(view, field);
+      else if (field.number === Node.attribute) attributes.push(frameOf(field, frame, view));
+    });
+    node.inputs = inputs;
+    node.outputs = outputs;
+    if (node.domain === "ai.onnx") node.domain = "";
+    const constant = node.opType === "Constant" && node.domain === "" ? outputs[0] : undefined;
+    for (const attribute of attributes) {
+      this.#attribute(
+        attribute,
+        id,
+        graph,
+        constant === undefined ? undefined : { nodeField, constant, path },
+      );
+    }
+    return node;
+  }
+
+  #attribute(
+    frame: Frame,
+    id: string,
+    graph: OnnxGraph | undefined,
+    of: { nodeField: Field; constant: string; path: string } | undefined,
+  ): void {
+    const view = this.#view;
+    let name = "";
+    const inner: Field[] = [];
+    this.#each(frame, (field) => {
+      if (field.number === Attribute.name) name = readString(view, field);
+      else inner.push(field);
+    });
+    let nth = 0;
+    for (const field of inner) {
+      const path = `${id}.${name}${nth > 0 ? `.${nth}` : ""}/`;
+      if (field.number === Attribute.tensor || field.number === Attribute.tensors) {
+        const tensor = parseTensor(view, frameOf(field, frame, view), path);
+        if (of && field.number === Attribute.tensor && name === "value") {
+          const { constant: local, nodeField } = of;
+          this.#tensors.push({
+            ...tensor,
+            name: of.path + local,
+            local,
+            role: "constant",
+            field: nodeField,
+            graph,
+          });
+        } else this.#tensors.push({ ...tensor, role: "attribute", field: undefined, graph });
+      } else if (field.number === Attribute.sparse || field.number === Attribute.sparses) {
+        this.#sparse(frameOf(field, frame, view), path, graph);
+      } else if (field.number === Attribute.graph || field.number === Attribute.graphs) {
+        this.#graph(frameOf(field, frame, view), path, graph);
+      } else continue;
+      nth++;
+    }
+  }
+
+  /** @returns the names of the values tensor and of the indices tensor */
+  #sparse(frame: Frame, path: string, graph: OnnxGraph | undefined): string[] {
+    const view = this.#view;
+    const names: string[] = [];
+    this.#each(frame, (field) => {
+      if (field.number !== Sparse.values && field.number !== Sparse.indices) return;
+      const tensor = parseTensor(view, frameOf(field, frame, view), path);
+      const part = field.number === Sparse.values ? "values" : "indices";
+      names[part === "values" ? 0 : 1] = tensor.local;
+      const name = part === "values" ? tensor.name : `${path}${names[0] ?? tensor.local}.indices`;
+      this.#tensors.push({ ...tensor, name, role: "sparse", field: undefined, graph });
+    });
+    return names;
+  }
+
+  #function(frame: Frame): void {
+    const view = this.#view;
+    let name = "";
+    let domain = "";
+    let overload = "";
+    const nodes: Field[] = [];
+    const attributes: Field[] = [];
+    this.#each(frame, (field) => {
+      if (field.number === Func.name) name = readString(view, field);
+      else if (field.number === Func.domain) domain = readString(view, field);
+      else if (field.number === Func.overload) overload = readString(view, field);
+      else if (field.number === Func.node) nodes.push(field);
+      else if (field.number === Func.attribute) attributes.push(field);
+    });
+    const path = `${domain}::${name}${overload && `:${overload}`}/`;
+    nodes.forEach((field, index) => {
+      this.#node(field, frameOf(field, frame, view), `${path}#${index}`, undefined, path);
+    });
+    for (const field of attributes) this.#attribute(frameOf(field, frame, view), path, undefined, undefined);
+  }
+
+  #training(frame: Frame, at: number): void {
+    this.#each(frame, (field) => {
+      if (field.number === Training.initialization || field.number === Training.algorithm) {
+        const path = `training@${at}.${field.number === Training.algorithm ? "algorithm" : "initialization"}/`;
+        this.#graph(frameOf(field, frame, this.#view), path, undefined);
+      }
+    });
+  }
+
+  #each(frame: Frame, visit: (field: Field) => void): void {
+    eachField(this.#view, frame.start, frame.end, visit);
+  }
+}

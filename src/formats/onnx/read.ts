@@ -1,0 +1,97 @@
+import type { ByteSource, ReadOptions } from "../../bytes/byte-source.ts";
+import { fetchSkeleton } from "../../encodings/protobuf/fetch-skeleton.ts";
+import { FormatError } from "../../errors.ts";
+import type { FileDraft, MethodDraft, ModelDraft, WeightDraft } from "../../model/draft.ts";
+import type { Format, ModelFile, ModelFolder } from "../format.ts";
+import { weightsOf } from "./classify.ts";
+import type { OnnxTensor } from "./graph.ts";
+import { parseOnnx } from "./parse.ts";
+import { MODEL_SHAPE } from "./schema.ts";
+
+export const onnx: Format = { id: "onnx", extensions: [".onnx"], read: readOnnx };
+
+/**
+ * Reads the graphs of a model, one method each, and finds every weight in them and in their external data.
+ * Costs what the graphs cost, whatever the weights' size.
+ * @throws FormatError with file, tensor and offset; `not-found` names external data that is not there
+ */
+export async function readOnnx(
+  files: readonly ModelFile[],
+  folder: ModelFolder,
+  options: ReadOptions = {},
+): Promise<ModelDraft> {
+  const all: FileDraft[] = [...files];
+  const externals = new Map<string, number>();
+
+  const externalFile = async (location: string, tensor: OnnxTensor, path: string): Promise<number> => {
+    const known = externals.get(location);
+    if (known !== undefined) return known;
+    const source = await folder.open(location, options);
+    if (!source) {
+      throw new FormatError("not-found", `Cannot find "${location}", the external data of "${path}"`, {
+        path: location,
+        tensor: tensor.name,
+        hint: "put the data file beside the model, where the model was saved with it",
+      });
+    }
+    externals.set(location, all.length);
+    return all.push({ path: location, source }) - 1;
+  };
+
+  const methods: MethodDraft[] = [];
+  for (const [file, { path, source }] of files.entries()) {
+    const model = parseOnnx(await fetchSkeleton(source, MODEL_SHAPE, options));
+    const weights: WeightDraft[] = [];
+    const constants: WeightDraft[] = [];
+    const names = new Set<string>();
+    const weightTensors = new Set(weightsOf(model));
+    for (const tensor of model.tensors) {
+      const { name, dtype, shape, data } = tensor;
+      if (dtype === "string" || data.kind === "other") continue;
+      const isWeight = weightTensors.has(tensor);
+      if (!isWeight && data.kind !== "external") continue;
+      if (names.has(name)) {
+        throw new FormatError("duplicate", `Cannot read "${path}": two weights are named "${name}"`, {
+          path,
+          tensor: name,
+          offset: tensor.frame.start,
+        });
+      }
+      names.add(name);
+      if (data.kind === "external") {
+        const at = await externalFile(data.location, tensor, path);
+        checkInside(all[at]?.source as ByteSource, tensor, data.offset, data.length);
+        (isWeight ? weights : constants).push({
+          name,
+          dtype,
+          shape,
+          at: { file: at, offset: data.offset, length: data.length },
+        });
+      } else {
+        const at = { file, offset: data.offset, length: data.length };
+        weights.push({
+          name,
+          dtype,
+          shape,
+          at: data.kind === "plain" ? at : { ...at, spelling: "protobuf-varint" },
+        });
+      }
+    }
+    methods.push({ name: path.replace(/\.onnx$/, ""), file, weights, constants });
+  }
+  return { format: "onnx", methods, files: all };
+}
+
+function checkInside(source: ByteSource, tensor: OnnxTensor, offset: number, length: number): void {
+  if (offset + length <= source.size) return;
+  throw new FormatError(
+    "size-mismatch",
+    `Cannot read tensor "${tensor.name}": it ends at byte ${offset + length} of "${source.name}", past the end at ${source.size}`,
+    {
+      path: source.name,
+      tensor: tensor.name,
+      offset,
+      hint: "the data file is cut off or belongs to another model",
+    },
+  );
+}

@@ -1,0 +1,49 @@
+import type { ByteSource } from "../bytes/byte-source.ts";
+import type { DType } from "./dtype.ts";
+
+/** How a weight's bytes are spelled in a file, where that is not plain little-endian row-major. */
+export type Spelling = "protobuf-varint";
+
+/** Where a weight's bytes lie in one of a model's files. */
+export interface WeightRange {
+  /** Index into {@link ModelDraft.files}. */
+  readonly file: number;
+  /** In bytes from the start of that file. */
+  readonly offset: number;
+  /** Bytes in the file; for a plain weight that of its shape and dtype. */
+  readonly length: number;
+  readonly spelling?: Spelling;
+}
+
+/** A weight that was found but not read. */
+export interface WeightDraft {
+  /** Unique within its method. */
+  readonly name: string;
+  readonly dtype: DType;
+  readonly shape: readonly number[];
+  readonly at: WeightRange;
+}
+
+/** One graph of a model. */
+export interface MethodDraft {
+  readonly name: string;
+  /** Index into {@link ModelDraft.files}: the file that is the program. */
+  readonly file: number;
+  readonly weights: readonly WeightDraft[];
+  /** Tensors that belong to the program (a compiler depends on their values) but lie in another file. */
+  readonly constants: readonly WeightDraft[];
+}
+
+/** One file of a model. */
+export interface FileDraft {
+  /** Relative to the model, with `/` between names. */
+  readonly path: string;
+  readonly source: ByteSource;
+}
+
+/** What a format's reader found in a model's files: nothing of the weights was read. */
+export interface ModelDraft {
+  readonly format: string;
+  readonly methods: readonly MethodDraft[];
+  readonly files: readonly FileDraft[];
+}

@@ -1,0 +1,22 @@
+import type { DType } from "./dtype.ts";
+
+/** A dense tensor of numbers in memory: inputs and outputs of a run. */
+export interface NumberTensor {
+  readonly dtype: DType;
+  readonly shape: readonly number[];
+  /** Little-endian, row-major; its length is `tensorBytes(dtype, shape)`. */
+  readonly bytes: Uint8Array;
+}
+
+/** A tensor of strings, row-major. */
+export interface StringTensor {
+  readonly dtype: "string";
+  readonly shape: readonly number[];
+  readonly strings: readonly string[];
+}
+
+/** What a session takes and gives. */
+export type Tensor = NumberTensor | StringTensor;
+
+/** Tensors by name. */
+export type Tensors = Readonly<Record<string, Tensor>>;
