@@ -6,6 +6,7 @@ export type ErrorCode =
   | "out-of-range"
   | "source-changed"
   | "unsafe-path"
+  | "exists"
   | "io"
   | "disk-full"
   | "http"
@@ -85,3 +86,35 @@ export class LinkError extends TareError {}
 export class EngineError extends TareError {}
 /** The command line (or a file named on it) asks for something that cannot be done. */
 export class UsageError extends TareError {}
+
+const CLASSES = {
+  TareError,
+  SourceError,
+  FormatError,
+  StoreError,
+  LinkError,
+  EngineError,
+  UsageError,
+} as const;
+
+/** An error as it crosses from one thread to another, where classes and fields of their own get lost. */
+export interface PackedError extends Omit<ErrorDetails, "cause"> {
+  readonly name: string;
+  readonly code: ErrorCode | undefined;
+  readonly message: string;
+}
+
+/** Packs any thrown value for another thread. */
+export function packError(error: unknown): PackedError {
+  if (error instanceof TareError) {
+    const { name, code, message, path, offset, tensor, digest, hint } = error;
+    return { name, code, message, path, offset, tensor, digest, hint };
+  }
+  return { name: "Error", code: undefined, message: error instanceof Error ? error.message : String(error) };
+}
+
+/** Makes an error of {@link packError}'s result; what was no TareError becomes one of the kind given. */
+export function unpackError(packed: PackedError, otherwise: ErrorCode): TareError {
+  const Class = CLASSES[packed.name as keyof typeof CLASSES] ?? TareError;
+  return new Class(packed.code ?? otherwise, packed.message, packed);
+}

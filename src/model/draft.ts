@@ -1,8 +1,6 @@
 import type { ByteSource } from "../bytes/byte-source.ts";
+import type { VarintArray } from "../bytes/varint-array.ts";
 import type { DType } from "./dtype.ts";
-
-/** How a weight's bytes are spelled in a file, where that is not plain little-endian row-major. */
-export type Spelling = "protobuf-varint";
 
 /** Where a weight's bytes lie in one of a model's files. */
 export interface WeightRange {
@@ -12,7 +10,8 @@ export interface WeightRange {
   readonly offset: number;
   /** Bytes in the file; for a plain weight that of its shape and dtype. */
   readonly length: number;
-  readonly spelling?: Spelling;
+  /** Set where the file spells the elements as protobuf varints instead of plain little-endian. */
+  readonly varint?: VarintArray;
 }
 
 /** A weight that was found but not read. */

@@ -2,6 +2,7 @@ import type { ByteSource, ReadOptions } from "../../bytes/byte-source.ts";
 import { fetchSkeleton } from "../../encodings/protobuf/fetch-skeleton.ts";
 import { FormatError } from "../../errors.ts";
 import type { FileDraft, MethodDraft, ModelDraft, WeightDraft } from "../../model/draft.ts";
+import { varintArrayOf } from "../../model/spelling.ts";
 import type { Format, ModelFile, ModelFolder } from "../format.ts";
 import { weightsOf } from "./classify.ts";
 import type { OnnxTensor } from "./graph.ts";
@@ -73,7 +74,7 @@ export async function readOnnx(
           name,
           dtype,
           shape,
-          at: data.kind === "plain" ? at : { ...at, spelling: "protobuf-varint" },
+          at: data.kind === "plain" ? at : { ...at, varint: varintArrayOf(dtype) },
         });
       }
     }

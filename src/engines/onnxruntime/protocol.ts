@@ -1,0 +1,46 @@
+import type { PackedError } from "../../errors.ts";
+import type { Tensors } from "../../model/tensor.ts";
+
+/** How a model is created; the settings that a compiled program depends on are part of its key. */
+export interface CreateSettings {
+  readonly level: "disabled" | "basic" | "extended" | "all";
+  readonly prepack: boolean;
+  /** Threads for one operator; the engine's default, one a core, if 0. */
+  readonly threads: number;
+  /** Whether idle threads spin: faster for one session, slower as soon as there are several. */
+  readonly spinning: boolean;
+  /** Folder that external data is relative to. */
+  readonly folder: string | undefined;
+}
+
+/** What the engine's threads are asked to do. */
+export type Request =
+  | { readonly op: "compile"; readonly model: Uint8Array; readonly settings: CreateSettings }
+  | { readonly op: "load"; readonly model: Uint8Array; readonly settings: CreateSettings }
+  | {
+      readonly op: "run";
+      readonly session: number;
+      readonly inputs: Tensors;
+      readonly outputs: readonly string[] | undefined;
+    }
+  | { readonly op: "release"; readonly session: number };
+
+/** What each request answers. */
+export interface Answers {
+  readonly compile: Uint8Array;
+  /** The session's number in its thread. */
+  readonly load: number;
+  readonly run: Tensors;
+  readonly release: null;
+}
+
+/** A request on its way to a thread. */
+export interface Call {
+  readonly id: number;
+  readonly request: Request;
+}
+
+/** Its answer. */
+export type Reply =
+  | { readonly id: number; readonly result: Answers[keyof Answers] }
+  | { readonly id: number; readonly error: PackedError };

@@ -1,0 +1,64 @@
+import { EngineError } from "../../errors.ts";
+import { type DType, isDType, tensorBytes } from "../../model/dtype.ts";
+import type { Tensor } from "../../model/tensor.ts";
+import type { OrtNative, OrtTensor } from "./native.ts";
+
+/** Array types under which onnxruntime-node takes each dtype; its other dtypes cannot be fed from JavaScript. */
+const ARRAYS: Partial<Record<DType, new (buffer: ArrayBuffer) => ArrayBufferView>> = {
+  float32: Float32Array,
+  float64: Float64Array,
+  float16: Uint16Array,
+  int8: Int8Array,
+  uint8: Uint8Array,
+  int16: Int16Array,
+  uint16: Uint16Array,
+  int32: Int32Array,
+  uint32: Uint32Array,
+  int64: BigInt64Array,
+  uint64: BigUint64Array,
+  bool: Uint8Array,
+  int4: Uint8Array,
+  uint4: Uint8Array,
+};
+
+/**
+ * Makes an engine tensor; the bytes are copied, so that the array is aligned and its memory the engine's alone.
+ * @throws EngineError `bad-input` naming the input
+ */
+export function toOrt(native: OrtNative, name: string, tensor: Tensor): OrtTensor {
+  const { dtype, shape } = tensor;
+  if (tensor.dtype === "string") return new native.Tensor("string", [...tensor.strings], shape);
+  const Elements = ARRAYS[tensor.dtype];
+  const { bytes } = tensor;
+  if (!Elements) throw badInput(name, `onnxruntime-node cannot be fed ${dtype} tensors`);
+  const expected = tensorBytes(tensor.dtype, shape);
+  if (bytes.byteLength !== expected) {
+    throw badInput(
+      name,
+      `[${shape.join(", ")}] ${dtype} takes ${expected} bytes, ${bytes.byteLength} are there`,
+    );
+  }
+  const Half = (globalThis as { Float16Array?: new (buffer: ArrayBuffer) => ArrayBufferView }).Float16Array;
+  const buffer = bytes.slice().buffer as ArrayBuffer;
+  return new native.Tensor(dtype, new (dtype === "float16" && Half ? Half : Elements)(buffer), shape);
+}
+
+/**
+ * Takes an engine's tensor apart.
+ * @throws EngineError `engine` for outputs that are not dense tensors
+ */
+export function fromOrt(name: string, tensor: OrtTensor): Tensor {
+  const shape = [...(tensor.dims ?? [])];
+  if (tensor.type === "string") return { dtype: "string", shape, strings: tensor.data as readonly string[] };
+  const { data } = tensor;
+  if (!isDType(tensor.type) || !ArrayBuffer.isView(data)) {
+    throw new EngineError("engine", `Cannot read output "${name}": it is not a dense tensor`, {
+      tensor: name,
+    });
+  }
+  return { dtype: tensor.type, shape, bytes: new Uint8Array(data.buffer, data.byteOffset, data.byteLength) };
+}
+
+function badInput(name: string, reason: string): EngineError {
+  return new EngineError("bad-input", `Cannot feed input "${name}": ${reason}`, { tensor: name });
+}

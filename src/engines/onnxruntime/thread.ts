@@ -1,0 +1,114 @@
+import { Worker } from "node:worker_threads";
+import { EngineError, TareError, unpackError } from "../../errors.ts";
+import type { Answers, Call, Reply, Request } from "./protocol.ts";
+
+/** A thread with the engine in it; requests are answered in order. */
+export class EngineThread {
+  readonly #worker: Worker;
+  readonly #pending = new Map<
+    number,
+    { resolve: (value: never) => void; reject: (error: unknown) => void }
+  >();
+  readonly #ready: Promise<void>;
+  #serial = 0;
+  #held = 0;
+  #failure: TareError | undefined;
+  /** Sessions that live here. */
+  sessions = 0;
+
+  constructor() {
+    this.#worker = new Worker(new URL("./worker.js", import.meta.url));
+    this.#ready = new Promise((resolve, reject) => {
+      this.#worker.once("message", () => {
+        this.#worker.on("message", (reply: Reply) => this.#settle(reply));
+        resolve();
+      });
+      this.#worker.once("error", (cause) => {
+        this.#fail(notLoaded(cause));
+        reject(this.#failure as TareError);
+      });
+    });
+    this.#ready.catch(() => undefined);
+    this.#worker.once("exit", () =>
+      this.#fail(new EngineError("engine", "Cannot go on: the engine's thread ended")),
+    );
+    this.#worker.unref();
+  }
+
+  /**
+   * Sends a request. An abort lets go of the answer: the engine itself cannot be stopped, and goes on in its thread.
+   * @throws what the thread answers; the signal's reason
+   */
+  async ask<R extends Request>(request: R, signal?: AbortSignal): Promise<Answers[R["op"]]> {
+    signal?.throwIfAborted();
+    this.#hold(1);
+    const answer = this.#send(request).finally(() => this.#hold(-1));
+    if (!signal) return answer;
+    const { promise: aborted, reject } = withReject();
+    const abort = (): void => reject(signal.reason);
+    signal.addEventListener("abort", abort, { once: true });
+    try {
+      return await Promise.race([answer, aborted]);
+    } finally {
+      answer.catch(() => undefined);
+      signal.removeEventListener("abort", abort);
+    }
+  }
+
+  async end(): Promise<void> {
+    await this.#worker.terminate();
+  }
+
+  async #send<R extends Request>(request: R): Promise<Answers[R["op"]]> {
+    await this.#ready;
+    if (this.#failure) throw this.#failure;
+    const id = ++this.#serial;
+    return new Promise((resolve, reject) => {
+      this.#pending.set(id, { resolve, reject });
+      const call: Call = { id, request };
+      this.#worker.postMessage(call);
+    });
+  }
+
+  /** The thread alone does not keep the process alive; a request under way does. */
+  #hold(by: 1 | -1): void {
+    this.#held += by;
+    if (this.#held > 0) this.#worker.ref();
+    else this.#worker.unref();
+  }
+
+  #settle(reply: Reply): void {
+    const waiting = this.#pending.get(reply.id);
+    this.#pending.delete(reply.id);
+    if ("error" in reply) waiting?.reject(unpackError(reply.error, "engine"));
+    else waiting?.resolve(reply.result as never);
+  }
+
+  #fail(error: TareError): void {
+    this.#failure ??= error;
+    for (const waiting of this.#pending.values()) waiting.reject(this.#failure);
+    this.#pending.clear();
+  }
+}
+
+function withReject(): { promise: Promise<never>; reject: (reason: unknown) => void } {
+  let reject: (reason: unknown) => void = () => undefined;
+  const promise = new Promise<never>((_, refuse) => {
+    reject = refuse;
+  });
+  return { promise, reject };
+}
+
+function notLoaded(cause: unknown): EngineError {
+  const { code } = cause as NodeJS.ErrnoException;
+  if (code === "ERR_MODULE_NOT_FOUND" || code === "MODULE_NOT_FOUND") {
+    return new EngineError("no-engine", "Cannot load ONNX Runtime: onnxruntime-node is not installed", {
+      cause,
+      hint: "npm install onnxruntime-node",
+    });
+  }
+  return new EngineError("no-engine", "Cannot load ONNX Runtime", {
+    cause,
+    hint: "does this platform have it?",
+  });
+}

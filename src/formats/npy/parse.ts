@@ -1,0 +1,90 @@
+import { type DType, DTYPE_BITS, elementCount } from "../../model/dtype.ts";
+import type { Tensor } from "../../model/tensor.ts";
+import { type Fail, failureIn } from "./failure.ts";
+import { type NpyHeader, parseNpyHeader } from "./header.ts";
+import { swapBytes, toRowMajor } from "./layout.ts";
+import { dtypeOfCode } from "./schema.ts";
+import { CHARACTER, decodeStrings } from "./strings.ts";
+
+/** Strings without characters take no bytes, so that the file's size does not bound their count. */
+const MOST_EMPTY_STRINGS = 65_536;
+
+/**
+ * Parses a NumPy .npy file, versions 1.0 to 3.0, of numbers or of `U` strings.
+ * Big-endian and column-major arrays come out little-endian and row-major; others as a view, not copied.
+ * @param name of the file, for errors
+ * @throws FormatError `unknown-format`, `malformed`, `unsupported` (pickled objects, structures, dates, …),
+ * `size-mismatch`, `too-large`
+ */
+export function parseNpy(bytes: Uint8Array, name: string): Tensor {
+  return parseArray(bytes, failureIn(name));
+}
+
+/** Parses one array, with errors as the file around it wants them. */
+export function parseArray(bytes: Uint8Array, fail: Fail): Tensor {
+  const header = parseNpyHeader(bytes, fail);
+  const { shape, dataStart } = header;
+  const element = elementOf(header, fail);
+  const count = elementCount(shape);
+  const size = count === undefined ? undefined : count * element.width;
+  if (count === undefined || !Number.isSafeInteger(size)) {
+    throw fail("too-large", `its shape is [${shape.join(", ")}]`, dataStart);
+  }
+  const stored = bytes.subarray(dataStart);
+  if (stored.byteLength !== size) {
+    throw fail(
+      "size-mismatch",
+      `[${shape.join(", ")}] ${header.descr} takes ${size} bytes, ${stored.byteLength} are there`,
+      dataStart,
+    );
+  }
+  const ordered = element.swap > 1 ? swapBytes(stored, element.swap) : stored;
+  const data = header.fortranOrder && shape.length > 1 ? toRowMajor(ordered, shape, element.width) : ordered;
+  if (element.dtype !== "string") return { dtype: element.dtype, shape, bytes: data };
+  if (element.width === 0 && count > MOST_EMPTY_STRINGS) {
+    throw fail("too-large", `it has ${count} strings of no characters`, dataStart);
+  }
+  const strings = decodeStrings(data, count, element.width / CHARACTER, dataStart, fail);
+  return { dtype: "string", shape, strings };
+}
+
+interface Element {
+  readonly dtype: DType | "string";
+  /** In bytes. */
+  readonly width: number;
+  /** Bytes to be reversed as one; 1 where there is nothing to reverse. */
+  readonly swap: number;
+}
+
+/** What a type such as `<f4`, `>c16`, `|b1` or `<U7` means. */
+function elementOf({ descr, dataStart }: NpyHeader, fail: Fail): Element {
+  const [, order = "", code = ""] = /^([<>|])([a-zA-Z]\d*)$/.exec(descr) ?? [];
+  const big = order === ">";
+  const characters = /^U(\d{1,9})$/.exec(code)?.[1];
+  if (characters !== undefined && order !== "|") {
+    return { dtype: "string", width: Number(characters) * CHARACTER, swap: big ? CHARACTER : 1 };
+  }
+  const dtype = dtypeOfCode(code);
+  const width = dtype && DTYPE_BITS[dtype] / 8;
+  if (!dtype || !width || (order === "|" && width > 1)) {
+    throw fail("unsupported", `its type is "${descr}"`, dataStart, hintFor(descr.slice(1)));
+  }
+  const unit = code.startsWith("c") ? width / 2 : width;
+  return { dtype, width, swap: big ? unit : 1 };
+}
+
+function hintFor(kind: string): string {
+  switch (kind[0]) {
+    case "O":
+      return "Pickled objects may run code: save it as numbers, or with .astype(str)";
+    case "S":
+      return "Save it with .astype(str)";
+    case "V":
+      return "NumPy keeps no bfloat16: save it as float32, or in a .safetensors file";
+    case "M":
+    case "m":
+      return 'Save it with .astype("int64")';
+    default:
+      return "Save it with .astype() of a number type that tare has, such as float32";
+  }
+}

@@ -1,0 +1,75 @@
+import { type ErrorCode, FormatError } from "../../errors.ts";
+import { type DType, elementCount, tensorBytes } from "../../model/dtype.ts";
+import type { NumberTensor, StringTensor, Tensor } from "../../model/tensor.ts";
+import { encodeNpyHeader } from "./header.ts";
+import { descrOf } from "./schema.ts";
+import { CHARACTER, encodeStrings } from "./strings.ts";
+
+/** Largest typed array that every engine makes. */
+const LARGEST = 2 ** 32 - 1;
+
+type Refuse = (code: ErrorCode, reason: string, hint?: string) => FormatError;
+
+/**
+ * Writes a tensor as `numpy.save` does, byte for byte: version 1.0, little-endian, row-major.
+ * @param name of the tensor, for errors
+ * @throws FormatError `unsupported` for what NumPy has no type for (bfloat16, float8, int4, …) and for strings that
+ * it would not give back; `size-mismatch`, `too-large`
+ */
+export function writeNpy(tensor: Tensor, name?: string): Uint8Array {
+  const subject = name === undefined ? "the tensor" : `tensor "${name}"`;
+  const refuse: Refuse = (code, reason, hint) =>
+    new FormatError(code, `Cannot write ${subject} as .npy: ${reason}`, { tensor: name, hint });
+  const { descr, data } = tensor.dtype === "string" ? ofStrings(tensor, refuse) : ofNumbers(tensor, refuse);
+  const header = encodeNpyHeader(descr, tensor.shape);
+  const bytes = new Uint8Array(header.byteLength + data.byteLength);
+  bytes.set(header);
+  bytes.set(data, header.byteLength);
+  return bytes;
+}
+
+interface Encoded {
+  readonly descr: string;
+  readonly data: Uint8Array;
+}
+
+function ofNumbers({ dtype, shape, bytes }: NumberTensor, refuse: Refuse): Encoded {
+  const descr = descrOf(dtype);
+  if (!descr) throw refuse("unsupported", `NumPy has no ${dtype}`, hintFor(dtype));
+  const size = tensorBytes(dtype, shape);
+  if (size !== bytes.byteLength) {
+    throw refuse(
+      "size-mismatch",
+      `[${shape.join(", ")}] ${dtype} takes ${size} bytes, it has ${bytes.byteLength}`,
+    );
+  }
+  return { descr, data: bytes };
+}
+
+function hintFor(dtype: DType): string {
+  return dtype.startsWith("int") || dtype.startsWith("uint")
+    ? `Convert it to ${dtype.replace(/\d+$/, "8")} first`
+    : "Write a .safetensors file, or convert it to float32 first";
+}
+
+function ofStrings({ shape, strings }: StringTensor, refuse: Refuse): Encoded {
+  if (strings.length !== elementCount(shape)) {
+    throw refuse("size-mismatch", `its shape is [${shape.join(", ")}], it has ${strings.length} strings`);
+  }
+  // NumPy's own smallest width is 1.
+  let characters = 1;
+  for (const text of strings) {
+    if (text.endsWith("\0")) throw refuse("unsupported", "NumPy drops the NUL at the end of a string");
+    if (/\p{Surrogate}/u.test(text)) throw refuse("unsupported", "a string has half of a surrogate pair");
+    let length = 0;
+    for (const _ of text) length++;
+    characters = Math.max(characters, length);
+  }
+  if (strings.length * characters * CHARACTER > LARGEST) {
+    throw refuse(
+      "too-large",
+      `${strings.length} strings of ${characters} characters each, as its longest has`,
+    );
+  }
+  return { descr: `<U${characters}`, data: encodeStrings(strings, characters) };
+}

@@ -1,0 +1,17 @@
+import type { Format } from "./format.ts";
+
+/** The formats tare reads, loaded on first use. */
+const FORMATS: Readonly<Record<string, { extensions: readonly string[]; load: () => Promise<Format> }>> = {
+  onnx: { extensions: [".onnx"], load: async () => (await import("./onnx/read.ts")).onnx },
+};
+
+/** Every file name extension of a model. */
+export const MODEL_EXTENSIONS: readonly string[] = Object.values(FORMATS).flatMap((each) => each.extensions);
+
+/** The format of a file, by its name; `undefined` where no format claims it. */
+export async function formatOf(path: string): Promise<Format | undefined> {
+  const entry = Object.values(FORMATS).find((each) =>
+    each.extensions.some((end) => path.toLowerCase().endsWith(end)),
+  );
+  return entry?.load();
+}

@@ -1,0 +1,99 @@
+import type { Signature } from "../engines/engine.ts";
+import { signatureOf } from "../engines/onnxruntime/engine.ts";
+import { needsPrepacking, prepackedValues } from "../engines/onnxruntime/prepacking.ts";
+import { whyNotWeightless } from "../formats/onnx/weightless.ts";
+import { openOnnxProgram } from "../link/onnx-program.ts";
+import { planLink } from "../link/plan.ts";
+import { type Shares, sharesOf, usersOf, weightBytes } from "../link/sharing.ts";
+import type { Method, Weight } from "../model/config.ts";
+import type { Digest } from "../model/digest.ts";
+import type { StoredModel } from "../model/stored-model.ts";
+import type { FileStore } from "../node/store/file-store.ts";
+
+/** A weight of a model, and who else uses it. */
+export interface WeightInfo extends Weight {
+  /** In bytes. */
+  readonly bytes: number;
+  /** Other models with the same bytes. */
+  readonly sharedWith: readonly string[];
+  /** Whether the engine keeps a packed copy of it for each session. */
+  readonly copied: boolean;
+}
+
+/** A method of a model. */
+export interface MethodInfo {
+  readonly name: string;
+  /** Digest of its program: models with the same one are a family. */
+  readonly program: Digest;
+  readonly family: readonly string[];
+  readonly signature: Signature;
+  readonly weights: readonly WeightInfo[];
+  /** The operator that makes the engine prepack; `undefined` where it gains nothing. */
+  readonly prepacking: string | undefined;
+  /** Why the program cannot be compiled without its weights; `undefined` where it can. */
+  readonly whole: string | undefined;
+}
+
+/** A model, and what it shares with the others of its store. */
+export interface ModelInfo extends Shares {
+  readonly name: string;
+  readonly digest: Digest;
+  readonly format: string;
+  /** Its original files. Sizes in bytes. */
+  readonly files: readonly { readonly path: string; readonly size: number }[];
+  readonly fileBytes: number;
+  readonly methods: readonly MethodInfo[];
+}
+
+/** Describes a model of a store. */
+export async function describeModel(store: FileStore, name: string): Promise<ModelInfo> {
+  const model = await store.model(name);
+  const models = await store.models();
+  const users = usersOf(models);
+  const methods: MethodInfo[] = [];
+  for (const method of model.config.methods)
+    methods.push(await describeMethod(store, model, method, models, users));
+  const files = model.config.files.map(({ path, size }) => ({ path, size }));
+  return {
+    name,
+    digest: model.digest,
+    format: model.config.format,
+    files,
+    fileBytes: files.reduce((sum, file) => sum + file.size, 0),
+    ...sharesOf(model, users),
+    methods,
+  };
+}
+
+async function describeMethod(
+  store: FileStore,
+  model: StoredModel,
+  method: Method,
+  models: readonly StoredModel[],
+  users: ReadonlyMap<Digest, readonly string[]>,
+): Promise<MethodInfo> {
+  const plan = planLink(model, method, (blob) => store.layout.location(blob));
+  const { graph } = await openOnnxProgram(store, model, method, plan);
+  const prepacking = needsPrepacking(graph);
+  const copied = prepacking === undefined ? new Set<string>() : prepackedValues(graph);
+  const locals = new Map(graph.tensors.map((tensor) => [tensor.name, tensor.local]));
+  return {
+    name: method.name,
+    program: plan.program,
+    family: models
+      .filter((each) =>
+        each.config.methods.some(({ file }) => each.config.files[file]?.rest === plan.program),
+      )
+      .map((each) => each.name)
+      .filter((each) => each !== model.name),
+    signature: signatureOf(graph),
+    weights: method.weights.map((weight) => ({
+      ...weight,
+      bytes: weightBytes(weight),
+      sharedWith: (users.get(weight.digest) ?? []).filter((each) => each !== model.name),
+      copied: copied.has(locals.get(weight.name) ?? ""),
+    })),
+    prepacking,
+    whole: whyNotWeightless(graph),
+  };
+}

@@ -1,0 +1,231 @@
+import { homedir } from "node:os";
+import { join } from "node:path";
+import type { Session } from "../engines/engine.ts";
+import type { OnnxRuntime, OrtLoadOptions, OrtSessionInfo } from "../engines/onnxruntime/engine.ts";
+import { type ModelDiff, diffModels } from "../link/diff.ts";
+import { linkOnnx, openOnnxProgram } from "../link/onnx-program.ts";
+import { methodOf, planLink } from "../link/plan.ts";
+import { sharesOf, usersOf, weightBytes } from "../link/sharing.ts";
+import type { StoredFile } from "../model/config.ts";
+import { type Digest, digestHex } from "../model/digest.ts";
+import type { StoredModel } from "../model/stored-model.ts";
+import { type ExportOptions, type ExportResult, exportModel } from "../node/export.ts";
+import { openModel } from "../node/open-model.ts";
+import { type AddOptions, type AddResult, addModel } from "../node/store/add.ts";
+import { FileCompileCache } from "../node/store/compile-cache.ts";
+import { FileStore } from "../node/store/file-store.ts";
+import { collect, type GcResult } from "../node/store/gc.ts";
+import { type StoreStatus, storeStatus } from "../node/store/status.ts";
+import { type VerifyOptions, type VerifyResult, verifyStore } from "../node/store/verify.ts";
+import { type LinkedFile, type ViewResult, writeView, type WrittenFile } from "../node/view.ts";
+import type { FamilyMap } from "../picture/family-map.ts";
+import { describeModel, type ModelInfo } from "./describe.ts";
+
+/** Options of {@link openStore}. */
+export interface OpenStoreOptions {
+  /** The store's folder; {@link defaultStorePath} unless given. */
+  readonly path?: string | undefined;
+  /** Threads that sessions live in; the number of cores, up to 4, unless given. */
+  readonly workers?: number | undefined;
+}
+
+/** A model of a store, in a line. All sizes in bytes. */
+export interface ModelSummary {
+  readonly name: string;
+  readonly digest: Digest;
+  readonly format: string;
+  readonly methods: readonly string[];
+  readonly fileBytes: number;
+  readonly sharedBytes: number;
+  readonly ownBytes: number;
+}
+
+/** Options of {@link TareStore.load}. */
+export interface LoadOptions extends OrtLoadOptions {
+  /** May be left out where the model has one method. */
+  readonly method?: string | undefined;
+  /** Hash every weight before it is used, instead of trusting what was not written since it was hashed. */
+  readonly verify?: boolean | undefined;
+}
+
+/**
+ * Opens a store; makes one where there is nothing.
+ *
+ * @example
+ * ```ts
+ * import { openStore } from "tare";
+ *
+ * await using store = await openStore({ path: "models" });
+ * await store.add(["fine-tune/"]);
+ * await using session = await store.load("fine-tune", { method: "decoder" });
+ * const outputs = await session.run({ input_ids: { dtype: "int64", shape: [1, 3], bytes } });
+ * ```
+ * @throws StoreError `not-a-store`; FormatError `newer-version`
+ */
+export async function openStore(options: OpenStoreOptions = {}): Promise<TareStore> {
+  return new TareStore(await FileStore.open(options.path ?? defaultStorePath()), options);
+}
+
+/** `TARE_STORE`, else `tare` in the XDG data folder. */
+export function defaultStorePath(env: Readonly<Record<string, string | undefined>> = process.env): string {
+  if (env.TARE_STORE) return env.TARE_STORE;
+  return join(env.XDG_DATA_HOME || join(homedir(), ".local", "share"), "tare");
+}
+
+/** A store and the engines over it. Dispose it to end its sessions. */
+export class TareStore implements AsyncDisposable {
+  readonly #files: FileStore;
+  readonly #workers: number | undefined;
+  #engine: Promise<OnnxRuntime> | undefined;
+
+  /** Use {@link openStore}. */
+  constructor(files: FileStore, options: OpenStoreOptions) {
+    this.#files = files;
+    this.#workers = options.workers;
+  }
+
+  /** The store's folder. */
+  get path(): string {
+    return this.#files.layout.root;
+  }
+
+  /**
+   * Adds one model: a folder (each program in it a method), or programs of one folder. Idempotent.
+   * @throws FormatError, SourceError, StoreError; the store is then as it was
+   */
+  async add(
+    paths: readonly string[],
+    options: AddOptions & { readonly as?: string | undefined } = {},
+  ): Promise<AddResult> {
+    await using model = await openModel(paths, { signal: options.signal });
+    return addModel(this.#files.layout, options.as ?? model.name, model.draft, model.files, options);
+  }
+
+  /** The models, by name. */
+  async list(): Promise<ModelSummary[]> {
+    const models = await this.#files.models();
+    const users = usersOf(models);
+    return models.map((model) => ({
+      name: model.name,
+      digest: model.digest,
+      format: model.config.format,
+      methods: model.config.methods.map((method) => method.name),
+      fileBytes: model.config.files.reduce((sum, file) => sum + file.size, 0),
+      ...sharesOf(model, users),
+    }));
+  }
+
+  /** A model's methods and weights, and what it shares with whom. */
+  async show(name: string): Promise<ModelInfo> {
+    return describeModel(this.#files, name);
+  }
+
+  /** What differs between two models, and by how much. */
+  async diff(a: string, b: string, options: { readonly signal?: AbortSignal } = {}): Promise<ModelDiff> {
+    return diffModels(this.#files, await this.#files.model(a), await this.#files.model(b), options);
+  }
+
+  /** The picture's data: which model has which weights; all models unless named. */
+  async map(names?: readonly string[]): Promise<FamilyMap> {
+    const models = names?.length
+      ? await Promise.all(names.map((name) => this.#files.model(name)))
+      : await this.#files.models();
+    return {
+      models: models.map((model) => ({
+        name: model.name,
+        fileBytes: model.config.files.reduce((sum, file) => sum + file.size, 0),
+        weights: model.config.methods.flatMap((method) =>
+          method.weights.map((weight) => ({
+            name: `${method.name}/${weight.name}`,
+            digest: weight.digest,
+            bytes: weightBytes(weight),
+            dtype: weight.dtype,
+            shape: weight.shape,
+          })),
+        ),
+      })),
+    };
+  }
+
+  /** Writes a model's original files, byte for byte. */
+  async export(name: string, path: string, options: ExportOptions = {}): Promise<ExportResult> {
+    return exportModel(this.#files, await this.#files.model(name), path, options);
+  }
+
+  /**
+   * Makes a folder that any ONNX runtime opens: programs, and links to the weights they are bound to.
+   * @throws SourceError `exists`
+   */
+  async link(name: string, path: string): Promise<ViewResult> {
+    const model = await this.#files.model(name);
+    await this.#files.requireModel(model);
+    const written: WrittenFile[] = [];
+    const links = new Map<Digest, LinkedFile>();
+    for (const method of model.config.methods) {
+      const plan = planLink(model, method, (blob) => `weights/${digestHex(blob)}`);
+      const program = await openOnnxProgram(this.#files, model, method, plan);
+      written.push({ path: (model.config.files[method.file] as StoredFile).path, bytes: linkOnnx(program) });
+      for (const weight of method.weights) {
+        const { blob } = model.locations.get(weight.digest) ?? { blob: weight.digest };
+        links.set(blob, { path: `weights/${digestHex(blob)}`, blob: this.#files.layout.blob(blob) });
+      }
+    }
+    for (const file of companionsOf(model)) {
+      written.push({ path: file.path, bytes: await this.#files.readBlob(file.rest) });
+    }
+    return writeView(path, [...links.values()], written);
+  }
+
+  /** Takes models out of the store; {@link gc} then frees what nothing else uses. */
+  async remove(names: readonly string[]): Promise<void> {
+    return this.#files.remove(names);
+  }
+
+  /** Removes blobs that no model uses. */
+  async gc(options: { readonly dryRun?: boolean; readonly cache?: boolean } = {}): Promise<GcResult> {
+    if (options.cache && !options.dryRun) await new FileCompileCache(this.#files.layout).clear();
+    return collect(this.#files.layout, options);
+  }
+
+  /** Checks every model and blob. */
+  async verify(options: VerifyOptions = {}): Promise<VerifyResult> {
+    return verifyStore(this.#files.layout, options);
+  }
+
+  /** Disk use, and what separate files would take. */
+  async status(): Promise<StoreStatus> {
+    return storeStatus(this.#files.layout);
+  }
+
+  /**
+   * Loads a method of a model: its family's compiled program over the store's own blobs, mapped, never copied.
+   * @throws StoreError `not-found`, `corrupted`; LinkError; EngineError `no-engine`
+   */
+  async load(name: string, options: LoadOptions = {}): Promise<OrtSessionInfo & Session> {
+    const engine = await this.#openEngine();
+    const model = await this.#files.model(name);
+    const method = methodOf(model, options.method);
+    await this.#files.requireModel(model, options.verify, options.signal);
+    const plan = planLink(model, method, (blob) => this.#files.layout.location(blob));
+    const program = await openOnnxProgram(this.#files, model, method, plan);
+    return engine.load(program, this.#files.layout.root, options);
+  }
+
+  async [Symbol.asyncDispose](): Promise<void> {
+    await (await this.#engine)?.[Symbol.asyncDispose]();
+    this.#engine = undefined;
+  }
+
+  #openEngine(): Promise<OnnxRuntime> {
+    this.#engine ??= import("../engines/onnxruntime/engine.ts").then(({ openOnnxRuntime }) =>
+      openOnnxRuntime({ workers: this.#workers, cache: new FileCompileCache(this.#files.layout) }),
+    );
+    return this.#engine;
+  }
+}
+
+/** Files that are neither a program nor external data: they go with the model as they are. */
+function companionsOf(model: StoredModel): StoredFile[] {
+  const programs = new Set(model.config.methods.map((method) => method.file));
+  return model.config.files.filter((file, index) => !programs.has(index) && file.holes.length === 0);
+}

@@ -1,0 +1,96 @@
+import { SparseBytes } from "../encodings/protobuf/sparse-bytes.ts";
+import { LinkError } from "../errors.ts";
+import type { OnnxModel } from "../formats/onnx/graph.ts";
+import { parseOnnx } from "../formats/onnx/parse.ts";
+import { type BindTensor, boundTensors, writeThin } from "../formats/onnx/thin.ts";
+import type { TensorBinding } from "../formats/onnx/encode.ts";
+import type { Method } from "../model/config.ts";
+import type { LinkPlan } from "../model/link-plan.ts";
+import type { StoredModel } from "../model/stored-model.ts";
+import type { BlobStore } from "../store/blob-store.ts";
+
+/** An ONNX program of a store, and what its tensors are bound to. */
+export interface OnnxProgram {
+  readonly view: SparseBytes;
+  readonly graph: OnnxModel;
+  /** Binds weights to the plan's files, and constants to their bytes. */
+  readonly bind: BindTensor;
+}
+
+/**
+ * Opens a method's program and joins it with a plan, strictly: every tensor that the program leaves open is in the
+ * plan with the same dtype and shape, and the plan has no other.
+ * @throws LinkError `missing-weight`, `unused-weight`, `mismatch`, naming the weight and both sides
+ */
+export async function openOnnxProgram(
+  store: BlobStore,
+  model: StoredModel,
+  method: Method,
+  plan: LinkPlan,
+): Promise<OnnxProgram> {
+  const file = model.config.files[method.file];
+  if (!file)
+    throw new LinkError("not-found", `Cannot link "${model.name}": method "${method.name}" has no file`);
+  const view = new SparseBytes(`${model.name}/${file.path}`, await store.readBlob(file.rest), file.holes);
+  if (view.size !== file.size) {
+    throw new LinkError(
+      "mismatch",
+      `Cannot link "${view.name}": it has ${view.size} bytes, its table says ${file.size}`,
+      {
+        path: view.name,
+      },
+    );
+  }
+  const graph = parseOnnx(view);
+  const bindings = new Map<string, TensorBinding>();
+  for (const { name, location, offset, length } of plan.weights) {
+    bindings.set(name, { kind: "file", location, offset, length });
+  }
+  for (const constant of plan.constants) {
+    const { blob, offset, length } = model.locations.get(constant.digest) ?? missing(plan, constant.name);
+    const bytes = (await store.readBlob(blob)).subarray(offset, offset + length);
+    bindings.set(constant.name, { kind: "inline", bytes });
+  }
+  checkStrictly(plan, graph);
+  return { view, graph, bind: (name) => bindings.get(name) ?? missing(plan, name) };
+}
+
+/** Writes the thin model that any ONNX runtime opens beside the plan's files. */
+export function linkOnnx({ view, graph, bind }: OnnxProgram): Uint8Array {
+  return writeThin(view, graph, bind);
+}
+
+function checkStrictly(plan: LinkPlan, graph: OnnxModel): void {
+  const { weights, constants } = boundTensors(graph);
+  const table = new Map([...plan.weights, ...plan.constants].map((binding) => [binding.name, binding]));
+  for (const tensor of [...weights, ...constants]) {
+    const binding = table.get(tensor.name) ?? missing(plan, tensor.name);
+    table.delete(tensor.name);
+    const wanted = `${tensor.dtype} [${tensor.shape.join(", ")}]`;
+    const given = `${binding.dtype} [${binding.shape.join(", ")}]`;
+    if (wanted !== given) {
+      throw new LinkError(
+        "mismatch",
+        `Cannot bind weight "${tensor.name}" of "${plan.model}": the program wants ${wanted}, the table has ${given}`,
+        { tensor: tensor.name, digest: binding.digest, offset: tensor.frame.start },
+      );
+    }
+  }
+  const [unused] = table.values();
+  if (unused) {
+    throw new LinkError(
+      "unused-weight",
+      `Cannot link "${plan.model}": its program does not use weight "${unused.name}"`,
+      {
+        tensor: unused.name,
+        digest: unused.digest,
+      },
+    );
+  }
+}
+
+function missing(plan: LinkPlan, name: string): never {
+  throw new LinkError("missing-weight", `Cannot link "${plan.model}": its table lacks weight "${name}"`, {
+    tensor: name,
+  });
+}

@@ -1,0 +1,46 @@
+import type { ModelDraft, WeightDraft, WeightRange } from "./draft.ts";
+
+/**
+ * Chooses, for each file of a draft, the weights whose bytes become holes: sorted, none over another.
+ * Where ranges overlap the first (and of those the longest) is the hole; the others are stored all the same.
+ */
+export function chooseHoles(draft: ModelDraft): WeightRange[][] {
+  const ranges: WeightRange[][] = draft.files.map(() => []);
+  for (const weight of allWeights(draft)) ranges[weight.at.file]?.push(weight.at);
+  return ranges.map((all) => {
+    const holes: WeightRange[] = [];
+    let end = 0;
+    for (const range of all.sort((a, b) => a.offset - b.offset || b.length - a.length)) {
+      if (range.offset < end || range.length === 0) continue;
+      holes.push(range);
+      end = range.offset + range.length;
+    }
+    return holes;
+  });
+}
+
+/** Every tensor of a draft whose bytes go to the store: the weights, and the constants in other files. */
+export function allWeights(draft: ModelDraft): WeightDraft[] {
+  return draft.methods.flatMap((method) => [...method.weights, ...method.constants]);
+}
+
+/** The ranges between holes: a file's rest. */
+export function restRanges(
+  size: number,
+  holes: readonly { readonly offset: number; readonly length: number }[],
+): { offset: number; length: number }[] {
+  const rest: { offset: number; length: number }[] = [];
+  let at = 0;
+  for (const hole of holes) {
+    if (hole.offset > at) rest.push({ offset: at, length: hole.offset - at });
+    at = hole.offset + hole.length;
+  }
+  if (size > at) rest.push({ offset: at, length: size - at });
+  return rest;
+}
+
+/** Two drafts of a weight at one place are one weight. */
+export function rangeKey(at: WeightRange): string {
+  const spelling = at.varint ? `:${at.varint.width}${at.varint.signed ? "s" : "u"}` : "";
+  return `${at.file}:${at.offset}:${at.length}${spelling}`;
+}

@@ -1,0 +1,110 @@
+import * as v from "valibot";
+import { parseShape } from "./config.ts";
+import { type Digest, isDigest } from "./digest.ts";
+
+/** Media types of a model in an OCI image layout or registry. */
+export const MediaType = {
+  manifest: "application/vnd.oci.image.manifest.v1+json",
+  index: "application/vnd.oci.image.index.v1+json",
+  /** `artifactType` of a manifest that is a model. */
+  model: "application/vnd.tare.model.v1",
+  config: "application/vnd.tare.model.config.v1+json",
+  /** A file without its weights. */
+  rest: "application/vnd.tare.rest.v1",
+  /** One weight: its digest is the blob's. */
+  weight: "application/vnd.tare.weight.v1",
+  /** Several small weights; {@link MediaType.locations} says which. */
+  pack: "application/vnd.tare.pack.v1",
+  /** Where weights lie that have no blob of their own. */
+  locations: "application/vnd.tare.locations.v1+json",
+} as const;
+
+/** Annotation of a manifest in `index.json` that makes it a tag (OCI image layout, "ref.name"). */
+export const REF_NAME = "org.opencontainers.image.ref.name";
+
+/** An OCI content descriptor. */
+export interface Descriptor {
+  readonly mediaType: string;
+  readonly digest: Digest;
+  /** In bytes. */
+  readonly size: number;
+  readonly artifactType?: string;
+  readonly annotations?: Readonly<Record<string, string>>;
+}
+
+/** An OCI image manifest. */
+export interface Manifest {
+  readonly schemaVersion: 2;
+  readonly mediaType?: string;
+  readonly artifactType?: string;
+  readonly config: Descriptor;
+  readonly layers: readonly Descriptor[];
+}
+
+/** An OCI image index; `index.json` is one. */
+export interface ImageIndex {
+  readonly schemaVersion: 2;
+  readonly mediaType?: string;
+  readonly manifests: readonly Descriptor[];
+  readonly annotations?: Readonly<Record<string, string>>;
+}
+
+const size = v.pipe(v.number(), v.safeInteger(), v.minValue(0));
+const digest = v.custom<Digest>(
+  (value) => typeof value === "string" && isDigest(value),
+  "not a sha256 digest",
+);
+const annotations = v.exactOptional(v.record(v.string(), v.string()));
+const descriptor: v.GenericSchema<Descriptor> = v.looseObject({
+  mediaType: v.string(),
+  digest,
+  size,
+  artifactType: v.exactOptional(v.string()),
+  annotations,
+});
+const manifest: v.GenericSchema<Manifest> = v.looseObject({
+  schemaVersion: v.literal(2),
+  mediaType: v.exactOptional(v.string()),
+  artifactType: v.exactOptional(v.string()),
+  config: descriptor,
+  layers: v.array(descriptor),
+});
+const index: v.GenericSchema<ImageIndex> = v.looseObject({
+  schemaVersion: v.literal(2),
+  mediaType: v.exactOptional(v.string()),
+  manifests: v.array(descriptor),
+  annotations,
+});
+const locations = v.object({
+  weights: v.array(v.object({ digest, blob: digest, offset: size, length: size })),
+});
+
+/** Where in a blob a weight lies. */
+export interface Location {
+  readonly blob: Digest;
+  /** In bytes. */
+  readonly offset: number;
+  /** In bytes. */
+  readonly length: number;
+}
+
+/** Checks a manifest read from a store or registry. */
+export function parseManifest(value: unknown, name: string): Manifest {
+  return parseShape(manifest, value, name);
+}
+
+/** Checks an image index. */
+export function parseIndex(value: unknown, name: string): ImageIndex {
+  return parseShape(index, value, name);
+}
+
+/** Checks a locations blob. */
+export function parseLocations(value: unknown, name: string): Map<Digest, Location> {
+  const { weights } = parseShape(locations, value, name);
+  return new Map(weights.map(({ digest, blob, offset, length }) => [digest, { blob, offset, length }]));
+}
+
+/** The one spelling of JSON that tare writes: its bytes are what a digest is of. */
+export function encodeJson(value: unknown): Uint8Array {
+  return new TextEncoder().encode(JSON.stringify(value));
+}

@@ -1,0 +1,48 @@
+import { LinkError } from "../errors.ts";
+import type { Hole, StoredFile } from "./config.ts";
+import type { Digest } from "./digest.ts";
+import type { Location } from "./manifest.ts";
+import type { StoredModel } from "./stored-model.ts";
+
+/** A piece of an original file: a range of a blob, or a weight that is to be spelled as varints. */
+export interface Segment extends Location {
+  /** In bytes, in the original file; differs from `length` only where the weight is spelled. */
+  readonly fileLength: number;
+  /** The weight that it is, whole; `undefined` for the rest of the file. */
+  readonly weight: Hole | undefined;
+}
+
+/** How to put an original file together again: its segments, in order. */
+export function fileSegments(model: StoredModel, file: StoredFile): Segment[] {
+  const segments: Segment[] = [];
+  let at = 0;
+  let rest = 0;
+  const addRest = (end: number): void => {
+    if (end > at) segments.push(restSegment(file.rest, rest, end - at));
+    rest += end - at;
+    at = end;
+  };
+  for (const hole of file.holes) {
+    addRest(hole.offset);
+    const location = model.locations.get(hole.digest);
+    if (!location) {
+      throw new LinkError(
+        "missing-weight",
+        `Cannot export "${file.path}": weight ${hole.digest} is nowhere`,
+        {
+          path: file.path,
+          offset: hole.offset,
+          digest: hole.digest,
+        },
+      );
+    }
+    segments.push({ ...location, fileLength: hole.length, weight: hole });
+    at += hole.length;
+  }
+  addRest(file.size);
+  return segments;
+}
+
+function restSegment(blob: Digest, offset: number, length: number): Segment {
+  return { blob, offset, length, fileLength: length, weight: undefined };
+}

@@ -1,0 +1,24 @@
+import type { ModelConfig, Weight } from "./config.ts";
+import type { Digest } from "./digest.ts";
+import type { Descriptor, Location, Manifest } from "./manifest.ts";
+
+/** A model of the store: what it is (config) and where its bytes lie (manifest). */
+export interface StoredModel {
+  readonly name: string;
+  /** Of its manifest. */
+  readonly digest: Digest;
+  readonly manifest: Manifest;
+  readonly config: ModelConfig;
+  /** Where a weight's bytes lie, by its digest. */
+  readonly locations: ReadonlyMap<Digest, Location>;
+}
+
+/** Everything of a model that the store keeps by digest: weights, and constants of other files. */
+export function modelWeights(config: ModelConfig): Weight[] {
+  return config.methods.flatMap((method) => [...method.weights, ...method.constants]);
+}
+
+/** Every blob that a manifest needs. */
+export function manifestBlobs(manifest: Manifest): Descriptor[] {
+  return [manifest.config, ...manifest.layers];
+}

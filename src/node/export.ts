@@ -1,0 +1,144 @@
+import { createHash, randomBytes } from "node:crypto";
+import { type FileHandle, mkdir, open, rename, rm, stat } from "node:fs/promises";
+import { basename, dirname, join, resolve } from "node:path";
+import { encodeVarints } from "../bytes/varint-array.ts";
+import { SourceError, StoreError } from "../errors.ts";
+import type { StoredFile } from "../model/config.ts";
+import type { Digest } from "../model/digest.ts";
+import { fileSegments, type Segment } from "../model/segments.ts";
+import type { StoredModel } from "../model/stored-model.ts";
+import type { BlobSource, BlobStore } from "../store/blob-store.ts";
+import { fileError } from "./file-source.ts";
+
+/** Copied at a time; divides by every element width. */
+const CHUNK = 4 * 1024 * 1024;
+
+/** Options of {@link exportModel}. */
+export interface ExportOptions {
+  readonly onProgress?: ((progress: { readonly done: number; readonly total: number }) => void) | undefined;
+  readonly signal?: AbortSignal | undefined;
+}
+
+/** What an export wrote. */
+export interface ExportResult {
+  /** The file, or the folder of a model with several. */
+  readonly path: string;
+  readonly files: readonly string[];
+  /** In bytes. */
+  readonly bytes: number;
+}
+
+/**
+ * Writes a model's original files, byte for byte: a file where it has one, else a folder. Every weight is checked
+ * against its digest on the way, and nothing appears under the final name before all of it is right.
+ * @throws SourceError `exists`, `disk-full`; StoreError `missing-blob`, `corrupted` naming the weight's offset
+ */
+export async function exportModel(
+  store: BlobStore,
+  model: StoredModel,
+  path: string,
+  options: ExportOptions = {},
+): Promise<ExportResult> {
+  const { files } = model.config;
+  const [only] = files;
+  const target = await targetOf(path, files.length === 1 && only ? only.path : undefined);
+  const temporary = join(dirname(target), `.${basename(target)}.${randomBytes(6).toString("hex")}`);
+  const total = files.reduce((sum, file) => sum + file.size, 0);
+  let done = 0;
+  const advance = (bytes: number): void => {
+    done += bytes;
+    options.onProgress?.({ done, total });
+  };
+  try {
+    for (const file of files) {
+      const out = files.length === 1 ? temporary : join(temporary, file.path);
+      await mkdir(dirname(out), { recursive: true });
+      await writeFile(store, file, fileSegments(model, file), out, advance, options.signal);
+    }
+    await rename(temporary, target);
+  } catch (error) {
+    await rm(temporary, { recursive: true, force: true });
+    throw error instanceof Error && "syscall" in error ? fileError(target, "write", error) : error;
+  }
+  const written = files.length === 1 ? [target] : files.map((file) => join(target, file.path));
+  return { path: target, files: written, bytes: total };
+}
+
+/** Where to write; a single file may be put into a folder that exists. */
+async function targetOf(path: string, file: string | undefined): Promise<string> {
+  const stats = await stat(path).catch(() => undefined);
+  const target =
+    stats?.isDirectory() && file !== undefined ? join(resolve(path), basename(file)) : resolve(path);
+  if (target === resolve(path) ? stats : await stat(target).catch(() => undefined)) {
+    throw new SourceError("exists", `Cannot write "${target}": it is there already`, {
+      path: target,
+      hint: "choose another path, or remove it first",
+    });
+  }
+  return target;
+}
+
+async function writeFile(
+  store: BlobStore,
+  file: StoredFile,
+  segments: readonly Segment[],
+  out: string,
+  advance: (bytes: number) => void,
+  signal: AbortSignal | undefined,
+): Promise<void> {
+  const handle = await open(out, "wx");
+  const rest = createHash("sha256");
+  let restBytes = 0;
+  let blob: { digest: Digest; source: BlobSource } | undefined;
+  try {
+    let at = 0;
+    for (const segment of segments) {
+      if (blob?.digest !== segment.blob) {
+        await blob?.source[Symbol.asyncDispose]();
+        blob = { digest: segment.blob, source: await store.openBlob(segment.blob) };
+      }
+      const hash = segment.weight ? createHash("sha256") : rest;
+      let written = 0;
+      for (let read = 0; read < segment.length; read += CHUNK) {
+        const length = Math.min(CHUNK, segment.length - read);
+        const bytes = await blob.source.read(segment.offset + read, length, { signal });
+        hash.update(bytes);
+        const spelled = segment.weight?.varint ? encodeVarints(segment.weight.varint, bytes) : bytes;
+        await writeAll(handle, spelled);
+        written += spelled.byteLength;
+        advance(spelled.byteLength);
+      }
+      if (!segment.weight) restBytes += written;
+      const digest = segment.weight && `sha256:${hash.digest("hex")}`;
+      if ((segment.weight && digest !== segment.weight.digest) || written !== segment.fileLength) {
+        throw corrupted(file, segment.blob, at);
+      }
+      at += written;
+    }
+    // An empty rest has no segment, and a rest is checked whole, once all of it went by.
+    if (restBytes > 0 && `sha256:${rest.digest("hex")}` !== file.rest) throw corrupted(file, file.rest, 0);
+    await handle.sync();
+  } finally {
+    await blob?.source[Symbol.asyncDispose]();
+    await handle.close();
+  }
+}
+
+async function writeAll(handle: FileHandle, bytes: Uint8Array): Promise<void> {
+  for (let written = 0; written < bytes.byteLength; ) {
+    written += (await handle.write(bytes, written, bytes.byteLength - written)).bytesWritten;
+  }
+}
+
+function corrupted(file: StoredFile, digest: Digest, offset: number): StoreError {
+  return new StoreError(
+    "corrupted",
+    `Cannot export "${file.path}": the blob for byte ${offset} on is damaged`,
+    {
+      path: file.path,
+      offset,
+      digest,
+      hint: "add the model's original files again: tare add replaces damaged blobs",
+    },
+  );
+}

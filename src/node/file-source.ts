@@ -1,0 +1,103 @@
+import { type FileHandle, open } from "node:fs/promises";
+import type { Stats } from "node:fs";
+import { type ByteSource, checkRange, type ReadOptions } from "../bytes/byte-source.ts";
+import { SourceError } from "../errors.ts";
+
+/** What tells a file from what it was before, without reading it. */
+export interface FileIdentity {
+  readonly device: number;
+  readonly inode: number;
+  /** In bytes. */
+  readonly size: number;
+  /** In milliseconds. */
+  readonly modified: number;
+}
+
+/** A file's identity as `stat` gives it. */
+export function identityOf(stats: Stats): FileIdentity {
+  return { device: stats.dev, inode: stats.ino, size: stats.size, modified: stats.mtimeMs };
+}
+
+/** Whether two looks at a file saw the same, unchanged. */
+export function sameIdentity(a: FileIdentity, b: FileIdentity): boolean {
+  return a.device === b.device && a.inode === b.inode && a.size === b.size && a.modified === b.modified;
+}
+
+/** A file opened for reading. Dispose it to close the file. */
+export interface FileSource extends ByteSource, AsyncDisposable {
+  /** As it was when it was opened. */
+  readonly identity: FileIdentity;
+}
+
+/**
+ * Opens a regular file.
+ * @throws SourceError `not-found`, `io` (a folder, no permission)
+ */
+export async function openFileSource(path: string): Promise<FileSource> {
+  let handle: FileHandle;
+  try {
+    handle = await open(path, "r");
+  } catch (cause) {
+    throw fileError(path, "open", cause);
+  }
+  const stats = await handle.stat();
+  if (!stats.isFile()) {
+    await handle.close();
+    throw new SourceError("io", `Cannot read "${path}": it is not a file`, { path });
+  }
+  const source: FileSource = {
+    name: path,
+    size: stats.size,
+    identity: identityOf(stats),
+    async read(offset, length, options?: ReadOptions) {
+      options?.signal?.throwIfAborted();
+      checkRange(source, offset, length);
+      const bytes = new Uint8Array(length);
+      for (let filled = 0; filled < length; ) {
+        const { bytesRead } = await handle.read(bytes, filled, length - filled, offset + filled);
+        if (bytesRead === 0) {
+          throw new SourceError(
+            "short-read",
+            `Cannot read "${path}" at ${offset + filled}: it became shorter`,
+            {
+              path,
+              offset: offset + filled,
+            },
+          );
+        }
+        filled += bytesRead;
+      }
+      return bytes;
+    },
+    async [Symbol.asyncDispose]() {
+      await handle.close();
+    },
+  };
+  return source;
+}
+
+/** Turns a system error about a file into a typed one. */
+export function fileError(path: string, doing: string, cause: unknown): SourceError {
+  const { code } = cause as NodeJS.ErrnoException;
+  if (code === "ENOENT" || code === "ENOTDIR") {
+    return new SourceError("not-found", `Cannot find "${path}"`, { path, cause });
+  }
+  if (code === "ENOSPC" || code === "EDQUOT") return diskFull(path, cause);
+  const reason = cause instanceof Error ? cause.message.replace(/,.*$/s, "") : String(cause);
+  return new SourceError("io", `Cannot ${doing} "${path}": ${reason}`, { path, cause });
+}
+
+/** The error of a write that did not fit. */
+export function diskFull(path: string, cause: unknown): SourceError {
+  return new SourceError("disk-full", `Cannot write "${path}": the disk is full`, {
+    path,
+    cause,
+    hint: "free some space (tare gc drops what no model uses) and try again; the store is as it was",
+  });
+}
+
+/** Whether a system error says that a path does not exist. */
+export function isAbsent(error: unknown): boolean {
+  const { code } = error as NodeJS.ErrnoException;
+  return code === "ENOENT" || code === "ENOTDIR";
+}

@@ -1,0 +1,168 @@
+import { stat } from "node:fs/promises";
+import { availableParallelism } from "node:os";
+import { StoreError } from "../../errors.ts";
+import type { Digest } from "../../model/digest.ts";
+import type { ModelDraft } from "../../model/draft.ts";
+import { allWeights } from "../../model/holes.ts";
+import { type Descriptor, encodeJson, type Manifest, MediaType } from "../../model/manifest.ts";
+import { manifestBlobs } from "../../model/stored-model.ts";
+import { syncFolder } from "../durable.ts";
+import { fileError, type FileSource, identityOf, sameIdentity } from "../file-source.ts";
+import { startWorkers } from "../worker-pool.ts";
+import { putBlob } from "./blobs.ts";
+import { discard, missingBlobs } from "./gc.ts";
+import { checkName, writeTag } from "./index-file.ts";
+import { sourceChanged } from "./ingest.ts";
+import { ingestModel } from "./ingest-model.ts";
+import type { IngestJob, IngestResult, IngestSetup } from "./ingest-job.ts";
+import type { StoreLayout } from "./layout.ts";
+import { openLease, sweepLeases } from "./lease.ts";
+import { withLock } from "./lock.ts";
+
+/** How often progress is told. */
+const PROGRESS_MS = 100;
+/** A collection may take what this add had found stored; more than once in a row is not chance. */
+const ATTEMPTS = 3;
+
+/** How far an add is. */
+export interface Progress {
+  /** Bytes read so far. */
+  readonly done: number;
+  /** Bytes to read. */
+  readonly total: number;
+}
+
+/** Options of {@link addModel}. */
+export interface AddOptions {
+  /** Give the name to this model though another has it. */
+  readonly replace?: boolean | undefined;
+  readonly onProgress?: ((progress: Progress) => void) | undefined;
+  readonly signal?: AbortSignal | undefined;
+  /** Hashing threads; the number of cores, up to 8, unless given. */
+  readonly threads?: number | undefined;
+}
+
+/** What an add did. */
+export interface AddResult {
+  readonly name: string;
+  /** Of the manifest. */
+  readonly digest: Digest;
+  /** Size of the model's files. */
+  readonly fileBytes: number;
+  /** Bytes that the store did not have. */
+  readonly newBytes: number;
+  readonly weights: number;
+  /** Blobs that the store did not have. */
+  readonly newBlobs: number;
+}
+
+/**
+ * Adds a model that was read: streams its files once, keeps what the store has not, and names it at the end.
+ * Until then nothing is visible; on failure the store is as it was.
+ * @param files the opened sources of `draft.files`, in the same order
+ * @throws SourceError `source-changed`, `short-read`, `disk-full`; StoreError `name-taken`, `bad-name`
+ */
+export async function addModel(
+  layout: StoreLayout,
+  name: string,
+  draft: ModelDraft,
+  files: readonly FileSource[],
+  options: AddOptions = {},
+): Promise<AddResult> {
+  checkName(name);
+  await sweepLeases(layout);
+  await using lease = await openLease(layout);
+  const progress = new SharedArrayBuffer(8);
+  const setup: IngestSetup = { blobs: layout.blobs, temporary: lease.folder, progress };
+  const count = options.threads ?? Math.min(8, availableParallelism());
+  const fresh = new Map<Digest, number>();
+  try {
+    await using workers = startWorkers<IngestJob, IngestResult>(
+      new URL("./ingest-worker.js", import.meta.url),
+      {
+        count,
+        data: setup,
+        signal: options.signal,
+      },
+    );
+    using _ = reportProgress(progress, draft, options.onProgress);
+    for (let attempt = 1; ; attempt++) {
+      const stored = await ingestModel(layout, draft, files, workers, fresh);
+      const config = encodeJson(stored.config);
+      const locations = encodeJson({
+        weights: [...stored.packed].map(([digest, location]) => ({ digest, ...location })),
+      });
+      const put = async (mediaType: string, bytes: Uint8Array): Promise<Descriptor> => {
+        const digest = await putBlob(layout, lease.folder, bytes);
+        return { mediaType, digest, size: bytes.byteLength };
+      };
+      const manifest: Manifest = {
+        schemaVersion: 2,
+        mediaType: MediaType.manifest,
+        artifactType: MediaType.model,
+        config: await put(MediaType.config, config),
+        layers: [
+          ...stored.layers,
+          ...(stored.packed.size > 0 ? [await put(MediaType.locations, locations)] : []),
+        ],
+      };
+      const descriptor = await put(MediaType.manifest, encodeJson(manifest));
+      await syncFolder(layout.blobs);
+      await refuseChanged(files);
+      options.signal?.throwIfAborted();
+      const missing = await withLock(layout, async (assertHeld) => {
+        const lost = await missingBlobs(layout, [descriptor, ...manifestBlobs(manifest)]);
+        if (lost.length > 0) return lost;
+        assertHeld();
+        await writeTag(layout, name, descriptor, options.replace ?? false);
+        return [];
+      });
+      if (missing.length > 0) {
+        if (attempt < ATTEMPTS) continue;
+        throw new StoreError("missing-blob", `Cannot add "${name}": blob ${missing[0]?.digest} vanished`, {
+          path: layout.root,
+          digest: missing[0]?.digest,
+          hint: "something else removes blobs from the store; stop it and try again",
+        });
+      }
+      return {
+        name,
+        digest: descriptor.digest,
+        fileBytes: files.reduce((sum, file) => sum + file.size, 0),
+        newBytes: [...fresh.values()].reduce((sum, size) => sum + size, 0),
+        newBlobs: fresh.size,
+        weights: allWeights(draft).length,
+      };
+    }
+  } catch (error) {
+    await discard(layout, fresh.keys()).catch(() => undefined);
+    throw error;
+  }
+}
+
+async function refuseChanged(files: readonly FileSource[]): Promise<void> {
+  for (const { name, identity } of files) {
+    const stats = await stat(name).catch((cause: unknown) => {
+      throw fileError(name, "look at", cause);
+    });
+    if (!sameIdentity(identityOf(stats), identity)) throw sourceChanged(name);
+  }
+}
+
+function reportProgress(
+  counter: SharedArrayBuffer,
+  draft: ModelDraft,
+  report: AddOptions["onProgress"],
+): Disposable {
+  if (!report) return { [Symbol.dispose]: () => undefined };
+  const total = draft.files.reduce((sum, file) => sum + file.source.size, 0);
+  const view = new BigInt64Array(counter);
+  const tell = (): void => report({ done: Math.min(total, Number(Atomics.load(view, 0))), total });
+  const timer = setInterval(tell, PROGRESS_MS);
+  return {
+    [Symbol.dispose]() {
+      clearInterval(timer);
+      tell();
+    },
+  };
+}

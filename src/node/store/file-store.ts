@@ -1,0 +1,79 @@
+import { StoreError } from "../../errors.ts";
+import type { Digest } from "../../model/digest.ts";
+import type { StoredModel } from "../../model/stored-model.ts";
+import type { BlobSource, BlobStore } from "../../store/blob-store.ts";
+import { openFileSource } from "../file-source.ts";
+import { readBlob, requireBlob, statBlob } from "./blobs.ts";
+import { findTag, listTags, removeTag } from "./index-file.ts";
+import { openLayout, type StoreLayout } from "./layout.ts";
+import { withLock } from "./lock.ts";
+import { readStoredModel } from "./read-model.ts";
+
+/** A store in a folder: an OCI image layout whose names are models. */
+export class FileStore implements BlobStore {
+  readonly layout: StoreLayout;
+
+  private constructor(layout: StoreLayout) {
+    this.layout = layout;
+  }
+
+  /**
+   * Opens the store in a folder; makes one where there is nothing.
+   * @throws StoreError `not-a-store`; FormatError `newer-version`
+   */
+  static async open(root: string): Promise<FileStore> {
+    return new FileStore(await openLayout(root));
+  }
+
+  async names(): Promise<string[]> {
+    return (await listTags(this.layout)).map((tag) => tag.name);
+  }
+
+  /** @throws StoreError `not-found`, `missing-blob`, `corrupted` */
+  async model(name: string): Promise<StoredModel> {
+    const tag = await findTag(this.layout, name);
+    return readStoredModel(this.layout, tag.name, tag.digest);
+  }
+
+  async models(): Promise<StoredModel[]> {
+    const tags = await listTags(this.layout);
+    return Promise.all(tags.map((tag) => readStoredModel(this.layout, tag.name, tag.digest)));
+  }
+
+  /** Takes names away; their blobs stay until they are collected. All or none. */
+  async remove(names: readonly string[]): Promise<void> {
+    await withLock(this.layout, async (assertHeld) => {
+      for (const name of names) await findTag(this.layout, name);
+      assertHeld();
+      for (const name of names) await removeTag(this.layout, name);
+    });
+  }
+
+  readBlob(digest: Digest): Promise<Uint8Array> {
+    return readBlob(this.layout, digest);
+  }
+
+  async openBlob(digest: Digest): Promise<BlobSource> {
+    if (await statBlob(this.layout, digest)) return openFileSource(this.layout.blob(digest));
+    throw new StoreError("missing-blob", `Cannot find blob ${digest} in the store`, {
+      path: this.layout.blob(digest),
+      digest,
+      hint: "add the model's files again: tare add FILES",
+    });
+  }
+
+  /**
+   * Makes sure that every weight of a model may be handed to an engine: there, whole, unchanged since it was hashed.
+   * @param full hash each byte now
+   * @throws StoreError `missing-blob`, `corrupted`, naming the weight
+   */
+  async requireModel(model: StoredModel, full = false, signal?: AbortSignal): Promise<void> {
+    const tensors = new Map<Digest, string>();
+    for (const method of model.config.methods)
+      for (const { digest, name } of method.weights) tensors.set(digest, name);
+    for (const { digest, size } of model.manifest.layers) {
+      const tensor = tensors.get(digest);
+      await requireBlob(this.layout, digest, size, { full, signal, ...(tensor !== undefined && { tensor }) });
+    }
+  }
+}

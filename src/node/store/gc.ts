@@ -1,0 +1,110 @@
+import { readdir, rm, stat } from "node:fs/promises";
+import { join } from "node:path";
+import { StoreError } from "../../errors.ts";
+import { type Digest, isDigest } from "../../model/digest.ts";
+import {
+  type Descriptor,
+  type ImageIndex,
+  MediaType,
+  parseIndex,
+  parseManifest,
+} from "../../model/manifest.ts";
+import { isAbsent } from "../file-source.ts";
+import { readJsonBlob, statBlob } from "./blobs.ts";
+import { readIndex, type StoreLayout } from "./layout.ts";
+import { sweepLeases } from "./lease.ts";
+import { withLock } from "./lock.ts";
+
+/** File systems stamp changes with a clock that may lag the process's. */
+const CLOCK_SLACK_MS = 2000;
+
+/** What a collection removed, or would remove. */
+export interface GcResult {
+  readonly blobs: number;
+  /** In bytes. */
+  readonly bytes: number;
+}
+
+/**
+ * Every blob that something in the index needs: models, and whatever other OCI tools put there.
+ * @throws StoreError if a manifest cannot be read: then nobody can tell what it needs
+ */
+export async function markBlobs(layout: StoreLayout, index?: ImageIndex): Promise<Set<Digest>> {
+  const marked = new Set<Digest>();
+  const visit = async (descriptor: Descriptor): Promise<void> => {
+    if (marked.has(descriptor.digest)) return;
+    marked.add(descriptor.digest);
+    const { mediaType } = descriptor;
+    const name = `manifest ${descriptor.digest}`;
+    if (mediaType === MediaType.index || mediaType.endsWith("manifest.list.v2+json")) {
+      const nested = parseIndex(await readJsonBlob(layout, descriptor.digest), name);
+      for (const each of nested.manifests) await visit(each);
+    } else {
+      const manifest = parseManifest(await readJsonBlob(layout, descriptor.digest), name);
+      for (const each of [manifest.config, ...manifest.layers]) marked.add(each.digest);
+    }
+  };
+  for (const each of (index ?? (await readIndex(layout))).manifests) await visit(each);
+  return marked;
+}
+
+/**
+ * Removes blobs that nothing needs, and what dead writers left. What a living writer has stored since it began is
+ * kept: it is about to be named.
+ */
+export async function collect(
+  layout: StoreLayout,
+  options: { readonly dryRun?: boolean } = {},
+): Promise<GcResult> {
+  return withLock(layout, async (assertHeld) => {
+    const writing = await sweepLeases(layout);
+    const marked = await markBlobs(layout).catch((cause: unknown) => {
+      throw new StoreError("corrupted", `Cannot collect in "${layout.root}": a manifest cannot be read`, {
+        path: layout.root,
+        cause,
+        hint: "tare verify says which; remove that model or add it again",
+      });
+    });
+    let blobs = 0;
+    let bytes = 0;
+    for (const name of await readdir(layout.blobs)) {
+      const digest = `sha256:${name}`;
+      const path = join(layout.blobs, name);
+      if (isDigest(digest) && marked.has(digest)) continue;
+      const stats = await stat(path).catch(ignoreAbsent);
+      if (!stats?.isFile()) continue;
+      if (writing !== undefined && stats.ctimeMs >= writing - CLOCK_SLACK_MS) continue;
+      blobs++;
+      bytes += stats.size;
+      if (options.dryRun) continue;
+      assertHeld();
+      await rm(path, { force: true });
+    }
+    return { blobs, bytes };
+  });
+}
+
+/** Takes back what a writer that failed had stored, unless something needs it by now. */
+export async function discard(layout: StoreLayout, fresh: Iterable<Digest>): Promise<void> {
+  await withLock(layout, async () => {
+    const marked = await markBlobs(layout);
+    for (const digest of fresh) if (!marked.has(digest)) await rm(layout.blob(digest), { force: true });
+  });
+}
+
+/** Blobs of `needed` that are absent or not of their size. */
+export async function missingBlobs(
+  layout: StoreLayout,
+  needed: readonly Descriptor[],
+): Promise<Descriptor[]> {
+  const missing: Descriptor[] = [];
+  for (const descriptor of needed) {
+    const stats = await statBlob(layout, descriptor.digest);
+    if (stats?.size !== descriptor.size) missing.push(descriptor);
+  }
+  return missing;
+}
+
+function ignoreAbsent(error: unknown): undefined {
+  if (!isAbsent(error)) throw error;
+}

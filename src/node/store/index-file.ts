@@ -1,0 +1,87 @@
+import { type ErrorDetails, StoreError } from "../../errors.ts";
+import type { Digest } from "../../model/digest.ts";
+import { type Descriptor, encodeJson, type ImageIndex, MediaType, REF_NAME } from "../../model/manifest.ts";
+import { writeDurable } from "../durable.ts";
+import { readIndex, type StoreLayout } from "./layout.ts";
+
+/** A name of the store and what it stands for. */
+export interface Tag {
+  readonly name: string;
+  readonly digest: Digest;
+}
+
+/** The models of the store, by name; other things that an OCI tool put there are left out. */
+export async function listTags(layout: StoreLayout): Promise<Tag[]> {
+  return tagsOf(await readIndex(layout)).sort((a, b) => (a.name < b.name ? -1 : 1));
+}
+
+function tagsOf(index: ImageIndex): Tag[] {
+  return index.manifests
+    .filter(isModel)
+    .map((each) => ({ name: each.annotations?.[REF_NAME] as string, digest: each.digest }));
+}
+
+function isModel(descriptor: Descriptor): boolean {
+  // A registry client that copied the model here may have dropped artifactType: the name alone then says nothing,
+  // and reading the manifest decides.
+  const { artifactType } = descriptor;
+  return (
+    descriptor.annotations?.[REF_NAME] !== undefined &&
+    (artifactType === undefined || artifactType === MediaType.model)
+  );
+}
+
+/**
+ * Finds a model by name.
+ * @throws StoreError `not-found`, naming what is there
+ */
+export async function findTag(layout: StoreLayout, name: string): Promise<Tag> {
+  const tags = await listTags(layout);
+  const tag = tags.find((each) => each.name === name);
+  if (tag) return tag;
+  const names = tags.slice(0, 10).map((each) => each.name);
+  const hint =
+    names.length > 0
+      ? `it has ${names.join(", ")}${tags.length > 10 ? ", …" : ""}`
+      : "it is empty: tare add FILES";
+  throw new StoreError("not-found", `Cannot find model "${name}" in the store`, { path: layout.root, hint });
+}
+
+/** Puts a model under a name. The caller holds the lock. */
+export async function writeTag(
+  layout: StoreLayout,
+  name: string,
+  manifest: Descriptor,
+  replace: boolean,
+): Promise<void> {
+  const index = await readIndex(layout);
+  const taken = index.manifests.find((each) => each.annotations?.[REF_NAME] === name);
+  if (taken?.digest === manifest.digest) return;
+  if (taken && !replace) {
+    const details: ErrorDetails = {
+      path: layout.root,
+      hint: "choose another with --as NAME, or replace it with --replace",
+    };
+    throw new StoreError("name-taken", `Cannot add "${name}": another model has that name`, details);
+  }
+  const entry: Descriptor = { ...manifest, artifactType: MediaType.model, annotations: { [REF_NAME]: name } };
+  const manifests = [...index.manifests.filter((each) => each !== taken), entry];
+  await writeDurable(layout.index, encodeJson({ ...index, manifests }));
+}
+
+/** Takes a name away. The caller holds the lock. */
+export async function removeTag(layout: StoreLayout, name: string): Promise<void> {
+  await findTag(layout, name);
+  const index = await readIndex(layout);
+  const manifests = index.manifests.filter((each) => each.annotations?.[REF_NAME] !== name);
+  await writeDurable(layout.index, encodeJson({ ...index, manifests }));
+}
+
+/** Names are tags of an OCI layout: what every client accepts, and no path of its own. */
+export function checkName(name: string): void {
+  if (/^[A-Za-z0-9]+(?:[._/-]{1,2}[A-Za-z0-9]+)*$/.test(name) && name.length <= 128 && !name.includes(".."))
+    return;
+  throw new StoreError("bad-name", `Cannot use "${name}" as a name`, {
+    hint: "use up to 128 letters and digits, with . _ - or / between them",
+  });
+}

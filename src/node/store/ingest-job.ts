@@ -1,0 +1,49 @@
+import type { VarintArray } from "../../bytes/varint-array.ts";
+import type { Digest } from "../../model/digest.ts";
+import type { FileIdentity } from "../file-source.ts";
+
+/** A range of a file that goes into a blob. */
+export interface IngestPart {
+  readonly path: string;
+  /** The file as it was when it was read first: another one since is refused. */
+  readonly identity: FileIdentity;
+  readonly offset: number;
+  readonly length: number;
+  readonly varint?: VarintArray;
+}
+
+/** Makes one blob of one or several ranges. */
+export interface IngestJob {
+  readonly parts: readonly IngestPart[];
+  /** Align each part, hash it by itself, and store equal ones once; otherwise parts lie end to end. */
+  readonly pack: boolean;
+  /** Blobs of the store that may hold the same bytes: worth a look before anything is written. */
+  readonly candidates: readonly string[];
+}
+
+/** A part of a pack: its own digest, and where it came to lie. */
+export interface PackedPart {
+  readonly digest: Digest;
+  readonly offset: number;
+  readonly length: number;
+}
+
+/** What became of a job. */
+export interface IngestResult {
+  readonly digest: Digest;
+  readonly size: number;
+  /** For a pack, one for each part of the job. */
+  readonly packed: readonly PackedPart[];
+  /** Whether the store did not have it. */
+  readonly fresh: boolean;
+}
+
+/** What a hashing thread is started with. */
+export interface IngestSetup {
+  /** Folder of the blobs. */
+  readonly blobs: string;
+  /** Folder for unfinished files. */
+  readonly temporary: string;
+  /** One 64-bit counter: bytes read so far by all threads. */
+  readonly progress: SharedArrayBuffer;
+}

@@ -1,0 +1,147 @@
+import { MODEL_VERSION, type ModelConfig, type Weight } from "../../model/config.ts";
+import type { Digest } from "../../model/digest.ts";
+import type { MethodDraft, ModelDraft, WeightDraft, WeightRange } from "../../model/draft.ts";
+import { allWeights, chooseHoles, rangeKey, restRanges } from "../../model/holes.ts";
+import { type Descriptor, type Location, MediaType } from "../../model/manifest.ts";
+import type { FileSource } from "../file-source.ts";
+import type { WorkerPool } from "../worker-pool.ts";
+import { listTags } from "./index-file.ts";
+import type { IngestJob, IngestPart, IngestResult } from "./ingest-job.ts";
+import type { StoreLayout } from "./layout.ts";
+import { readStoredModel } from "./read-model.ts";
+
+/** Weights below this share one blob. */
+const SMALLEST_BLOB = 16 * 1024;
+/** Blobs compared by their first bytes before a large weight is written: more would cost more than they save. */
+const MOST_CANDIDATES = 64;
+
+/** A model's config and blobs, all stored. */
+export interface Stored {
+  readonly config: ModelConfig;
+  readonly layers: readonly Descriptor[];
+  readonly packed: ReadonlyMap<Digest, Location>;
+}
+
+/**
+ * Streams a draft's files into blobs: rests, one pack of the small weights, and a blob for each large one.
+ * @param fresh is told every blob that the store did not have, as soon as it is there, with its size
+ */
+export async function ingestModel(
+  layout: StoreLayout,
+  draft: ModelDraft,
+  files: readonly FileSource[],
+  workers: WorkerPool<IngestJob, IngestResult>,
+  fresh: Map<Digest, number>,
+): Promise<Stored> {
+  const partOf = (at: WeightRange): IngestPart => {
+    const { name: path, identity } = files[at.file] as FileSource;
+    const { offset, length } = at;
+    return { path, identity, offset, length, ...(at.varint && { varint: at.varint }) };
+  };
+  const layers = new Map<Digest, Descriptor>();
+  const keep = (mediaType: string, { digest, size, fresh: isNew }: IngestResult): void => {
+    if (!layers.has(digest)) layers.set(digest, { mediaType, digest, size });
+    if (isNew) fresh.set(digest, size);
+  };
+
+  const holes = chooseHoles(draft);
+  const rests = await workers.run(
+    files.map((file, index) => () => ({
+      parts: restRanges(file.size, holes[index] ?? []).map((range) => partOf({ file: index, ...range })),
+      pack: false,
+      candidates: [],
+    })),
+    (result) => keep(MediaType.rest, result),
+  );
+  const programs = rests.map((rest) => rest.digest);
+
+  const digests = new Map<string, Digest>();
+  const packed = new Map<Digest, Location>();
+  const ranges = new Map(allWeights(draft).map((weight) => [rangeKey(weight.at), weight.at]));
+  const small = [...ranges.values()].filter((at) => at.length < SMALLEST_BLOB);
+  if (small.length > 0) {
+    const job: IngestJob = { parts: small.map(partOf), pack: true, candidates: [] };
+    await workers.run([() => job], (result) => {
+      keep(MediaType.pack, result);
+      small.forEach((at, index) => {
+        const part = result.packed[index];
+        if (!part) throw new TypeError("a pack lost a part");
+        digests.set(rangeKey(at), part.digest);
+        packed.set(part.digest, { blob: result.digest, offset: part.offset, length: part.length });
+      });
+    });
+  }
+
+  const large = [...ranges.values()].filter((at) => at.length >= SMALLEST_BLOB);
+  const relatives = await findRelatives(layout, draft, programs);
+  const seen = new Map<number, Digest[]>();
+  await workers.run(
+    large.map((at) => () => ({
+      parts: [partOf(at)],
+      pack: false,
+      candidates: [...(relatives.get(rangeKey(at)) ?? []), ...(seen.get(at.length) ?? [])].map((digest) =>
+        layout.blob(digest),
+      ),
+    })),
+    (result, index) => {
+      const at = large[index] as WeightRange;
+      keep(MediaType.weight, result);
+      digests.set(rangeKey(at), result.digest);
+      const alike = seen.get(at.length) ?? [];
+      if (!alike.includes(result.digest))
+        seen.set(at.length, [...alike.slice(1 - MOST_CANDIDATES), result.digest]);
+    },
+  );
+
+  const weightOf = ({ name, dtype, shape, at }: WeightDraft): Weight => {
+    return { name, dtype, shape, digest: digests.get(rangeKey(at)) as Digest };
+  };
+  const config: ModelConfig = {
+    version: MODEL_VERSION,
+    format: draft.format,
+    methods: draft.methods.map((method) => ({
+      name: method.name,
+      file: method.file,
+      weights: method.weights.map(weightOf),
+      constants: method.constants.map(weightOf),
+    })),
+    files: draft.files.map(({ path, source }, index) => ({
+      path,
+      size: source.size,
+      rest: programs[index] as Digest,
+      holes: (holes[index] ?? []).map((at) => ({
+        offset: at.offset,
+        length: at.length,
+        digest: digests.get(rangeKey(at)) as Digest,
+        ...(at.varint && { varint: at.varint }),
+      })),
+    })),
+  };
+  return { config, layers: [...layers.values()], packed };
+}
+
+/** For each weight, what models of the same program have under its name: a fine-tune changed few of them. */
+async function findRelatives(
+  layout: StoreLayout,
+  draft: ModelDraft,
+  programs: readonly Digest[],
+): Promise<Map<string, Digest[]>> {
+  const relatives = new Map<string, Digest[]>();
+  for (const tag of await listTags(layout)) {
+    const model = await readStoredModel(layout, tag.name, tag.digest).catch(() => undefined);
+    for (const method of model?.config.methods ?? []) {
+      const program = model?.config.files[method.file]?.rest;
+      const same = draft.methods.find((each: MethodDraft) => programs[each.file] === program);
+      if (!same) continue;
+      const digests = new Map(method.weights.map((weight) => [weight.name, weight.digest]));
+      for (const weight of same.weights) {
+        const digest = digests.get(weight.name);
+        const key = rangeKey(weight.at);
+        const known = relatives.get(key) ?? [];
+        if (digest && !known.includes(digest) && known.length < MOST_CANDIDATES)
+          relatives.set(key, [...known, digest]);
+      }
+    }
+  }
+  return relatives;
+}

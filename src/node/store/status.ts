@@ -1,0 +1,60 @@
+import { readdir, stat } from "node:fs/promises";
+import { join } from "node:path";
+import { collect } from "./gc.ts";
+import { listTags } from "./index-file.ts";
+import type { StoreLayout } from "./layout.ts";
+import { readStoredModel } from "./read-model.ts";
+
+/** A store's disk use. All sizes in bytes. */
+export interface StoreStatus {
+  readonly root: string;
+  readonly models: number;
+  readonly blobs: number;
+  /** What the models take in the store. */
+  readonly storedBytes: number;
+  /** What they would take as separate files. */
+  readonly fileBytes: number;
+  /** What no model needs: `gc` frees it. */
+  readonly unusedBytes: number;
+  /** Compiled programs: made again when needed. */
+  readonly cacheBytes: number;
+}
+
+/** Adds up what a store holds. */
+export async function storeStatus(layout: StoreLayout): Promise<StoreStatus> {
+  const tags = await listTags(layout);
+  let fileBytes = 0;
+  for (const { name, digest } of tags) {
+    const { config } = await readStoredModel(layout, name, digest);
+    for (const file of config.files) fileBytes += file.size;
+  }
+  const unused = await collect(layout, { dryRun: true });
+  const all = await folderSize(layout.blobs);
+  return {
+    root: layout.root,
+    models: tags.length,
+    blobs: all.files - unused.blobs,
+    storedBytes: all.bytes - unused.bytes,
+    fileBytes,
+    unusedBytes: unused.bytes,
+    cacheBytes: (await folderSize(layout.cache)).bytes,
+  };
+}
+
+async function folderSize(folder: string): Promise<{ files: number; bytes: number }> {
+  let files = 0;
+  let bytes = 0;
+  for (const entry of await readdir(folder, { withFileTypes: true }).catch(() => [])) {
+    const inner = join(folder, entry.name);
+    if (entry.isDirectory()) {
+      const size = await folderSize(inner);
+      files += size.files;
+      bytes += size.bytes;
+    } else {
+      const stats = await stat(inner).catch(() => undefined);
+      files++;
+      bytes += stats?.size ?? 0;
+    }
+  }
+  return { files, bytes };
+}

@@ -1,0 +1,103 @@
+import { randomBytes } from "node:crypto";
+import { constants } from "node:fs";
+import { copyFile, link, mkdir, readdir, rename, rm, stat, writeFile } from "node:fs/promises";
+import { basename, dirname, join, resolve } from "node:path";
+import { SourceError } from "../errors.ts";
+import { fileError } from "./file-source.ts";
+
+/** A file of a view that is a blob of the store. */
+export interface LinkedFile {
+  /** Relative to the view. */
+  readonly path: string;
+  /** The blob's path. */
+  readonly blob: string;
+}
+
+/** A file of a view that is written. */
+export interface WrittenFile {
+  /** Relative to the view. */
+  readonly path: string;
+  readonly bytes: Uint8Array;
+}
+
+/** What a view took. All sizes in bytes. */
+export interface ViewResult {
+  readonly path: string;
+  /** Shared with the store by reflink: no space, and a write to either leaves the other. */
+  readonly reflinkedBytes: number;
+  /** Shared with the store by hard link: no space. */
+  readonly linkedBytes: number;
+  /** Copied, where the file system can do neither. */
+  readonly copiedBytes: number;
+  /** Programs and companions. */
+  readonly writtenBytes: number;
+}
+
+/**
+ * Makes a folder of links into the store: what every engine opens as ordinary files.
+ * For each blob a reflink, else a hard link, else a copy.
+ * @throws SourceError `exists` if something is there; `disk-full`, `io`
+ */
+export async function writeView(
+  path: string,
+  links: readonly LinkedFile[],
+  files: readonly WrittenFile[],
+): Promise<ViewResult> {
+  const target = resolve(path);
+  const present = await readdir(target).catch((error: NodeJS.ErrnoException) =>
+    error.code === "ENOENT" ? [] : [error.code],
+  );
+  if (present.length > 0) {
+    throw new SourceError("exists", `Cannot link into "${target}": something is there already`, {
+      path: target,
+      hint: "choose a new or empty folder",
+    });
+  }
+  const temporary = join(dirname(target), `.${basename(target)}.${randomBytes(6).toString("hex")}`);
+  const bytes = { reflink: 0, link: 0, copy: 0 };
+  let writtenBytes = 0;
+  try {
+    for (const { path: name, blob } of links) {
+      const out = join(temporary, name);
+      await mkdir(dirname(out), { recursive: true });
+      bytes[await share(blob, out)] += (await stat(out)).size;
+    }
+    for (const file of files) {
+      const out = join(temporary, file.path);
+      await mkdir(dirname(out), { recursive: true });
+      await writeFile(out, file.bytes);
+      writtenBytes += file.bytes.byteLength;
+    }
+    await rename(temporary, target);
+  } catch (error) {
+    await rm(temporary, { recursive: true, force: true });
+    throw error instanceof Error && "syscall" in error ? fileError(target, "write", error) : error;
+  }
+  return {
+    path: target,
+    reflinkedBytes: bytes.reflink,
+    linkedBytes: bytes.link,
+    copiedBytes: bytes.copy,
+    writtenBytes,
+  };
+}
+
+async function share(blob: string, out: string): Promise<"reflink" | "link" | "copy"> {
+  try {
+    await copyFile(blob, out, constants.COPYFILE_FICLONE_FORCE);
+    return "reflink";
+  } catch {
+    await rm(out, { force: true });
+  }
+  try {
+    await link(blob, out);
+    // overlayfs links a file of a lower layer by copying it up: then it is another file.
+    const [ours, theirs] = await Promise.all([stat(blob), stat(out)]);
+    return ours.ino === theirs.ino && ours.dev === theirs.dev ? "link" : "copy";
+  } catch (error) {
+    if ((error as NodeJS.ErrnoException).code === "ENOENT") throw error;
+    await rm(out, { force: true });
+  }
+  await copyFile(blob, out, constants.COPYFILE_EXCL);
+  return "copy";
+}

@@ -1,0 +1,86 @@
+import { countHolders, sharingOf } from "./align.ts";
+import type { FamilyMap } from "./family-map.ts";
+
+/** Distinct weights and their bytes, each counted once. */
+export interface Tally {
+  readonly count: number;
+  readonly bytes: number;
+}
+
+/** One model in figures; every weight counts once, whatever number of names it has. */
+export interface ModelTotals {
+  readonly fileBytes: number;
+  readonly weights: Tally;
+  /** Weights that every model has. */
+  readonly all: Tally;
+  /** Weights that some other model has too. */
+  readonly some: Tally;
+  /** Weights that no other model has. */
+  readonly own: Tally;
+}
+
+/** The family in figures. */
+export interface FamilyTotals {
+  readonly fileBytes: number;
+  /** The bytes of the store if the map tells them, else those of the weights, each once. */
+  readonly storedBytes: number;
+  /** What the store holds besides weights; `undefined` where the map does not tell. */
+  readonly programBytes: number | undefined;
+  readonly weights: Tally;
+  readonly all: Tally;
+  readonly some: Tally;
+  readonly own: Tally;
+  readonly models: readonly ModelTotals[];
+}
+
+/** Adds a family up: what its files take, and what it takes with every weight stored once. */
+export function familyTotals(map: FamilyMap): FamilyTotals {
+  const holders = countHolders(map);
+  const count = map.models.length;
+  const family = new Sums();
+  const seen = new Set<string>();
+  const models = map.models.map((model) => {
+    const sums = new Sums();
+    const here = new Set<string>();
+    for (const { digest, bytes } of model.weights) {
+      if (here.has(digest)) continue;
+      here.add(digest);
+      const sharing = sharingOf(holders.get(digest) ?? 1, count);
+      sums.add(sharing, bytes);
+      if (!seen.has(digest)) family.add(sharing, bytes);
+      seen.add(digest);
+    }
+    return { fileBytes: model.fileBytes, ...sums.done() };
+  });
+  const weights = family.done();
+  return {
+    fileBytes: map.models.reduce((sum, model) => sum + model.fileBytes, 0),
+    storedBytes: map.storedBytes ?? weights.weights.bytes,
+    programBytes:
+      map.storedBytes === undefined ? undefined : Math.max(0, map.storedBytes - weights.weights.bytes),
+    ...weights,
+    models,
+  };
+}
+
+class Sums {
+  readonly #sums = {
+    all: { count: 0, bytes: 0 },
+    some: { count: 0, bytes: 0 },
+    own: { count: 0, bytes: 0 },
+  };
+
+  add(sharing: "all" | "some" | "own", bytes: number): void {
+    this.#sums[sharing].count += 1;
+    this.#sums[sharing].bytes += bytes;
+  }
+
+  done(): Omit<ModelTotals, "fileBytes"> {
+    const { all, some, own } = this.#sums;
+    const weights = {
+      count: all.count + some.count + own.count,
+      bytes: all.bytes + some.bytes + own.bytes,
+    };
+    return { weights, all, some, own };
+  }
+}
