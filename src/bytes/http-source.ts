@@ -22,7 +22,8 @@ export async function openHttpSource(
   const get = async (first: number, last: number, signal: AbortSignal | undefined): Promise<Response> => {
     try {
       return await (options.fetch ?? fetch)(name, {
-        headers: { ...options.headers, range: `bytes=${first}-${last}`, "accept-encoding": "identity" },
+        // A request with a range asks for no content encoding by itself (Fetch, "HTTP-network-or-cache fetch").
+        headers: { ...options.headers, range: `bytes=${first}-${last}` },
         ...(signal && { signal }),
       });
     } catch (cause) {
@@ -35,7 +36,11 @@ export async function openHttpSource(
   await probe.body?.cancel();
   if (probe.status === 404)
     throw new SourceError("not-found", `Cannot find "${name}": HTTP 404`, { path: name });
+  // An empty resource has no range to give (RFC 9110, section 14.2): servers refuse one or ignore it.
   if (probe.status === 416 && contentRange(probe)?.size === 0) return emptySource(name);
+  if (probe.status === 200 && probe.headers.get("content-length") === "0") return emptySource(name);
+  if (probe.status >= 400)
+    throw new SourceError("http", `Cannot read "${name}": HTTP ${probe.status}`, { path: name });
   const size = probe.status === 206 ? contentRange(probe)?.size : undefined;
   if (size === undefined) {
     throw new SourceError(
@@ -58,6 +63,15 @@ export async function openHttpSource(
       const signal = readOptions?.signal ?? options.signal;
       const response = await get(offset, offset + length - 1, signal);
       const range = contentRange(response);
+      const otherSize = range?.size !== undefined && range.size !== size;
+      if (otherSize || (response.status === 206 && validatorOf(response) !== validator)) {
+        await response.body?.cancel();
+        throw new SourceError("source-changed", `Cannot go on reading "${name}": it changed meanwhile`, {
+          path: name,
+          offset,
+          hint: "start again",
+        });
+      }
       if (response.status !== 206 || range?.first !== offset || range.last !== offset + length - 1) {
         await response.body?.cancel();
         throw new SourceError(
@@ -66,15 +80,7 @@ export async function openHttpSource(
           { path: name, offset },
         );
       }
-      if (validatorOf(response) !== validator || range.size !== size) {
-        await response.body?.cancel();
-        throw new SourceError("source-changed", `Cannot go on reading "${name}": it changed meanwhile`, {
-          path: name,
-          offset,
-          hint: "start again",
-        });
-      }
-      return await readExactly(response, length, name, offset);
+      return await readExactly(response, length, name, offset, signal);
     },
   };
   return source;
@@ -86,6 +92,7 @@ async function readExactly(
   length: number,
   name: string,
   offset: number,
+  signal: AbortSignal | undefined,
 ): Promise<Uint8Array> {
   const bytes = new Uint8Array(length);
   let filled = 0;
@@ -99,7 +106,7 @@ async function readExactly(
       filled += chunk.byteLength;
     }
   } catch (cause) {
-    if (cause instanceof DOMException && cause.name === "AbortError") throw cause;
+    signal?.throwIfAborted();
     throw new SourceError("short-read", `Cannot finish reading "${name}": the connection broke`, {
       path: name,
       offset: offset + filled,

@@ -44,6 +44,7 @@ export class VarintDecoder {
       this.#shift += 7;
       if (byte >= 0x80) continue;
       if (byte === 0 && this.#shift > 7) throw this.#refuse(index, "a varint is longer than it needs to be");
+      if (this.#shift === 70 && byte > 1) throw this.#refuse(index, "a varint is over 64 bits");
       const value = signed ? BigInt.asIntN(64, this.#pending) : this.#pending;
       const cut = signed ? BigInt.asIntN(bits, value) : BigInt.asUintN(bits, value);
       if (cut !== value) throw this.#refuse(index, `${value} does not fit ${bits} bits`);

@@ -16,12 +16,12 @@ interface Golden {
   rounding: [number, number][];
 }
 
-const GOLDEN: { float16: Golden; bfloat16: Golden } = Object.fromEntries(
+const GOLDEN = Object.fromEntries(
   readFileSync(new URL("../../fixtures/numpy/halves.jsonl", import.meta.url), "utf8")
     .trimEnd()
     .split("\n")
     .map((line) => JSON.parse(line)),
-);
+) as { float16: Golden; bfloat16: Golden };
 const ALL = new Uint8Array(Uint16Array.from({ length: 65_536 }, (_, bits) => bits).buffer);
 const KINDS = [
   { name: "float16", golden: GOLDEN.float16, value: float16Value, bits: float16Bits, widen: halfToFloat32 },

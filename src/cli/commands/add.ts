@@ -1,0 +1,53 @@
+import type { AddResult } from "../../node/store/add.ts";
+import { type DefineCommand, examples } from "../command.ts";
+import { bytes } from "../context.ts";
+
+interface AddFlags {
+  readonly as?: string;
+  readonly replace?: boolean;
+}
+
+/** `tare add`: models into the store. */
+export const add: DefineCommand = (program, act) => {
+  program
+    .command("add")
+    .summary("add models to the store")
+    .description(
+      "Add models: each PATH is one (an .onnx file, or a folder whose .onnx files are its methods and whose small\n" +
+        "companions, like a tokenizer, go with it). With --as, all PATHs are one model. External data is found where\n" +
+        "the model says. Every weight is read and hashed once; what the store has already is not stored again.",
+    )
+    .argument("<path...>", "files or folders")
+    .option("--as <name>", "the model's name; its file's or folder's name unless given")
+    .option("--replace", "give the name to this model though another has it")
+    .addHelpText(
+      "after",
+      examples(
+        "tare add base.onnx",
+        "tare add models/base models/fine-tune",
+        "tare add decoder.onnx decoder_with_past.onnx --as summarizer",
+      ),
+    )
+    .action(
+      act(async (context, paths: string[], flags: AddFlags) => {
+        await using store = await context.openStore();
+        const groups = flags.as === undefined ? paths.map((path) => [path]) : [paths];
+        const results: AddResult[] = [];
+        for (const group of groups) {
+          using bar = context.progress(`adding ${flags.as ?? group[0]}`);
+          const options = { as: flags.as, replace: flags.replace, signal: context.signal };
+          const result = await store.add(group, { ...options, onProgress: (progress) => bar.update(progress) });
+          results.push(result);
+          if (!context.options.json) context.print(result, () => describe(result));
+        }
+        if (context.options.json) context.print(results, () => "");
+      }),
+    );
+};
+
+function describe(result: AddResult): string {
+  const { name, fileBytes, newBytes, weights } = result;
+  const share = fileBytes > 0 ? Math.round((newBytes / fileBytes) * 100) : 0;
+  const news = newBytes === 0 ? "all there already" : `${bytes(newBytes)} new (${share} %)`;
+  return `added ${name}: ${bytes(fileBytes)} in files, ${weights} weights, ${news}`;
+}

@@ -1,0 +1,55 @@
+import type { ModelDiff } from "../../link/diff.ts";
+import { weightBytes } from "../../link/sharing.ts";
+import { type DefineCommand, examples } from "../command.ts";
+import { bytes, table } from "../context.ts";
+
+/** `tare diff`: two models, weight by weight. */
+export const diff: DefineCommand = (program, act) => {
+  program
+    .command("diff")
+    .summary("compare two models weight by weight")
+    .description(
+      "Compare two models: weights that are the same, changed (and by how much), or in one only.\n" +
+        "'relative' is the root mean square difference over that of A; 'largest' the largest absolute difference.",
+    )
+    .argument("<a>")
+    .argument("<b>")
+    .addHelpText("after", examples("tare diff base fine-tune", "tare diff base fine-tune --json"))
+    .action(
+      act(async (context, a: string, b: string) => {
+        await using store = await context.openStore();
+        const result = await store.diff(a, b, { signal: context.signal });
+        context.print(result, () => describe(result));
+      }),
+    );
+};
+
+function describe(result: ModelDiff): string {
+  const { a, b, same, changed, changedBytes, onlyInA, onlyInB } = result;
+  const lines = table(
+    [
+      ["programs", result.sameProgram ? "the same: one family" : "different"],
+      ["same", `${same.count} weights, ${bytes(same.bytes)}`],
+      ["changed", `${changed.length} weights`],
+      ...(onlyInA.count > 0 ? [[`only in ${a}`, `${onlyInA.count} weights, ${bytes(onlyInA.bytes)}`]] : []),
+      ...(onlyInB.count > 0 ? [[`only in ${b}`, `${onlyInB.count} weights, ${bytes(onlyInB.bytes)}`]] : []),
+      ["update", `${bytes(changedBytes)} bring ${a} to ${b}`],
+    ],
+  );
+  if (changed.length === 0) return lines;
+  const rows = changed.map(({ method, name, a: left, b: right, difference }) => [
+    `${method}/${name}`,
+    left.dtype === right.dtype ? left.dtype : `${left.dtype} → ${right.dtype}`,
+    left.shape.join() === right.shape.join() ? `[${left.shape.join(", ")}]` : `[${left.shape.join(", ")}] → [${right.shape.join(", ")}]`,
+    bytes(weightBytes(right)),
+    difference ? `${percent(difference.changed / Math.max(1, difference.elements))}` : "",
+    difference?.relative === undefined ? "" : percent(difference.relative),
+    difference?.largest === undefined ? "" : difference.largest.toPrecision(3),
+  ]);
+  const head = ["CHANGED WEIGHT", "DTYPE", "SHAPE", "SIZE", "ELEMENTS", "RELATIVE", "LARGEST"];
+  return `${lines}\n\n${table([head, ...rows], [3, 4, 5, 6])}`;
+}
+
+function percent(fraction: number): string {
+  return `${(fraction * 100).toPrecision(3)} %`;
+}

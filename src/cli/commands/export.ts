@@ -1,0 +1,38 @@
+import { UsageError } from "../../errors.ts";
+import { type DefineCommand, examples } from "../command.ts";
+import { bytes } from "../context.ts";
+
+/** `tare export`: the original files. */
+export const exportCommand: DefineCommand = (program, act) => {
+  program
+    .command("export")
+    .summary("write a model's original files, byte for byte")
+    .description(
+      "Write a model's original files as they were added, external data included: a file where the model has one,\n" +
+        "else a folder. Every weight is checked against its digest on the way.",
+    )
+    .argument("<model>")
+    .argument("[path]", "the same as --out")
+    .option("--out <path>", "where to write")
+    .addHelpText("after", examples("tare export base base.onnx", "tare export base --out exported/"))
+    .action(
+      act(async (context, model: string, path: string | undefined, flags: { readonly out?: string }) => {
+        const out = outputPath(path, flags.out);
+        await using store = await context.openStore();
+        using bar = context.progress(`exporting ${model}`);
+        const options = { signal: context.signal, onProgress: bar.update };
+        const result = await store.export(model, out, options);
+        context.print(result, () => `exported ${model}: ${bytes(result.bytes)} to ${result.path}`);
+      }),
+    );
+};
+
+/** `--out PATH`, or the bare second path that means the same. */
+export function outputPath(path: string | undefined, out: string | undefined): string {
+  if (path !== undefined && out !== undefined && path !== out) {
+    throw new UsageError("usage", `Cannot write to "${path}" and to "${out}": name one`);
+  }
+  const chosen = out ?? path;
+  if (chosen === undefined) throw new UsageError("usage", "Cannot write without a path", { hint: "add --out PATH" });
+  return chosen;
+}

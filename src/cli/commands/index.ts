@@ -1,0 +1,29 @@
+import type { DefineCommand } from "../command.ts";
+import { add } from "./add.ts";
+import { diff } from "./diff.ts";
+import { exportCommand } from "./export.ts";
+import { gc } from "./gc.ts";
+import { link } from "./link.ts";
+import { ls } from "./ls.ts";
+import { map } from "./map.ts";
+import { rm } from "./rm.ts";
+import { runCommand } from "./run.ts";
+import { show } from "./show.ts";
+import { status } from "./status.ts";
+import { verify } from "./verify.ts";
+
+/** Every verb, in the order of the help. */
+export const COMMANDS: readonly DefineCommand[] = [
+  add,
+  ls,
+  show,
+  diff,
+  map,
+  runCommand,
+  exportCommand,
+  link,
+  rm,
+  gc,
+  verify,
+  status,
+];

@@ -1,0 +1,124 @@
+import { EngineError, UsageError } from "../../errors.ts";
+import type { Signature } from "../../engines/engine.ts";
+import type { LoadOptions, TareStore } from "../../host/tare-store.ts";
+import type { Tensor, Tensors } from "../../model/tensor.ts";
+import { type DefineCommand, examples } from "../command.ts";
+import { type Context, table } from "../context.ts";
+import { parseInput, readTensors, tensorsToJson, writeTensors } from "../tensor-files.ts";
+import { portText } from "./show.ts";
+import { summarize } from "../summary.ts";
+
+interface RunFlags {
+  readonly method?: string;
+  readonly in: readonly string[];
+  readonly input: readonly string[];
+  readonly out?: string;
+  readonly throughput?: boolean;
+  readonly prepacking?: string;
+  readonly threads?: string;
+  readonly verify?: boolean;
+}
+
+/** `tare run`: a model over the store's weights. */
+export const runCommand: DefineCommand = (program, act) => {
+  program
+    .command("run")
+    .summary("run a model")
+    .description(
+      "Run a model over the store's weights. Inputs come from .npz, .safetensors or .json files with a tensor for each\n" +
+        "input, from NAME=FILE.npy, or as JSON on the command line; outputs go to a file of any of these kinds.\n" +
+        "Without inputs it prints the signature: what to give, exactly.",
+    )
+    .argument("<model>")
+    .argument("[file...]", "the same as --in")
+    .option("--method <name>", "the graph to run, where the model has several")
+    .option("--in <file>", "inputs: .npz, .safetensors, .json, or NAME=FILE.npy; may be repeated", collect, [])
+    .option("--input <name=json>", "one input as JSON: input_ids=[[1,2,3]]; may be repeated", collect, [])
+    .option("--out <file>", "write the outputs: .npz, .safetensors, .json, or .npy where there is one")
+    .option("--throughput", "prepack all weights: faster on batches, a private copy of the weights")
+    .option("--prepacking <mode>", "auto (where a kernel needs it), on, off", "auto")
+    .option("--threads <count>", "threads for one operator; one a core unless given")
+    .option("--verify", "hash every weight before it is used")
+    .addHelpText(
+      "after",
+      examples(
+        "tare run base                                       # prints the signature",
+        "tare run base --method decoder --input 'input_ids=[[1,37,82]]'",
+        "tare run base inputs.npz --out outputs.npz",
+        "tare run base --in input_ids=ids.npy --out logits.safetensors",
+      ),
+    )
+    .action(
+      act(async (context, model: string, files: string[], flags: RunFlags) => {
+        const options = loadOptions(flags);
+        await using store = await context.openStore();
+        const signature = await signatureFor(store, model, flags.method);
+        const inputs = await readInputs([...flags.in, ...files], flags.input, signature);
+        const missing = signature.inputs.filter((port) => !Object.hasOwn(inputs, port.name));
+        if (missing.length > 0) throw missingInputs(model, signature, missing.map((port) => port.name));
+        await using session = await store.load(model, { ...options, signal: context.signal });
+        const began = performance.now();
+        const outputs = await session.run(inputs, { signal: context.signal });
+        await report(context, outputs, performance.now() - began, flags.out);
+      }),
+    );
+};
+
+function loadOptions(flags: RunFlags): LoadOptions {
+  const { method, verify } = flags;
+  const prepacking = flags.throughput ? "on" : (flags.prepacking ?? "auto");
+  if (prepacking !== "auto" && prepacking !== "on" && prepacking !== "off") {
+    throw new UsageError("usage", `Cannot use --prepacking ${prepacking}: it is auto, on or off`);
+  }
+  const threads = flags.threads === undefined ? undefined : Number(flags.threads);
+  if (threads !== undefined && !(Number.isInteger(threads) && threads > 0)) {
+    throw new UsageError("usage", `Cannot use --threads ${flags.threads}: it is a whole number above 0`);
+  }
+  // One model in one process: idle threads may spin.
+  return { method, verify, prepacking, threads, spinning: true };
+}
+
+async function signatureFor(store: TareStore, model: string, method: string | undefined): Promise<Signature> {
+  const { methods } = await store.show(model);
+  const chosen = method === undefined && methods.length === 1 ? methods[0] : methods.find((each) => each.name === method);
+  if (chosen) return chosen.signature;
+  const what = method === undefined ? "it has several methods" : `it has no method "${method}"`;
+  const names = methods.map((each) => each.name).join(", ");
+  throw new UsageError("usage", `Cannot run "${model}": ${what}`, { hint: `choose one with --method: ${names}` });
+}
+
+async function readInputs(
+  files: readonly string[],
+  given: readonly string[],
+  signature: Signature,
+): Promise<Record<string, Tensor>> {
+  const inputs: Record<string, Tensor> = {};
+  for (const file of files) Object.assign(inputs, await readTensors(file, signature));
+  for (const text of given) Object.assign(inputs, parseInput(text, signature));
+  return inputs;
+}
+
+function missingInputs(model: string, signature: Signature, missing: readonly string[]): EngineError {
+  const lines = (ports: Signature["inputs"]): string => ports.map((port) => `    ${portText(port)}`).join("\n");
+  return new EngineError(
+    "missing-input",
+    `Cannot run "${model}" without ${missing.join(", ")}\n  inputs\n${lines(signature.inputs)}\n  outputs\n${lines(signature.outputs)}`,
+    { tensor: missing[0], hint: "give them in a file (--in inputs.npz) or one by one (--input 'NAME=JSON')" },
+  );
+}
+
+async function report(context: Context, outputs: Tensors, ms: number, out: string | undefined): Promise<void> {
+  if (out !== undefined) await writeTensors(out, outputs);
+  const rows = Object.entries(outputs).map(([name, tensor]) => {
+    return [name, tensor.dtype, `[${tensor.shape.join(", ")}]`, summarize(tensor)];
+  });
+  const result = { ms, outputs: out === undefined ? tensorsToJson(outputs) : undefined, out };
+  context.print(result, () => {
+    const written = out === undefined ? "" : `\nwritten: ${out}`;
+    return `${table([["OUTPUT", "DTYPE", "SHAPE", "SUMMARY"], ...rows])}\nran in ${ms.toFixed(1)} ms${written}`;
+  });
+}
+
+function collect(value: string, all: readonly string[]): string[] {
+  return [...all, value];
+}

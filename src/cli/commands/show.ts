@@ -1,0 +1,71 @@
+import type { Port } from "../../engines/engine.ts";
+import type { MethodInfo, ModelInfo } from "../../host/describe.ts";
+import { shortDigest } from "../../model/digest.ts";
+import { type DefineCommand, examples } from "../command.ts";
+import { bytes, table } from "../context.ts";
+
+/** `tare show`: one model. */
+export const show: DefineCommand = (program, act) => {
+  program
+    .command("show")
+    .summary("show a model: signature, weights, what it shares with whom")
+    .description(
+      "Show a model: its methods with their inputs and outputs, every weight with its size and the models that share\n" +
+        "it, and what the engine will do: which weights it copies, and why a program cannot be compiled without them.",
+    )
+    .argument("<model>")
+    .option("--method <name>", "only this method")
+    .addHelpText("after", examples("tare show base", "tare show base --method decoder", "tare show base --json"))
+    .action(
+      act(async (context, name: string, flags: { readonly method?: string }) => {
+        await using store = await context.openStore();
+        const info = await store.show(name);
+        const methods = info.methods.filter((each) => flags.method === undefined || each.name === flags.method);
+        context.print({ ...info, methods }, () => [header(info), ...methods.map(describe)].join("\n\n"));
+      }),
+    );
+};
+
+function header(info: ModelInfo): string {
+  const files = info.files.map((file) => `${file.path} (${bytes(file.size)})`).join(", ");
+  return table([
+    ["model", info.name],
+    ["digest", info.digest],
+    ["format", info.format],
+    ["files", `${bytes(info.fileBytes)}: ${files}`],
+    ["weights", `${bytes(info.weightBytes)}: ${bytes(info.sharedBytes)} shared, ${bytes(info.ownBytes)} its own`],
+  ]);
+}
+
+function describe(method: MethodInfo): string {
+  const copied = method.weights.filter((weight) => weight.copied);
+  const copiedBytes = copied.reduce((sum, weight) => sum + weight.bytes, 0);
+  const lines = [
+    ["method", method.name],
+    ["program", `${shortDigest(method.program)}${method.family.length > 0 ? `, the same in ${method.family.join(", ")}` : ""}`],
+    ...method.signature.inputs.map((port, index) => [index === 0 ? "inputs" : "", portText(port)]),
+    ...method.signature.outputs.map((port, index) => [index === 0 ? "outputs" : "", portText(port)]),
+    [
+      "engine",
+      method.prepacking === undefined
+        ? "maps every weight, copies none"
+        : `prepacks for ${method.prepacking}: copies ${copied.length} weights, about ${bytes(copiedBytes)} a session`,
+    ],
+  ];
+  if (method.whole !== undefined) lines.push(["", `optimizes at every load: ${method.whole}`]);
+  const rows = method.weights.map(({ name, dtype, shape, bytes: size, digest, sharedWith, copied: isCopied }) => [
+    name,
+    dtype,
+    `[${shape.join(", ")}]`,
+    bytes(size),
+    shortDigest(digest),
+    `${sharedWith.length > 0 ? sharedWith.join(", ") : "own"}${isCopied ? " (copied)" : ""}`,
+  ]);
+  return `${table(lines)}\n\n${table([["WEIGHT", "DTYPE", "SHAPE", "SIZE", "DIGEST", "SHARED WITH"], ...rows], [3])}`;
+}
+
+/** An input or output as a line of a signature. */
+export function portText({ name, dtype, shape }: Port): string {
+  const dims = shape?.map((dim) => dim ?? "?").join(", ") ?? "any rank";
+  return `${name}: ${dtype ?? "not a tensor"} [${dims}]`;
+}

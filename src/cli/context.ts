@@ -1,0 +1,97 @@
+import { SingleBar } from "cli-progress";
+import prettyBytes from "pretty-bytes";
+import { defaultStorePath, openStore, type TareStore } from "../host/tare-store.ts";
+
+/** Where a command writes, and what it was told by its surroundings. */
+export interface Streams {
+  readonly stdout: NodeJS.WritableStream;
+  readonly stderr: NodeJS.WritableStream & { readonly isTTY?: boolean };
+  readonly env: Readonly<Record<string, string | undefined>>;
+}
+
+/** Options that every verb takes. */
+export interface GlobalOptions {
+  readonly store?: string;
+  readonly json?: boolean;
+}
+
+/** What a command works with. */
+export class Context {
+  readonly streams: Streams;
+  readonly options: GlobalOptions;
+  /** Aborted by Ctrl-C. */
+  readonly signal: AbortSignal;
+
+  constructor(streams: Streams, options: GlobalOptions, signal: AbortSignal) {
+    this.streams = streams;
+    this.options = options;
+    this.signal = signal;
+  }
+
+  openStore(): Promise<TareStore> {
+    return openStore({ path: this.options.store ?? defaultStorePath(this.streams.env) });
+  }
+
+  /** Prints a result: as JSON if asked for, else as text. */
+  print(result: unknown, text: () => string): void {
+    this.streams.stdout.write(this.options.json ? `${JSON.stringify(result, replacer, 2)}\n` : `${text()}\n`);
+  }
+
+  /** A progress bar with bytes and rate on a terminal; nothing in a pipe, under CI or NO_COLOR. */
+  progress(label: string): Bar {
+    const { stderr, env } = this.streams;
+    if (!stderr.isTTY || env.CI || env.NO_COLOR !== undefined || this.options.json) {
+      return { update: () => undefined, [Symbol.dispose]: () => undefined };
+    }
+    const bar = new SingleBar({
+      stream: stderr as NodeJS.WriteStream,
+      format: `${label} {bar} {percentage}%  {done} of {all}  {rate}/s  {eta_formatted} left`,
+      hideCursor: true,
+      clearOnComplete: true,
+      barsize: 24,
+    });
+    const began = performance.now();
+    let started = false;
+    return {
+      update({ done, total }) {
+        const rate = bytes(Math.round((done / Math.max(1, performance.now() - began)) * 1000));
+        const payload = { done: bytes(done), all: bytes(total), rate };
+        if (!started) bar.start(total, done, payload);
+        else bar.update(done, payload);
+        started = true;
+      },
+      [Symbol.dispose]() {
+        if (started) bar.stop();
+      },
+    };
+  }
+}
+
+/** A progress bar; disposing it takes it off the screen. */
+export interface Bar extends Disposable {
+  update(progress: { readonly done: number; readonly total: number }): void;
+}
+
+/** A size as people read it. */
+export function bytes(count: number): string {
+  return prettyBytes(count);
+}
+
+/** Rows of cells as aligned columns; those named are aligned to the right. */
+export function table(rows: readonly (readonly string[])[], right: readonly number[] = []): string {
+  const widths: number[] = [];
+  for (const row of rows) row.forEach((cell, column) => (widths[column] = Math.max(widths[column] ?? 0, cell.length)));
+  const line = (row: readonly string[]): string =>
+    row
+      .map((cell, column) => (right.includes(column) ? cell.padStart(widths[column] ?? 0) : cell.padEnd(widths[column] ?? 0)))
+      .join("  ")
+      .trimEnd();
+  return rows.map(line).join("\n");
+}
+
+/** Errors travel in JSON as what they say. */
+function replacer(_key: string, value: unknown): unknown {
+  if (!(value instanceof Error)) return value;
+  const { message, ...fields } = value as Error & Record<string, unknown>;
+  return { message, ...fields };
+}

@@ -1,0 +1,9 @@
+#!/usr/bin/env node
+import { run } from "./run.ts";
+
+// A reader that closes the pipe (head, less) ends the command quietly.
+process.stdout.on("error", (error: NodeJS.ErrnoException) => {
+  if (error.code === "EPIPE") process.exit(0);
+  throw error;
+});
+process.exitCode = await run(process.argv.slice(2), process);
