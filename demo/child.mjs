@@ -7,7 +7,9 @@ import { openStore } from "tare";
 import { generate } from "./generate.mjs";
 
 const [, , how, path] = process.argv;
-const expected = JSON.parse(readFileSync(new URL("../fixtures/charlm/expected.json", import.meta.url), "utf8"));
+const expected = JSON.parse(
+  readFileSync(new URL("../fixtures/charlm/expected.json", import.meta.url), "utf8"),
+);
 const METHODS = ["decoder", "decoder_with_past"];
 const MODELS = ["base", "kjv", "licence"];
 
@@ -68,7 +70,12 @@ async function finish(times, before, run) {
     lines[model] = await generate(run(model), input_ids, greedy_ids.length);
   }
   const [firstMs, ...rest] = times;
-  return { memory: pss() - before, firstMs, loadMs: rest.reduce((sum, ms) => sum + ms, 0) / rest.length, lines };
+  return {
+    memory: pss() - before,
+    firstMs,
+    loadMs: rest.reduce((sum, ms) => sum + ms, 0) / rest.length,
+    lines,
+  };
 }
 
 /** This process's share of memory in bytes: pages that several mappings share count once. */

@@ -44,9 +44,13 @@ row("each further model, both graphs", ms(stock.loadMs), ms(tare.loadMs));
 console.log('\n3. What each makes of "And he said"\n');
 let wrong = 0;
 for (const model of models) {
-  const right = String(tare.lines[model]) === String(expected[model].greedy_ids) && String(stock.lines[model]) === String(expected[model].greedy_ids);
+  const right =
+    String(tare.lines[model]) === String(expected[model].greedy_ids) &&
+    String(stock.lines[model]) === String(expected[model].greedy_ids);
   if (!right) wrong++;
-  console.log(`   ${model.padEnd(8)} ${JSON.stringify(text(tare.lines[model]))} ${right ? "✓ as expected" : "✗ NOT as expected"}`);
+  console.log(
+    `   ${model.padEnd(8)} ${JSON.stringify(text(tare.lines[model]))} ${right ? "✓ as expected" : "✗ NOT as expected"}`,
+  );
 }
 
 const family = await store.map();
@@ -57,7 +61,12 @@ console.log(`\nGo on from here: npx tare --store ${store.path} ls`);
 process.exitCode = wrong === 0 ? 0 : 1;
 
 async function child(how, path) {
-  const { stdout } = await promisify(execFile)(process.execPath, ["--expose-gc", here("child.mjs"), how, path]);
+  const { stdout } = await promisify(execFile)(process.execPath, [
+    "--expose-gc",
+    here("child.mjs"),
+    how,
+    path,
+  ]);
   return JSON.parse(stdout);
 }
 

@@ -44,7 +44,7 @@ export class Context {
       return { update: () => undefined, [Symbol.dispose]: () => undefined };
     }
     const bar = new SingleBar({
-      stream: stderr as NodeJS.WriteStream,
+      stream: stderr,
       format: `${label} {bar} {percentage}%  {done} of {all}  {rate}/s  {eta_formatted} left`,
       hideCursor: true,
       clearOnComplete: true,
@@ -80,10 +80,13 @@ export function bytes(count: number): string {
 /** Rows of cells as aligned columns; those named are aligned to the right. */
 export function table(rows: readonly (readonly string[])[], right: readonly number[] = []): string {
   const widths: number[] = [];
-  for (const row of rows) row.forEach((cell, column) => (widths[column] = Math.max(widths[column] ?? 0, cell.length)));
+  for (const row of rows)
+    row.forEach((cell, column) => (widths[column] = Math.max(widths[column] ?? 0, cell.length)));
   const line = (row: readonly string[]): string =>
     row
-      .map((cell, column) => (right.includes(column) ? cell.padStart(widths[column] ?? 0) : cell.padEnd(widths[column] ?? 0)))
+      .map((cell, column) =>
+        right.includes(column) ? cell.padStart(widths[column] ?? 0) : cell.padEnd(widths[column] ?? 0),
+      )
       .join("  ")
       .trimEnd();
   return rows.map(line).join("\n");

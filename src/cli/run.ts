@@ -41,13 +41,18 @@ export async function run(argv: readonly string[], streams: Streams, signal?: Ab
       writeErr: (text) => void streams.stderr.write(text),
     });
   const abort = signal ? AbortSignal.any([signal, interrupt.signal]) : interrupt.signal;
-  const act: Act = (work) => async (...args) => {
-    const context = new Context(streams, program.opts<GlobalOptions>(), abort);
-    code = (await work(context, ...args)) ?? 0;
-  };
+  const act: Act =
+    (work) =>
+    async (...args) => {
+      const context = new Context(streams, program.opts<GlobalOptions>(), abort);
+      code = (await work(context, ...args)) ?? 0;
+    };
   for (const define of COMMANDS) define(program, act);
   for (const command of program.commands) {
-    command.exitOverride().option("--store <dir>", "the store's folder").option("--json", "print the result as JSON");
+    command
+      .exitOverride()
+      .option("--store <dir>", "the store's folder")
+      .option("--json", "print the result as JSON");
     // Options may come before or after the verb.
     command.hook("preAction", (_, verb) => {
       for (const [key, value] of Object.entries(verb.opts<GlobalOptions>())) {
@@ -80,10 +85,14 @@ export async function run(argv: readonly string[], streams: Streams, signal?: Ab
 /** Says what failed, why, and what to do. */
 function report(error: TareError, { stdout, stderr }: Streams, json: boolean): void {
   const { code, message, path, offset, tensor, digest, hint } = error;
-  if (json) stdout.write(`${JSON.stringify({ error: { code, message, path, offset, tensor, digest, hint } }, null, 2)}\n`);
+  if (json)
+    stdout.write(
+      `${JSON.stringify({ error: { code, message, path, offset, tensor, digest, hint } }, null, 2)}\n`,
+    );
   stderr.write(`tare: ${message}\n`);
   const { cause } = error;
-  if (cause instanceof Error && !message.includes(cause.message)) stderr.write(`  because: ${cause.message}\n`);
+  if (cause instanceof Error && !message.includes(cause.message))
+    stderr.write(`  because: ${cause.message}\n`);
   if (hint !== undefined) stderr.write(`  hint: ${hint}\n`);
 }
 

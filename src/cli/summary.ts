@@ -6,15 +6,22 @@ const SHOWN = 3;
 
 /** A tensor in a few words: its first and last values, and for numbers their range. */
 export function summarize(tensor: Tensor): string {
-  const flat = [tensorToJson({ ...tensor, shape: [elements(tensor)] })].flat() as (number | string | boolean)[];
+  const flat = [tensorToJson({ ...tensor, shape: [elements(tensor)] })].flat() as (
+    | number
+    | string
+    | boolean
+  )[];
   if (flat.length === 0) return "empty";
-  const shown = flat.length <= 2 * SHOWN ? flat.map(text) : [...flat.slice(0, SHOWN).map(text), "…", ...flat.slice(-SHOWN).map(text)];
+  const shown =
+    flat.length <= 2 * SHOWN
+      ? flat.map(text)
+      : [...flat.slice(0, SHOWN).map(text), "…", ...flat.slice(-SHOWN).map(text)];
   const numbers = flat.filter((value): value is number => typeof value === "number");
   if (numbers.length === 0) return shown.join(" ");
-  const [least, most] = numbers.reduce(([low, high], value) => [Math.min(low, value), Math.max(high, value)], [
-    Number.POSITIVE_INFINITY,
-    Number.NEGATIVE_INFINITY,
-  ]);
+  const [least, most] = numbers.reduce(
+    ([low, high], value) => [Math.min(low, value), Math.max(high, value)],
+    [Number.POSITIVE_INFINITY, Number.NEGATIVE_INFINITY],
+  );
   const odd = flat.length - numbers.length;
   return `${shown.join(" ")}  (${text(least)} to ${text(most)}${odd > 0 ? `, ${odd} not finite` : ""})`;
 }

@@ -40,17 +40,24 @@ export async function readTensors(argument: string, signature: Signature): Promi
   if (name === undefined || Object.hasOwn(tensors, name)) return tensors;
   const [only, ...more] = Object.values(tensors);
   if (only && more.length === 0) return { [name]: only };
-  throw new UsageError("usage", `Cannot choose a tensor of "${file}" for "${name}"`, { path: file, tensor: name });
+  throw new UsageError("usage", `Cannot choose a tensor of "${file}" for "${name}"`, {
+    path: file,
+    tensor: name,
+  });
 }
 
 /** Reads one input given as `NAME=JSON`. */
 export function parseInput(text: string, signature: Signature): Record<string, Tensor> {
   const at = text.indexOf("=");
   if (at <= 0) {
-    throw new UsageError("usage", `Cannot read input "${text}"`, { hint: "write it as NAME=JSON: input_ids=[[1,2,3]]" });
+    throw new UsageError("usage", `Cannot read input "${text}"`, {
+      hint: "write it as NAME=JSON: input_ids=[[1,2,3]]",
+    });
   }
   const name = text.slice(0, at);
-  return { [name]: fromJson(parseStrictJson(text.slice(at + 1), `--input ${name}`), portOf(name, signature)) };
+  return {
+    [name]: fromJson(parseStrictJson(text.slice(at + 1), `--input ${name}`), portOf(name, signature)),
+  };
 }
 
 /** Writes output tensors in the kind of file that the path's ending says. */
@@ -78,7 +85,12 @@ function encode(path: string, tensors: Tensors): Uint8Array {
   });
 }
 
-function parseJson(text: string, file: string, signature: Signature, name: string | undefined): Record<string, Tensor> {
+function parseJson(
+  text: string,
+  file: string,
+  signature: Signature,
+  name: string | undefined,
+): Record<string, Tensor> {
   const value = parseStrictJson(text, file);
   if (name !== undefined && Array.isArray(value)) return { [name]: fromJson(value, portOf(name, signature)) };
   if (typeof value !== "object" || value === null || Array.isArray(value)) {
@@ -87,11 +99,14 @@ function parseJson(text: string, file: string, signature: Signature, name: strin
       hint: 'write {"input_ids": [[1, 2, 3]]}',
     });
   }
-  return Object.fromEntries(Object.entries(value).map(([key, each]) => [key, fromJson(each, portOf(key, signature))]));
+  return Object.fromEntries(
+    Object.entries(value).map(([key, each]) => [key, fromJson(each, portOf(key, signature))]),
+  );
 }
 
 function fromJson(value: unknown, { name, dtype }: Port): Tensor {
-  if (dtype === undefined) throw new UsageError("usage", `Cannot feed "${name}": it is not a tensor`, { tensor: name });
+  if (dtype === undefined)
+    throw new UsageError("usage", `Cannot feed "${name}": it is not a tensor`, { tensor: name });
   return tensorFromJson(value, dtype, name);
 }
 
@@ -109,13 +124,17 @@ function onlyInput(file: string, signature: Signature): string {
   const [only, ...more] = signature.inputs;
   if (only && more.length === 0) return only.name;
   const names = signature.inputs.map((each) => each.name).join(", ");
-  throw new UsageError("usage", `Cannot tell which input "${file}" is`, { path: file, hint: `write NAME=${file}: ${names}` });
+  throw new UsageError("usage", `Cannot tell which input "${file}" is`, {
+    path: file,
+    hint: `write NAME=${file}: ${names}`,
+  });
 }
 
 async function readInput(path: string): Promise<Uint8Array> {
   try {
     const { size } = await stat(path);
-    if (size > LARGEST_INPUT) throw new SourceError("too-large", `Cannot read "${path}": it is over 2 GiB`, { path });
+    if (size > LARGEST_INPUT)
+      throw new SourceError("too-large", `Cannot read "${path}": it is over 2 GiB`, { path });
     return new Uint8Array(await readFile(path));
   } catch (error) {
     throw error instanceof SourceError ? error : fileError(path, "read", error);

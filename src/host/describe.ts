@@ -1,5 +1,5 @@
 import type { Signature } from "../engines/engine.ts";
-import { signatureOf } from "../engines/onnxruntime/engine.ts";
+import { signatureOf } from "../engines/onnxruntime/compile.ts";
 import { needsPrepacking, prepackedValues } from "../engines/onnxruntime/prepacking.ts";
 import { whyNotWeightless } from "../formats/onnx/weightless.ts";
 import { openOnnxProgram } from "../link/onnx-program.ts";

@@ -3,7 +3,7 @@ import { join } from "node:path";
 import type { Session } from "../engines/engine.ts";
 import type { OnnxRuntime, OrtLoadOptions, OrtSessionInfo } from "../engines/onnxruntime/engine.ts";
 import { type ModelDiff, diffModels } from "../link/diff.ts";
-import { linkOnnx, openOnnxProgram } from "../link/onnx-program.ts";
+import { linkOnnx, type OnnxProgram, openOnnxProgram } from "../link/onnx-program.ts";
 import { methodOf, planLink } from "../link/plan.ts";
 import { sharesOf, usersOf, weightBytes } from "../link/sharing.ts";
 import type { StoredFile } from "../model/config.ts";
@@ -98,7 +98,7 @@ export class TareStore implements AsyncDisposable {
     options: AddOptions & { readonly as?: string | undefined } = {},
   ): Promise<AddResult> {
     await using model = await openModel(paths, { signal: options.signal });
-    return addModel(this.#files.layout, options.as ?? model.name, model.draft, model.files, options);
+    return await addModel(this.#files.layout, options.as ?? model.name, model.draft, model.files, options);
   }
 
   /** The models, by name. */
@@ -207,8 +207,8 @@ export class TareStore implements AsyncDisposable {
     const method = methodOf(model, options.method);
     await this.#files.requireModel(model, options.verify, options.signal);
     const plan = planLink(model, method, (blob) => this.#files.layout.location(blob));
-    const program = await openOnnxProgram(this.#files, model, method, plan);
-    return engine.load(program, this.#files.layout.root, options);
+    const open = (): Promise<OnnxProgram> => openOnnxProgram(this.#files, model, method, plan);
+    return engine.load({ plan, open }, this.#files.layout.root, options);
   }
 
   async [Symbol.asyncDispose](): Promise<void> {

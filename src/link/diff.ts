@@ -134,8 +134,6 @@ function weightSet(weights: readonly (readonly [string, Weight])[]): WeightSet {
 }
 
 function programs(config: ModelConfig): string {
-  return config.methods
-    .map((method) => config.files[method.file]?.rest)
-    .sort()
-    .join();
+  const digests: string[] = config.methods.map((method) => config.files[method.file]?.rest ?? "");
+  return digests.sort().join();
 }

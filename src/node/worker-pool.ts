@@ -1,4 +1,3 @@
-import { once } from "node:events";
 import { Worker } from "node:worker_threads";
 import { type PackedError, TareError, unpackError } from "../errors.ts";
 
@@ -15,6 +14,8 @@ export interface WorkerPool<Job, Result> extends AsyncDisposable {
 export interface WorkerPoolOptions {
   readonly count: number;
   readonly data: unknown;
+  /** Tells jobs under way to end early, after a failure or an abort; their answers are waited for all the same. */
+  readonly stop?: () => void;
   readonly signal?: AbortSignal | undefined;
 }
 
@@ -24,55 +25,62 @@ export interface WorkerPoolOptions {
  */
 export function startWorkers<Job, Result>(
   script: URL,
-  { count, data, signal }: WorkerPoolOptions,
+  { count, data, stop, signal }: WorkerPoolOptions,
 ): WorkerPool<Job, Result> {
   signal?.throwIfAborted();
   const workers = Array.from({ length: count }, () => new Worker(script, { workerData: data }));
-  // A thread that fails between two jobs is seen by the next job.
-  for (const worker of workers) worker.on("error", () => undefined);
-  const stop = async (): Promise<void> => {
-    await Promise.all(workers.map((worker) => worker.terminate()));
-  };
-
-  const runOn = async (worker: Worker, job: Job, gone: AbortSignal): Promise<Result> => {
-    worker.postMessage(job);
-    const [answer] = (await once(worker, "message", { signal: gone })) as [
-      { result: Result } | { error: PackedError },
-    ];
-    if ("error" in answer) throw unpackError(answer.error, "io");
-    return answer.result;
-  };
-
   return {
     async run(jobs, onResult) {
-      const results = new Array<Result>(jobs.length);
-      const failed = new AbortController();
-      const gone = signal ? AbortSignal.any([signal, failed.signal]) : failed.signal;
+      const results: Result[] = [];
       let next = 0;
+      let failure: { readonly error: unknown } | undefined;
+      const fail = (error: unknown): void => {
+        if (!failure) stop?.();
+        failure ??= { error };
+      };
+      const onAbort = (): void => fail(signal?.reason);
       const loop = async (worker: Worker): Promise<void> => {
-        const crashed = (error: unknown): void => failed.abort(error);
-        const exited = (): void => failed.abort(new TareError("io", "Cannot go on: a thread ended"));
-        worker.on("error", crashed);
-        worker.on("exit", exited);
-        try {
-          while (next < jobs.length && !gone.aborted) {
-            const index = next++;
-            const result = await runOn(worker, (jobs[index] as () => Job)(), gone);
+        while (next < jobs.length && !failure) {
+          const index = next++;
+          try {
+            const result = await runOn<Job, Result>(worker, (jobs[index] as () => Job)());
             results[index] = result;
             onResult?.(result, index);
+          } catch (error) {
+            fail(error);
           }
-        } catch (error) {
-          failed.abort(error);
-        } finally {
-          worker.off("error", crashed);
-          worker.off("exit", exited);
         }
       };
+      signal?.addEventListener("abort", onAbort, { once: true });
+      if (signal?.aborted) onAbort();
       await Promise.all(workers.map(loop));
-      signal?.throwIfAborted();
-      if (failed.signal.aborted) throw failed.signal.reason;
+      signal?.removeEventListener("abort", onAbort);
+      if (failure) throw failure.error;
       return results;
     },
-    [Symbol.asyncDispose]: stop,
+    async [Symbol.asyncDispose]() {
+      await Promise.all(workers.map((worker) => worker.terminate()));
+    },
   };
+}
+
+/** Gives a thread a job and waits for the answer, or for the thread's end. */
+function runOn<Job, Result>(worker: Worker, job: Job): Promise<Result> {
+  return new Promise((resolve, reject) => {
+    const done = (): void => {
+      worker.off("message", onMessage).off("error", onError).off("exit", onExit);
+    };
+    const onMessage = (answer: { result: Result } | { error: PackedError }): void => {
+      done();
+      if ("error" in answer) reject(unpackError(answer.error, "io"));
+      else resolve(answer.result);
+    };
+    const onError = (error: unknown): void => {
+      done();
+      reject(error);
+    };
+    const onExit = (): void => onError(new TareError("io", "Cannot go on: a thread ended"));
+    worker.on("message", onMessage).on("error", onError).on("exit", onExit);
+    worker.postMessage(job);
+  });
 }

@@ -36,7 +36,10 @@ export const add: DefineCommand = (program, act) => {
         for (const group of groups) {
           using bar = context.progress(`adding ${flags.as ?? group[0]}`);
           const options = { as: flags.as, replace: flags.replace, signal: context.signal };
-          const result = await store.add(group, { ...options, onProgress: (progress) => bar.update(progress) });
+          const result = await store.add(group, {
+            ...options,
+            onProgress: (progress) => bar.update(progress),
+          });
           results.push(result);
           if (!context.options.json) context.print(result, () => describe(result));
         }

@@ -26,23 +26,23 @@ export const diff: DefineCommand = (program, act) => {
 
 function describe(result: ModelDiff): string {
   const { a, b, same, changed, changedBytes, onlyInA, onlyInB } = result;
-  const lines = table(
-    [
-      ["programs", result.sameProgram ? "the same: one family" : "different"],
-      ["same", `${same.count} weights, ${bytes(same.bytes)}`],
-      ["changed", `${changed.length} weights`],
-      ...(onlyInA.count > 0 ? [[`only in ${a}`, `${onlyInA.count} weights, ${bytes(onlyInA.bytes)}`]] : []),
-      ...(onlyInB.count > 0 ? [[`only in ${b}`, `${onlyInB.count} weights, ${bytes(onlyInB.bytes)}`]] : []),
-      ["update", `${bytes(changedBytes)} bring ${a} to ${b}`],
-    ],
-  );
+  const lines = table([
+    ["programs", result.sameProgram ? "the same: one family" : "different"],
+    ["same", `${same.count} weights, ${bytes(same.bytes)}`],
+    ["changed", `${changed.length} weights`],
+    ...(onlyInA.count > 0 ? [[`only in ${a}`, `${onlyInA.count} weights, ${bytes(onlyInA.bytes)}`]] : []),
+    ...(onlyInB.count > 0 ? [[`only in ${b}`, `${onlyInB.count} weights, ${bytes(onlyInB.bytes)}`]] : []),
+    ["update", `${bytes(changedBytes)} bring ${a} to ${b}`],
+  ]);
   if (changed.length === 0) return lines;
   const rows = changed.map(({ method, name, a: left, b: right, difference }) => [
     `${method}/${name}`,
     left.dtype === right.dtype ? left.dtype : `${left.dtype} → ${right.dtype}`,
-    left.shape.join() === right.shape.join() ? `[${left.shape.join(", ")}]` : `[${left.shape.join(", ")}] → [${right.shape.join(", ")}]`,
+    left.shape.join() === right.shape.join()
+      ? `[${left.shape.join(", ")}]`
+      : `[${left.shape.join(", ")}] → [${right.shape.join(", ")}]`,
     bytes(weightBytes(right)),
-    difference ? `${percent(difference.changed / Math.max(1, difference.elements))}` : "",
+    difference ? percent(difference.changed / Math.max(1, difference.elements)) : "",
     difference?.relative === undefined ? "" : percent(difference.relative),
     difference?.largest === undefined ? "" : difference.largest.toPrecision(3),
   ]);

@@ -1,3 +1,4 @@
+import type { Progress } from "../../node/store/add.ts";
 import { UsageError } from "../../errors.ts";
 import { type DefineCommand, examples } from "../command.ts";
 import { bytes } from "../context.ts";
@@ -20,7 +21,7 @@ export const exportCommand: DefineCommand = (program, act) => {
         const out = outputPath(path, flags.out);
         await using store = await context.openStore();
         using bar = context.progress(`exporting ${model}`);
-        const options = { signal: context.signal, onProgress: bar.update };
+        const options = { signal: context.signal, onProgress: (progress: Progress) => bar.update(progress) };
         const result = await store.export(model, out, options);
         context.print(result, () => `exported ${model}: ${bytes(result.bytes)} to ${result.path}`);
       }),
@@ -33,6 +34,7 @@ export function outputPath(path: string | undefined, out: string | undefined): s
     throw new UsageError("usage", `Cannot write to "${path}" and to "${out}": name one`);
   }
   const chosen = out ?? path;
-  if (chosen === undefined) throw new UsageError("usage", "Cannot write without a path", { hint: "add --out PATH" });
+  if (chosen === undefined)
+    throw new UsageError("usage", "Cannot write without a path", { hint: "add --out PATH" });
   return chosen;
 }

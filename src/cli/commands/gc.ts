@@ -6,7 +6,9 @@ export const gc: DefineCommand = (program, act) => {
   program
     .command("gc")
     .summary("free what no model uses")
-    .description("Remove blobs that no model uses, and what an interrupted add left. Safe beside running adds.")
+    .description(
+      "Remove blobs that no model uses, and what an interrupted add left. Safe beside running adds.",
+    )
     .option("--dry-run", "only say what would go")
     .option("--cache", "drop compiled programs too; they are made again when needed")
     .addHelpText("after", examples("tare gc --dry-run", "tare gc"))
@@ -15,7 +17,10 @@ export const gc: DefineCommand = (program, act) => {
         await using store = await context.openStore();
         const result = await store.gc(flags);
         const word = flags.dryRun ? "would free" : "freed";
-        context.print({ ...result, dryRun: flags.dryRun ?? false }, () => `${word} ${bytes(result.bytes)} in ${result.blobs} blobs`);
+        context.print(
+          { ...result, dryRun: flags.dryRun ?? false },
+          () => `${word} ${bytes(result.bytes)} in ${result.blobs} blobs`,
+        );
       }),
     );
 };

@@ -7,7 +7,9 @@ export const ls: DefineCommand = (program, act) => {
     .command("ls")
     .alias("list")
     .summary("list the models of the store")
-    .description("List the models: size as files, and how much of their weights is shared with others or their own.")
+    .description(
+      "List the models: size as files, and how much of their weights is shared with others or their own.",
+    )
     .addHelpText("after", examples("tare ls", "tare ls --json"))
     .action(
       act(async (context) => {
@@ -19,7 +21,10 @@ export const ls: DefineCommand = (program, act) => {
             const cells = [bytes(fileBytes), bytes(sharedBytes), bytes(ownBytes)];
             return [name, ...cells, digest.slice(7, 19), format, methods.join(", ")];
           });
-          return table([["NAME", "FILES", "SHARED", "OWN", "DIGEST", "FORMAT", "METHODS"], ...rows], [1, 2, 3]);
+          return table(
+            [["NAME", "FILES", "SHARED", "OWN", "DIGEST", "FORMAT", "METHODS"], ...rows],
+            [1, 2, 3],
+          );
         });
       }),
     );

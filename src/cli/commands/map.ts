@@ -28,7 +28,7 @@ export const map: DefineCommand = (program, act) => {
         const family = await store.map(models);
         const path = resolve(flags.out);
         await writeFile(path, svg ? drawFamilySvg(family) : drawFamilyHtml(family));
-        context.print({ path, ...family }, () => `drawn: ${pathToFileURL(path)}`);
+        context.print({ path, ...family }, () => `drawn: ${pathToFileURL(path).href}`);
       }),
     );
 };

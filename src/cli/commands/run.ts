@@ -32,7 +32,12 @@ export const runCommand: DefineCommand = (program, act) => {
     .argument("<model>")
     .argument("[file...]", "the same as --in")
     .option("--method <name>", "the graph to run, where the model has several")
-    .option("--in <file>", "inputs: .npz, .safetensors, .json, or NAME=FILE.npy; may be repeated", collect, [])
+    .option(
+      "--in <file>",
+      "inputs: .npz, .safetensors, .json, or NAME=FILE.npy; may be repeated",
+      collect,
+      [],
+    )
     .option("--input <name=json>", "one input as JSON: input_ids=[[1,2,3]]; may be repeated", collect, [])
     .option("--out <file>", "write the outputs: .npz, .safetensors, .json, or .npy where there is one")
     .option("--throughput", "prepack all weights: faster on batches, a private copy of the weights")
@@ -55,7 +60,12 @@ export const runCommand: DefineCommand = (program, act) => {
         const signature = await signatureFor(store, model, flags.method);
         const inputs = await readInputs([...flags.in, ...files], flags.input, signature);
         const missing = signature.inputs.filter((port) => !Object.hasOwn(inputs, port.name));
-        if (missing.length > 0) throw missingInputs(model, signature, missing.map((port) => port.name));
+        if (missing.length > 0)
+          throw missingInputs(
+            model,
+            signature,
+            missing.map((port) => port.name),
+          );
         await using session = await store.load(model, { ...options, signal: context.signal });
         const began = performance.now();
         const outputs = await session.run(inputs, { signal: context.signal });
@@ -80,11 +90,14 @@ function loadOptions(flags: RunFlags): LoadOptions {
 
 async function signatureFor(store: TareStore, model: string, method: string | undefined): Promise<Signature> {
   const { methods } = await store.show(model);
-  const chosen = method === undefined && methods.length === 1 ? methods[0] : methods.find((each) => each.name === method);
+  const chosen =
+    method === undefined && methods.length === 1 ? methods[0] : methods.find((each) => each.name === method);
   if (chosen) return chosen.signature;
   const what = method === undefined ? "it has several methods" : `it has no method "${method}"`;
   const names = methods.map((each) => each.name).join(", ");
-  throw new UsageError("usage", `Cannot run "${model}": ${what}`, { hint: `choose one with --method: ${names}` });
+  throw new UsageError("usage", `Cannot run "${model}": ${what}`, {
+    hint: `choose one with --method: ${names}`,
+  });
 }
 
 async function readInputs(
@@ -99,7 +112,8 @@ async function readInputs(
 }
 
 function missingInputs(model: string, signature: Signature, missing: readonly string[]): EngineError {
-  const lines = (ports: Signature["inputs"]): string => ports.map((port) => `    ${portText(port)}`).join("\n");
+  const lines = (ports: Signature["inputs"]): string =>
+    ports.map((port) => `    ${portText(port)}`).join("\n");
   return new EngineError(
     "missing-input",
     `Cannot run "${model}" without ${missing.join(", ")}\n  inputs\n${lines(signature.inputs)}\n  outputs\n${lines(signature.outputs)}`,
@@ -107,7 +121,12 @@ function missingInputs(model: string, signature: Signature, missing: readonly st
   );
 }
 
-async function report(context: Context, outputs: Tensors, ms: number, out: string | undefined): Promise<void> {
+async function report(
+  context: Context,
+  outputs: Tensors,
+  ms: number,
+  out: string | undefined,
+): Promise<void> {
   if (out !== undefined) await writeTensors(out, outputs);
   const rows = Object.entries(outputs).map(([name, tensor]) => {
     return [name, tensor.dtype, `[${tensor.shape.join(", ")}]`, summarize(tensor)];

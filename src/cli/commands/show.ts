@@ -15,12 +15,17 @@ export const show: DefineCommand = (program, act) => {
     )
     .argument("<model>")
     .option("--method <name>", "only this method")
-    .addHelpText("after", examples("tare show base", "tare show base --method decoder", "tare show base --json"))
+    .addHelpText(
+      "after",
+      examples("tare show base", "tare show base --method decoder", "tare show base --json"),
+    )
     .action(
       act(async (context, name: string, flags: { readonly method?: string }) => {
         await using store = await context.openStore();
         const info = await store.show(name);
-        const methods = info.methods.filter((each) => flags.method === undefined || each.name === flags.method);
+        const methods = info.methods.filter(
+          (each) => flags.method === undefined || each.name === flags.method,
+        );
         context.print({ ...info, methods }, () => [header(info), ...methods.map(describe)].join("\n\n"));
       }),
     );
@@ -33,7 +38,10 @@ function header(info: ModelInfo): string {
     ["digest", info.digest],
     ["format", info.format],
     ["files", `${bytes(info.fileBytes)}: ${files}`],
-    ["weights", `${bytes(info.weightBytes)}: ${bytes(info.sharedBytes)} shared, ${bytes(info.ownBytes)} its own`],
+    [
+      "weights",
+      `${bytes(info.weightBytes)}: ${bytes(info.sharedBytes)} shared, ${bytes(info.ownBytes)} its own`,
+    ],
   ]);
 }
 
@@ -42,7 +50,10 @@ function describe(method: MethodInfo): string {
   const copiedBytes = copied.reduce((sum, weight) => sum + weight.bytes, 0);
   const lines = [
     ["method", method.name],
-    ["program", `${shortDigest(method.program)}${method.family.length > 0 ? `, the same in ${method.family.join(", ")}` : ""}`],
+    [
+      "program",
+      `${shortDigest(method.program)}${method.family.length > 0 ? `, the same in ${method.family.join(", ")}` : ""}`,
+    ],
     ...method.signature.inputs.map((port, index) => [index === 0 ? "inputs" : "", portText(port)]),
     ...method.signature.outputs.map((port, index) => [index === 0 ? "outputs" : "", portText(port)]),
     [
@@ -53,14 +64,16 @@ function describe(method: MethodInfo): string {
     ],
   ];
   if (method.whole !== undefined) lines.push(["", `optimizes at every load: ${method.whole}`]);
-  const rows = method.weights.map(({ name, dtype, shape, bytes: size, digest, sharedWith, copied: isCopied }) => [
-    name,
-    dtype,
-    `[${shape.join(", ")}]`,
-    bytes(size),
-    shortDigest(digest),
-    `${sharedWith.length > 0 ? sharedWith.join(", ") : "own"}${isCopied ? " (copied)" : ""}`,
-  ]);
+  const rows = method.weights.map(
+    ({ name, dtype, shape, bytes: size, digest, sharedWith, copied: isCopied }) => [
+      name,
+      dtype,
+      `[${shape.join(", ")}]`,
+      bytes(size),
+      shortDigest(digest),
+      `${sharedWith.length > 0 ? sharedWith.join(", ") : "own"}${isCopied ? " (copied)" : ""}`,
+    ],
+  );
   return `${table(lines)}\n\n${table([["WEIGHT", "DTYPE", "SHAPE", "SIZE", "DIGEST", "SHARED WITH"], ...rows], [3])}`;
 }
 

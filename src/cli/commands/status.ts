@@ -12,7 +12,8 @@ export const status: DefineCommand = (program, act) => {
       act(async (context) => {
         await using store = await context.openStore();
         const result = await store.status();
-        const saved = result.fileBytes > 0 ? Math.round((1 - result.storedBytes / result.fileBytes) * 100) : 0;
+        const saved =
+          result.fileBytes > 0 ? Math.round((1 - result.storedBytes / result.fileBytes) * 100) : 0;
         context.print(result, () =>
           table([
             ["store", result.root],

@@ -16,12 +16,18 @@ export const verify: DefineCommand = (program, act) => {
       act(async (context, flags: { readonly full?: boolean }) => {
         await using store = await context.openStore();
         using bar = context.progress("verifying");
-        const result = await store.verify({ full: flags.full, signal: context.signal, onProgress: bar.update });
+        const result = await store.verify({
+          full: flags.full,
+          signal: context.signal,
+          onProgress: (progress) => bar.update(progress),
+        });
         const { problems } = result;
         context.print(result, () => {
           const checked = `${result.models} models, ${result.blobs} blobs, ${bytes(result.bytes)}`;
           if (problems.length === 0) return `whole: ${checked}${flags.full ? ", every byte hashed" : ""}`;
-          const lines = problems.map(({ model, error }) => `${model}: ${error.message}${error.hint ? `\n  hint: ${error.hint}` : ""}`);
+          const lines = problems.map(
+            ({ model, error }) => `${model}: ${error.message}${error.hint ? `\n  hint: ${error.hint}` : ""}`,
+          );
           return [`${problems.length} problems in ${checked}`, ...lines].join("\n");
         });
         return problems.length === 0 ? 0 : 1;

@@ -30,7 +30,11 @@ export function splice(view: SparseBytes, edits: readonly Edit[]): Uint8Array {
     at = edit.end;
   }
   copy(view, at, view.size, parts);
+  return concatBytes(parts);
+}
 
+/** Joins pieces into one array. */
+export function concatBytes(parts: readonly Uint8Array[]): Uint8Array {
   const result = new Uint8Array(parts.reduce((sum, part) => sum + part.byteLength, 0));
   let filled = 0;
   for (const part of parts) {
@@ -45,7 +49,7 @@ function prefixEdits(edits: readonly Edit[]): Edit[] {
   const growth = new Map<Frame, number>();
   const grow = (frame: Frame, by: number): void => void growth.set(frame, (growth.get(frame) ?? 0) + by);
   for (const edit of edits) grow(edit.frame, edit.bytes.byteLength - (edit.end - edit.start));
-  for (const frame of [...growth.keys()]) {
+  for (const frame of Array.from(growth.keys())) {
     for (let outer = frame.parent; outer; outer = outer.parent) if (!growth.has(outer)) growth.set(outer, 0);
   }
 
@@ -81,7 +85,8 @@ function copy(view: SparseBytes, start: number, end: number, parts: Uint8Array[]
   }
 }
 
-function encodeVarint(value: number): Uint8Array {
+/** The shortest spelling of a varint. */
+export function encodeVarint(value: number): Uint8Array {
   const bytes = new Uint8Array(varintLength(value));
   let rest = value;
   for (let index = 0; index < bytes.length; index++) {

@@ -1,19 +1,10 @@
 import { createRequire } from "node:module";
 import { availableParallelism } from "node:os";
 import { EngineError } from "../../errors.ts";
-import type { OnnxModel, OnnxValue } from "../../formats/onnx/graph.ts";
 import type { Tensors } from "../../model/tensor.ts";
-import type {
-  CompileCache,
-  Engine,
-  EngineCapabilities,
-  Port,
-  RunOptions,
-  Session,
-  Signature,
-} from "../engine.ts";
-import { type CompiledProgram, compileProgram, type OrtProgram } from "./compile.ts";
-import { needsPrepacking, type Prepacking } from "./prepacking.ts";
+import type { CompileCache, Engine, EngineCapabilities, RunOptions, Session, Signature } from "../engine.ts";
+import { bindProgram, compileProgram, type OrtSource } from "./compile.ts";
+import type { Prepacking } from "./prepacking.ts";
 import { EngineThread } from "./thread.ts";
 
 /** Options of {@link openOnnxRuntime}. */
@@ -31,14 +22,19 @@ export interface OrtLoadOptions {
   readonly threads?: number | undefined;
   /** Lets idle threads spin: worth it for a process with one session only. */
   readonly spinning?: boolean | undefined;
+  /** How far the engine optimizes a program; "extended" unless given. */
   readonly level?: "disabled" | "basic" | "extended" | "all" | undefined;
   readonly signal?: AbortSignal | undefined;
 }
 
 /** A session, and what the engine made of its program. */
 export interface OrtSessionInfo extends Session {
+  /** Whether the engine keeps packed copies of weights. */
   readonly prepacked: boolean;
-  readonly compiled: Pick<CompiledProgram, "whole" | "cached">;
+  /** Why the engine optimizes with the weights at each load; `undefined` where the family's program serves. */
+  readonly whole: string | undefined;
+  /** Whether the program had been compiled before. */
+  readonly cached: boolean;
 }
 
 const CAPABILITIES: EngineCapabilities = {
@@ -56,6 +52,7 @@ export class OnnxRuntime implements Engine {
   readonly #threads: readonly EngineThread[];
   readonly #cache: CompileCache | undefined;
 
+  /** Use {@link openOnnxRuntime}. */
   constructor(version: string, options: OnnxRuntimeOptions) {
     this.version = version;
     this.#cache = options.cache;
@@ -64,29 +61,26 @@ export class OnnxRuntime implements Engine {
   }
 
   /**
-   * Compiles a program (once for its family) without loading it.
-   * @throws EngineError
+   * Loads a program over the files of `folder`, which the engine maps itself: nothing is copied. The program is
+   * compiled once for its family.
+   * @throws EngineError, LinkError
    */
-  async compile(program: OrtProgram, options: OrtLoadOptions = {}): Promise<CompiledProgram> {
-    const target = { version: this.version, level: options.level ?? "extended" };
-    return compileProgram(program, target, this.#leastBusy(), this.#cache, options.signal);
-  }
-
-  /**
-   * Loads a program over the files of `folder`, which the engine maps itself: nothing is copied.
-   * @throws EngineError
-   */
-  async load(program: OrtProgram, folder: string, options: OrtLoadOptions = {}): Promise<OrtSessionInfo> {
-    const thread = this.#leastBusy();
+  async load(source: OrtSource, folder: string, options: OrtLoadOptions = {}): Promise<OrtSessionInfo> {
+    const { prepacking = "auto", threads = 0, spinning = false, level = "extended", signal } = options;
+    const thread = this.#threads.reduce((least, each) => (each.sessions < least.sessions ? each : least));
     thread.sessions++;
     try {
-      const compiled = await this.compile(program, options);
-      const { prepacking = "auto", threads = 0, spinning = false, signal } = options;
-      const prepacked =
-        prepacking === "auto" ? needsPrepacking(compiled.graph) !== undefined : prepacking === "on";
-      const settings = { level: compiled.level, prepack: prepacked, threads, spinning, folder };
-      const id = await thread.ask({ op: "load", model: compiled.bytes, settings }, signal);
-      return new OrtThreadSession(thread, id, signatureOf(program.graph), prepacked, compiled);
+      signal?.throwIfAborted();
+      const target = { version: this.version, level };
+      const { artifact, cached } = await compileProgram(source, target, thread, this.#cache);
+      const { signature, whole } = artifact;
+      const model = await bindProgram(artifact, source);
+      const prepacked = prepacking === "auto" ? artifact.prepacking !== undefined : prepacking === "on";
+      const bound = artifact.template ? "disabled" : level;
+      const settings = { level: bound, prepack: prepacked, threads, spinning, folder } as const;
+      const loading = thread.ask({ op: "load", model, settings });
+      const id = await unlessAborted(loading, signal, (late) => thread.ask({ op: "release", session: late }));
+      return new ThreadSession(thread, id, signature, prepacked, whole, cached);
     } catch (error) {
       thread.sessions--;
       throw error;
@@ -95,10 +89,6 @@ export class OnnxRuntime implements Engine {
 
   async [Symbol.asyncDispose](): Promise<void> {
     await Promise.all(this.#threads.map((thread) => thread.end()));
-  }
-
-  #leastBusy(): EngineThread {
-    return this.#threads.reduce((least, thread) => (thread.sessions < least.sessions ? thread : least));
   }
 }
 
@@ -120,20 +110,37 @@ export function openOnnxRuntime(options: OnnxRuntimeOptions = {}): OnnxRuntime {
   return new OnnxRuntime(version, options);
 }
 
-/** What a model takes and gives; initializers are no inputs. */
-export function signatureOf(graph: OnnxModel): Signature {
-  const bound = new Set(graph.tensors.filter((each) => each.graph === graph.graph).map((each) => each.local));
-  const port = ({ name, dtype, shape }: OnnxValue): Port => ({ name, dtype, shape });
-  return {
-    inputs: graph.graph.inputs.filter((input) => !bound.has(input.name)).map(port),
-    outputs: graph.graph.outputs.map(port),
-  };
+/**
+ * Waits for an answer or an abort. The engine itself cannot be stopped: it goes on in its thread, and its late answer
+ * is dropped.
+ */
+async function unlessAborted<T>(
+  answer: Promise<T>,
+  signal?: AbortSignal,
+  drop?: (late: T) => unknown,
+): Promise<T> {
+  if (!signal) return answer;
+  let abort: () => void = () => undefined;
+  const aborted = new Promise<never>((_, reject) => {
+    abort = () => reject(signal.reason as Error);
+    if (signal.aborted) abort();
+    else signal.addEventListener("abort", abort, { once: true });
+  });
+  try {
+    return await Promise.race([aborted, answer]);
+  } catch (error) {
+    answer.then(drop).catch(() => undefined);
+    throw error;
+  } finally {
+    signal.removeEventListener("abort", abort);
+  }
 }
 
-class OrtThreadSession implements OrtSessionInfo {
+class ThreadSession implements OrtSessionInfo {
   readonly signature: Signature;
   readonly prepacked: boolean;
-  readonly compiled: Pick<CompiledProgram, "whole" | "cached">;
+  readonly whole: string | undefined;
+  readonly cached: boolean;
   readonly #thread: EngineThread;
   readonly #id: number;
   #released: Promise<void> | undefined;
@@ -143,26 +150,40 @@ class OrtThreadSession implements OrtSessionInfo {
     id: number,
     signature: Signature,
     prepacked: boolean,
-    compiled: CompiledProgram,
+    whole: string | undefined,
+    cached: boolean,
   ) {
     this.#thread = thread;
     this.#id = id;
     this.signature = signature;
     this.prepacked = prepacked;
-    this.compiled = { whole: compiled.whole, cached: compiled.cached };
+    this.whole = whole;
+    this.cached = cached;
   }
 
   async run(inputs: Tensors, options: RunOptions = {}): Promise<Tensors> {
     if (this.#released) throw new EngineError("released", "Cannot run a session that was released");
-    for (const { name } of this.signature.inputs) {
-      if (Object.hasOwn(inputs, name)) continue;
-      throw new EngineError("missing-input", `Cannot run without input "${name}"`, { tensor: name });
+    options.signal?.throwIfAborted();
+    const names = this.signature.inputs.map((port) => port.name);
+    const missing = names.find((name) => !Object.hasOwn(inputs, name));
+    if (missing !== undefined) {
+      throw new EngineError("missing-input", `Cannot run without input "${missing}"`, { tensor: missing });
     }
-    const given = Object.fromEntries(
-      this.signature.inputs.map(({ name }) => [name, inputs[name]]),
-    ) as Tensors;
-    const request = { op: "run", session: this.#id, inputs: given, outputs: options.outputs } as const;
-    return this.#thread.ask(request, options.signal);
+    const odd = Object.keys(inputs).find((name) => !names.includes(name));
+    if (odd !== undefined) {
+      const hint = `it has ${names.join(", ")}`;
+      throw new EngineError("bad-input", `Cannot feed "${odd}": the model has no such input`, {
+        tensor: odd,
+        hint,
+      });
+    }
+    const answer = this.#thread.ask({
+      op: "run",
+      session: this.#id,
+      inputs,
+      outputs: options.outputs,
+    });
+    return unlessAborted(answer, options.signal);
   }
 
   async release(): Promise<void> {

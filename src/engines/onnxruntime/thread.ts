@@ -1,5 +1,5 @@
 import { Worker } from "node:worker_threads";
-import { EngineError, TareError, unpackError } from "../../errors.ts";
+import { EngineError, type TareError, unpackError } from "../../errors.ts";
 import type { Answers, Call, Reply, Request } from "./protocol.ts";
 
 /** A thread with the engine in it; requests are answered in order. */
@@ -25,7 +25,7 @@ export class EngineThread {
       });
       this.#worker.once("error", (cause) => {
         this.#fail(notLoaded(cause));
-        reject(this.#failure as TareError);
+        reject(this.#failure);
       });
     });
     this.#ready.catch(() => undefined);
@@ -36,38 +36,27 @@ export class EngineThread {
   }
 
   /**
-   * Sends a request. An abort lets go of the answer: the engine itself cannot be stopped, and goes on in its thread.
-   * @throws what the thread answers; the signal's reason
+   * Sends a request.
+   * @throws what the thread answers
    */
-  async ask<R extends Request>(request: R, signal?: AbortSignal): Promise<Answers[R["op"]]> {
-    signal?.throwIfAborted();
+  async ask<R extends Request>(request: R): Promise<Answers[R["op"]]> {
     this.#hold(1);
-    const answer = this.#send(request).finally(() => this.#hold(-1));
-    if (!signal) return answer;
-    const { promise: aborted, reject } = withReject();
-    const abort = (): void => reject(signal.reason);
-    signal.addEventListener("abort", abort, { once: true });
     try {
-      return await Promise.race([answer, aborted]);
+      await this.#ready;
+      if (this.#failure) throw this.#failure;
+      const id = ++this.#serial;
+      return await new Promise<Answers[R["op"]]>((resolve, reject) => {
+        this.#pending.set(id, { resolve, reject });
+        const call: Call = { id, request };
+        this.#worker.postMessage(call);
+      });
     } finally {
-      answer.catch(() => undefined);
-      signal.removeEventListener("abort", abort);
+      this.#hold(-1);
     }
   }
 
   async end(): Promise<void> {
     await this.#worker.terminate();
-  }
-
-  async #send<R extends Request>(request: R): Promise<Answers[R["op"]]> {
-    await this.#ready;
-    if (this.#failure) throw this.#failure;
-    const id = ++this.#serial;
-    return new Promise((resolve, reject) => {
-      this.#pending.set(id, { resolve, reject });
-      const call: Call = { id, request };
-      this.#worker.postMessage(call);
-    });
   }
 
   /** The thread alone does not keep the process alive; a request under way does. */
@@ -89,14 +78,6 @@ export class EngineThread {
     for (const waiting of this.#pending.values()) waiting.reject(this.#failure);
     this.#pending.clear();
   }
-}
-
-function withReject(): { promise: Promise<never>; reject: (reason: unknown) => void } {
-  let reject: (reason: unknown) => void = () => undefined;
-  const promise = new Promise<never>((_, refuse) => {
-    reject = refuse;
-  });
-  return { promise, reject };
 }
 
 function notLoaded(cause: unknown): EngineError {

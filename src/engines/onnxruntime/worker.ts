@@ -39,7 +39,7 @@ async function answer(request: Request): Promise<Answers[keyof Answers]> {
     }
     case "run":
       return run(request.session, request.inputs, request.outputs);
-    case "release": {
+    default: {
       await sessions.get(request.session)?.release();
       sessions.delete(request.session);
       return null;

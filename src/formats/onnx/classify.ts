@@ -1,5 +1,5 @@
 import { elementCount } from "../../model/dtype.ts";
-import type { OnnxModel, OnnxTensor } from "./graph.ts";
+import type { OnnxModel, OnnxNode, OnnxTensor } from "./graph.ts";
 import { SHAPE_INPUTS } from "./schema.ts";
 
 /** More elements than any shape, and fewer than any table worth sharing. */
@@ -14,20 +14,27 @@ const LONGEST_SHAPE = 64;
  * attributes), and data in fields that are not packed.
  */
 export function weightsOf(model: OnnxModel): OnnxTensor[] {
-  const shapes = new Set<string>();
-  for (const graph of model.graphs) {
-    for (const { opType, domain, inputs } of graph.nodes) {
-      if (domain !== "") continue;
-      for (const index of SHAPE_INPUTS[opType] ?? []) if (inputs[index]) shapes.add(inputs[index]);
-    }
-  }
+  const shapes = shapeNames(model.graphs.flatMap((graph) => graph.nodes));
+  const functionShapes = shapeNames(model.functionNodes);
   return model.tensors.filter((tensor) => {
-    const { role, dtype, shape, data } = tensor;
+    const { role, dtype, shape, data, graph } = tensor;
     if (role === "attribute" || dtype === "string" || data.kind === "other") return false;
-    // Six-bit floats are one to a varint but packed in bytes: another spelling, which no writer uses yet.
+    // Six-bit floats are one to a varint there, but packed in bytes: no array of varints.
     if (data.kind === "varint" && dtype.startsWith("float6")) return false;
     const count = elementCount(shape) ?? 0;
-    if (count <= 1 || (role !== "sparse" && shapes.has(tensor.local))) return false;
+    if (count <= 1) return false;
+    if (role !== "sparse" && shapes.has(tensor.local)) return false;
+    if (!graph && functionShapes.has(tensor.local)) return false;
     return !(dtype === "int64" && shape.length <= 1 && count <= LONGEST_SHAPE);
   });
+}
+
+/** What nodes read as shapes, by name. */
+function shapeNames(nodes: readonly OnnxNode[]): Set<string> {
+  const names = new Set<string>();
+  for (const { opType, domain, inputs } of nodes) {
+    if (domain !== "") continue;
+    for (const index of SHAPE_INPUTS[opType] ?? []) if (inputs[index]) names.add(inputs[index]);
+  }
+  return names;
 }

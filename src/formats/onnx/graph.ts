@@ -68,6 +68,8 @@ export interface OnnxModel {
   readonly graph: OnnxGraph;
   /** Every graph, the main one first. */
   readonly graphs: readonly OnnxGraph[];
+  /** Nodes in the bodies of functions; names there are apart from those in the graphs. */
+  readonly functionNodes: readonly OnnxNode[];
   /** Every dense tensor, and the two of every sparse one, in the order of the file. */
   readonly tensors: readonly OnnxTensor[];
 }

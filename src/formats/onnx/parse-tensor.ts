@@ -17,11 +17,30 @@ import { DATA_TYPES, Entry, Tensor, TYPED_FIELDS } from "./schema.ts";
 /** Typed fields whose packed form is the little-endian tensor itself. */
 const FIXED_WIDTH: readonly number[] = [Tensor.float, Tensor.double];
 const PAYLOADS: readonly number[] = [Tensor.raw, ...Object.keys(TYPED_FIELDS).map(Number)];
+/** Wire type of one element that stands by itself. */
+const ELEMENT_WIRE: Readonly<Record<number, number>> = {
+  [Tensor.float]: Wire.fixed32,
+  [Tensor.double]: Wire.fixed64,
+  [Tensor.int32]: Wire.varint,
+  [Tensor.int64]: Wire.varint,
+  [Tensor.uint64]: Wire.varint,
+};
 /** ONNX sets no limit; a rank above this is a mistake in every runtime. */
 const HIGHEST_RANK = 64;
 
 /** What {@link parseTensor} knows without the tensor's surroundings. */
 export type ParsedTensor = Omit<OnnxTensor, "role" | "field" | "graph">;
+
+/** The fields of a tensor that hold elements: counted, since a file may have millions. */
+interface Payloads {
+  first?: Field;
+  /** Of the same number as the first. */
+  count: number;
+  /** The first that has another number. */
+  odd?: Field;
+  /** The first that has another wire type. */
+  mixed?: Field;
+}
 
 /**
  * Parses a `TensorProto` and checks its size against dims × data type, without reading its elements.
@@ -29,7 +48,7 @@ export type ParsedTensor = Omit<OnnxTensor, "role" | "field" | "graph">;
  */
 export function parseTensor(view: SparseBytes, frame: Frame, path: string): ParsedTensor {
   const dims: bigint[] = [];
-  const payloads: Field[] = [];
+  const payloads: Payloads = { count: 0 };
   const entries = new Map<string, string>();
   let dataType = 0;
   let local = "";
@@ -42,7 +61,7 @@ export function parseTensor(view: SparseBytes, frame: Frame, path: string): Pars
     else if (field.number === Tensor.location) external = readUint(view, field) === 1;
     else if (field.number === Tensor.external) readEntry(view, frameOf(field, frame, view), entries);
     else if (field.number === Tensor.segment) segment = field;
-    else if (PAYLOADS.includes(field.number) && field.end > field.body) payloads.push(field);
+    else if (PAYLOADS.includes(field.number)) addPayload(payloads, field);
   });
 
   const name = path + local;
@@ -55,7 +74,7 @@ export function parseTensor(view: SparseBytes, frame: Frame, path: string): Pars
   if (segment) throw fail("unsupported", "it is cut into segments", segment.start);
   const dtype = DATA_TYPES[dataType];
   if (!dtype) throw fail("unsupported", `its data type is ${dataType}`);
-  if (dims.length > HIGHEST_RANK) throw fail("malformed", `it has ${dims.length} dimensions`);
+  if (dims.length > HIGHEST_RANK) throw fail("malformed", `it has over ${HIGHEST_RANK} dimensions`);
   // Dims are int64: a negative one is a varint of its two's complement.
   const shape = dims.map((dim) => Number(BigInt.asIntN(64, dim)));
   const count = elementCount(shape);
@@ -64,7 +83,8 @@ export function parseTensor(view: SparseBytes, frame: Frame, path: string): Pars
 
   let data: TensorData;
   if (external) {
-    if (payloads[0]) throw fail("malformed", "it has data here and in another file", payloads[0].start);
+    const { first } = payloads;
+    if (first) throw fail("malformed", "it has data here and in another file", first.start);
     if (dtype === "string") throw fail("unsupported", "strings cannot be external data");
     data = externalData(entries, sizeOf(dtype, shape, fail), fail);
   } else data = inlineData(view, payloads, dtype, shape, count, fail);
@@ -73,36 +93,52 @@ export function parseTensor(view: SparseBytes, frame: Frame, path: string): Pars
 
 type Fail = (code: ErrorCode, reason: string, offset?: number) => FormatError;
 
+function addPayload(payloads: Payloads, field: Field): void {
+  // An empty field is no data, unless it is an empty string.
+  if (field.end === field.body && field.number !== Tensor.string) return;
+  payloads.first ??= field;
+  if (field.number !== payloads.first.number) payloads.odd ??= field;
+  else payloads.count++;
+  if (field.wire !== payloads.first.wire) payloads.mixed ??= field;
+}
+
 function inlineData(
   view: SparseBytes,
-  payloads: readonly Field[],
+  payloads: Payloads,
   dtype: DType | "string",
   shape: readonly number[],
   count: number,
   fail: Fail,
 ): TensorData {
-  const first = payloads[0];
+  const { first, odd, mixed } = payloads;
   if (!first) {
     // Strings may all be empty; a tensor without elements has no data in any form.
     if (count > 0 && dtype !== "string") throw fail("size-mismatch", `it has no data for ${count} elements`);
     return { kind: "other" };
   }
-  const odd = payloads.find((field) => field.number !== first.number);
   if (odd) throw fail("malformed", "its data is in two fields", odd.start);
   const { number, wire, body: offset } = first;
   if (number !== Tensor.raw && !TYPED_FIELDS[number]?.includes(dtype)) {
     throw fail("malformed", `${dtype} elements are in field ${number}`, first.start);
   }
   if (dtype === "string") {
-    if (payloads.length !== count)
-      throw fail("size-mismatch", `it has ${payloads.length} strings for ${count}`);
-    for (const field of payloads) requireWire(field, Wire.bytes, view);
+    if (payloads.count !== count)
+      throw fail("size-mismatch", `it has ${payloads.count} strings for ${count}`);
+    for (const field of [first, mixed]) if (field) requireWire(field, Wire.bytes, view);
     return { kind: "other" };
   }
   if (number === Tensor.raw) requireWire(first, Wire.bytes, view);
-  if (payloads.length > 1 || wire !== Wire.bytes) {
-    if (number === Tensor.raw) throw fail("malformed", "it has raw_data twice", payloads[1]?.start);
-    return unpackedData(payloads, elementsStored(number, dtype, count), fail);
+  if (payloads.count > 1 || wire !== Wire.bytes) {
+    if (number === Tensor.raw) throw fail("malformed", "it has raw_data twice", first.start);
+    // Not packed: legal, rare, tiny. The elements stay in the program.
+    if (mixed || wire === Wire.bytes)
+      throw fail("unsupported", "its data is in several packed runs", first.start);
+    requireWire(first, ELEMENT_WIRE[number] as number, view);
+    const elements = elementsStored(number, dtype, count);
+    if (payloads.count !== elements) {
+      throw fail("size-mismatch", `it has ${payloads.count} elements for ${elements}`, first.start);
+    }
+    return { kind: "other" };
   }
   const length = first.end - first.body;
   if (number === Tensor.raw || FIXED_WIDTH.includes(number)) {
@@ -122,16 +158,6 @@ function inlineData(
     throw fail("size-mismatch", `${elements} varints cannot take ${length} bytes`, offset);
   }
   return { kind: "varint", offset, length };
-}
-
-/** Fields that are not packed (legal, rare, tiny): their elements stay in the program. */
-function unpackedData(payloads: readonly Field[], elements: number, fail: Fail): TensorData {
-  const packed = payloads.find((field) => field.wire === Wire.bytes);
-  if (packed) throw fail("unsupported", "its data is in several packed runs", packed.start);
-  if (payloads.length !== elements) {
-    throw fail("size-mismatch", `it has ${payloads.length} elements for ${elements}`, payloads[0]?.start);
-  }
-  return { kind: "other" };
 }
 
 /** How many numbers a typed field holds for a tensor: complex ones count twice, sub-byte ones are packed. */
@@ -168,14 +194,16 @@ function sizeOf(dtype: DType, shape: readonly number[], fail: Fail): number {
   return bytes;
 }
 
+/** Stops past the highest rank: the caller refuses that. */
 function readDims(view: SparseBytes, field: Field, dims: bigint[]): void {
+  if (dims.length > HIGHEST_RANK) return;
   if (field.wire === Wire.varint) {
     dims.push(field.value);
     return;
   }
   requireWire(field, Wire.bytes, view);
   const bytes = view.slice(field.body, field.end - field.body);
-  for (let at = 0; at < bytes.byteLength; ) {
+  for (let at = 0; at < bytes.byteLength && dims.length <= HIGHEST_RANK; ) {
     const varint = varintAt(bytes, at, bytes.byteLength);
     if (!varint) throw malformed(view, field.body + at, "a dimension is cut off");
     dims.push(varint.value);

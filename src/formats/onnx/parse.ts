@@ -23,8 +23,12 @@ export function parseOnnx(view: SparseBytes): OnnxModel {
 class Parser {
   readonly #view: SparseBytes;
   readonly #graphs: OnnxGraph[] = [];
+  readonly #functionNodes: OnnxNode[] = [];
   readonly #tensors: OnnxTensor[] = [];
   #depth = 0;
+  /** Cleared in functions and training information: what lies there belongs to no graph of the model's run. */
+  #inGraph = true;
+  #trainings = 0;
 
   constructor(view: SparseBytes) {
     this.#view = view;
@@ -53,14 +57,23 @@ class Parser {
         if (graph) throw malformed(view, field.start, "a second main graph");
         graph = this.#graph(frameOf(field, frame, view), "", undefined);
       } else if (field.number === Model.functions) this.#function(frameOf(field, frame, view));
-      else if (field.number === Model.trainingInfo) this.#training(frameOf(field, frame, view), field.start);
+      else if (field.number === Model.trainingInfo) this.#training(frameOf(field, frame, view));
     });
     if (!graph)
       throw new FormatError("malformed", `Cannot find a graph in "${view.name}"`, {
         path: view.name,
         hint: "is this an ONNX model?",
       });
-    return { irVersion, opsets, irField, frame, graph, graphs: this.#graphs, tensors: this.#tensors };
+    return {
+      irVersion,
+      opsets,
+      irField,
+      frame,
+      graph,
+      graphs: this.#graphs,
+      functionNodes: this.#functionNodes,
+      tensors: this.#tensors,
+    };
   }
 
   #graph(frame: Frame, path: string, parent: OnnxGraph | undefined): OnnxGraph {
@@ -89,7 +102,7 @@ class Parser {
       } else if (field.number === Graph.initializer) {
         const tensor = parseTensor(view, frameOf(field, frame, view), path);
         claim(tensor.local, field.start);
-        this.#tensors.push({ ...tensor, role: "initializer", field, graph });
+        this.#add({ ...tensor, role: "initializer", field, graph });
       } else if (field.number === Graph.sparse) {
         const [values] = this.#sparse(frameOf(field, frame, view), path, graph);
         if (values) claim(values, field.start);
@@ -149,7 +162,7 @@ class Parser {
         const tensor = parseTensor(view, frameOf(field, frame, view), path);
         if (of && field.number === Attribute.tensor && name === "value") {
           const { constant: local, nodeField } = of;
-          this.#tensors.push({
+          this.#add({
             ...tensor,
             name: of.path + local,
             local,
@@ -157,7 +170,7 @@ class Parser {
             field: nodeField,
             graph,
           });
-        } else this.#tensors.push({ ...tensor, role: "attribute", field: undefined, graph });
+        } else this.#add({ ...tensor, role: "attribute", field: undefined, graph });
       } else if (field.number === Attribute.sparse || field.number === Attribute.sparses) {
         this.#sparse(frameOf(field, frame, view), path, graph);
       } else if (field.number === Attribute.graph || field.number === Attribute.graphs) {
@@ -177,7 +190,7 @@ class Parser {
       const part = field.number === Sparse.values ? "values" : "indices";
       names[part === "values" ? 0 : 1] = tensor.local;
       const name = part === "values" ? tensor.name : `${path}${names[0] ?? tensor.local}.indices`;
-      this.#tensors.push({ ...tensor, name, role: "sparse", field: undefined, graph });
+      this.#add({ ...tensor, name, role: "sparse", field: undefined, graph });
     });
     return names;
   }
@@ -197,19 +210,30 @@ class Parser {
       else if (field.number === Func.attribute) attributes.push(field);
     });
     const path = `${domain}::${name}${overload && `:${overload}`}/`;
+    this.#inGraph = false;
     nodes.forEach((field, index) => {
-      this.#node(field, frameOf(field, frame, view), `${path}#${index}`, undefined, path);
+      this.#functionNodes.push(
+        this.#node(field, frameOf(field, frame, view), `${path}#${index}`, undefined, path),
+      );
     });
     for (const field of attributes) this.#attribute(frameOf(field, frame, view), path, undefined, undefined);
+    this.#inGraph = true;
   }
 
-  #training(frame: Frame, at: number): void {
+  #training(frame: Frame): void {
+    const id = `training#${this.#trainings++}`;
+    this.#inGraph = false;
     this.#each(frame, (field) => {
       if (field.number === Training.initialization || field.number === Training.algorithm) {
-        const path = `training@${at}.${field.number === Training.algorithm ? "algorithm" : "initialization"}/`;
+        const path = `${id}.${field.number === Training.algorithm ? "algorithm" : "initialization"}/`;
         this.#graph(frameOf(field, frame, this.#view), path, undefined);
       }
     });
+    this.#inGraph = true;
+  }
+
+  #add(tensor: OnnxTensor): void {
+    this.#tensors.push(this.#inGraph ? tensor : { ...tensor, graph: undefined });
   }
 
   #each(frame: Frame, visit: (field: Field) => void): void {

@@ -24,9 +24,17 @@ export async function readOnnx(
   const all: FileDraft[] = [...files];
   const externals = new Map<string, number>();
 
-  const externalFile = async (location: string, tensor: OnnxTensor, path: string): Promise<number> => {
+  const externalFile = async (written: string, tensor: OnnxTensor, path: string): Promise<number> => {
+    const location = written.replace(/^(\.\/+)+/, "");
     const known = externals.get(location);
     if (known !== undefined) return known;
+    if (files.some((file) => file.path === location)) {
+      throw new FormatError(
+        "unsupported",
+        `Cannot read tensor "${tensor.name}" of "${path}": it lies in a model file outside of the model's tensors`,
+        { path, tensor: tensor.name },
+      );
+    }
     const source = await folder.open(location, options);
     if (!source) {
       throw new FormatError("not-found", `Cannot find "${location}", the external data of "${path}"`, {

@@ -1,6 +1,6 @@
-import type { Edit } from "../../encodings/protobuf/splice.ts";
-import { splice } from "../../encodings/protobuf/splice.ts";
+import { concatBytes, type Edit, encodeVarint, splice } from "../../encodings/protobuf/splice.ts";
 import { SparseBytes } from "../../encodings/protobuf/sparse-bytes.ts";
+import type { DType } from "../../model/dtype.ts";
 import {
   encodeIdentity,
   encodeInitializer,
@@ -8,8 +8,9 @@ import {
   encodeIrVersion,
   encodeOpset,
   encodeTensor,
+  type TensorBinding,
 } from "./encode.ts";
-import type { OnnxGraph, OnnxModel, OnnxTensor } from "./graph.ts";
+import type { OnnxGraph, OnnxModel } from "./graph.ts";
 import { parseOnnx } from "./parse.ts";
 import { type BindTensor, boundTensors, rebind } from "./thin.ts";
 
@@ -30,7 +31,7 @@ const FREE_INITIALIZERS = 4;
 export function whyNotWeightless(model: OnnxModel): string | undefined {
   for (const weight of boundTensors(model).weights) {
     if (weight.role === "sparse") return `weight "${weight.name}" is sparse`;
-    if (!weight.graph) return `weight "${weight.name}" belongs to a function`;
+    if (!weight.graph) return `weight "${weight.name}" belongs to a function or to training`;
   }
   const dtypes = new Map(model.tensors.map((tensor) => [tensor.local, tensor.dtype]));
   for (const { opType, inputs } of model.graphs.flatMap((graph) => graph.nodes)) {
@@ -50,7 +51,6 @@ export function whyNotWeightless(model: OnnxModel): string | undefined {
 export function writeWeightless(view: SparseBytes, model: OnnxModel, bind: BindTensor): Weightless {
   const { weights, constants } = boundTensors(model);
   const main = model.graph;
-  const mainInputs = new Set(main.inputs.map((input) => input.name));
   const definitions = countDefinitions(model);
   const outputs = new Set(model.graphs.flatMap((graph) => graph.outputs.map((output) => output.name)));
   const inputs = new Map<string, string>();
@@ -72,7 +72,11 @@ export function writeWeightless(view: SparseBytes, model: OnnxModel, bind: BindT
       if (!direct)
         edits.push({ frame: graph.frame, start: graph.frame.start, end: graph.frame.start, bytes: identity });
     }
-    if (direct && graph === main && mainInputs.has(local)) continue;
+    // Before IR 4 an initializer is an input of its graph as well.
+    const input = graph.inputs.find((each) => each.name === local)?.field;
+    if (input && direct && graph === main) continue;
+    if (input)
+      edits.push({ frame: graph.frame, start: input.start, end: input.end, bytes: new Uint8Array(0) });
     edits.push({
       frame: main.frame,
       start: main.frame.end,
@@ -83,31 +87,48 @@ export function writeWeightless(view: SparseBytes, model: OnnxModel, bind: BindT
   return { bytes: splice(view, edits), inputs };
 }
 
+/** A compiled program, cut where weights are bound: binding is then a matter of putting pieces together. */
+export interface CompiledTemplate {
+  /** Up to the length prefix of the main graph. */
+  readonly before: Uint8Array;
+  /** The main graph, without the inputs that stood for weights. */
+  readonly graph: Uint8Array;
+  /** After the main graph. */
+  readonly after: Uint8Array;
+}
+
 /**
- * Binds the inputs of a compiled weightless program to weights again: what an engine loads.
+ * Takes the weight inputs out of what a compiler made of a weightless program.
  * @param bytes what the compiler made of {@link Weightless.bytes}
- * @param dtypes dtype and shape of each weight, by its name in `inputs`
  */
-export function bindWeightless(
-  bytes: Uint8Array,
-  inputs: ReadonlyMap<string, string>,
-  bind: BindTensor,
-  weights: ReadonlyMap<string, Pick<OnnxTensor, "dtype" | "shape">>,
-): Uint8Array {
+export function cutTemplate(bytes: Uint8Array, inputs: ReadonlySet<string>): CompiledTemplate {
   const view = new SparseBytes("compiled program", bytes);
   const model = parseOnnx(view);
   const { frame } = model.graph;
-  const edits: Edit[] = [];
-  for (const input of model.graph.inputs) {
-    const name = inputs.get(input.name);
-    if (name === undefined) continue;
-    const weight = weights.get(name);
-    if (!weight || weight.dtype === "string") throw new TypeError(`weight "${name}" is not in the table`);
-    edits.push({ frame, start: input.field.start, end: input.field.end, bytes: new Uint8Array(0) });
-    const tensor = encodeTensor(input.name, weight.dtype, weight.shape, bind(name));
-    edits.push({ frame, start: frame.end, end: frame.end, bytes: encodeInitializer(tensor) });
-  }
-  return splice(view, [...edits, ...headerEdits(model)]);
+  const edits: Edit[] = model.graph.inputs
+    .filter((input) => inputs.has(input.name))
+    .map(({ field }) => ({ frame, start: field.start, end: field.end, bytes: new Uint8Array(0) }));
+  const cut = splice(view, [...edits, ...headerEdits(model)]);
+  const { prefix, start, end } = parseOnnx(new SparseBytes("compiled program", cut)).graph.frame;
+  return { before: cut.subarray(0, prefix), graph: cut.subarray(start, end), after: cut.subarray(end) };
+}
+
+/** Binds a template to weights: the model that an engine loads. */
+export function bindTemplate(
+  template: CompiledTemplate,
+  weights: readonly {
+    readonly input: string;
+    readonly dtype: DType;
+    readonly shape: readonly number[];
+    readonly binding: TensorBinding;
+  }[],
+): Uint8Array {
+  const initializers = weights.map(({ input, dtype, shape, binding }) =>
+    encodeInitializer(encodeTensor(input, dtype, shape, binding)),
+  );
+  const { before, graph, after } = template;
+  const length = initializers.reduce((sum, each) => sum + each.byteLength, graph.byteLength);
+  return concatBytes([before, encodeVarint(length), graph, ...initializers, after]);
 }
 
 /** Fused nodes come from domains that the program did not import; initializers want a newer IR than old files have. */

@@ -72,7 +72,7 @@ export async function addModel(
   checkName(name);
   await sweepLeases(layout);
   await using lease = await openLease(layout);
-  const progress = new SharedArrayBuffer(8);
+  const progress = new SharedArrayBuffer(16);
   const setup: IngestSetup = { blobs: layout.blobs, temporary: lease.folder, progress };
   const count = options.threads ?? Math.min(8, availableParallelism());
   const fresh = new Map<Digest, number>();
@@ -82,6 +82,7 @@ export async function addModel(
       {
         count,
         data: setup,
+        stop: () => void Atomics.store(new BigInt64Array(progress), 1, 1n),
         signal: options.signal,
       },
     );
@@ -93,7 +94,8 @@ export async function addModel(
         weights: [...stored.packed].map(([digest, location]) => ({ digest, ...location })),
       });
       const put = async (mediaType: string, bytes: Uint8Array): Promise<Descriptor> => {
-        const digest = await putBlob(layout, lease.folder, bytes);
+        const { digest, fresh: isNew } = await putBlob(layout, lease.folder, bytes);
+        if (isNew) fresh.set(digest, bytes.byteLength);
         return { mediaType, digest, size: bytes.byteLength };
       };
       const manifest: Manifest = {
@@ -158,6 +160,7 @@ function reportProgress(
   const total = draft.files.reduce((sum, file) => sum + file.source.size, 0);
   const view = new BigInt64Array(counter);
   const tell = (): void => report({ done: Math.min(total, Number(Atomics.load(view, 0))), total });
+  tell();
   const timer = setInterval(tell, PROGRESS_MS);
   return {
     [Symbol.dispose]() {

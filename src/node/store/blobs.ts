@@ -93,20 +93,26 @@ async function seal(path: string): Promise<void> {
   await utimes(path, SEAL, SEAL);
 }
 
-/** Stores bytes that are in memory; a blob that is already there and whole is left alone. */
-export async function putBlob(layout: StoreLayout, folder: string, bytes: Uint8Array): Promise<Digest> {
+/**
+ * Stores bytes that are in memory; a blob that is already there and whole is left alone.
+ * @param folder of the writer's lease
+ */
+export async function putBlob(
+  layout: StoreLayout,
+  folder: string,
+  bytes: Uint8Array,
+): Promise<{ readonly digest: Digest; readonly fresh: boolean }> {
   const hex = createHash("sha256").update(bytes).digest("hex");
   const digest: Digest = `sha256:${hex}`;
-  if ((await blobState(layout, digest, bytes.byteLength)) === "sealed") return digest;
+  if ((await blobState(layout, digest, bytes.byteLength)) === "sealed") return { digest, fresh: false };
   const temporary = join(folder, hex);
   const handle = await open(temporary, constants.O_CREAT | constants.O_WRONLY | constants.O_TRUNC, 0o600);
   try {
     await handle.writeFile(bytes);
-    placeSync(handle.fd, temporary, layout.blob(digest));
+    return { digest, fresh: placeSync(handle.fd, temporary, layout.blob(digest)) };
   } finally {
     await handle.close();
   }
-  return digest;
 }
 
 /**

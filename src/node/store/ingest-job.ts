@@ -44,6 +44,6 @@ export interface IngestSetup {
   readonly blobs: string;
   /** Folder for unfinished files. */
   readonly temporary: string;
-  /** One 64-bit counter: bytes read so far by all threads. */
+  /** Two 64-bit numbers: bytes read so far by all threads; whether to stop (1) at the next piece. */
   readonly progress: SharedArrayBuffer;
 }

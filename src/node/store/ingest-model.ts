@@ -1,12 +1,14 @@
+import { FormatError } from "../../errors.ts";
 import { MODEL_VERSION, type ModelConfig, type Weight } from "../../model/config.ts";
 import type { Digest } from "../../model/digest.ts";
 import type { MethodDraft, ModelDraft, WeightDraft, WeightRange } from "../../model/draft.ts";
+import { tensorBytes } from "../../model/dtype.ts";
 import { allWeights, chooseHoles, rangeKey, restRanges } from "../../model/holes.ts";
 import { type Descriptor, type Location, MediaType } from "../../model/manifest.ts";
 import type { FileSource } from "../file-source.ts";
 import type { WorkerPool } from "../worker-pool.ts";
 import { listTags } from "./index-file.ts";
-import type { IngestJob, IngestPart, IngestResult } from "./ingest-job.ts";
+import type { IngestJob, IngestPart, IngestResult, PackedPart } from "./ingest-job.ts";
 import type { StoreLayout } from "./layout.ts";
 import { readStoredModel } from "./read-model.ts";
 
@@ -38,9 +40,7 @@ export async function ingestModel(
     const { offset, length } = at;
     return { path, identity, offset, length, ...(at.varint && { varint: at.varint }) };
   };
-  const layers = new Map<Digest, Descriptor>();
-  const keep = (mediaType: string, { digest, size, fresh: isNew }: IngestResult): void => {
-    if (!layers.has(digest)) layers.set(digest, { mediaType, digest, size });
+  const track = ({ digest, size, fresh: isNew }: IngestResult): void => {
     if (isNew) fresh.set(digest, size);
   };
 
@@ -51,50 +51,65 @@ export async function ingestModel(
       pack: false,
       candidates: [],
     })),
-    (result) => keep(MediaType.rest, result),
+    track,
   );
   const programs = rests.map((rest) => rest.digest);
 
-  const digests = new Map<string, Digest>();
-  const packed = new Map<Digest, Location>();
-  const ranges = new Map(allWeights(draft).map((weight) => [rangeKey(weight.at), weight.at]));
-  const small = [...ranges.values()].filter((at) => at.length < SMALLEST_BLOB);
-  if (small.length > 0) {
-    const job: IngestJob = { parts: small.map(partOf), pack: true, candidates: [] };
-    await workers.run([() => job], (result) => {
-      keep(MediaType.pack, result);
-      small.forEach((at, index) => {
-        const part = result.packed[index];
-        if (!part) throw new TypeError("a pack lost a part");
-        digests.set(rangeKey(at), part.digest);
-        packed.set(part.digest, { blob: result.digest, offset: part.offset, length: part.length });
-      });
-    });
-  }
+  const stored = new Map<string, { readonly digest: Digest; readonly length: number }>();
+  const ranges = [...new Map(allWeights(draft).map((weight) => [rangeKey(weight.at), weight.at])).values()];
+  const small = ranges.filter((at) => at.length < SMALLEST_BLOB);
+  const packs =
+    small.length > 0 ? [(): IngestJob => ({ parts: small.map(partOf), pack: true, candidates: [] })] : [];
+  const [pack] = await workers.run(packs, track);
+  small.forEach((at, index) => stored.set(rangeKey(at), pack?.packed[index] as PackedPart));
 
-  const large = [...ranges.values()].filter((at) => at.length >= SMALLEST_BLOB);
+  const large = ranges.filter((at) => at.length >= SMALLEST_BLOB);
   const relatives = await findRelatives(layout, draft, programs);
   const seen = new Map<number, Digest[]>();
-  await workers.run(
-    large.map((at) => () => ({
-      parts: [partOf(at)],
-      pack: false,
-      candidates: [...(relatives.get(rangeKey(at)) ?? []), ...(seen.get(at.length) ?? [])].map((digest) =>
-        layout.blob(digest),
-      ),
-    })),
+  const blobs = await workers.run(
+    large.map((at) => () => {
+      const candidates = [...(relatives.get(rangeKey(at)) ?? []), ...(seen.get(at.length) ?? [])];
+      return {
+        parts: [partOf(at)],
+        pack: false,
+        candidates: candidates.map((digest) => layout.blob(digest)),
+      };
+    }),
     (result, index) => {
-      const at = large[index] as WeightRange;
-      keep(MediaType.weight, result);
-      digests.set(rangeKey(at), result.digest);
-      const alike = seen.get(at.length) ?? [];
+      track(result);
+      const { length } = large[index] as WeightRange;
+      const alike = seen.get(length) ?? [];
       if (!alike.includes(result.digest))
-        seen.set(at.length, [...alike.slice(1 - MOST_CANDIDATES), result.digest]);
+        seen.set(length, [...alike.slice(1 - MOST_CANDIDATES), result.digest]);
     },
   );
+  large.forEach((at, index) => {
+    const { digest, size } = blobs[index] as IngestResult;
+    stored.set(rangeKey(at), { digest, length: size });
+  });
+
+  // In the order of the files, whatever order the threads finished in: the same model is the same manifest.
+  const layers = new Map<Digest, Descriptor>();
+  const keep = (mediaType: string, results: readonly IngestResult[]): void => {
+    for (const { digest, size } of results)
+      if (!layers.has(digest)) layers.set(digest, { mediaType, digest, size });
+  };
+  keep(MediaType.weight, blobs);
+  keep(MediaType.pack, pack ? [pack] : []);
+  keep(MediaType.rest, rests);
 
   const weightOf = ({ name, dtype, shape, at }: WeightDraft): Weight => {
-    return { name, dtype, shape, digest: digests.get(rangeKey(at)) as Digest };
+    const { digest, length } = stored.get(rangeKey(at)) as { digest: Digest; length: number };
+    const expected = tensorBytes(dtype, shape);
+    if (length !== expected) {
+      const path = files[at.file]?.name;
+      throw new FormatError(
+        "size-mismatch",
+        `Cannot read tensor "${name}" of "${path}": its shape takes ${expected} bytes, its data has ${length}`,
+        { path, tensor: name, offset: at.offset },
+      );
+    }
+    return { name, dtype, shape, digest };
   };
   const config: ModelConfig = {
     version: MODEL_VERSION,
@@ -112,12 +127,15 @@ export async function ingestModel(
       holes: (holes[index] ?? []).map((at) => ({
         offset: at.offset,
         length: at.length,
-        digest: digests.get(rangeKey(at)) as Digest,
+        digest: stored.get(rangeKey(at))?.digest as Digest,
         ...(at.varint && { varint: at.varint }),
       })),
     })),
   };
-  return { config, layers: [...layers.values()], packed };
+  const packed = (pack?.packed ?? []).map(({ digest, offset, length }): [Digest, Location] => {
+    return [digest, { blob: pack?.digest as Digest, offset, length }];
+  });
+  return { config, layers: [...layers.values()], packed: new Map(packed) };
 }
 
 /** For each weight, what models of the same program have under its name: a fine-tune changed few of them. */

@@ -160,6 +160,8 @@ export class Ingester {
           offset: at,
         });
       }
+      if (Atomics.load(this.#progress, 1) !== 0n)
+        throw new SourceError("io", `Stopped reading "${part.path}"`);
       at += read;
       Atomics.add(this.#progress, 0, BigInt(read));
       yield this.#buffer.subarray(0, read);
