@@ -79,6 +79,6 @@ export class NumberComparison {
     if (this.#dtype === "float16") return halfToFloat32(bytes);
     if (this.#dtype === "bfloat16") return bfloat16ToFloat32(bytes);
     const Elements = ARRAYS[this.#dtype];
-    return Elements && new Elements(bytes.slice().buffer);
+    return Elements && new Elements(new Uint8Array(bytes).buffer);
   }
 }

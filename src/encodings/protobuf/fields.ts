@@ -60,9 +60,16 @@ export function eachField(
   end: number,
   visit: (field: Field) => void,
 ): void {
+  // A run ends where a gap or the file ends, never inside a header: one serves for many fields.
+  let run = new Uint8Array(0);
+  let runAt = start;
   let at = start;
   while (at < end) {
-    const field = fieldAt(view, at, end);
+    if (at - runAt >= run.byteLength) {
+      run = view.run(at);
+      runAt = at;
+    }
+    const field = fieldIn(view, run, runAt, at, end);
     visit(field);
     at = field.end;
   }
@@ -70,28 +77,33 @@ export function eachField(
 
 /** Parses the tag, and the value or length, of the field at `start`. */
 export function fieldAt(view: SparseBytes, start: number, end: number): Field {
-  const window = view.run(start);
-  const available = Math.min(window.byteLength, end - start);
-  const tag = varintAt(window, 0, available);
+  return fieldIn(view, view.run(start), start, start, end);
+}
+
+/** @param run bytes of the file from `runAt` on */
+function fieldIn(view: SparseBytes, run: Uint8Array, runAt: number, start: number, end: number): Field {
+  const local = start - runAt;
+  const limit = Math.min(run.byteLength, end - runAt);
+  const tag = varintAt(run, local, limit);
   if (!tag) throw malformed(view, start, "a field's tag is cut off or too long");
   if (tag.value > 0xffffffffn) throw malformed(view, start, "a field's tag is over 32 bits");
   const number = Number(tag.value >> 3n);
   const wire = Number(tag.value & 7n);
   if (number === 0) throw malformed(view, start, "field number 0");
   // A tag has one spelling only: splicing computes its length from its value.
-  if (tag.end !== varintLength(Number(tag.value))) throw malformed(view, start, "an over-long tag");
+  if (tag.end - local !== varintLength(Number(tag.value))) throw malformed(view, start, "an over-long tag");
 
-  let body = start + tag.end;
+  let body = runAt + tag.end;
   let length: number;
   let value = 0n;
   if (wire === Wire.varint || wire === Wire.bytes) {
-    const varint = varintAt(window, tag.end, available);
+    const varint = varintAt(run, tag.end, limit);
     if (!varint) throw malformed(view, body, "a varint is cut off or too long");
     if (wire === Wire.varint) {
       value = varint.value;
       length = varint.end - tag.end;
     } else {
-      body = start + varint.end;
+      body = runAt + varint.end;
       if (varint.value > BigInt(end - body)) {
         throw malformed(
           view,

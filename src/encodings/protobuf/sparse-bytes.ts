@@ -22,7 +22,7 @@ export class SparseBytes {
   readonly bytes: Uint8Array;
   /** For each gap, how many gap bytes lie before its end. */
   readonly #skipped: readonly number[];
-  /** Index of the first gap that ends after the last offset looked up: parsers go forward. */
+  /** Index of the first gap that ends after the last offset looked up: parsers go on near by. */
   #next = 0;
 
   constructor(name: string, bytes: Uint8Array, gaps: readonly Range[] = []) {
@@ -46,8 +46,7 @@ export class SparseBytes {
   position(offset: number): number {
     const { gaps } = this;
     let index = this.#next;
-    const before = gaps[index - 1];
-    if (before && offset < before.offset + before.length) index = 0;
+    for (let gap = gaps[index - 1]; gap && offset < gap.offset + gap.length; gap = gaps[index - 1]) index--;
     for (let gap = gaps[index]; gap && gap.offset + gap.length <= offset; gap = gaps[index]) index++;
     this.#next = index;
     const gap = gaps[index];

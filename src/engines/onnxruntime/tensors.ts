@@ -39,7 +39,7 @@ export function toOrt(native: OrtNative, name: string, tensor: Tensor): OrtTenso
     );
   }
   const Half = (globalThis as { Float16Array?: new (buffer: ArrayBuffer) => ArrayBufferView }).Float16Array;
-  const buffer = bytes.slice().buffer;
+  const { buffer } = new Uint8Array(bytes);
   return new native.Tensor(dtype, new (dtype === "float16" && Half ? Half : Elements)(buffer), shape);
 }
 

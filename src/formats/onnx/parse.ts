@@ -6,6 +6,16 @@ import { parseTensor, readString, readUint } from "./parse-tensor.ts";
 import { parseValue } from "./parse-value.ts";
 import { Attribute, Func, Graph, Model, Node, Opset, Sparse, Training } from "./schema.ts";
 
+/** Fields of an attribute that hold tensors. */
+const HOLDERS: readonly number[] = [
+  Attribute.tensor,
+  Attribute.tensors,
+  Attribute.sparse,
+  Attribute.sparses,
+  Attribute.graph,
+  Attribute.graphs,
+];
+
 /** A graph in a node's attribute takes four messages; protobuf implementations stop at 100. */
 const DEEPEST_GRAPH = 32;
 
@@ -153,7 +163,8 @@ class Parser {
     const inner: Field[] = [];
     this.#each(frame, (field) => {
       if (field.number === Attribute.name) name = readString(view, field);
-      else inner.push(field);
+      // Numbers and strings, of which a node may have millions, are not looked at.
+      else if (HOLDERS.includes(field.number)) inner.push(field);
     });
     let nth = 0;
     for (const field of inner) {
@@ -173,9 +184,7 @@ class Parser {
         } else this.#add({ ...tensor, role: "attribute", field: undefined, graph });
       } else if (field.number === Attribute.sparse || field.number === Attribute.sparses) {
         this.#sparse(frameOf(field, frame, view), path, graph);
-      } else if (field.number === Attribute.graph || field.number === Attribute.graphs) {
-        this.#graph(frameOf(field, frame, view), path, graph);
-      } else continue;
+      } else this.#graph(frameOf(field, frame, view), path, graph);
       nth++;
     }
   }

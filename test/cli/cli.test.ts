@@ -1,0 +1,167 @@
+import { mkdir, readFile, writeFile } from "node:fs/promises";
+import { join } from "node:path";
+import { Writable } from "node:stream";
+import { beforeAll, describe, expect, test } from "vitest";
+import { COMMANDS } from "../../src/cli/commands/index.ts";
+import { run } from "../../src/cli/run.ts";
+import { parseNpz } from "../../src/formats/npy/npz.ts";
+import { charlm } from "../support/charlm.ts";
+import { temporaryFolder } from "../support/temporary.ts";
+
+let family: string;
+let shared: string;
+beforeAll(async () => {
+  family = await charlm();
+});
+
+class Sink extends Writable {
+  text = "";
+  override _write(chunk: Buffer, _encoding: string, done: () => void): void {
+    this.text += String(chunk);
+    done();
+  }
+}
+
+interface Outcome {
+  readonly code: number;
+  readonly out: string;
+  readonly err: string;
+}
+
+async function tare(...argv: readonly string[]): Promise<Outcome> {
+  const stdout = new Sink();
+  const stderr = new Sink();
+  const code = await run(argv, { stdout, stderr, env: { TARE_STORE: shared } });
+  return { code, out: stdout.text, err: stderr.text };
+}
+
+describe("tare", () => {
+  beforeAll(async () => {
+    shared = join(family, "..", `cli-store-${process.pid}`);
+    const { code, out } = await tare("add", join(family, "base"), join(family, "kjv"));
+    expect(code).toBe(0);
+    expect(out).toMatch(/^added base: 16.8 MB in files, 106 weights/);
+    return async () => (await import("node:fs/promises")).rm(shared, { recursive: true, force: true });
+  });
+
+  test("ls lists models with what they share, as text and as JSON", async () => {
+    expect((await tare("ls")).out).toMatch(/^NAME.*\nbase +16.8 MB +6.57 MB +1.7 MB .*decoder, decoder_with_past\nkjv /);
+    expect(JSON.parse((await tare("ls", "--json")).out)).toMatchObject([
+      { name: "base", fileBytes: 16_796_381, sharedBytes: 6_570_304, ownBytes: 1_700_352 },
+      { name: "kjv" },
+    ]);
+  });
+
+  test("--store goes before or after the verb, and wins over TARE_STORE", async () => {
+    const empty = join(await temporaryFolder(), "empty");
+    expect((await tare("--store", empty, "ls")).out).toMatch(/^the store is empty/);
+    expect((await tare("ls", "--store", empty)).out).toMatch(/^the store is empty/);
+  });
+
+  test("show prints signature, sharing and what the engine copies", async () => {
+    const { out } = await tare("show", "kjv", "--method", "decoder");
+    expect(out).toMatch(/program +49720c7b36a3, the same in base/);
+    expect(out).toMatch(/inputs +input_ids: int64 \[batch, sequence\]/);
+    expect(out).toMatch(/engine +maps every weight, copies none/);
+    expect(out).toMatch(/m.token_embd.weight +float32 +\[99, 192\] +76 kB +6155d7827d06 +base/);
+  });
+
+  test("diff says what changed and how much", async () => {
+    const { out } = await tare("diff", "base", "kjv");
+    expect(out).toMatch(/programs +the same: one family\nsame +84 weights, 6.57 MB\nchanged +22 weights\nupdate +1.7 MB/);
+    expect(JSON.parse((await tare("diff", "base", "kjv", "--json")).out).changed).toHaveLength(22);
+  });
+
+  test("map writes a page and a picture", async () => {
+    const folder = await temporaryFolder();
+    expect((await tare("map", "--out", join(folder, "m.html"))).out).toMatch(/^drawn: file:/);
+    expect((await tare("map", "base", "--out", join(folder, "m.svg"))).code).toBe(0);
+    expect(await readFile(join(folder, "m.html"), "utf8")).toContain("kjv");
+    expect(await readFile(join(folder, "m.svg"), "utf8")).toMatch(/^<svg/);
+    expect((await tare("map", "--out", join(folder, "m.png"))).code).toBe(2);
+  });
+
+  test("run takes JSON, npz, npy and safetensors, and writes them", async () => {
+    const folder = await temporaryFolder();
+    const at = (name: string): string => join(folder, name);
+    const decoder = ["run", "base", "--method", "decoder"];
+    const first = await tare(...decoder, "--input", "input_ids=[[1,37,82]]", "--out", at("o.npz"));
+    expect(first.err).toBe("");
+    expect(first.out).toMatch(/logits +float32 +\[1, 3, 99\] .*\n[^]*ran in .* ms\nwritten: /);
+    const logits = parseNpz(await readFile(at("o.npz")), "o.npz").logits;
+    await writeFile(at("in.json"), '{"input_ids": [[1, 37, 82]]}');
+    const json = JSON.parse((await tare(...decoder, "--in", at("in.json"), "--json")).out);
+    expect(json.outputs.logits.flat(2).map(Math.fround)).toEqual([
+      ...new Float32Array(new Uint8Array((logits as { bytes: Uint8Array }).bytes).buffer),
+    ]);
+    expect((await tare(...decoder, at("in.json"), "--out", at("o.safetensors"))).code).toBe(0);
+  });
+
+  test("run without inputs prints the exact signature", async () => {
+    const { code, err } = await tare("run", "base", "--method", "decoder");
+    expect(code).toBe(1);
+    expect(err).toMatch(/Cannot run "base" without input_ids\n {2}inputs\n {4}input_ids: int64 \[batch, sequence\]\n {2}outputs/);
+  });
+
+  test("run names the methods when none is chosen, and inputs it does not have", async () => {
+    expect(await tare("run", "base")).toMatchObject({ code: 2, err: expect.stringContaining("--method: decoder, decoder_with_past") });
+    const odd = await tare("run", "base", "--method", "decoder", "--input", "ids=[[1]]");
+    expect(odd).toMatchObject({ code: 2, err: expect.stringContaining("it has input_ids") });
+  });
+
+  test("export takes a bare second path or --out, and not both", async () => {
+    const folder = await temporaryFolder();
+    expect((await tare("export", "base", join(folder, "a"))).code).toBe(0);
+    expect((await tare("export", "base", "--out", join(folder, "b"))).code).toBe(0);
+    expect((await tare("export", "base", join(folder, "c"), "--out", join(folder, "d"))).code).toBe(2);
+    expect((await tare("export", "base")).code).toBe(2);
+    const files = await Promise.all(["a", "b"].map((name) => readFile(join(folder, name, "decoder.onnx"))));
+    expect(files[0]?.equals(await readFile(join(family, "base", "decoder.onnx")))).toBe(true);
+    expect(files[0]?.equals(files[1] as Buffer)).toBe(true);
+  });
+
+  test("link says how the weights got there", async () => {
+    expect((await tare("link", "base", join(await temporaryFolder(), "v"))).out).toMatch(/linked base: 8.27 MB (hard|ref)-?linked/);
+  });
+
+  test("verify, status, rm and gc say what they did", async () => {
+    expect((await tare("verify", "--full")).out).toMatch(/^whole: 2 models, .* every byte hashed/);
+    expect((await tare("status")).out).toMatch(/models +2 in \d+ blobs\nas files +33.6 MB\nstored +10.3 MB \(\d+ % less\)/);
+    await tare("add", join(family, "licence"));
+    expect((await tare("rm", "licence")).out).toMatch(/removed licence; tare gc frees/);
+    expect((await tare("gc", "--dry-run")).out).toMatch(/would free 2.9\d? MB/);
+    expect((await tare("gc")).out).toMatch(/^freed 2.9\d? MB/);
+  });
+
+  test("a failure prints what, why and what to do, also as JSON", async () => {
+    const text = await tare("show", "nobody");
+    expect(text).toMatchObject({ code: 1, out: "" });
+    expect(text.err).toBe('tare: Cannot find model "nobody" in the store\n  hint: it has base, kjv\n');
+    expect(JSON.parse((await tare("show", "nobody", "--json")).out)).toMatchObject({ error: { code: "not-found" } });
+  });
+
+  test("a usage mistake prints the nearest correct form", async () => {
+    expect(await tare("shwo", "x")).toMatchObject({ code: 2, err: expect.stringContaining("Did you mean show?") });
+    expect(await tare("show")).toMatchObject({ code: 2, err: expect.stringContaining("missing required argument 'model'") });
+  });
+
+  test("a store that cannot be one is refused with a hint", async () => {
+    const folder = await temporaryFolder();
+    await mkdir(join(folder, "photos"));
+    expect(await tare("ls", "--store", folder)).toMatchObject({ code: 1, err: expect.stringContaining('it holds "photos"') });
+  });
+
+  test.each(["add", "ls", "show", "diff", "map", "run", "export", "link", "rm", "gc", "verify", "status"])(
+    "%s --help shows examples",
+    async (verb) => {
+      const { code, out } = await tare(verb, "--help");
+      expect(code).toBe(0);
+      expect(out).toMatch(new RegExp(`Examples:\\n {2}\\$ tare ${verb}`));
+      expect(out).toContain("--json");
+    },
+  );
+
+  test("has no verb without an entry above", () => {
+    expect(COMMANDS).toHaveLength(12);
+  });
+});

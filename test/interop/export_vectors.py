@@ -1,0 +1,142 @@
+"""Writes the test vectors of the installed onnx package into a folder, laid out as the ONNX project lays them out.
+
+    python export_vectors.py OUT
+
+    OUT/node/NAME         every case of onnx.backend.test.case.node
+    OUT/node-first/NAME   the same, the first input made an initializer
+    OUT/node-rest/NAME    the same, every input but the first made an initializer
+    OUT/light/NAME        the light models: well-known architectures whose weights are all filled with one number
+    OUT/light-filled/NAME the smaller of them with weights drawn at random
+
+Each NAME holds model.onnx and test_data_set_0/{input,output}_N.pb. The cases of a single operator take everything as
+an input, so they have no weights: node-first and node-rest make some of what they take.
+"""
+
+import pathlib
+import shutil
+import sys
+import warnings
+
+import numpy as np
+import onnx
+import onnx.backend.test
+from onnx import TensorProto, numpy_helper
+
+DATA = pathlib.Path(onnx.backend.test.__file__).parent / "data"
+FILLED = ["densenet121", "shufflenet", "squeezenet"]
+
+
+def main(out: pathlib.Path) -> None:
+    warnings.simplefilter("ignore")
+    # Some cases draw their inputs without a seed of their own.
+    np.random.seed(0)
+    from onnx.backend.test.case.node import collect_testcases
+
+    shutil.rmtree(out, ignore_errors=True)
+    for case in collect_testcases():
+        sets = [[encode(case.model.graph, *each) for each in pair] for pair in labelled(case)]
+        write(out / "node" / case.name, case.model, sets)
+        bound = [index for index, value in enumerate(case.model.graph.input) if value.type.HasField("tensor_type")]
+        if len(case.data_sets) != 1 or len(bound) < 2:
+            continue
+        for variant, indices in (("node-first", bound[:1]), ("node-rest", bound[1:])):
+            write(out / variant / case.name, *bind(case.model, sets, indices))
+    for path in sorted((DATA / "light").glob("light_*.onnx")):
+        light(out, path)
+
+
+def labelled(case):
+    graph = case.model.graph
+    for inputs, outputs in case.data_sets:
+        yield [("input", index, value) for index, value in enumerate(inputs)] + [
+            ("output", index, value) for index, value in enumerate(outputs)
+        ]
+
+
+def encode(graph, kind, index, value):
+    info = (graph.input if kind == "input" else graph.output)[index]
+    if info.type.HasField("map_type"):
+        proto = numpy_helper.from_dict(value, info.name)
+    elif info.type.HasField("sequence_type"):
+        proto = numpy_helper.from_list(value, info.name)
+    elif info.type.HasField("optional_type"):
+        proto = numpy_helper.from_optional(value, info.name)
+    elif isinstance(value, TensorProto):
+        proto = value
+    else:
+        proto = numpy_helper.from_array(value, info.name)
+    return kind, index, proto
+
+
+def write(folder: pathlib.Path, model, sets) -> None:
+    for number, protos in enumerate(sets):
+        data = folder / f"test_data_set_{number}"
+        data.mkdir(parents=True)
+        for kind, index, proto in protos:
+            (data / f"{kind}_{index}.pb").write_bytes(proto.SerializeToString())
+    (folder / "model.onnx").write_bytes(model.SerializeToString())
+
+
+def bind(model, sets, indices):
+    """Makes initializers of some inputs."""
+    bound = onnx.ModelProto()
+    bound.CopyFrom(model)
+    # Before IR version 4 initializers had to be inputs as well.
+    bound.ir_version = max(bound.ir_version, 4)
+    left = [info for index, info in enumerate(model.graph.input) if index not in indices]
+    del bound.graph.input[:]
+    bound.graph.input.extend(left)
+    protos = []
+    for kind, index, proto in sets[0]:
+        if kind == "input" and index in indices:
+            initializer = bound.graph.initializer.add()
+            initializer.CopyFrom(proto)
+            initializer.name = model.graph.input[index].name
+        elif kind == "input":
+            protos.append((kind, index - sum(each < index for each in indices), proto))
+        else:
+            protos.append((kind, index, proto))
+    return bound, [protos]
+
+
+def light(out: pathlib.Path, path: pathlib.Path) -> None:
+    model = onnx.load(path)
+    name = path.stem.removeprefix("light_")
+    known = {each.name for each in model.graph.initializer}
+    inputs = []
+    for info in (each for each in model.graph.input if each.name not in known):
+        shape = [dim.dim_value or 1 for dim in info.type.tensor_type.shape.dim]
+        # As onnx.backend.test.runner makes it: the expected outputs belong to this.
+        value = (np.arange(np.prod(shape)).reshape(shape) / np.prod(shape)).astype(np.float32)
+        inputs.append(("input", len(inputs), numpy_helper.from_array(value, info.name)))
+    expected = onnx.load_tensor(path.with_name(f"{path.stem}_output_0.pb"))
+    write(out / "light" / name, model, [[*inputs, ("output", 0, expected)]])
+    if name in FILLED:
+        write(out / "light-filled" / name, fill(model), [inputs])
+
+
+def fill(model):
+    """Draws the weights of a light model, which are the outputs of ConstantOfShape nodes."""
+    random = np.random.default_rng(0)
+    shapes = {each.name: numpy_helper.to_array(each) for each in model.graph.initializer}
+    filled = onnx.ModelProto()
+    filled.CopyFrom(model)
+    filled.ir_version = max(filled.ir_version, 4)
+    del filled.graph.node[:]
+    variances = {node.input[4] for node in model.graph.node if node.op_type == "BatchNormalization"}
+    for node in model.graph.node:
+        if node.op_type != "ConstantOfShape" or node.input[0] not in shapes:
+            filled.graph.node.append(node)
+            continue
+        shape = shapes[node.input[0]].tolist()
+        if len(shape) > 1:
+            value = random.standard_normal(shape) * np.sqrt(2 / np.prod(shape[1:]))
+        elif node.output[0] in variances:
+            value = random.uniform(0.5, 1.5, shape)
+        else:
+            value = random.standard_normal(shape) * 0.2 + 0.5
+        filled.graph.initializer.append(numpy_helper.from_array(value.astype(np.float32), node.output[0]))
+    return filled
+
+
+main(pathlib.Path(sys.argv[1]))

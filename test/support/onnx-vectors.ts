@@ -1,0 +1,412 @@
+import { readdir, readFile } from "node:fs/promises";
+import { basename, join } from "node:path";
+import { BinaryReader, WireType } from "@bufbuild/protobuf/wire";
+import type { InferenceSession, Tensor as OrtTensor } from "onnxruntime-node";
+import { TareError } from "../../src/errors.ts";
+import type { Tensor, Tensors } from "../../src/model/tensor.ts";
+import type { TareStore } from "../../src/host/tare-store.ts";
+
+/** A test vector as the ONNX project lays it out: a model, and what it gives for what. */
+export interface Vector {
+  /** Path of its folder, relative to where {@link findVectors} looked. */
+  readonly name: string;
+  readonly model: string;
+  readonly sets: readonly { readonly inputs: readonly string[]; readonly outputs: readonly string[] }[];
+}
+
+/** What became of a vector. */
+export type Outcome =
+  /** tare gave what stock ONNX Runtime gave, bit for bit. */
+  | {
+      readonly kind: "equal";
+      readonly loaded: Loaded;
+      /** Why what stock gave is not what the vector expects; `undefined` where it is. */
+      readonly unexpected: string | undefined;
+    }
+  /** Stock ONNX Runtime cannot run it from JavaScript, or not twice alike. */
+  | { readonly kind: "skipped"; readonly reason: string; readonly detail: string }
+  | { readonly kind: "different"; readonly detail: string; readonly difference: Difference | undefined };
+
+/** How tare loaded a model. */
+export interface Loaded {
+  readonly weights: number;
+  readonly prepacked: boolean;
+  /** Why its program was not compiled without its weights. */
+  readonly whole: string | undefined;
+}
+
+/** How far apart two outputs of floats are. */
+export interface Difference {
+  readonly output: string;
+  readonly absolute: number;
+  /** Of the largest magnitude in stock's output. */
+  readonly relative: number;
+}
+
+/** Every folder below with a `model.onnx`, by name. */
+export async function findVectors(root: string, folder = ""): Promise<Vector[]> {
+  const entries = await readdir(join(root, folder), { withFileTypes: true });
+  if (!entries.some((entry) => entry.name === "model.onnx")) {
+    const folders = entries.filter((entry) => entry.isDirectory()).map((entry) => join(folder, entry.name));
+    return (await Promise.all(folders.sort().map((inner) => findVectors(root, inner)))).flat();
+  }
+  const sets: { inputs: string[]; outputs: string[] }[] = [];
+  for (const entry of entries.sort((a, b) => (a.name < b.name ? -1 : 1))) {
+    if (!entry.isDirectory() || !entry.name.startsWith("test_data_set_")) continue;
+    const data = join(root, folder, entry.name);
+    const names = new Set(await readdir(data));
+    const all = (kind: string): string[] => {
+      const paths: string[] = [];
+      while (names.has(`${kind}_${paths.length}.pb`)) paths.push(join(data, `${kind}_${paths.length}.pb`));
+      return paths;
+    };
+    sets.push({ inputs: all("input"), outputs: all("output") });
+  }
+  return [{ name: folder, model: join(root, folder, "model.onnx"), sets }];
+}
+
+/** Runs vectors on stock ONNX Runtime and through a store, one engine thread for operators in both. */
+export class VectorRunner {
+  readonly #store: TareStore;
+  readonly #ort: typeof import("onnxruntime-node");
+  #serial = 0;
+
+  /** @param ort the stock engine, in this thread */
+  constructor(store: TareStore, ort: typeof import("onnxruntime-node")) {
+    this.#store = store;
+    this.#ort = ort;
+  }
+
+  /** Adds a vector's model, runs it both ways, and takes it out again. */
+  async run(vector: Vector): Promise<Outcome> {
+    const name = `vector-${this.#serial++}`;
+    try {
+      return await this.#run(vector, name);
+    } catch (error) {
+      if (error instanceof Skipped) return { kind: "skipped", reason: error.reason, detail: error.message };
+      if (error instanceof Different)
+        return { kind: "different", detail: error.message, difference: error.difference };
+      throw new Error(`${vector.name}: ${String(error)}`, { cause: error });
+    }
+  }
+
+  async #run(vector: Vector, name: string): Promise<Outcome> {
+    let expected = await this.#stock(vector, false);
+    const again = await this.#stock(vector, false);
+    try {
+      requireEqual(expected.sets, again.sets);
+    } catch (error) {
+      throw new Skipped("stock gives something else at each run", String(error));
+    }
+    const ours = await this.#tare(vector, name, expected);
+    if (ours.loaded.prepacked) expected = await this.#stock(vector, true);
+    requireEqual(expected.sets, ours.sets);
+    return { kind: "equal", loaded: ours.loaded, unexpected: await unexpected(vector, expected.sets) };
+  }
+
+  /** @throws Skipped where stock cannot do it */
+  async #stock(vector: Vector, prepack: boolean): Promise<StockRun> {
+    let session: InferenceSession;
+    try {
+      session = await this.#ort.InferenceSession.create(vector.model, {
+        graphOptimizationLevel: "extended",
+        intraOpNumThreads: 1,
+        logSeverityLevel: 4,
+        extra: { session: { disable_prepacking: prepack ? "0" : "1" } },
+      });
+    } catch (error) {
+      throw new Skipped(reasonOf(error), String(error));
+    }
+    try {
+      const ports = [...session.inputMetadata, ...session.outputMetadata];
+      const odd = ports.find((port) => !port.isTensor);
+      if (odd)
+        throw new Skipped("its JavaScript interface has no sequences, maps and optionals", `"${odd.name}"`);
+      const feeds: Tensors[] = [];
+      const sets: Tensors[] = [];
+      for (const { inputs } of vector.sets) {
+        if (inputs.length > session.inputNames.length) {
+          throw new Skipped(
+            "its JavaScript interface cannot feed an initializer",
+            `${session.inputNames.length} inputs, ${inputs.length} given`,
+          );
+        }
+        const feed = Object.fromEntries(
+          await Promise.all(
+            inputs.map(async (path, index) => [session.inputNames[index] as string, await readTensor(path)]),
+          ),
+        ) as Tensors;
+        const fed = Object.entries(feed).map(([input, tensor]) => [input, this.#tensor(tensor)]);
+        let outputs: InferenceSession.ReturnType;
+        try {
+          outputs = await session.run(Object.fromEntries(fed) as Record<string, OrtTensor>);
+        } catch (error) {
+          throw new Skipped("it fails when it runs", String(error));
+        }
+        feeds.push(feed);
+        sets.push(
+          Object.fromEntries(
+            Object.entries(outputs).map(([output, tensor]) => [output, fromStock(output, tensor)]),
+          ),
+        );
+      }
+      return { inputs: session.inputNames, outputs: session.outputNames, feeds, sets };
+    } finally {
+      await session.release();
+    }
+  }
+
+  #tensor(tensor: Tensor): OrtTensor {
+    const { shape } = tensor;
+    if (tensor.dtype === "string") return new this.#ort.Tensor("string", [...tensor.strings], shape);
+    const Elements = STOCK_ARRAYS[tensor.dtype];
+    if (!Elements) throw new Skipped(`its JavaScript interface has no ${tensor.dtype}`, "");
+    const buffer = tensor.bytes.slice().buffer;
+    return new this.#ort.Tensor(tensor.dtype as "float32", new Elements(buffer) as Float32Array, shape);
+  }
+
+  /** @throws Different where tare fails */
+  async #tare(
+    vector: Vector,
+    name: string,
+    stock: StockRun,
+  ): Promise<{ loaded: Loaded; sets: readonly Tensors[] }> {
+    const attempt = async <T>(what: string, work: Promise<T>): Promise<T> => {
+      try {
+        return await work;
+      } catch (error) {
+        if (error instanceof TareError) throw new Different(`${what}: ${error.message}`, undefined);
+        throw error;
+      }
+    };
+    const { weights } = await attempt("add", this.#store.add([vector.model], { as: name, threads: 1 }));
+    try {
+      const session = await attempt("load", this.#store.load(name, { threads: 1 }));
+      try {
+        const { inputs, outputs } = session.signature;
+        const ports = JSON.stringify([inputs.map((port) => port.name), outputs.map((port) => port.name)]);
+        if (ports !== JSON.stringify([stock.inputs, stock.outputs]))
+          throw new Different(`its signature is ${ports}`, undefined);
+        const sets: Tensors[] = [];
+        for (const feed of stock.feeds) sets.push(await attempt("run", session.run(feed)));
+        return { loaded: { weights, prepacked: session.prepacked, whole: session.whole }, sets };
+      } finally {
+        await session.release();
+      }
+    } finally {
+      await this.#store.remove([name]);
+    }
+  }
+}
+
+interface StockRun {
+  readonly inputs: readonly string[];
+  readonly outputs: readonly string[];
+  readonly feeds: readonly Tensors[];
+  readonly sets: readonly Tensors[];
+}
+
+class Skipped extends Error {
+  readonly reason: string;
+  constructor(reason: string, detail: string) {
+    super(detail);
+    this.reason = reason;
+  }
+}
+
+class Different extends Error {
+  readonly difference: Difference | undefined;
+  constructor(detail: string, difference: Difference | undefined) {
+    super(detail);
+    this.difference = difference;
+  }
+}
+
+/** Stock's reasons not to load a model, without the names in them. */
+function reasonOf(error: unknown): string {
+  const message = String(error);
+  if (/NOT_IMPLEMENTED|Could not find an implementation/.test(message)) return "it has no kernel";
+  const type = /Unsupported data type: (\d+)/.exec(message)?.[1];
+  if (type) return `its JavaScript interface has no data type ${type}`;
+  if (/opset \d+ is under development|ONNX Runtime only \*guarantees\*|max supported IR version/.test(message))
+    return "the model is newer than it";
+  return "it refuses the model";
+}
+
+const STOCK_ARRAYS: Readonly<Record<string, new (buffer: ArrayBuffer) => ArrayBufferView>> = {
+  float32: Float32Array,
+  float64: Float64Array,
+  float16: (globalThis as { Float16Array?: typeof Uint16Array }).Float16Array ?? Uint16Array,
+  int8: Int8Array,
+  uint8: Uint8Array,
+  int16: Int16Array,
+  uint16: Uint16Array,
+  int32: Int32Array,
+  uint32: Uint32Array,
+  int64: BigInt64Array,
+  uint64: BigUint64Array,
+  bool: Uint8Array,
+  int4: Uint8Array,
+  uint4: Uint8Array,
+};
+
+function fromStock(name: string, tensor: OrtTensor): Tensor {
+  const shape = [...tensor.dims];
+  if (tensor.type === "string") return { dtype: "string", shape, strings: tensor.data as string[] };
+  const { data } = tensor;
+  if (!ArrayBuffer.isView(data)) throw new Skipped("its JavaScript interface gives no dense tensor", name);
+  return {
+    dtype: tensor.type,
+    shape,
+    bytes: new Uint8Array(data.buffer, data.byteOffset, data.byteLength).slice(),
+  };
+}
+
+function requireEqual(stock: readonly Tensors[], ours: readonly Tensors[]): void {
+  stock.forEach((outputs, set) => {
+    const mine = ours[set] as Tensors;
+    if (Object.keys(mine).join() !== Object.keys(outputs).join())
+      throw new Different(`outputs ${Object.keys(mine).join()}`, undefined);
+    for (const [name, tensor] of Object.entries(outputs)) {
+      const other = mine[name] as Tensor;
+      if (describe(tensor) !== describe(other))
+        throw new Different(`${name} is ${describe(other)}, not ${describe(tensor)}`, undefined);
+      if (tensor.dtype === "string" || other.dtype === "string") {
+        if (JSON.stringify(tensor) !== JSON.stringify(other)) throw new Different(`${name}: strings`, undefined);
+      } else if (Buffer.compare(tensor.bytes, other.bytes) !== 0) {
+        const difference = measure(name, tensor, other);
+        throw new Different(`${name} ${describe(tensor)}: ${JSON.stringify(difference)}`, difference);
+      }
+    }
+  });
+}
+
+function describe({ dtype, shape }: Tensor): string {
+  return `${dtype} [${shape.join(", ")}]`;
+}
+
+function measure(output: string, stock: Tensor, ours: Tensor): Difference | undefined {
+  const a = numbersOf(stock);
+  const b = numbersOf(ours);
+  if (!a || !b) return undefined;
+  let absolute = 0;
+  let largest = 0;
+  a.forEach((value, index) => {
+    largest = Math.max(largest, Math.abs(value));
+    absolute = Math.max(absolute, Math.abs(value - (b[index] as number)) || 0);
+  });
+  return { output, absolute, relative: largest > 0 ? absolute / largest : 0 };
+}
+
+/** Elements as numbers; `undefined` for what has none. Wide integers lose their last bits. */
+function numbersOf(tensor: Tensor): number[] | undefined {
+  if (tensor.dtype === "string") return undefined;
+  const { buffer } = tensor.bytes.slice();
+  if (tensor.dtype === "float16") return Array.from(new Uint16Array(buffer), float16);
+  const Elements = STOCK_ARRAYS[tensor.dtype];
+  return Elements && Array.from(new Elements(buffer) as unknown as ArrayLike<number | bigint>, Number);
+}
+
+function float16(bits: number): number {
+  const sign = bits & 0x8000 ? -1 : 1;
+  const exponent = (bits >> 10) & 0x1f;
+  const mantissa = bits & 0x3ff;
+  if (exponent === 31) return mantissa ? Number.NaN : sign * Number.POSITIVE_INFINITY;
+  return sign * (exponent ? (1 + mantissa / 1024) * 2 ** (exponent - 15) : mantissa * 2 ** -24);
+}
+
+/** Why outputs are not what a vector expects, to the tolerance of the ONNX project's own runner. */
+async function unexpected(vector: Vector, sets: readonly Tensors[]): Promise<string | undefined> {
+  for (const [index, { outputs }] of vector.sets.entries()) {
+    const given = Object.entries(sets[index] as Tensors);
+    for (const [at, path] of outputs.entries()) {
+      const [name, tensor] = given[at] ?? [];
+      const wanted = await readTensor(path);
+      if (!tensor || describe(tensor) !== describe(wanted))
+        return `${name ?? basename(path)}: ${tensor && describe(tensor)} instead of ${describe(wanted)}`;
+      if (tensor.dtype === "string" || wanted.dtype === "string") {
+        if (JSON.stringify(tensor) !== JSON.stringify(wanted)) return `${name}: other strings`;
+        continue;
+      }
+      const a = numbersOf(tensor);
+      const b = numbersOf(wanted);
+      if (!a || !b) {
+        if (Buffer.compare(tensor.bytes, wanted.bytes) !== 0) return `${name}: other bytes`;
+        continue;
+      }
+      const far = a.findIndex((value, element) => {
+        const other = b[element] as number;
+        return !(Object.is(value, other) || value === other || Math.abs(value - other) <= 1e-7 + 1e-3 * Math.abs(other));
+      });
+      if (far >= 0) return `${name}[${far}]: ${a[far]} instead of ${b[far]}`;
+    }
+  }
+  return undefined;
+}
+
+const DTYPES: Readonly<Record<number, string>> = {
+  1: "float32",
+  2: "uint8",
+  3: "int8",
+  4: "uint16",
+  5: "int16",
+  6: "int32",
+  7: "int64",
+  8: "string",
+  9: "bool",
+  10: "float16",
+  11: "float64",
+  12: "uint32",
+  13: "uint64",
+  16: "bfloat16",
+  21: "uint4",
+  22: "int4",
+};
+const WIDTHS: Readonly<Record<string, number>> = { uint8: 1, int8: 1, bool: 1, uint16: 2, int16: 2, float16: 2, bfloat16: 2, uint4: 1, int4: 1, int32: 4, float32: 4, uint32: 4 };
+
+/**
+ * Reads a file with a `TensorProto`, with none of the code of src/ that reads those.
+ * @see https://github.com/onnx/onnx/blob/main/onnx/onnx.proto
+ */
+async function readTensor(path: string): Promise<Tensor> {
+  const reader = new BinaryReader(new Uint8Array(await readFile(path)));
+  const shape: number[] = [];
+  const strings: string[] = [];
+  const numbers: bigint[] = [];
+  const floats: number[] = [];
+  let dataType = 0;
+  let raw: Uint8Array | undefined;
+  const each = (wire: WireType, read: () => void): void => {
+    if (wire !== WireType.LengthDelimited) return read();
+    const end = reader.uint32() + reader.pos;
+    while (reader.pos < end) read();
+  };
+  while (reader.pos < reader.len) {
+    const [field, wire] = reader.tag();
+    if (field === 1) each(wire, () => shape.push(Number(reader.int64())));
+    else if (field === 2) dataType = reader.int32();
+    else if (field === 4) each(wire, () => floats.push(reader.float()));
+    else if (field === 5 || field === 7) each(wire, () => numbers.push(BigInt(reader.int64())));
+    else if (field === 6) strings.push(reader.string());
+    else if (field === 9) raw = reader.bytes();
+    else if (field === 10) each(wire, () => floats.push(reader.double()));
+    else if (field === 11) each(wire, () => numbers.push(BigInt(reader.uint64())));
+    else reader.skip(wire, field);
+  }
+  const dtype = DTYPES[dataType];
+  if (!dtype) throw new Skipped(`its JavaScript interface has no data type ${dataType}`, path);
+  if (dtype === "string") return { dtype, shape, strings };
+  if (raw) return { dtype, shape, bytes: raw.slice() } as Tensor;
+  const elements = dtype.startsWith("float") && floats.length > 0 ? floats.length : numbers.length;
+  const width = WIDTHS[dtype] ?? 8;
+  const bytes = new Uint8Array(elements * width);
+  const view = new DataView(bytes.buffer);
+  floats.forEach((value, index) =>
+    width === 4 ? view.setFloat32(index * 4, value, true) : view.setFloat64(index * 8, value, true),
+  );
+  numbers.forEach((value, index) => {
+    if (width === 8) view.setBigUint64(index * 8, BigInt.asUintN(64, value), true);
+    else for (let byte = 0; byte < width; byte++) bytes[index * width + byte] = Number((value >> BigInt(8 * byte)) & 255n);
+  });
+  return { dtype, shape, bytes } as Tensor;
+}
