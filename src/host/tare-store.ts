@@ -8,7 +8,7 @@ import { methodOf, planLink } from "../link/plan.ts";
 import { sharesOf, usersOf, weightBytes } from "../link/sharing.ts";
 import type { StoredFile } from "../model/config.ts";
 import { type Digest, digestHex } from "../model/digest.ts";
-import type { StoredModel } from "../model/stored-model.ts";
+import { manifestBlobs, type StoredModel } from "../model/stored-model.ts";
 import { type ExportOptions, type ExportResult, exportModel } from "../node/export.ts";
 import { openModel } from "../node/open-model.ts";
 import { type AddOptions, type AddResult, addModel } from "../node/store/add.ts";
@@ -130,7 +130,11 @@ export class TareStore implements AsyncDisposable {
     const models = names?.length
       ? await Promise.all(names.map((name) => this.#files.model(name)))
       : await this.#files.models();
+    const blobs = new Map(
+      models.flatMap((each) => manifestBlobs(each.manifest).map(({ digest, size }) => [digest, size])),
+    );
     return {
+      storedBytes: [...blobs.values()].reduce((sum, size) => sum + size, 0),
       models: models.map((model) => ({
         name: model.name,
         fileBytes: model.config.files.reduce((sum, file) => sum + file.size, 0),

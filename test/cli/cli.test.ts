@@ -45,7 +45,9 @@ describe("tare", () => {
   });
 
   test("ls lists models with what they share, as text and as JSON", async () => {
-    expect((await tare("ls")).out).toMatch(/^NAME.*\nbase +16.8 MB +6.57 MB +1.7 MB .*decoder, decoder_with_past\nkjv /);
+    expect((await tare("ls")).out).toMatch(
+      /^NAME.*\nbase +16.8 MB +6.57 MB +1.7 MB .*decoder, decoder_with_past\nkjv /,
+    );
     expect(JSON.parse((await tare("ls", "--json")).out)).toMatchObject([
       { name: "base", fileBytes: 16_796_381, sharedBytes: 6_570_304, ownBytes: 1_700_352 },
       { name: "kjv" },
@@ -68,7 +70,9 @@ describe("tare", () => {
 
   test("diff says what changed and how much", async () => {
     const { out } = await tare("diff", "base", "kjv");
-    expect(out).toMatch(/programs +the same: one family\nsame +84 weights, 6.57 MB\nchanged +22 weights\nupdate +1.7 MB/);
+    expect(out).toMatch(
+      /programs +the same: one family\nsame +84 weights, 6.57 MB\nchanged +22 weights\nupdate +1.7 MB/,
+    );
     expect(JSON.parse((await tare("diff", "base", "kjv", "--json")).out).changed).toHaveLength(22);
   });
 
@@ -100,11 +104,16 @@ describe("tare", () => {
   test("run without inputs prints the exact signature", async () => {
     const { code, err } = await tare("run", "base", "--method", "decoder");
     expect(code).toBe(1);
-    expect(err).toMatch(/Cannot run "base" without input_ids\n {2}inputs\n {4}input_ids: int64 \[batch, sequence\]\n {2}outputs/);
+    expect(err).toMatch(
+      /Cannot run "base" without input_ids\n {2}inputs\n {4}input_ids: int64 \[batch, sequence\]\n {2}outputs/,
+    );
   });
 
   test("run names the methods when none is chosen, and inputs it does not have", async () => {
-    expect(await tare("run", "base")).toMatchObject({ code: 2, err: expect.stringContaining("--method: decoder, decoder_with_past") });
+    expect(await tare("run", "base")).toMatchObject({
+      code: 2,
+      err: expect.stringContaining("--method: decoder, decoder_with_past"),
+    });
     const odd = await tare("run", "base", "--method", "decoder", "--input", "ids=[[1]]");
     expect(odd).toMatchObject({ code: 2, err: expect.stringContaining("it has input_ids") });
   });
@@ -121,12 +130,16 @@ describe("tare", () => {
   });
 
   test("link says how the weights got there", async () => {
-    expect((await tare("link", "base", join(await temporaryFolder(), "v"))).out).toMatch(/linked base: 8.27 MB (hard|ref)-?linked/);
+    expect((await tare("link", "base", join(await temporaryFolder(), "v"))).out).toMatch(
+      /linked base: 8.27 MB (hard|ref)-?linked/,
+    );
   });
 
   test("verify, status, rm and gc say what they did", async () => {
     expect((await tare("verify", "--full")).out).toMatch(/^whole: 2 models, .* every byte hashed/);
-    expect((await tare("status")).out).toMatch(/models +2 in \d+ blobs\nas files +33.6 MB\nstored +10.3 MB \(\d+ % less\)/);
+    expect((await tare("status")).out).toMatch(
+      /models +2 in \d+ blobs\nas files +33.6 MB\nstored +10.3 MB \(\d+ % less\)/,
+    );
     await tare("add", join(family, "licence"));
     expect((await tare("rm", "licence")).out).toMatch(/removed licence; tare gc frees/);
     expect((await tare("gc", "--dry-run")).out).toMatch(/would free 2.9\d? MB/);
@@ -137,18 +150,29 @@ describe("tare", () => {
     const text = await tare("show", "nobody");
     expect(text).toMatchObject({ code: 1, out: "" });
     expect(text.err).toBe('tare: Cannot find model "nobody" in the store\n  hint: it has base, kjv\n');
-    expect(JSON.parse((await tare("show", "nobody", "--json")).out)).toMatchObject({ error: { code: "not-found" } });
+    expect(JSON.parse((await tare("show", "nobody", "--json")).out)).toMatchObject({
+      error: { code: "not-found" },
+    });
   });
 
   test("a usage mistake prints the nearest correct form", async () => {
-    expect(await tare("shwo", "x")).toMatchObject({ code: 2, err: expect.stringContaining("Did you mean show?") });
-    expect(await tare("show")).toMatchObject({ code: 2, err: expect.stringContaining("missing required argument 'model'") });
+    expect(await tare("shwo", "x")).toMatchObject({
+      code: 2,
+      err: expect.stringContaining("Did you mean show?"),
+    });
+    expect(await tare("show")).toMatchObject({
+      code: 2,
+      err: expect.stringContaining("missing required argument 'model'"),
+    });
   });
 
   test("a store that cannot be one is refused with a hint", async () => {
     const folder = await temporaryFolder();
     await mkdir(join(folder, "photos"));
-    expect(await tare("ls", "--store", folder)).toMatchObject({ code: 1, err: expect.stringContaining('it holds "photos"') });
+    expect(await tare("ls", "--store", folder)).toMatchObject({
+      code: 1,
+      err: expect.stringContaining('it holds "photos"'),
+    });
   });
 
   test.each(["add", "ls", "show", "diff", "map", "run", "export", "link", "rm", "gc", "verify", "status"])(

@@ -23,13 +23,19 @@ async function familyStore(models: readonly string[] = CHARLM_MODELS): Promise<T
 }
 
 const ids = (...tokens: bigint[]): Tensor => {
-  return { dtype: "int64", shape: [1, tokens.length], bytes: new Uint8Array(new BigInt64Array(tokens).buffer) };
+  return {
+    dtype: "int64",
+    shape: [1, tokens.length],
+    bytes: new Uint8Array(new BigInt64Array(tokens).buffer),
+  };
 };
 
 /** Inputs of either graph: tokens, and for the second one a past of noise. */
 function inputsOf(graph: string): Tensors {
   if (graph === "decoder") return { input_ids: ids(1n, 37n, 82n, 72n, 4n, 76n) };
-  const past = Array.from({ length: 5 }, (_, layer) => ["key", "value"].map((part) => `past.${layer}.${part}`)).flat();
+  const past = Array.from({ length: 5 }, (_, layer) =>
+    ["key", "value"].map((part) => `past.${layer}.${part}`),
+  ).flat();
   const noise = (name: string): Tensor => {
     const values = Float32Array.from({ length: 3 * 4 * 32 }, (_, index) => Math.sin(index + name.length * 7));
     return { dtype: "float32", shape: [1, 3, 4, 32], bytes: new Uint8Array(values.buffer) };
@@ -45,7 +51,10 @@ async function stock(model: string, graph: string): Promise<Record<string, Buffe
   });
   const feeds = Object.entries(inputsOf(graph)).map(([name, tensor]) => {
     if (tensor.dtype === "string") throw new TypeError("no strings here");
-    const data = tensor.dtype === "int64" ? new BigInt64Array(tensor.bytes.buffer as ArrayBuffer) : new Float32Array(tensor.bytes.buffer as ArrayBuffer);
+    const data =
+      tensor.dtype === "int64"
+        ? new BigInt64Array(tensor.bytes.buffer as ArrayBuffer)
+        : new Float32Array(tensor.bytes.buffer as ArrayBuffer);
     return [name, new ort.Tensor(tensor.dtype as "int64", data as BigInt64Array, tensor.shape)] as const;
   });
   const outputs = await session.run(Object.fromEntries(feeds));
@@ -59,7 +68,10 @@ async function stock(model: string, graph: string): Promise<Record<string, Buffe
 
 function bytesOf(outputs: Tensors): Record<string, Buffer> {
   return Object.fromEntries(
-    Object.entries(outputs).map(([name, tensor]) => [name, Buffer.from(tensor.dtype === "string" ? [] : tensor.bytes)]),
+    Object.entries(outputs).map(([name, tensor]) => [
+      name,
+      Buffer.from(tensor.dtype === "string" ? [] : tensor.bytes),
+    ]),
   );
 }
 
@@ -105,15 +117,21 @@ describe("TareStore.load()", () => {
 
   test("runs several models at once without blocking the caller", async () => {
     const store = await familyStore();
-    const sessions = await Promise.all(CHARLM_MODELS.map((model) => store.load(model, { method: "decoder" })));
+    const sessions = await Promise.all(
+      CHARLM_MODELS.map((model) => store.load(model, { method: "decoder" })),
+    );
     let ticks = 0;
     const timer = setInterval(() => ticks++, 1);
     const outputs = await Promise.all(
-      Array.from({ length: 30 }, (_, index) => (sessions[index % 3] as (typeof sessions)[0]).run(inputsOf("decoder"))),
+      Array.from({ length: 30 }, (_, index) =>
+        (sessions[index % 3] as (typeof sessions)[0]).run(inputsOf("decoder")),
+      ),
     );
     clearInterval(timer);
     expect(ticks).toBeGreaterThan(0);
-    const logits = outputs.map((each) => Buffer.from((each.logits as { bytes: Uint8Array }).bytes).toString("base64"));
+    const logits = outputs.map((each) =>
+      Buffer.from((each.logits as { bytes: Uint8Array }).bytes).toString("base64"),
+    );
     expect(new Set(logits).size).toBe(3);
     await Promise.all(sessions.map((session) => session.release()));
   });
@@ -128,9 +146,15 @@ describe("TareStore.load()", () => {
     const store = await familyStore(["base"]);
     await using session = await store.load("base", { method: "decoder" });
     await expect(session.run({})).rejects.toMatchObject({ code: "missing-input", tensor: "input_ids" });
-    await expect(session.run({ ...inputsOf("decoder"), x: ids(1n) })).rejects.toMatchObject({ code: "bad-input", tensor: "x" });
+    await expect(session.run({ ...inputsOf("decoder"), x: ids(1n) })).rejects.toMatchObject({
+      code: "bad-input",
+      tensor: "x",
+    });
     const short: Tensor = { dtype: "int64", shape: [1, 4], bytes: new Uint8Array(8) };
-    await expect(session.run({ input_ids: short })).rejects.toMatchObject({ code: "bad-input", tensor: "input_ids" });
+    await expect(session.run({ input_ids: short })).rejects.toMatchObject({
+      code: "bad-input",
+      tensor: "input_ids",
+    });
     const floats: Tensor = { dtype: "float32", shape: [1, 1], bytes: new Uint8Array(4) };
     await expect(session.run({ input_ids: floats })).rejects.toMatchObject({ code: "engine" });
     await expect(session.run(inputsOf("decoder"))).resolves.toBeDefined();
@@ -181,7 +205,10 @@ describe("TareStore.load()", () => {
       return new Float32Array((outputs?.logits as { bytes: Uint8Array }).bytes.slice().buffer);
     };
     const theirs = numbers(b);
-    const apart = numbers(a).reduce((most, value, index) => Math.max(most, Math.abs(value - (theirs[index] as number))), 0);
+    const apart = numbers(a).reduce(
+      (most, value, index) => Math.max(most, Math.abs(value - (theirs[index] as number))),
+      0,
+    );
     // Packing changes the order of summation: float32 rounding over 512 products.
     expect(apart).toBeLessThan(1e-4);
   });
@@ -201,9 +228,13 @@ describe("TareStore.load()", () => {
       graphOptimizationLevel: "extended",
       extra: { session: { disable_prepacking: "1" } },
     });
-    const outputs = await session.run({ input_ids: new ort.Tensor("int64", [1n, 37n, 82n, 72n, 4n, 76n], [1, 6]) });
+    const outputs = await session.run({
+      input_ids: new ort.Tensor("int64", [1n, 37n, 82n, 72n, 4n, 76n], [1, 6]),
+    });
     await session.release();
     const expected = await stock("kjv", "decoder");
-    expect(Buffer.from((outputs.logits?.data as Float32Array).slice().buffer).equals(expected.logits as Buffer)).toBe(true);
+    expect(
+      Buffer.from((outputs.logits?.data as Float32Array).slice().buffer).equals(expected.logits as Buffer),
+    ).toBe(true);
   });
 });

@@ -778,6 +778,31 @@ describe("readOnnx() of bad input", () => {
     expect(weightsOf(await read(holding(tensor("w", "float32", [1000, 1000], { unpacked }))))).toEqual([]);
   });
 
+  test("refuses values of millions of dimensions, and tensors of millions of entries", async () => {
+    const shape = new Array<number>(1_000_000).fill(1);
+    const values = graph({ inputs: [value("x", "float32", shape)] });
+    await expect(read(model({ graph: values }))).rejects.toMatchObject({ code: "malformed" });
+    const external = Object.fromEntries(
+      Array.from({ length: 100_000 }, (_, index) => [`key${index}`, index]),
+    );
+    await expect(read(holding(tensor("w", "float32", [2], { external })))).rejects.toMatchObject({
+      code: "malformed",
+    });
+  });
+
+  test("refuses a graph of more parts than memory has room for", async () => {
+    const parts = new Uint8Array(2 * 4_000_001);
+    // Empty nodes: field 1, length 0.
+    for (let at = 0; at < parts.length; at += 2) parts[at] = 0x0a;
+    await expect(read(model({ graph: parts }))).rejects.toMatchObject({ code: "too-large", path: "m.onnx" });
+  });
+
+  test("passes over millions of numbers in an attribute", async () => {
+    const floatsOf = { floats: new Array<number>(1_000_000).fill(1.5) };
+    const trees = node("ai.onnx.ml::TreeEnsembleRegressor", ["x"], ["y"], { nodes_values: floatsOf });
+    expect(weightsOf(await read(model({ graph: graph({ nodes: [trees] }) })))).toEqual([]);
+  });
+
   test("refuses data in two places", async () => {
     const one = tensor("w", "float32", [2], floats(1, 2));
     const join = (...parts: Uint8Array[]): Uint8Array => Buffer.concat(parts);

@@ -228,7 +228,9 @@ function reasonOf(error: unknown): string {
   if (/NOT_IMPLEMENTED|Could not find an implementation/.test(message)) return "it has no kernel";
   const type = /Unsupported data type: (\d+)/.exec(message)?.[1];
   if (type) return `its JavaScript interface has no data type ${type}`;
-  if (/opset \d+ is under development|ONNX Runtime only \*guarantees\*|max supported IR version/.test(message))
+  if (
+    /opset \d+ is under development|ONNX Runtime only \*guarantees\*|max supported IR version/.test(message)
+  )
     return "the model is newer than it";
   return "it refuses the model";
 }
@@ -272,7 +274,8 @@ function requireEqual(stock: readonly Tensors[], ours: readonly Tensors[]): void
       if (describe(tensor) !== describe(other))
         throw new Different(`${name} is ${describe(other)}, not ${describe(tensor)}`, undefined);
       if (tensor.dtype === "string" || other.dtype === "string") {
-        if (JSON.stringify(tensor) !== JSON.stringify(other)) throw new Different(`${name}: strings`, undefined);
+        if (JSON.stringify(tensor) !== JSON.stringify(other))
+          throw new Different(`${name}: strings`, undefined);
       } else if (Buffer.compare(tensor.bytes, other.bytes) !== 0) {
         const difference = measure(name, tensor, other);
         throw new Different(`${name} ${describe(tensor)}: ${JSON.stringify(difference)}`, difference);
@@ -336,7 +339,11 @@ async function unexpected(vector: Vector, sets: readonly Tensors[]): Promise<str
       }
       const far = a.findIndex((value, element) => {
         const other = b[element] as number;
-        return !(Object.is(value, other) || value === other || Math.abs(value - other) <= 1e-7 + 1e-3 * Math.abs(other));
+        return !(
+          Object.is(value, other) ||
+          value === other ||
+          Math.abs(value - other) <= 1e-7 + 1e-3 * Math.abs(other)
+        );
       });
       if (far >= 0) return `${name}[${far}]: ${a[far]} instead of ${b[far]}`;
     }
@@ -362,7 +369,20 @@ const DTYPES: Readonly<Record<number, string>> = {
   21: "uint4",
   22: "int4",
 };
-const WIDTHS: Readonly<Record<string, number>> = { uint8: 1, int8: 1, bool: 1, uint16: 2, int16: 2, float16: 2, bfloat16: 2, uint4: 1, int4: 1, int32: 4, float32: 4, uint32: 4 };
+const WIDTHS: Readonly<Record<string, number>> = {
+  uint8: 1,
+  int8: 1,
+  bool: 1,
+  uint16: 2,
+  int16: 2,
+  float16: 2,
+  bfloat16: 2,
+  uint4: 1,
+  int4: 1,
+  int32: 4,
+  float32: 4,
+  uint32: 4,
+};
 
 /**
  * Reads a file with a `TensorProto`, with none of the code of src/ that reads those.
@@ -406,7 +426,9 @@ async function readTensor(path: string): Promise<Tensor> {
   );
   numbers.forEach((value, index) => {
     if (width === 8) view.setBigUint64(index * 8, BigInt.asUintN(64, value), true);
-    else for (let byte = 0; byte < width; byte++) bytes[index * width + byte] = Number((value >> BigInt(8 * byte)) & 255n);
+    else
+      for (let byte = 0; byte < width; byte++)
+        bytes[index * width + byte] = Number((value >> BigInt(8 * byte)) & 255n);
   });
   return { dtype, shape, bytes } as Tensor;
 }

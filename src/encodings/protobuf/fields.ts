@@ -61,7 +61,7 @@ export function eachField(
   visit: (field: Field) => void,
 ): void {
   // A run ends where a gap or the file ends, never inside a header: one serves for many fields.
-  let run = new Uint8Array(0);
+  let run: Uint8Array = new Uint8Array(0);
   let runAt = start;
   let at = start;
   while (at < end) {

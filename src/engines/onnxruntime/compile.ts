@@ -18,7 +18,7 @@ import type { CreateSettings } from "./protocol.ts";
 import type { EngineThread } from "./thread.ts";
 
 /** Version of what is made of a program before and after the engine sees it: part of every key. */
-const RECIPE = 1;
+const RECIPE = 2;
 
 /** An ONNX program: its bytes with gaps for the weights, parsed, and what they are bound to. */
 export interface OrtProgram {
@@ -124,11 +124,14 @@ async function compile(program: OrtProgram, target: CompileTarget, thread: Engin
       : [];
   });
   const prepacking = needsPrepacking(parseOnnx(new SparseBytes("compiled program", optimized)));
+  // Old programs list their initializers as inputs; those that the engine folded away are inputs no more.
+  const fed = new Set(signature.inputs.map((port) => port.name));
+  const initialized = graph.graph.inputs.map((input) => input.name).filter((name) => !fed.has(name));
   return {
     signature,
     weights,
     prepacking,
-    template: cutTemplate(optimized, new Set(inputs.keys())),
+    template: cutTemplate(optimized, new Set([...inputs.keys(), ...initialized])),
     whole: undefined,
   };
 }

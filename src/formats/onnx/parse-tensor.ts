@@ -26,7 +26,9 @@ const ELEMENT_WIRE: Readonly<Record<number, number>> = {
   [Tensor.uint64]: Wire.varint,
 };
 /** ONNX sets no limit; a rank above this is a mistake in every runtime. */
-const HIGHEST_RANK = 64;
+export const HIGHEST_RANK = 64;
+/** Location, offset, length, checksum and what engines add. */
+const MOST_ENTRIES = 1000;
 
 /** What {@link parseTensor} knows without the tensor's surroundings. */
 export type ParsedTensor = Omit<OnnxTensor, "role" | "field" | "graph">;
@@ -218,6 +220,7 @@ function readEntry(view: SparseBytes, frame: Frame, entries: Map<string, string>
     if (field.number === Entry.key) key = readString(view, field);
     else if (field.number === Entry.value) value = readString(view, field);
   });
+  if (entries.size >= MOST_ENTRIES) throw malformed(view, frame.start, "external data has too many entries");
   if (entries.has(key)) throw malformed(view, frame.start, `external data says "${key}" twice`);
   entries.set(key, value);
 }

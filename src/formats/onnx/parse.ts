@@ -19,11 +19,14 @@ const HOLDERS: readonly number[] = [
 /** A graph in a node's attribute takes four messages; protobuf implementations stop at 100. */
 const DEEPEST_GRAPH = 32;
 
+/** Fields of graphs, nodes and functions, each of which is kept: six times those of a graph of 100,000 nodes. */
+const MOST_FIELDS = 4_000_000;
+
 type Mutable<T> = { -readonly [K in keyof T]: T[K] };
 
 /**
  * Parses an ONNX model of which the large payloads may be missing. Pure: reads nothing but the view.
- * @throws FormatError `malformed`, `duplicate`, `size-mismatch`, `unsupported`, with tensor and offset
+ * @throws FormatError `malformed`, `duplicate`, `size-mismatch`, `unsupported`, `too-large`, with tensor and offset
  * @see https://github.com/onnx/onnx/blob/main/onnx/onnx.proto
  */
 export function parseOnnx(view: SparseBytes): OnnxModel {
@@ -39,6 +42,7 @@ class Parser {
   /** Cleared in functions and training information: what lies there belongs to no graph of the model's run. */
   #inGraph = true;
   #trainings = 0;
+  #fields = 0;
 
   constructor(view: SparseBytes) {
     this.#view = view;
@@ -161,10 +165,13 @@ class Parser {
     const view = this.#view;
     let name = "";
     const inner: Field[] = [];
-    this.#each(frame, (field) => {
+    eachField(view, frame.start, frame.end, (field) => {
       if (field.number === Attribute.name) name = readString(view, field);
       // Numbers and strings, of which a node may have millions, are not looked at.
-      else if (HOLDERS.includes(field.number)) inner.push(field);
+      else if (HOLDERS.includes(field.number)) {
+        this.#count();
+        inner.push(field);
+      }
     });
     let nth = 0;
     for (const field of inner) {
@@ -246,6 +253,17 @@ class Parser {
   }
 
   #each(frame: Frame, visit: (field: Field) => void): void {
-    eachField(this.#view, frame.start, frame.end, visit);
+    eachField(this.#view, frame.start, frame.end, (field) => {
+      this.#count();
+      visit(field);
+    });
+  }
+
+  #count(): void {
+    if (++this.#fields <= MOST_FIELDS) return;
+    const { name } = this.#view;
+    throw new FormatError("too-large", `Cannot read "${name}": its graphs have over ${MOST_FIELDS} parts`, {
+      path: name,
+    });
   }
 }
