@@ -46,7 +46,7 @@ export { type JsonTensor, tensorFromJson, tensorToJson } from "./model/json-tens
 export type { NumberTensor, StringTensor, Tensor, Tensors } from "./model/tensor.ts";
 export type { ExportOptions, ExportResult } from "./node/export.ts";
 export type { AddOptions, AddResult, Progress } from "./node/store/add.ts";
-export type { GcResult } from "./node/store/gc.ts";
+export type { GcOptions, GcResult } from "./node/store/gc.ts";
 export type { StoreStatus } from "./node/store/status.ts";
 export type { Problem, VerifyOptions, VerifyResult } from "./node/store/verify.ts";
 export type { ViewResult } from "./node/view.ts";

@@ -1,6 +1,7 @@
 import type { Signature } from "../engines/engine.ts";
+import { compiledBefore } from "../engines/onnxruntime/engine.ts";
 import { signatureOf } from "../engines/onnxruntime/compile.ts";
-import { needsPrepacking, prepackedValues } from "../engines/onnxruntime/prepacking.ts";
+import { needsPrepacking, packedWeights } from "../engines/onnxruntime/prepacking.ts";
 import { whyNotWeightless } from "../formats/onnx/weightless.ts";
 import { openOnnxProgram } from "../link/onnx-program.ts";
 import { planLink } from "../link/plan.ts";
@@ -8,6 +9,7 @@ import { type Shares, sharesOf, usersOf, weightBytes } from "../link/sharing.ts"
 import type { Method, Weight } from "../model/config.ts";
 import type { Digest } from "../model/digest.ts";
 import type { StoredModel } from "../model/stored-model.ts";
+import { FileCompileCache } from "../node/store/compile-cache.ts";
 import type { FileStore } from "../node/store/file-store.ts";
 
 /** A weight of a model, and who else uses it. */
@@ -74,9 +76,10 @@ async function describeMethod(
 ): Promise<MethodInfo> {
   const plan = planLink(model, method, (blob) => store.layout.location(blob));
   const { graph } = await openOnnxProgram(store, model, method, plan);
-  const prepacking = needsPrepacking(graph);
-  const copied = prepacking === undefined ? new Set<string>() : prepackedValues(graph);
-  const locals = new Map(graph.tensors.map((tensor) => [tensor.name, tensor.local]));
+  // Fusion makes operators that the program does not name: what was compiled knows better.
+  const compiled = await compiledBefore(plan, new FileCompileCache(store.layout));
+  const prepacking = compiled ? compiled.prepacking : needsPrepacking(graph);
+  const copied = new Set(prepacking === undefined ? [] : (compiled?.packed ?? packedWeights(graph)));
   return {
     name: method.name,
     program: plan.program,
@@ -91,9 +94,9 @@ async function describeMethod(
       ...weight,
       bytes: weightBytes(weight),
       sharedWith: (users.get(weight.digest) ?? []).filter((each) => each !== model.name),
-      copied: copied.has(locals.get(weight.name) ?? ""),
+      copied: copied.has(weight.name),
     })),
     prepacking,
-    whole: whyNotWeightless(graph),
+    whole: compiled ? compiled.whole : whyNotWeightless(graph),
   };
 }

@@ -14,7 +14,7 @@ import { openModel } from "../node/open-model.ts";
 import { type AddOptions, type AddResult, addModel } from "../node/store/add.ts";
 import { FileCompileCache } from "../node/store/compile-cache.ts";
 import { FileStore } from "../node/store/file-store.ts";
-import { collect, type GcResult } from "../node/store/gc.ts";
+import { collect, type GcOptions, type GcResult } from "../node/store/gc.ts";
 import { type StoreStatus, storeStatus } from "../node/store/status.ts";
 import { type VerifyOptions, type VerifyResult, verifyStore } from "../node/store/verify.ts";
 import { type LinkedFile, type ViewResult, writeView, type WrittenFile } from "../node/view.ts";
@@ -185,9 +185,8 @@ export class TareStore implements AsyncDisposable {
     return this.#files.remove(names);
   }
 
-  /** Removes blobs that no model uses. */
-  async gc(options: { readonly dryRun?: boolean; readonly cache?: boolean } = {}): Promise<GcResult> {
-    if (options.cache && !options.dryRun) await new FileCompileCache(this.#files.layout).clear();
+  /** Removes blobs and compiled programs that no model uses. */
+  async gc(options: GcOptions = {}): Promise<GcResult> {
     return collect(this.#files.layout, options);
   }
 

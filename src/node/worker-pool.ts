@@ -33,17 +33,16 @@ export function startWorkers<Job, Result>(
     async run(jobs, onResult) {
       const results: Result[] = [];
       let next = 0;
-      let failure: { readonly error: unknown } | undefined;
+      const failures: unknown[] = [];
       const fail = (error: unknown): void => {
-        if (!failure) stop?.();
-        failure ??= { error };
+        if (failures.push(error) === 1) stop?.();
       };
       const onAbort = (): void => fail(signal?.reason);
       const loop = async (worker: Worker): Promise<void> => {
-        while (next < jobs.length && !failure) {
+        while (next < jobs.length && failures.length === 0) {
           const index = next++;
           try {
-            const result = await runOn<Job, Result>(worker, (jobs[index] as () => Job)());
+            const result = await runOn<Result>(worker, (jobs[index] as () => Job)());
             results[index] = result;
             onResult?.(result, index);
           } catch (error) {
@@ -55,7 +54,7 @@ export function startWorkers<Job, Result>(
       if (signal?.aborted) onAbort();
       await Promise.all(workers.map(loop));
       signal?.removeEventListener("abort", onAbort);
-      if (failure) throw failure.error;
+      if (failures.length > 0) throw failures[0];
       return results;
     },
     async [Symbol.asyncDispose]() {
@@ -65,7 +64,7 @@ export function startWorkers<Job, Result>(
 }
 
 /** Gives a thread a job and waits for the answer, or for the thread's end. */
-function runOn<Job, Result>(worker: Worker, job: Job): Promise<Result> {
+function runOn<Result>(worker: Worker, job: unknown): Promise<Result> {
   return new Promise((resolve, reject) => {
     const done = (): void => {
       worker.off("message", onMessage).off("error", onError).off("exit", onExit);

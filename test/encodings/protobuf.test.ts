@@ -89,7 +89,7 @@ function trees(sizes: fc.Arbitrary<number>): fc.Arbitrary<Tree> {
       value: fc.constantFrom({ fixed: 4 }, { fixed: 8 }),
     }),
     fc.record({ number: fc.integer({ min: 3, max: 2000 }), value: fc.uint8Array({ maxLength: 300 }) }),
-  ) as fc.Arbitrary<TreeField>;
+  );
   const added = fc.array(fc.oneof(opaque, payload), { maxLength: 2 });
   return fc.letrec<{ tree: Tree; field: TreeField }>((tie) => ({
     tree: fc.record({ fields: fc.array(tie("field"), { maxLength: 6 }), append: added }),
@@ -104,7 +104,7 @@ function trees(sizes: fc.Arbitrary<number>): fc.Arbitrary<Tree> {
         fc.boolean(),
         fc.oneof({ weight: 3, arbitrary: fc.constant([]) }, { weight: 1, arbitrary: added }),
       )
-      .map(([field, remove, before]) => ({ ...field, edit: { remove, before } }) as TreeField),
+      .map(([field, remove, before]) => ({ ...field, edit: { remove, before } })),
   })).tree;
 }
 
@@ -179,7 +179,7 @@ describe("SparseBytes", () => {
           if (kept.includes(offset)) {
             expect(view.run(offset)[0]).toBe(offset);
             const run = view.run(offset).length;
-            expect([...view.slice(offset, run)]).toEqual(
+            expect(Array.from(view.slice(offset, run))).toEqual(
               Array.from({ length: run }, (_, index) => offset + index),
             );
             if (offset + run < 30)

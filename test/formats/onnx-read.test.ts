@@ -13,7 +13,7 @@ import type { ModelFolder } from "../../src/formats/format.ts";
 import { parseOnnx } from "../../src/formats/onnx/parse.ts";
 import { readOnnx } from "../../src/formats/onnx/read.ts";
 import type { ModelDraft, WeightDraft } from "../../src/model/draft.ts";
-import { DTYPE_BITS, type DType } from "../../src/model/dtype.ts";
+import { DTYPE_BITS } from "../../src/model/dtype.ts";
 import { openFileSource } from "../../src/node/file-source.ts";
 import { CHARLM_GRAPHS, CHARLM_MODELS, charlm } from "../support/charlm.ts";
 import { countingSource } from "../support/counting-source.ts";
@@ -79,6 +79,10 @@ function weightsOf(draft: ModelDraft): string[] {
   return draft.methods.flatMap((method) => method.weights.map((weight) => weight.name));
 }
 
+function repeat(value: number, count: number): number[] {
+  return Array.from({ length: count }, () => value);
+}
+
 function sha256(bytes: Uint8Array): string {
   return createHash("sha256").update(bytes).digest("hex");
 }
@@ -134,11 +138,11 @@ describe("readOnnx() of every data type", () => {
 
   /** Bytes of a tensor, and its elements as a typed field has them. */
   function elements(dtype: Exclude<OnnxDType, "string">): { bytes: Uint8Array; typed: (number | bigint)[] } {
-    const bytes = Uint8Array.from({ length: Math.ceil((15 * DTYPE_BITS[dtype as DType]) / 8) }, (_, index) =>
+    const bytes = Uint8Array.from({ length: Math.ceil((15 * DTYPE_BITS[dtype]) / 8) }, (_, index) =>
       dtype === "bool" ? index % 2 : (index * 73 + 41) % 127,
     );
     // The sign bit of the first element.
-    if (dtype.startsWith("int")) bytes[Math.max(1, DTYPE_BITS[dtype as DType] / 8) - 1] = 0xf0;
+    if (dtype.startsWith("int")) bytes[Math.max(1, DTYPE_BITS[dtype] / 8) - 1] = 0xf0;
     const { buffer } = bytes;
     const typed = (): ArrayLike<number | bigint> => {
       switch (dtype) {
@@ -200,7 +204,7 @@ describe("readOnnx() of every data type", () => {
 
   test.each(dtypes)("leaves %s in the program where its field is not packed", async (dtype) => {
     const { typed } = elements(dtype);
-    const unpacked = sixBit(dtype) ? new Array<number>(15).fill(5) : typed;
+    const unpacked = sixBit(dtype) ? repeat(5, 15) : typed;
     const draft = await read(holding(tensor("w", dtype, shape, { unpacked })));
     expect(weightsOf(draft)).toEqual([]);
     await expect(
@@ -235,7 +239,7 @@ describe("readOnnx() of every data type", () => {
     const right = { float: ["float32", "complex64"], double: ["float64", "complex128"], int64: ["int64"] };
     for (const [field, fits] of Object.entries(right) as ["float" | "double" | "int64", string[]][]) {
       if (fits.includes(dtype)) continue;
-      const data: Data = { packed: new Array<number>(15).fill(1), field };
+      const data: Data = { packed: repeat(1, 15), field };
       await expect(read(holding(tensor("w", dtype, shape, data)))).rejects.toMatchObject({
         code: "malformed",
         tensor: "w",
@@ -761,7 +765,7 @@ describe("readOnnx() of bad input", () => {
   });
 
   test("refuses millions of dimensions at once", async () => {
-    const dims = new Array<number>(3_000_000).fill(1);
+    const dims = repeat(1, 3_000_000);
     for (const packedDims of [true, false]) {
       await expect(
         read(holding(tensor("w", "float32", dims, floats(1), { packedDims }))),
@@ -774,12 +778,12 @@ describe("readOnnx() of bad input", () => {
   });
 
   test("counts millions of loose elements without keeping them", async () => {
-    const unpacked = new Array<number>(1_000_000).fill(1);
+    const unpacked = repeat(1, 1_000_000);
     expect(weightsOf(await read(holding(tensor("w", "float32", [1000, 1000], { unpacked }))))).toEqual([]);
   });
 
   test("refuses values of millions of dimensions, and tensors of millions of entries", async () => {
-    const shape = new Array<number>(1_000_000).fill(1);
+    const shape = repeat(1, 1_000_000);
     const values = graph({ inputs: [value("x", "float32", shape)] });
     await expect(read(model({ graph: values }))).rejects.toMatchObject({ code: "malformed" });
     const external = Object.fromEntries(
@@ -798,7 +802,7 @@ describe("readOnnx() of bad input", () => {
   });
 
   test("passes over millions of numbers in an attribute", async () => {
-    const floatsOf = { floats: new Array<number>(1_000_000).fill(1.5) };
+    const floatsOf = { floats: repeat(1.5, 1_000_000) };
     const trees = node("ai.onnx.ml::TreeEnsembleRegressor", ["x"], ["y"], { nodes_values: floatsOf });
     expect(weightsOf(await read(model({ graph: graph({ nodes: [trees] }) })))).toEqual([]);
   });

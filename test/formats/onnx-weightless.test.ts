@@ -46,7 +46,7 @@ interface Apart {
   readonly view: SparseBytes;
   readonly graph: OnnxModel;
   readonly weights: readonly OnnxTensor[];
-  bind(name: string): TensorBinding;
+  readonly bind: (name: string) => TensorBinding;
 }
 
 let files = 0;

@@ -19,6 +19,8 @@ export interface Artifact {
   readonly weights: readonly WantedWeight[];
   /** Operator for which the engine has to prepack; `undefined` where it gains nothing. */
   readonly prepacking: string | undefined;
+  /** Names of the weights that the engine copies for each session where it prepacks. */
+  readonly packed: readonly string[];
   /** `undefined` where the engine has to optimize with the weights at each load, for the reason in `whole`. */
   readonly template: CompiledTemplate | undefined;
   readonly whole: string | undefined;

@@ -11,9 +11,9 @@ import {
   writeWeightless,
 } from "../../formats/onnx/weightless.ts";
 import type { LinkPlan } from "../../model/link-plan.ts";
-import type { CompileCache, Port, Signature } from "../engine.ts";
-import { type Artifact, decodeArtifact, encodeArtifact } from "./artifact.ts";
-import { needsPrepacking } from "./prepacking.ts";
+import type { Port, Signature } from "../engine.ts";
+import type { Artifact } from "./artifact.ts";
+import { needsPrepacking, packedWeights, prepackedValues } from "./prepacking.ts";
 import type { CreateSettings } from "./protocol.ts";
 import type { EngineThread } from "./thread.ts";
 
@@ -39,21 +39,6 @@ export interface CompileTarget {
   /** Of the engine. */
   readonly version: string;
   readonly level: CreateSettings["level"];
-}
-
-/** Optimizes a program without its weights, once for its whole family. */
-export async function compileProgram(
-  source: OrtSource,
-  target: CompileTarget,
-  thread: EngineThread,
-  cache: CompileCache | undefined,
-): Promise<{ readonly artifact: Artifact; readonly cached: boolean }> {
-  const key = cacheKey(source.plan, target);
-  const known = await cache?.get(key);
-  if (known) return { artifact: decodeArtifact(known), cached: true };
-  const artifact = await compile(await source.open(), target, thread);
-  await cache?.put(key, encodeArtifact(artifact));
-  return { artifact, cached: false };
 }
 
 /**
@@ -98,11 +83,17 @@ export async function bindProgram(artifact: Artifact, source: OrtSource): Promis
   return bindTemplate(artifact.template, weights);
 }
 
-async function compile(program: OrtProgram, target: CompileTarget, thread: EngineThread): Promise<Artifact> {
+/** Optimizes a program without its weights; what cannot be is left to the engine to optimize at each load. */
+export async function compileProgram(
+  program: OrtProgram,
+  target: CompileTarget,
+  thread: EngineThread,
+): Promise<Artifact> {
   const { view, graph, bind } = program;
   const signature = signatureOf(graph);
   const leave = (whole: string): Artifact => {
-    return { signature, weights: [], prepacking: needsPrepacking(graph), template: undefined, whole };
+    const prepacking = needsPrepacking(graph);
+    return { signature, weights: [], prepacking, packed: packedWeights(graph), template: undefined, whole };
   };
   const whole = whyNotWeightless(graph);
   if (whole !== undefined) return leave(whole);
@@ -123,26 +114,31 @@ async function compile(program: OrtProgram, target: CompileTarget, thread: Engin
       ? [{ input, name, dtype: tensor.dtype, shape: tensor.shape }]
       : [];
   });
-  const prepacking = needsPrepacking(parseOnnx(new SparseBytes("compiled program", optimized)));
+  const compiled = parseOnnx(new SparseBytes("compiled program", optimized));
+  const packed = prepackedValues(compiled);
   // Old programs list their initializers as inputs; those that the engine folded away are inputs no more.
   const fed = new Set(signature.inputs.map((port) => port.name));
   const initialized = graph.graph.inputs.map((input) => input.name).filter((name) => !fed.has(name));
   return {
     signature,
     weights,
-    prepacking,
+    prepacking: needsPrepacking(compiled),
+    packed: weights.filter((weight) => packed.has(weight.input)).map((weight) => weight.name),
     template: cutTemplate(optimized, new Set([...inputs.keys(), ...initialized])),
     whole: undefined,
   };
 }
 
-/** A program is its file's rest and its constants in other files; the optimizer may choose by instruction set. */
-function cacheKey(plan: LinkPlan, { version, level }: CompileTarget): string {
-  const hash = createHash("sha256").update(plan.program);
-  for (const { name, digest } of plan.constants) hash.update(`\n${JSON.stringify(name)} ${digest}`);
-  return ["onnxruntime", version, process.platform, process.arch, level, RECIPE, hash.digest("hex")].join(
-    "-",
-  );
+/**
+ * The key of a compiled program: its own digest (which a cache may look for) and those of its constants in other
+ * files, the engine, and the platform, since an optimizer may choose by instruction set.
+ */
+export function compileKey({ program, constants }: LinkPlan, { version, level }: CompileTarget): string {
+  const hash = createHash("sha256");
+  for (const { name, digest } of constants) hash.update(`${JSON.stringify(name)} ${digest}\n`);
+  const rest = constants.length === 0 ? [] : [hash.digest("hex").slice(0, 16)];
+  const hex = program.slice("sha256:".length);
+  return ["onnxruntime", version, process.platform, process.arch, level, RECIPE, hex, ...rest].join("-");
 }
 
 /** What a model takes and gives; initializers are no inputs. */

@@ -1,9 +1,11 @@
 import { createRequire } from "node:module";
 import { availableParallelism } from "node:os";
 import { EngineError } from "../../errors.ts";
+import type { LinkPlan } from "../../model/link-plan.ts";
 import type { Tensors } from "../../model/tensor.ts";
 import type { CompileCache, Engine, EngineCapabilities, RunOptions, Session, Signature } from "../engine.ts";
-import { bindProgram, compileProgram, type OrtSource } from "./compile.ts";
+import { type Artifact, decodeArtifact, encodeArtifact } from "./artifact.ts";
+import { bindProgram, compileKey, compileProgram, type CompileTarget, type OrtSource } from "./compile.ts";
 import type { Prepacking } from "./prepacking.ts";
 import { EngineThread } from "./thread.ts";
 
@@ -37,6 +39,9 @@ export interface OrtSessionInfo extends Session {
   readonly cached: boolean;
 }
 
+/** All that does not change numbers or layouts by machine. */
+const LEVEL = "extended";
+
 const CAPABILITIES: EngineCapabilities = {
   formats: ["onnx"],
   sharesWeights: true,
@@ -51,6 +56,7 @@ export class OnnxRuntime implements Engine {
   readonly capabilities: EngineCapabilities = CAPABILITIES;
   readonly #threads: readonly EngineThread[];
   readonly #cache: CompileCache | undefined;
+  readonly #compiling = new Map<string, Promise<Artifact>>();
 
   /** Use {@link openOnnxRuntime}. */
   constructor(version: string, options: OnnxRuntimeOptions) {
@@ -66,13 +72,13 @@ export class OnnxRuntime implements Engine {
    * @throws EngineError, LinkError
    */
   async load(source: OrtSource, folder: string, options: OrtLoadOptions = {}): Promise<OrtSessionInfo> {
-    const { prepacking = "auto", threads = 0, spinning = false, level = "extended", signal } = options;
+    const { prepacking = "auto", threads = 0, spinning = false, level = LEVEL, signal } = options;
     const thread = this.#threads.reduce((least, each) => (each.sessions < least.sessions ? each : least));
     thread.sessions++;
     try {
       signal?.throwIfAborted();
       const target = { version: this.version, level };
-      const { artifact, cached } = await compileProgram(source, target, thread, this.#cache);
+      const { artifact, cached } = await this.#compile(source, target, thread);
       const { signature, whole } = artifact;
       const model = await bindProgram(artifact, source);
       const prepacked = prepacking === "auto" ? artifact.prepacking !== undefined : prepacking === "on";
@@ -87,6 +93,36 @@ export class OnnxRuntime implements Engine {
     }
   }
 
+  /** Takes a program from the cache, or compiles it; loads of one family at once wait for one compilation. */
+  async #compile(
+    source: OrtSource,
+    target: CompileTarget,
+    thread: EngineThread,
+  ): Promise<{ artifact: Artifact; cached: boolean }> {
+    const key = compileKey(source.plan, target);
+    const underway = this.#compiling.get(key);
+    if (underway) return { artifact: await underway, cached: true };
+    let cached = true;
+    const compiling = this.#cached(key).then(async (known) => {
+      if (known) return known;
+      cached = false;
+      const artifact = await compileProgram(await source.open(), target, thread);
+      await this.#cache?.put(key, encodeArtifact(artifact));
+      return artifact;
+    });
+    this.#compiling.set(key, compiling);
+    try {
+      return { artifact: await compiling, cached };
+    } finally {
+      this.#compiling.delete(key);
+    }
+  }
+
+  async #cached(key: string): Promise<Artifact | undefined> {
+    const known = await this.#cache?.get(key);
+    return known && decodeArtifact(known);
+  }
+
   async [Symbol.asyncDispose](): Promise<void> {
     await Promise.all(this.#threads.map((thread) => thread.end()));
   }
@@ -97,17 +133,27 @@ export class OnnxRuntime implements Engine {
  * @throws EngineError `no-engine` if `onnxruntime-node` is not installed
  */
 export function openOnnxRuntime(options: OnnxRuntimeOptions = {}): OnnxRuntime {
-  let version: string;
+  const version = installedVersion();
+  if (version !== undefined) return new OnnxRuntime(version, options);
+  throw new EngineError("no-engine", "Cannot load ONNX Runtime: onnxruntime-node is not installed", {
+    hint: "npm install onnxruntime-node",
+  });
+}
+
+/** What was made of a program when it was compiled; `undefined` where that was not done yet. */
+export async function compiledBefore(plan: LinkPlan, cache: CompileCache): Promise<Artifact | undefined> {
+  const version = installedVersion();
+  const known =
+    version === undefined ? undefined : await cache.get(compileKey(plan, { version, level: LEVEL }));
+  return known && decodeArtifact(known);
+}
+
+function installedVersion(): string | undefined {
   try {
-    version = (createRequire(import.meta.url)("onnxruntime-node/package.json") as { version: string })
-      .version;
-  } catch (cause) {
-    throw new EngineError("no-engine", "Cannot load ONNX Runtime: onnxruntime-node is not installed", {
-      cause,
-      hint: "npm install onnxruntime-node",
-    });
+    return (createRequire(import.meta.url)("onnxruntime-node/package.json") as { version: string }).version;
+  } catch {
+    return undefined;
   }
-  return new OnnxRuntime(version, options);
 }
 
 /**

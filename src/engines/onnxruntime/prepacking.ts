@@ -1,4 +1,5 @@
 import type { OnnxModel, OnnxNode } from "../../formats/onnx/graph.ts";
+import { boundTensors } from "../../formats/onnx/thin.ts";
 
 /**
  * Operators that ONNX Runtime's CPU provider prepacks: which inputs it copies into a layout of its own, and what
@@ -39,6 +40,14 @@ export function prepackedValues(graph: OnnxModel): Set<string> {
     for (const index of PREPACKED[opType]?.inputs ?? []) if (inputs[index]) values.add(inputs[index]);
   }
   return values;
+}
+
+/** Names of a program's weights that the engine copies per session if prepacking is on. */
+export function packedWeights(graph: OnnxModel): string[] {
+  const values = prepackedValues(graph);
+  return boundTensors(graph)
+    .weights.filter((tensor) => values.has(tensor.local))
+    .map((tensor) => tensor.name);
 }
 
 function nodesOf(graph: OnnxModel): OnnxNode[] {

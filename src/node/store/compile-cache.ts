@@ -1,6 +1,7 @@
 import { createHash } from "node:crypto";
-import { mkdir, readdir, readFile, rm } from "node:fs/promises";
+import { mkdir, readdir, readFile, rm, stat } from "node:fs/promises";
 import { join } from "node:path";
+import type { Digest } from "../../model/digest.ts";
 import { writeDurable } from "../durable.ts";
 import { isAbsent } from "../file-source.ts";
 import type { StoreLayout } from "./layout.ts";
@@ -48,10 +49,22 @@ export class FileCompileCache {
     }
   }
 
-  /** Drops every entry. @returns bytes freed */
-  async clear(): Promise<void> {
-    for (const name of await readdir(this.#folder).catch(() => []))
-      await rm(join(this.#folder, name), { force: true });
+  /**
+   * Drops entries that nothing will ask for again.
+   * @param needed blobs in use; an entry's key holds the digest of its program
+   * @returns what was dropped
+   */
+  async sweep(needed: ReadonlySet<Digest>): Promise<{ readonly entries: number; readonly bytes: number }> {
+    let entries = 0;
+    let bytes = 0;
+    for (const name of await readdir(this.#folder).catch(() => [])) {
+      const [program] = /[0-9a-f]{64}/.exec(name) ?? [];
+      if (program !== undefined && needed.has(`sha256:${program}`)) continue;
+      entries++;
+      bytes += (await stat(this.#path(name)).catch(() => undefined))?.size ?? 0;
+      await rm(this.#path(name), { force: true });
+    }
+    return { entries, bytes };
   }
 
   #path(key: string): string {

@@ -11,6 +11,7 @@ import {
 } from "../../model/manifest.ts";
 import { isAbsent } from "../file-source.ts";
 import { readJsonBlob, statBlob } from "./blobs.ts";
+import { FileCompileCache } from "./compile-cache.ts";
 import { readIndex, type StoreLayout } from "./layout.ts";
 import { sweepLeases } from "./lease.ts";
 import { withLock } from "./lock.ts";
@@ -23,6 +24,14 @@ export interface GcResult {
   readonly blobs: number;
   /** In bytes. */
   readonly bytes: number;
+}
+
+/** Options of {@link collect}. */
+export interface GcOptions {
+  /** Only say what would go. */
+  readonly dryRun?: boolean | undefined;
+  /** Drop every compiled program, those in use too: they are made again when needed. */
+  readonly cache?: boolean | undefined;
 }
 
 /**
@@ -52,10 +61,7 @@ export async function markBlobs(layout: StoreLayout, index?: ImageIndex): Promis
  * Removes blobs that nothing needs, and what dead writers left. What a living writer has stored since it began is
  * kept: it is about to be named.
  */
-export async function collect(
-  layout: StoreLayout,
-  options: { readonly dryRun?: boolean } = {},
-): Promise<GcResult> {
+export async function collect(layout: StoreLayout, options: GcOptions = {}): Promise<GcResult> {
   return withLock(layout, async (assertHeld) => {
     const writing = await sweepLeases(layout);
     const marked = await markBlobs(layout).catch((cause: unknown) => {
@@ -79,6 +85,12 @@ export async function collect(
       if (options.dryRun) continue;
       assertHeld();
       await rm(path, { force: true });
+    }
+    if (!options.dryRun) {
+      const { bytes: compiled } = await new FileCompileCache(layout).sweep(
+        options.cache ? new Set() : marked,
+      );
+      bytes += compiled;
     }
     return { blobs, bytes };
   });

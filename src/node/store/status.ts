@@ -1,6 +1,6 @@
 import { readdir, stat } from "node:fs/promises";
 import { join } from "node:path";
-import { collect } from "./gc.ts";
+import { markBlobs } from "./gc.ts";
 import { listTags } from "./index-file.ts";
 import type { StoreLayout } from "./layout.ts";
 import { readStoredModel } from "./read-model.ts";
@@ -28,33 +28,32 @@ export async function storeStatus(layout: StoreLayout): Promise<StoreStatus> {
     const { config } = await readStoredModel(layout, name, digest);
     for (const file of config.files) fileBytes += file.size;
   }
-  const unused = await collect(layout, { dryRun: true });
+  const needed = await markBlobs(layout);
+  const used = await folderSize(layout.blobs, (name) => needed.has(`sha256:${name}`));
   const all = await folderSize(layout.blobs);
   return {
     root: layout.root,
     models: tags.length,
-    blobs: all.files - unused.blobs,
-    storedBytes: all.bytes - unused.bytes,
+    blobs: used.files,
+    storedBytes: used.bytes,
     fileBytes,
-    unusedBytes: unused.bytes,
+    unusedBytes: all.bytes - used.bytes,
     cacheBytes: (await folderSize(layout.cache)).bytes,
   };
 }
 
-async function folderSize(folder: string): Promise<{ files: number; bytes: number }> {
+async function folderSize(
+  folder: string,
+  counts: (name: string) => boolean = () => true,
+): Promise<{ files: number; bytes: number }> {
   let files = 0;
   let bytes = 0;
-  for (const entry of await readdir(folder, { withFileTypes: true }).catch(() => [])) {
-    const inner = join(folder, entry.name);
-    if (entry.isDirectory()) {
-      const size = await folderSize(inner);
-      files += size.files;
-      bytes += size.bytes;
-    } else {
-      const stats = await stat(inner).catch(() => undefined);
-      files++;
-      bytes += stats?.size ?? 0;
-    }
+  const entries = await readdir(folder, { withFileTypes: true, recursive: true }).catch(() => []);
+  for (const entry of entries) {
+    if (!entry.isFile() || !counts(entry.name)) continue;
+    const stats = await stat(join(entry.parentPath, entry.name)).catch(() => undefined);
+    files++;
+    bytes += stats?.size ?? 0;
   }
   return { files, bytes };
 }
