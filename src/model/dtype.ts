@@ -48,11 +48,11 @@ export function elementCount(shape: readonly number[]): number | undefined {
   let count = 1;
   for (const dim of shape) {
     if (!Number.isSafeInteger(dim) || dim < 0) return undefined;
-    // A zero dimension must not hide an overflow of the others, or order would matter.
-    count = count === 0 ? 0 : count * dim;
+    // A zero does not excuse the other dimensions, wherever it stands: engines multiply in an order of their own.
+    count *= Math.max(1, dim);
     if (!Number.isSafeInteger(count)) return undefined;
   }
-  return count;
+  return shape.includes(0) ? 0 : count;
 }
 
 /**

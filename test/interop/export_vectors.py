@@ -6,10 +6,13 @@
     OUT/node-first/NAME   the same, the first input made an initializer
     OUT/node-rest/NAME    the same, every input but the first made an initializer
     OUT/light/NAME        the light models: well-known architectures whose weights are all filled with one number
-    OUT/light-filled/NAME the smaller of them with weights drawn at random
+    OUT/light-filled/NAME some of them with weights drawn at random
+    OUT/converted/NAME    cases of pytorch-converted and pytorch-operator, brought to an opset that engines still have
 
 Each NAME holds model.onnx and test_data_set_0/{input,output}_N.pb. The cases of a single operator take everything as
-an input, so they have no weights: node-first and node-rest make some of what they take.
+an input, so they have no weights: node-first and node-rest make some of what they take. Models of an IR version or
+opset that is newer than what ONNX Runtime knows are stamped with the newest that it does know: most operators only
+came to take more types. Whether that was right the expected outputs say.
 """
 
 import pathlib
@@ -20,10 +23,16 @@ import warnings
 import numpy as np
 import onnx
 import onnx.backend.test
+import onnx.version_converter
 from onnx import TensorProto, numpy_helper
 
 DATA = pathlib.Path(onnx.backend.test.__file__).parent / "data"
 FILLED = ["densenet121", "shufflenet", "squeezenet"]
+# Of onnxruntime-node 1.30.
+NEWEST_IR = 13
+NEWEST_OPSET = 26
+# ONNX Runtime has no kernels for some operators of opset 6.
+OPSET = 11
 
 
 def main(out: pathlib.Path) -> None:
@@ -34,6 +43,7 @@ def main(out: pathlib.Path) -> None:
 
     shutil.rmtree(out, ignore_errors=True)
     for case in collect_testcases():
+        stamp(case.model)
         sets = [[encode(case.model.graph, *each) for each in pair] for pair in labelled(case)]
         write(out / "node" / case.name, case.model, sets)
         bound = [index for index, value in enumerate(case.model.graph.input) if value.type.HasField("tensor_type")]
@@ -43,6 +53,16 @@ def main(out: pathlib.Path) -> None:
             write(out / variant / case.name, *bind(case.model, sets, indices))
     for path in sorted((DATA / "light").glob("light_*.onnx")):
         light(out, path)
+    for kind in ("pytorch-converted", "pytorch-operator"):
+        for path in sorted((DATA / kind).glob("*/model.onnx")):
+            convert(out / "converted", path.parent)
+
+
+def stamp(model) -> None:
+    model.ir_version = min(model.ir_version, NEWEST_IR)
+    for opset in model.opset_import:
+        if opset.domain in ("", "ai.onnx"):
+            opset.version = min(opset.version, NEWEST_OPSET)
 
 
 def labelled(case):
@@ -137,6 +157,18 @@ def fill(model):
             value = random.standard_normal(shape) * 0.2 + 0.5
         filled.graph.initializer.append(numpy_helper.from_array(value.astype(np.float32), node.output[0]))
     return filled
+
+
+def convert(out: pathlib.Path, folder: pathlib.Path) -> None:
+    model = onnx.load(folder / "model.onnx")
+    if max(opset.version for opset in model.opset_import) >= 7:
+        return
+    try:
+        converted = onnx.version_converter.convert_version(model, OPSET)
+    except Exception:  # noqa: BLE001: its own errors have no common class
+        return
+    shutil.copytree(folder, out / folder.name)
+    (out / folder.name / "model.onnx").write_bytes(converted.SerializeToString())
 
 
 main(pathlib.Path(sys.argv[1]))

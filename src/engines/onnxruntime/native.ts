@@ -22,8 +22,16 @@ export interface OrtSessionOptions {
 export interface OrtSession {
   readonly inputNames: readonly string[];
   readonly outputNames: readonly string[];
+  readonly outputMetadata: readonly OrtPort[];
   run(feeds: Record<string, OrtTensor>, fetches?: readonly string[]): Promise<Record<string, OrtTensor>>;
   release(): Promise<void>;
+}
+
+/** What a session says of an output. */
+export interface OrtPort {
+  readonly name: string;
+  readonly isTensor: boolean;
+  readonly type?: string;
 }
 
 export interface OrtTensor {

@@ -1,9 +1,9 @@
 import { EngineError } from "../../errors.ts";
 import { type DType, isDType, tensorBytes } from "../../model/dtype.ts";
 import type { Tensor } from "../../model/tensor.ts";
-import type { OrtNative, OrtTensor } from "./native.ts";
+import type { OrtNative, OrtPort, OrtTensor } from "./native.ts";
 
-/** Array types under which onnxruntime-node takes each dtype; its other dtypes cannot be fed from JavaScript. */
+/** Array types under which onnxruntime-node takes and gives each dtype; its other dtypes do not reach JavaScript. */
 const ARRAYS: Partial<Record<DType, new (buffer: ArrayBuffer) => ArrayBufferView>> = {
   float32: Float32Array,
   float64: Float64Array,
@@ -17,8 +17,6 @@ const ARRAYS: Partial<Record<DType, new (buffer: ArrayBuffer) => ArrayBufferView
   int64: BigInt64Array,
   uint64: BigUint64Array,
   bool: Uint8Array,
-  int4: Uint8Array,
-  uint4: Uint8Array,
 };
 
 /**
@@ -41,6 +39,20 @@ export function toOrt(native: OrtNative, name: string, tensor: Tensor): OrtTenso
   const Half = (globalThis as { Float16Array?: new (buffer: ArrayBuffer) => ArrayBufferView }).Float16Array;
   const { buffer } = new Uint8Array(bytes);
   return new native.Tensor(dtype, new (dtype === "float16" && Half ? Half : Elements)(buffer), shape);
+}
+
+/**
+ * Refuses outputs that the engine cannot hand over: it ends the process instead (int4, onnxruntime-node 1.30).
+ * @throws EngineError `engine` naming the output
+ */
+export function requireReadable(outputs: readonly OrtPort[], wanted: readonly string[]): void {
+  for (const { name, isTensor, type } of outputs) {
+    if (!isTensor || type === undefined || type === "string" || !wanted.includes(name)) continue;
+    if (isDType(type) && ARRAYS[type]) continue;
+    throw new EngineError("engine", `Cannot read output "${name}": onnxruntime-node has no ${type} arrays`, {
+      tensor: name,
+    });
+  }
 }
 
 /**

@@ -36,7 +36,7 @@ export class Ingester {
 
   run(job: IngestJob): IngestResult {
     const [only] = job.parts;
-    if (only && job.parts.length === 1) {
+    if (only && job.parts.length === 1 && !job.pack) {
       const known = this.#known(only, job.candidates);
       if (known) return known;
     }
