@@ -1,5 +1,6 @@
 import { SingleBar } from "cli-progress";
 import prettyBytes from "pretty-bytes";
+import type { Progress } from "../node/store/add.ts";
 import { defaultStorePath, openStore, type TareStore } from "../host/tare-store.ts";
 
 /** Where a command writes, and what it was told by its surroundings. */
@@ -37,39 +38,36 @@ export class Context {
     this.streams.stdout.write(this.options.json ? `${JSON.stringify(result, replacer, 2)}\n` : `${text()}\n`);
   }
 
-  /** A progress bar with bytes and rate on a terminal; nothing in a pipe, under CI or NO_COLOR. */
-  progress(label: string): Bar {
+  /**
+   * Works under a progress bar with bytes and rate on a terminal; silently in a pipe, with --json, under CI or NO_COLOR.
+   * The bar is gone when the work is done.
+   */
+  async withProgress<T>(label: string, work: (onProgress: (progress: Progress) => void) => Promise<T>): Promise<T> {
     const { stderr, env } = this.streams;
-    if (!stderr.isTTY || env.CI || env.NO_COLOR !== undefined || this.options.json) {
-      return { update: () => undefined, [Symbol.dispose]: () => undefined };
-    }
+    if (!stderr.isTTY || env.CI || env.NO_COLOR !== undefined || this.options.json) return work(() => undefined);
     const bar = new SingleBar({
       stream: stderr,
       format: `${label} {bar} {percentage}%  {done} of {all}  {rate}/s  {eta_formatted} left`,
+      barCompleteChar: "█",
+      barIncompleteChar: "░",
+      barsize: 24,
       hideCursor: true,
       clearOnComplete: true,
-      barsize: 24,
     });
     const began = performance.now();
     let started = false;
-    return {
-      update({ done, total }) {
+    try {
+      return await work(({ done, total }) => {
         const rate = bytes(Math.round((done / Math.max(1, performance.now() - began)) * 1000));
         const payload = { done: bytes(done), all: bytes(total), rate };
-        if (!started) bar.start(total, done, payload);
-        else bar.update(done, payload);
+        if (started) bar.update(done, payload);
+        else bar.start(total, done, payload);
         started = true;
-      },
-      [Symbol.dispose]() {
-        if (started) bar.stop();
-      },
-    };
+      });
+    } finally {
+      if (started) bar.stop();
+    }
   }
-}
-
-/** A progress bar; disposing it takes it off the screen. */
-export interface Bar extends Disposable {
-  update(progress: { readonly done: number; readonly total: number }): void;
 }
 
 /** A size as people read it. */

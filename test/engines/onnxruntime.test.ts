@@ -202,7 +202,7 @@ describe("TareStore.load()", () => {
     expect([packed.prepacked, mapped.prepacked]).toEqual([true, false]);
     const [a, b] = await Promise.all([packed, mapped].map((each) => each.run(inputsOf("decoder"))));
     const numbers = (outputs: Tensors | undefined): Float32Array => {
-      return new Float32Array((outputs?.logits as { bytes: Uint8Array }).bytes.slice().buffer);
+      return new Float32Array((outputs as { logits: { bytes: Uint8Array } }).logits.bytes.slice().buffer);
     };
     const theirs = numbers(b);
     const apart = numbers(a).reduce(
@@ -234,7 +234,7 @@ describe("TareStore.load()", () => {
     await session.release();
     const expected = await stock("kjv", "decoder");
     expect(
-      Buffer.from((outputs.logits?.data as Float32Array).slice().buffer).equals(expected.logits as Buffer),
+      Buffer.from((outputs as { logits: { data: Float32Array } }).logits.data.slice().buffer).equals(expected.logits as Buffer),
     ).toBe(true);
   });
 });

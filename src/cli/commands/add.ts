@@ -34,12 +34,10 @@ export const add: DefineCommand = (program, act) => {
         const groups = flags.as === undefined ? paths.map((path) => [path]) : [paths];
         const results: AddResult[] = [];
         for (const group of groups) {
-          using bar = context.progress(`adding ${flags.as ?? group[0]}`);
           const options = { as: flags.as, replace: flags.replace, signal: context.signal };
-          const result = await store.add(group, {
-            ...options,
-            onProgress: (progress) => bar.update(progress),
-          });
+          const result = await context.withProgress(`adding ${flags.as ?? group[0]}`, (onProgress) =>
+            store.add(group, { ...options, onProgress }),
+          );
           results.push(result);
           if (!context.options.json) context.print(result, () => describe(result));
         }

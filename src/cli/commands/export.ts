@@ -1,4 +1,3 @@
-import type { Progress } from "../../node/store/add.ts";
 import { UsageError } from "../../errors.ts";
 import { type DefineCommand, examples } from "../command.ts";
 import { bytes } from "../context.ts";
@@ -20,9 +19,9 @@ export const exportCommand: DefineCommand = (program, act) => {
       act(async (context, model: string, path: string | undefined, flags: { readonly out?: string }) => {
         const out = outputPath(path, flags.out);
         await using store = await context.openStore();
-        using bar = context.progress(`exporting ${model}`);
-        const options = { signal: context.signal, onProgress: (progress: Progress) => bar.update(progress) };
-        const result = await store.export(model, out, options);
+        const result = await context.withProgress(`exporting ${model}`, (onProgress) =>
+          store.export(model, out, { signal: context.signal, onProgress }),
+        );
         context.print(result, () => `exported ${model}: ${bytes(result.bytes)} to ${result.path}`);
       }),
     );

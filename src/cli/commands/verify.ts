@@ -15,12 +15,9 @@ export const verify: DefineCommand = (program, act) => {
     .action(
       act(async (context, flags: { readonly full?: boolean }) => {
         await using store = await context.openStore();
-        using bar = context.progress("verifying");
-        const result = await store.verify({
-          full: flags.full,
-          signal: context.signal,
-          onProgress: (progress) => bar.update(progress),
-        });
+        const result = await context.withProgress("verifying", (onProgress) =>
+          store.verify({ full: flags.full, signal: context.signal, onProgress }),
+        );
         const { problems } = result;
         context.print(result, () => {
           const checked = `${result.models} models, ${result.blobs} blobs, ${bytes(result.bytes)}`;
