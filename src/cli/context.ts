@@ -42,9 +42,13 @@ export class Context {
    * Works under a progress bar with bytes and rate on a terminal; silently in a pipe, with --json, under CI or NO_COLOR.
    * The bar is gone when the work is done.
    */
-  async withProgress<T>(label: string, work: (onProgress: (progress: Progress) => void) => Promise<T>): Promise<T> {
+  async withProgress<T>(
+    label: string,
+    work: (onProgress: (progress: Progress) => void) => Promise<T>,
+  ): Promise<T> {
     const { stderr, env } = this.streams;
-    if (!stderr.isTTY || env.CI || env.NO_COLOR !== undefined || this.options.json) return work(() => undefined);
+    if (!stderr.isTTY || env.CI || env.NO_COLOR !== undefined || this.options.json)
+      return work(() => undefined);
     const bar = new SingleBar({
       stream: stderr,
       format: `${label} {bar} {percentage}%  {done} of {all}  {rate}/s  {eta_formatted} left`,

@@ -1,14 +1,11 @@
-import { createRequire } from "node:module";
 import { readdir, rm, writeFile } from "node:fs/promises";
 import { join } from "node:path";
+import * as ort from "onnxruntime-node";
 import { beforeAll, describe, expect, onTestFinished, test } from "vitest";
 import { openStore, type TareStore } from "../../src/host/tare-store.ts";
 import type { Tensor, Tensors } from "../../src/model/tensor.ts";
 import { CHARLM_GRAPHS, CHARLM_MODELS, charlm } from "../support/charlm.ts";
 import { temporaryFolder } from "../support/temporary.ts";
-
-type Ort = typeof import("onnxruntime-node");
-const ort = createRequire(import.meta.url)("onnxruntime-node") as Ort;
 
 let family: string;
 beforeAll(async () => {
@@ -201,11 +198,11 @@ describe("TareStore.load()", () => {
     await using mapped = await store.load("base", { method: "decoder" });
     expect([packed.prepacked, mapped.prepacked]).toEqual([true, false]);
     const [a, b] = await Promise.all([packed, mapped].map((each) => each.run(inputsOf("decoder"))));
-    const numbers = (outputs: Tensors | undefined): Float32Array => {
-      return new Float32Array((outputs as { logits: { bytes: Uint8Array } }).logits.bytes.slice().buffer);
+    const numbers = (outputs: Tensors): Float32Array => {
+      return new Float32Array((outputs.logits as { bytes: Uint8Array }).bytes.slice().buffer);
     };
-    const theirs = numbers(b);
-    const apart = numbers(a).reduce(
+    const theirs = numbers(b as Tensors);
+    const apart = numbers(a as Tensors).reduce(
       (most, value, index) => Math.max(most, Math.abs(value - (theirs[index] as number))),
       0,
     );
@@ -231,10 +228,9 @@ describe("TareStore.load()", () => {
     const outputs = await session.run({
       input_ids: new ort.Tensor("int64", [1n, 37n, 82n, 72n, 4n, 76n], [1, 6]),
     });
+    const logitsData = outputs.logits?.data as Float32Array;
     await session.release();
     const expected = await stock("kjv", "decoder");
-    expect(
-      Buffer.from((outputs as { logits: { data: Float32Array } }).logits.data.slice().buffer).equals(expected.logits as Buffer),
-    ).toBe(true);
+    expect(Buffer.from(logitsData.slice().buffer).equals(expected.logits as Buffer)).toBe(true);
   });
 });

@@ -5,12 +5,13 @@
     OUT/node/NAME         every case of onnx.backend.test.case.node
     OUT/node-first/NAME   the same, the first input made an initializer
     OUT/node-rest/NAME    the same, every input but the first made an initializer
+    OUT/node-odd/NAME     the same, every input made an initializer that cannot be fed from JavaScript (int4, float8, …)
     OUT/light/NAME        the light models: well-known architectures whose weights are all filled with one number
     OUT/light-filled/NAME some of them with weights drawn at random
     OUT/converted/NAME    cases of pytorch-converted and pytorch-operator, brought to an opset that engines still have
 
 Each NAME holds model.onnx and test_data_set_0/{input,output}_N.pb. The cases of a single operator take everything as
-an input, so they have no weights: node-first and node-rest make some of what they take. Models of an IR version or
+an input, so they have no weights: the other three make some of what they take. Models of an IR version or
 opset that is newer than what ONNX Runtime knows are stamped with the newest that it does know: most operators only
 came to take more types. Whether that was right the expected outputs say.
 """
@@ -28,6 +29,8 @@ from onnx import TensorProto, numpy_helper
 
 DATA = pathlib.Path(onnx.backend.test.__file__).parent / "data"
 FILLED = ["densenet121", "shufflenet", "squeezenet"]
+# What onnxruntime-node feeds and fetches.
+FED = {1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13}
 # Of onnxruntime-node 1.30.
 NEWEST_IR = 13
 NEWEST_OPSET = 26
@@ -46,16 +49,32 @@ def main(out: pathlib.Path) -> None:
         stamp(case.model)
         sets = [[encode(case.model.graph, *each) for each in pair] for pair in labelled(case)]
         write(out / "node" / case.name, case.model, sets)
-        bound = [index for index, value in enumerate(case.model.graph.input) if value.type.HasField("tensor_type")]
-        if len(case.data_sets) != 1 or len(bound) < 2:
-            continue
-        for variant, indices in (("node-first", bound[:1]), ("node-rest", bound[1:])):
-            write(out / variant / case.name, *bind(case.model, sets, indices))
+        if len(case.data_sets) == 1 and all(map(is_fed, case.model.graph.output)):
+            variants(out, case, sets)
     for path in sorted((DATA / "light").glob("light_*.onnx")):
         light(out, path)
     for kind in ("pytorch-converted", "pytorch-operator"):
         for path in sorted((DATA / kind).glob("*/model.onnx")):
             convert(out / "converted", path.parent)
+
+
+def variants(out: pathlib.Path, case, sets) -> None:
+    inputs = case.model.graph.input
+    if not all(value.type.HasField("tensor_type") for value in inputs):
+        return
+    indices = range(len(inputs))
+    odd = [index for index in indices if not is_fed(inputs[index])]
+    if odd:
+        write(out / "node-odd" / case.name, *bind(case.model, sets, odd))
+    if len(inputs) < 2:
+        return
+    for variant, bound in (("node-first", indices[:1]), ("node-rest", indices[1:])):
+        if all(index in bound for index in odd):
+            write(out / variant / case.name, *bind(case.model, sets, bound))
+
+
+def is_fed(value) -> bool:
+    return value.type.HasField("tensor_type") and value.type.tensor_type.elem_type in FED
 
 
 def stamp(model) -> None:

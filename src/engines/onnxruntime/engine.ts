@@ -233,10 +233,15 @@ class ThreadSession implements OrtSessionInfo {
   }
 
   async release(): Promise<void> {
-    this.#released ??= this.#thread.ask({ op: "release", session: this.#id }).then(() => {
-      this.#thread.sessions--;
-    });
+    this.#released ??= this.#release();
     return this.#released;
+  }
+
+  async #release(): Promise<void> {
+    // A session whose engine was closed before it is gone already.
+    if (this.#thread.ended) return;
+    await this.#thread.ask({ op: "release", session: this.#id });
+    this.#thread.sessions--;
   }
 
   async [Symbol.asyncDispose](): Promise<void> {

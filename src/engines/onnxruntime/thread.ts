@@ -15,6 +15,7 @@ export class EngineThread {
   #failure: TareError | undefined;
   /** Sessions that live here. */
   sessions = 0;
+  ended = false;
 
   constructor() {
     this.#worker = new Worker(new URL("./worker.js", import.meta.url));
@@ -55,7 +56,9 @@ export class EngineThread {
     }
   }
 
+  /** Ends the thread; its sessions go with it. */
   async end(): Promise<void> {
+    this.ended = true;
     await this.#worker.terminate();
   }
 
