@@ -45,4 +45,6 @@ export interface ModelDraft {
   readonly format: string;
   readonly methods: readonly MethodDraft[];
   readonly files: readonly FileDraft[];
+  /** What people should know about how the files were read, in sentences. */
+  readonly notes?: readonly string[];
 }

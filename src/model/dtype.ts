@@ -1,6 +1,8 @@
 /**
  * Element types, under the names NumPy and ml_dtypes use, with their width in bits.
  * Sub-byte elements are packed from the low bits up; a tensor's last byte may be part empty.
+ * The types of {@link BLOCK_ELEMENTS} follow, under ggml's names in lower case: their width is an average, scales
+ * included.
  */
 export const DTYPE_BITS = {
   bool: 8,
@@ -30,10 +32,72 @@ export const DTYPE_BITS = {
   float64: 64,
   complex64: 64,
   complex128: 128,
+  q1_0: 1.125,
+  q2_0: 2.25,
+  q4_0: 4.5,
+  q4_1: 5,
+  q5_0: 5.5,
+  q5_1: 6,
+  q8_0: 8.5,
+  q8_1: 9,
+  q2_k: 2.625,
+  q3_k: 3.4375,
+  q4_k: 4.5,
+  q5_k: 5.5,
+  q6_k: 6.5625,
+  q8_k: 9.125,
+  iq1_s: 1.5625,
+  iq1_m: 1.75,
+  iq2_xxs: 2.0625,
+  iq2_xs: 2.3125,
+  iq2_s: 2.5625,
+  iq3_xxs: 3.0625,
+  iq3_s: 3.4375,
+  iq4_nl: 4.5,
+  iq4_xs: 4.25,
+  tq1_0: 1.6875,
+  tq2_0: 2.0625,
+  mxfp4: 4.25,
+  nvfp4: 4.5,
 } as const;
 
 /** Type of a tensor's elements. Strings are not among them: they never leave the program. */
 export type DType = keyof typeof DTYPE_BITS;
+
+/**
+ * How many elements a block of ggml's quantized types packs, with the scales they share. Each row (the last
+ * dimension) is whole blocks, and a block whole bytes: elements × {@link DTYPE_BITS} / 8.
+ * Source: the block_* structures of ggml-common.h in llama.cpp.
+ */
+export const BLOCK_ELEMENTS: Readonly<Partial<Record<DType, number>>> = {
+  q1_0: 128,
+  q2_0: 64,
+  q4_0: 32,
+  q4_1: 32,
+  q5_0: 32,
+  q5_1: 32,
+  q8_0: 32,
+  q8_1: 32,
+  q2_k: 256,
+  q3_k: 256,
+  q4_k: 256,
+  q5_k: 256,
+  q6_k: 256,
+  q8_k: 256,
+  iq1_s: 256,
+  iq1_m: 256,
+  iq2_xxs: 256,
+  iq2_xs: 256,
+  iq2_s: 256,
+  iq3_xxs: 256,
+  iq3_s: 256,
+  iq4_nl: 32,
+  iq4_xs: 256,
+  tq1_0: 256,
+  tq2_0: 256,
+  mxfp4: 32,
+  nvfp4: 64,
+};
 
 /** Narrows a name read from a file. */
 export function isDType(name: string): name is DType {
@@ -57,11 +121,13 @@ export function elementCount(shape: readonly number[]): number | undefined {
 
 /**
  * Bytes a dense tensor takes, rounded up to whole bytes.
- * @returns `undefined` where {@link elementCount} is, or where the size in bits is not a safe integer
+ * @returns `undefined` where {@link elementCount} is, where the size in bits is not a safe integer, or where rows are
+ * not whole blocks
  */
 export function tensorBytes(dtype: DType, shape: readonly number[]): number | undefined {
   const count = elementCount(shape);
   if (count === undefined) return undefined;
+  if ((shape.at(-1) ?? 1) % (BLOCK_ELEMENTS[dtype] ?? 1) !== 0) return undefined;
   const bits = count * DTYPE_BITS[dtype];
   return Number.isSafeInteger(bits) ? Math.ceil(bits / 8) : undefined;
 }

@@ -1,23 +1,42 @@
 import { randomBytes } from "node:crypto";
-import { chmod, open, rename, rm } from "node:fs/promises";
+import { link, open, rename, rm } from "node:fs/promises";
 import { basename, dirname, join } from "node:path";
 
 /**
  * Writes a small file so that a reader, and a machine that lost power, sees either the old or the new one whole:
  * temporary file, fsync, rename, fsync of the folder.
  */
-export async function writeDurable(path: string, bytes: Uint8Array, mode = 0o644): Promise<void> {
+export async function writeDurable(path: string, bytes: Uint8Array): Promise<void> {
+  await writeBeside(path, bytes, rename);
+}
+
+/** The same for a file that may be there already: then it is left alone, whoever made it and however lately. */
+export async function createDurable(path: string, bytes: Uint8Array): Promise<void> {
+  await writeBeside(path, bytes, async (temporary) => {
+    try {
+      await link(temporary, path);
+    } catch (error) {
+      if ((error as NodeJS.ErrnoException).code !== "EEXIST") throw error;
+    }
+    await rm(temporary);
+  });
+}
+
+async function writeBeside(
+  path: string,
+  bytes: Uint8Array,
+  place: (temporary: string, path: string) => Promise<void>,
+): Promise<void> {
   const temporary = join(dirname(path), `.${basename(path)}.${randomBytes(6).toString("hex")}`);
   try {
-    const handle = await open(temporary, "wx", mode);
+    const handle = await open(temporary, "wx", 0o644);
     try {
       await handle.writeFile(bytes);
       await handle.sync();
     } finally {
       await handle.close();
     }
-    await chmod(temporary, mode);
-    await rename(temporary, path);
+    await place(temporary, path);
   } catch (error) {
     await rm(temporary, { force: true });
     throw error;

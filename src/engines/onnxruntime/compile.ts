@@ -18,7 +18,7 @@ import type { CreateSettings } from "./protocol.ts";
 import type { EngineThread } from "./thread.ts";
 
 /** Version of what is made of a program before and after the engine sees it: part of every key. */
-const RECIPE = 2;
+const RECIPE = 3;
 
 /** An ONNX program: its bytes with gaps for the weights, parsed, and what they are bound to. */
 export interface OrtProgram {
@@ -116,15 +116,16 @@ export async function compileProgram(
   });
   const compiled = parseOnnx(new SparseBytes("compiled program", optimized));
   const packed = prepackedValues(compiled);
-  // Old programs list their initializers as inputs; those that the engine folded away are inputs no more.
+  // Before IR version 4 the engine lists every constant as an input, and those it folded away still: only what the
+  // program takes is an input.
   const fed = new Set(signature.inputs.map((port) => port.name));
-  const initialized = graph.graph.inputs.map((input) => input.name).filter((name) => !fed.has(name));
+  const unfed = compiled.graph.inputs.map((input) => input.name).filter((name) => !fed.has(name));
   return {
     signature,
     weights,
     prepacking: needsPrepacking(compiled),
     packed: weights.filter((weight) => packed.has(weight.input)).map((weight) => weight.name),
-    template: cutTemplate(optimized, new Set([...inputs.keys(), ...initialized])),
+    template: cutTemplate(optimized, new Set(unfed)),
     whole: undefined,
   };
 }

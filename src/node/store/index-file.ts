@@ -1,7 +1,8 @@
 import { type ErrorDetails, StoreError } from "../../errors.ts";
 import type { Digest } from "../../model/digest.ts";
-import { type Descriptor, encodeJson, type ImageIndex, MediaType, REF_NAME } from "../../model/manifest.ts";
+import { type Descriptor, encodeJson, MediaType, parseManifest, REF_NAME } from "../../model/manifest.ts";
 import { writeDurable } from "../durable.ts";
+import { readJsonBlob } from "./blobs.ts";
 import { readIndex, type StoreLayout } from "./layout.ts";
 
 /** A name of the store and what it stands for. */
@@ -12,23 +13,29 @@ export interface Tag {
 
 /** The models of the store, by name; other things that an OCI tool put there are left out. */
 export async function listTags(layout: StoreLayout): Promise<Tag[]> {
-  return tagsOf(await readIndex(layout)).sort((a, b) => (a.name < b.name ? -1 : 1));
+  const tags: Tag[] = [];
+  for (const descriptor of (await readIndex(layout)).manifests) {
+    const name = descriptor.annotations?.[REF_NAME];
+    if (name !== undefined && (await isModel(layout, descriptor)))
+      tags.push({ name, digest: descriptor.digest });
+  }
+  return tags.sort((a, b) => (a.name < b.name ? -1 : 1));
 }
 
-function tagsOf(index: ImageIndex): Tag[] {
-  return index.manifests
-    .filter(isModel)
-    .map((each) => ({ name: each.annotations?.[REF_NAME] as string, digest: each.digest }));
-}
-
-function isModel(descriptor: Descriptor): boolean {
-  // A registry client that copied the model here may have dropped artifactType: the name alone then says nothing,
-  // and reading the manifest decides.
-  const { artifactType } = descriptor;
-  return (
-    descriptor.annotations?.[REF_NAME] !== undefined &&
-    (artifactType === undefined || artifactType === MediaType.model)
-  );
+async function isModel(
+  layout: StoreLayout,
+  { artifactType, mediaType, digest }: Descriptor,
+): Promise<boolean> {
+  if (artifactType !== undefined) return artifactType === MediaType.model;
+  if (mediaType !== MediaType.manifest) return false;
+  // A client that copied the model here may have dropped artifactType from the index: the manifest decides. One that
+  // cannot be read counts as a model: whoever uses it is told what is wrong.
+  try {
+    const manifest = parseManifest(await readJsonBlob(layout, digest), `manifest ${digest}`);
+    return manifest.config.mediaType === MediaType.config;
+  } catch {
+    return true;
+  }
 }
 
 /**

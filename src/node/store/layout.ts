@@ -5,7 +5,7 @@ import { StoreError } from "../../errors.ts";
 import { MODEL_VERSION, newerVersion } from "../../model/config.ts";
 import { type Digest, digestHex } from "../../model/digest.ts";
 import { encodeJson, type ImageIndex, MediaType, parseIndex } from "../../model/manifest.ts";
-import { writeDurable } from "../durable.ts";
+import { createDurable } from "../durable.ts";
 import { isAbsent } from "../file-source.ts";
 
 /** Annotation of `index.json` with the version of the layout around it. */
@@ -61,8 +61,8 @@ export async function openLayout(root: string): Promise<StoreLayout> {
       annotations: { [STORE_VERSION]: String(MODEL_VERSION) },
     };
     // The marker comes last: a folder without it is not a store yet, and the next one to open it goes on here.
-    if (!(await exists(layout.index))) await writeDurable(layout.index, encodeJson(empty));
-    await writeDurable(marker, encodeJson({ imageLayoutVersion: "1.0.0" }));
+    await createDurable(layout.index, encodeJson(empty));
+    await createDurable(marker, encodeJson({ imageLayoutVersion: "1.0.0" }));
     return layout;
   }
   const { imageLayoutVersion } = parseStrictJson(text, marker) as { imageLayoutVersion?: unknown };
@@ -92,7 +92,8 @@ async function refuseForeign(layout: StoreLayout): Promise<void> {
       hint,
     });
   }
-  const ours = ["blobs", "tmp", "index.json", "cache", "lock"];
+  // Another process may be making the store at this very moment.
+  const ours = ["blobs", "tmp", "index.json", "oci-layout", "cache", "lock"];
   const foreign = (await readdir(layout.root)).find((name) => !ours.includes(name) && !name.startsWith("."));
   if (foreign !== undefined) {
     throw new StoreError("not-a-store", `Cannot use "${layout.root}" as a store: it holds "${foreign}"`, {
@@ -100,8 +101,4 @@ async function refuseForeign(layout: StoreLayout): Promise<void> {
       hint,
     });
   }
-}
-
-async function exists(path: string): Promise<boolean> {
-  return (await stat(path).catch(() => undefined)) !== undefined;
 }

@@ -1,0 +1,112 @@
+import type { FormatError } from "../../errors.ts";
+import { failure, type GgufFile } from "./failure.ts";
+
+/** Thrown where a header goes on past the bytes that are at hand, though its file does too. Leaves no parser. */
+export class WindowEnd extends RangeError {}
+
+/**
+ * Goes over the start of a file. Whatever is left over of the file bounds every length and count before anything is
+ * made of it.
+ */
+export class Cursor {
+  readonly file: GgufFile;
+  readonly bytes: Uint8Array;
+  readonly view: DataView;
+  /** In bytes from the start of the file. */
+  at = 0;
+
+  /** @param bytes from the start of the file on; it may go on after them */
+  constructor(bytes: Uint8Array, file: GgufFile) {
+    this.file = file;
+    this.bytes = bytes.subarray(0, file.size);
+    this.view = new DataView(this.bytes.buffer, this.bytes.byteOffset, this.bytes.byteLength);
+  }
+
+  /** Refuses lengths that the file does not have. */
+  need(length: number, what: string): void {
+    if (length > this.file.size - this.at) {
+      throw failure(
+        this.file,
+        "malformed",
+        `${what} ends past the end of the file at ${this.file.size}`,
+        this.at,
+        "The file is cut off or damaged: get it again",
+      );
+    }
+    if (length > this.bytes.byteLength - this.at) throw new WindowEnd(`${what} is not at hand`);
+  }
+
+  /** Passes over that many bytes. */
+  take(length: number, what: string): Uint8Array {
+    this.need(length, what);
+    this.at += length;
+    return this.bytes.subarray(this.at - length, this.at);
+  }
+
+  uint32(what: string): number {
+    this.need(4, what);
+    this.at += 4;
+    return this.view.getUint32(this.at - 4, true);
+  }
+
+  uint64(what: string): bigint {
+    this.need(8, what);
+    this.at += 8;
+    return this.view.getBigUint64(this.at - 8, true);
+  }
+
+  /**
+   * Reads how many things follow, none of which takes fewer than `least` bytes.
+   * @throws FormatError `malformed` where the rest of the file cannot hold as many; `too-large` for over `most`
+   */
+  count(what: string, least: number, most: number = Number.MAX_SAFE_INTEGER): number {
+    const start = this.at;
+    const count = this.uint64(what);
+    const left = this.file.size - this.at;
+    if (count > BigInt(Math.floor(left / least))) {
+      throw failure(this.file, "malformed", `${what} is ${count}, and ${left} bytes are left`, start);
+    }
+    if (count > BigInt(most)) {
+      throw failure(this.file, "too-large", `${what} is ${count}, over ${most}`, start);
+    }
+    return Number(count);
+  }
+
+  /** Reads a length and as many bytes. */
+  string(what: string, longest: number = Number.MAX_SAFE_INTEGER): Uint8Array {
+    return this.take(this.count(`the length of ${what}`, 1, longest), what);
+  }
+
+  /** Passes over strings: a model has some 100,000 tokens. */
+  skipStrings(count: number, what: string): void {
+    for (let index = 0; index < count; index++) {
+      this.need(8, what);
+      const low = this.view.getUint32(this.at, true);
+      const high = this.view.getUint32(this.at + 4, true);
+      // Exact below 2^53, and past the end of every file above.
+      const length = high * 2 ** 32 + low;
+      this.at += 8;
+      this.need(length, what);
+      this.at += length;
+    }
+  }
+}
+
+/**
+ * Runs a parser over what is at hand.
+ * @returns `undefined` if it needs more
+ */
+export function within<T>(parse: () => T): T | undefined {
+  try {
+    return parse();
+  } catch (error) {
+    if (error instanceof WindowEnd) return undefined;
+    throw error;
+  }
+}
+
+/** Narrows what a file says to a number that is exact. */
+export function toSafeNumber(value: bigint, fail: () => FormatError): number {
+  if (value > BigInt(Number.MAX_SAFE_INTEGER)) throw fail();
+  return Number(value);
+}

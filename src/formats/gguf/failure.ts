@@ -1,0 +1,40 @@
+import { type ErrorCode, FormatError } from "../../errors.ts";
+
+/** The file that a header is of. */
+export interface GgufFile {
+  /** For errors. */
+  readonly name: string;
+  /** In bytes. */
+  readonly size: number;
+}
+
+/** Makes the error for what is wrong with a file. */
+export function failure(
+  file: GgufFile,
+  code: ErrorCode,
+  reason: string,
+  offset?: number,
+  hint?: string,
+): FormatError {
+  const { name: path } = file;
+  return new FormatError(code, `Cannot read "${path}": ${reason}`, { path, offset, hint });
+}
+
+/** Makes the error for what is wrong with one tensor. */
+export function tensorFailure(
+  file: GgufFile,
+  code: ErrorCode,
+  tensor: string,
+  reason: string,
+  offset: number,
+  hint?: string,
+): FormatError {
+  const { name: path } = file;
+  const message = `Cannot read GGUF tensor "${shorten(tensor)}" of "${path}": ${reason}`;
+  return new FormatError(code, message, { path, tensor, offset, hint });
+}
+
+/** A name as messages have room for it. */
+export function shorten(name: string): string {
+  return name.length > 80 ? `${name.slice(0, 80)}…` : name;
+}

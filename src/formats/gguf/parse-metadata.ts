@@ -1,0 +1,92 @@
+import type { Cursor } from "./cursor.ts";
+import { failure, shorten } from "./failure.ts";
+import { DEEPEST_ARRAY, type GgufType, LONGEST_NAME, VALUE_BYTES, VALUE_TYPES } from "./schema.ts";
+import { GgufArray, type GgufEntry, type GgufValue, scalarAt, textOf } from "./values.ts";
+
+/** Fewest bytes of an entry: a length, a key of one byte, a type, a value of one byte. */
+export const LEAST_ENTRY = 14;
+/** Fewest bytes of an array: type and length. */
+const LEAST_ARRAY = 12;
+
+/**
+ * Parses the metadata; arrays are gone over once, to check them, and not copied.
+ * @throws FormatError `malformed`, `duplicate`, `too-large`
+ */
+export function parseMetadata(cursor: Cursor, count: number): GgufEntry[] {
+  const entries: GgufEntry[] = [];
+  const keys = new Set<string>();
+  for (let index = 0; index < count; index++) {
+    const start = cursor.at;
+    const key = parseName(cursor, `key ${index}`);
+    if (key === "") throw failure(cursor.file, "malformed", `key ${index} is empty`, start);
+    if (keys.has(key)) {
+      throw failure(cursor.file, "duplicate", `it has the key "${shorten(key)}" twice`, start);
+    }
+    keys.add(key);
+    const type = parseType(cursor, key);
+    entries.push({ key, type, value: parseValue(cursor, type, key) });
+  }
+  return entries;
+}
+
+/**
+ * Reads a name. A NUL in it is refused: llama.cpp, which ends names there, would take it for another name.
+ * @throws FormatError `malformed`, `too-large`
+ */
+export function parseName(cursor: Cursor, what: string): string {
+  const start = cursor.at;
+  const name = textOf(cursor.string(what, LONGEST_NAME));
+  if (typeof name !== "string") throw failure(cursor.file, "malformed", `${what} is not UTF-8`, start);
+  if (name.includes("\0")) throw failure(cursor.file, "malformed", `${what} has a NUL in it`, start);
+  return name;
+}
+
+function parseType(cursor: Cursor, key: string): GgufType {
+  const start = cursor.at;
+  const number = cursor.uint32(`the type of "${shorten(key)}"`);
+  const type = VALUE_TYPES[number]?.[0];
+  if (!type) throw failure(cursor.file, "malformed", `"${shorten(key)}" has the type ${number}`, start);
+  return type;
+}
+
+function parseValue(cursor: Cursor, type: GgufType, key: string): GgufValue {
+  const what = `"${shorten(key)}"`;
+  if (type === "string") return textOf(cursor.string(what));
+  if (type === "array") {
+    const { element, length, start } = skipArray(cursor, key, 1);
+    return new GgufArray(element, length, cursor.bytes.subarray(start, cursor.at));
+  }
+  const start = cursor.at;
+  skipFixed(cursor, type, 1, what);
+  return scalarAt(cursor.view, start, type);
+}
+
+function skipArray(
+  cursor: Cursor,
+  key: string,
+  depth: number,
+): { element: GgufType; length: number; start: number } {
+  const what = `"${shorten(key)}"`;
+  if (depth > DEEPEST_ARRAY) {
+    throw failure(cursor.file, "too-large", `${what} is nested over ${DEEPEST_ARRAY} arrays deep`, cursor.at);
+  }
+  const element = parseType(cursor, key);
+  const least = VALUE_BYTES.get(element) ?? (element === "string" ? 8 : LEAST_ARRAY);
+  const length = cursor.count(`the length of ${what}`, least);
+  const start = cursor.at;
+  if (element === "string") cursor.skipStrings(length, what);
+  else if (element === "array") {
+    for (let index = 0; index < length; index++) skipArray(cursor, key, depth + 1);
+  } else skipFixed(cursor, element, length, what);
+  return { element, length, start };
+}
+
+function skipFixed(cursor: Cursor, type: GgufType, count: number, what: string): void {
+  const start = cursor.at;
+  const bytes = cursor.take(count * (VALUE_BYTES.get(type) as number), what);
+  if (type !== "bool") return;
+  const odd = bytes.findIndex((byte) => byte > 1);
+  if (odd < 0) return;
+  // "Anything else is invalid", and it would not come back as it was.
+  throw failure(cursor.file, "malformed", `${what} has a bool that is ${bytes[odd]}`, start + odd);
+}

@@ -1,0 +1,160 @@
+import type { FormatError } from "../../errors.ts";
+import { type DType, BLOCK_ELEMENTS, elementCount, tensorBytes } from "../../model/dtype.ts";
+import { type Cursor, toSafeNumber } from "./cursor.ts";
+import { type GgufFile, shorten, tensorFailure } from "./failure.ts";
+import { parseName } from "./parse-metadata.ts";
+import { MOST_DIMENSIONS, TENSOR_TYPES } from "./schema.ts";
+
+/** A tensor of a GGUF file that was not read. */
+export interface GgufTensor {
+  readonly name: string;
+  /** ggml's number of the type. */
+  readonly type: number;
+  /** `undefined` for a type that is not known here. */
+  readonly dtype: DType | undefined;
+  /** Outermost dimension first, the reverse of the file's order; at most four. */
+  readonly shape: readonly number[];
+  /** In bytes from the start of the file. */
+  readonly offset: number;
+  /** In bytes; of a type that is not known, all up to the next tensor or the end of the file. */
+  readonly length: number;
+}
+
+/** What the header says of a tensor. */
+export interface TensorInfo extends Omit<GgufTensor, "offset" | "length"> {
+  /** In bytes from the start of the data. */
+  readonly offset: bigint;
+  /** Of shape and type; `undefined` for a type that is not known. */
+  readonly length: number | undefined;
+  /** Where in the file the header says so. */
+  readonly at: number;
+}
+
+/** Fewest bytes of what the header says of a tensor: a length, a count of dimensions, a type, an offset. */
+export const LEAST_TENSOR = 24;
+
+/**
+ * Parses what the header says of the tensors.
+ * @throws FormatError `malformed`, `duplicate`, `too-large`
+ */
+export function parseTensorInfos(cursor: Cursor, count: number): TensorInfo[] {
+  const infos: TensorInfo[] = [];
+  const names = new Set<string>();
+  for (let index = 0; index < count; index++) {
+    const start = cursor.at;
+    const name = parseName(cursor, `the name of tensor ${index}`);
+    if (names.has(name)) {
+      throw tensorFailure(cursor.file, "duplicate", name, "two tensors have that name", start);
+    }
+    names.add(name);
+    infos.push(parseInfo(cursor, name, start));
+  }
+  return infos;
+}
+
+function parseInfo(cursor: Cursor, name: string, at: number): TensorInfo {
+  const { file } = cursor;
+  const what = `the entry of tensor "${shorten(name)}"`;
+  const dimensions = cursor.uint32(what);
+  if (dimensions > MOST_DIMENSIONS) {
+    throw tensorFailure(file, "malformed", name, `it has ${dimensions} dimensions, over four`, at);
+  }
+  const shape: number[] = [];
+  for (let index = 0; index < dimensions; index++) {
+    const dimension = cursor.uint64(what);
+    const fail = (): FormatError =>
+      tensorFailure(file, "too-large", name, `it has a dimension of ${dimension}`, at);
+    shape.unshift(toSafeNumber(dimension, fail));
+  }
+  const type = cursor.uint32(what);
+  const dtype = TENSOR_TYPES.get(type);
+  const offset = cursor.uint64(what);
+  if (elementCount(shape) === undefined) {
+    throw tensorFailure(file, "too-large", name, `its shape is [${shape.join(", ")}]`, at);
+  }
+  if (!dtype) return { name, type, dtype, shape, offset, length: undefined, at };
+  const elements = BLOCK_ELEMENTS[dtype] ?? 1;
+  const row = shape.at(-1) ?? 1;
+  if (row % elements !== 0) {
+    const reason = `its rows of ${row} elements are no whole blocks of ${elements}, as ${dtype} has them`;
+    throw tensorFailure(file, "malformed", name, reason, at);
+  }
+  const length = tensorBytes(dtype, shape);
+  if (length === undefined) {
+    throw tensorFailure(file, "too-large", name, `its shape is [${shape.join(", ")}]`, at);
+  }
+  return { name, type, dtype, shape, offset, length, at };
+}
+
+/**
+ * Places the tensors in the file. Each must start where the one before ends, but for padding: that is how every
+ * writer lays them out and what llama.cpp demands. What the padding holds, and what follows the last tensor, is not
+ * looked at: it comes back as it was.
+ * @param dataStart in bytes
+ * @throws FormatError `malformed`; `size-mismatch` for a tensor past the end of the file
+ */
+export function placeTensors(
+  infos: readonly TensorInfo[],
+  dataStart: number,
+  alignment: number,
+  file: GgufFile,
+): GgufTensor[] {
+  const tensors: GgufTensor[] = [];
+  let before: TensorInfo | undefined;
+  for (const [index, info] of infos.entries()) {
+    const { name, type, dtype, shape, at } = info;
+    checkStart(info, before, alignment, file);
+    const start = BigInt(dataStart) + info.offset;
+    const fail = (): FormatError =>
+      tensorFailure(file, "size-mismatch", name, `it starts at byte ${start}, ${pastEnd(file)}`, at);
+    const offset = toSafeNumber(start, fail);
+    const next = infos[index + 1];
+    const length = info.length ?? (next ? Number(next.offset - info.offset) : file.size - offset);
+    // A negative length is that of the next tensor's offset, which is refused in its turn.
+    const end = offset + Math.max(0, length);
+    if (end > file.size) {
+      throw tensorFailure(
+        file,
+        "size-mismatch",
+        name,
+        `it ends at byte ${end}, ${pastEnd(file)}`,
+        offset,
+        "The file is cut off or damaged: get it again",
+      );
+    }
+    tensors.push({ name, type, dtype, shape, offset, length });
+    before = info;
+  }
+  return tensors;
+}
+
+function pastEnd(file: GgufFile): string {
+  return `past the end of the file at ${file.size}`;
+}
+
+function checkStart(
+  info: TensorInfo,
+  before: TensorInfo | undefined,
+  alignment: number,
+  file: GgufFile,
+): void {
+  const { name, offset, at } = info;
+  const fail = (reason: string): FormatError => tensorFailure(file, "malformed", name, reason, at);
+  if (offset % BigInt(alignment) !== 0n) {
+    throw fail(`it starts at byte ${offset} of the data, no multiple of the alignment ${alignment}`);
+  }
+  const end = before ? before.offset + BigInt(before.length ?? 0) : 0n;
+  const expected = alignUp(end, BigInt(alignment));
+  if (before && offset < end) {
+    throw fail(`it starts at byte ${offset} of the data, inside or before tensor "${shorten(before.name)}"`);
+  }
+  const known = !before || before.length !== undefined;
+  if (known && offset !== expected) {
+    throw fail(`it starts at byte ${offset} of the data: bytes ${expected} to ${offset} belong to no tensor`);
+  }
+}
+
+/** The next multiple of the alignment. */
+export function alignUp(at: bigint, alignment: bigint): bigint {
+  return ((at + alignment - 1n) / alignment) * alignment;
+}

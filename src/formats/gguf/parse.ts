@@ -1,0 +1,98 @@
+import type { FormatError } from "../../errors.ts";
+import { Cursor, toSafeNumber, within } from "./cursor.ts";
+import { failure, type GgufFile } from "./failure.ts";
+import { LEAST_ENTRY, parseMetadata } from "./parse-metadata.ts";
+import { alignUp, type GgufTensor, LEAST_TENSOR, parseTensorInfos, placeTensors } from "./parse-tensors.ts";
+import {
+  DEFAULT_ALIGNMENT,
+  isAlignment,
+  Key,
+  MAGIC,
+  MOST_ENTRIES,
+  MOST_TENSORS,
+  VERSIONS,
+} from "./schema.ts";
+import { findEntry, type GgufMetadata } from "./values.ts";
+
+/** What stands before the data of a GGUF file. */
+export interface GgufHeader {
+  /** 2 or 3. */
+  readonly version: number;
+  /** In the order of the file. */
+  readonly metadata: GgufMetadata;
+  /** In the order of the file, which is that of their data. */
+  readonly tensors: readonly GgufTensor[];
+  /** Tensors start at multiples of it, counted from `dataStart`. */
+  readonly alignment: number;
+  /** Where the data starts, in bytes: the size of the header with its padding, as far as the file has any. */
+  readonly dataStart: number;
+}
+
+/**
+ * Parses the header of a GGUF file, version 2 or 3, little-endian; of the data nothing is needed but its size.
+ * Source: https://github.com/ggml-org/ggml/blob/master/docs/gguf.md, and gguf.cpp of llama.cpp.
+ * @param bytes the start of the file, as much as is at hand
+ * @returns `undefined` if the header goes on after `bytes`
+ * @throws FormatError `unknown-format`; `unsupported` (other versions, big-endian files); `malformed`, `duplicate`,
+ * `too-large`; `size-mismatch` where data is cut off
+ */
+export function parseGgufHeader(bytes: Uint8Array, file: GgufFile): GgufHeader | undefined {
+  return within(() => parseHeader(new Cursor(bytes, file)));
+}
+
+function parseHeader(cursor: Cursor): GgufHeader {
+  const { file } = cursor;
+  const magic = cursor.take(MAGIC.length, "the magic number");
+  if (magic.some((byte, index) => byte !== MAGIC[index])) {
+    throw failure(file, "unknown-format", "it does not start with GGUF", 0, "Is this a GGUF file?");
+  }
+  const version = parseVersion(cursor);
+  const tensorCount = cursor.count("the number of tensors", LEAST_TENSOR, MOST_TENSORS);
+  const entryCount = cursor.count("the number of metadata entries", LEAST_ENTRY, MOST_ENTRIES);
+  const metadata = parseMetadata(cursor, entryCount);
+  const alignment = alignmentOf(metadata, file);
+  const infos = parseTensorInfos(cursor, tensorCount);
+  const aligned = alignUp(BigInt(cursor.at), BigInt(alignment));
+  const fail = (): FormatError =>
+    failure(file, "malformed", `its data starts at byte ${aligned}, past the end`, cursor.at);
+  const padded = toSafeNumber(aligned, fail);
+  // Without tensors nothing needs the padding: some writers leave it out.
+  const dataStart = infos.length > 0 || padded <= file.size ? padded : cursor.at;
+  const tensors = placeTensors(infos, dataStart, alignment, file);
+  return { version, metadata, tensors, alignment, dataStart };
+}
+
+function parseVersion(cursor: Cursor): number {
+  const { file, at } = cursor;
+  const version = cursor.uint32("the version");
+  if (VERSIONS.includes(version)) return version;
+  if ((version & 0xffff) === 0 && version !== 0) {
+    throw failure(
+      file,
+      "unsupported",
+      "it is big-endian",
+      at,
+      "Convert it with gguf_convert_endian of llama.cpp's gguf package",
+    );
+  }
+  throw failure(
+    file,
+    "unsupported",
+    `its GGUF version is ${version}, tare reads 2 and 3`,
+    at,
+    version === 1 ? "Convert the model again with a current llama.cpp" : undefined,
+  );
+}
+
+/** What the file says of its alignment. */
+function alignmentOf(metadata: GgufMetadata, file: GgufFile): number {
+  const entry = findEntry(metadata, Key.alignment);
+  if (!entry) return DEFAULT_ALIGNMENT;
+  const { type, value } = entry;
+  if (type !== "uint32") {
+    throw failure(file, "malformed", `its "${Key.alignment}" is of type ${type}, not uint32`);
+  }
+  const alignment = value as number;
+  if (isAlignment(alignment)) return alignment;
+  throw failure(file, "malformed", `its "${Key.alignment}" is ${alignment}, no power of two up to 2^26`);
+}
