@@ -2,6 +2,7 @@ import type { Format } from "./format.ts";
 
 /** The formats tare reads, loaded on first use. */
 const FORMATS: Readonly<Record<string, { extensions: readonly string[]; load: () => Promise<Format> }>> = {
+  gguf: { extensions: [".gguf"], load: async () => (await import("./gguf/read.ts")).gguf },
   onnx: { extensions: [".onnx"], load: async () => (await import("./onnx/read.ts")).onnx },
 };
 

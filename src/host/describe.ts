@@ -8,6 +8,8 @@ import { planLink } from "../link/plan.ts";
 import { type Shares, sharesOf, usersOf, weightBytes } from "../link/sharing.ts";
 import type { Method, Weight } from "../model/config.ts";
 import type { Digest } from "../model/digest.ts";
+import type { DType } from "../model/dtype.ts";
+import type { LinkPlan } from "../model/link-plan.ts";
 import type { StoredModel } from "../model/stored-model.ts";
 import { FileCompileCache } from "../node/store/compile-cache.ts";
 import type { FileStore } from "../node/store/file-store.ts";
@@ -75,28 +77,55 @@ async function describeMethod(
   users: ReadonlyMap<Digest, readonly string[]>,
 ): Promise<MethodInfo> {
   const plan = planLink(model, method, (blob) => store.layout.location(blob));
-  const { graph } = await openOnnxProgram(store, model, method, plan);
-  // Fusion makes operators that the program does not name: what was compiled knows better.
-  const compiled = await compiledBefore(plan, new FileCompileCache(store.layout));
-  const prepacking = compiled ? compiled.prepacking : needsPrepacking(graph);
-  const copied = new Set(prepacking === undefined ? [] : (compiled?.packed ?? packedWeights(graph)));
+  const engine = model.config.format === "onnx" ? await onnxInfo(store, model, method, plan) : llamaInfo(method);
   return {
     name: method.name,
     program: plan.program,
     family: models
-      .filter((each) =>
-        each.config.methods.some(({ file }) => each.config.files[file]?.rest === plan.program),
-      )
+      .filter((each) => each.config.methods.some(({ file }) => each.config.files[file]?.rest === plan.program))
       .map((each) => each.name)
       .filter((each) => each !== model.name),
-    signature: signatureOf(graph),
+    signature: engine.signature,
     weights: method.weights.map((weight) => ({
       ...weight,
       bytes: weightBytes(weight),
       sharedWith: (users.get(weight.digest) ?? []).filter((each) => each !== model.name),
-      copied: copied.has(weight.name),
+      copied: engine.copied.has(weight.name),
     })),
+    prepacking: engine.prepacking,
+    whole: engine.whole,
+  };
+}
+
+/** What an engine will do with a method. */
+interface EngineInfo extends Pick<MethodInfo, "signature" | "prepacking" | "whole"> {
+  /** Weights that it keeps private copies of. */
+  readonly copied: ReadonlySet<string>;
+}
+
+async function onnxInfo(store: FileStore, model: StoredModel, method: Method, plan: LinkPlan): Promise<EngineInfo> {
+  const { graph } = await openOnnxProgram(store, model, method, plan);
+  // Fusion makes operators that the program does not name: what was compiled knows better.
+  const compiled = await compiledBefore(plan, new FileCompileCache(store.layout));
+  const prepacking = compiled ? compiled.prepacking : needsPrepacking(graph);
+  return {
+    signature: signatureOf(graph),
     prepacking,
+    copied: new Set(prepacking === undefined ? [] : (compiled?.packed ?? packedWeights(graph))),
     whole: compiled ? compiled.whole : whyNotWeightless(graph),
+  };
+}
+
+/** Types that llama.cpp's CPU backend repacks into a private copy when it loads them (on x86; ARM repacks more). */
+const REPACKED: readonly DType[] = ["q4_0", "q4_k", "iq4_nl"];
+
+function llamaInfo(method: Method): EngineInfo {
+  const repacked = method.weights.filter(({ dtype, shape }) => shape.length > 1 && REPACKED.includes(dtype));
+  const types = [...new Set(repacked.map((weight) => weight.dtype))];
+  return {
+    signature: { inputs: [], outputs: [] },
+    prepacking: types.length > 0 ? types.join(", ") : undefined,
+    copied: new Set(repacked.map((weight) => weight.name)),
+    whole: undefined,
   };
 }

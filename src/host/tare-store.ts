@@ -20,6 +20,7 @@ import { type VerifyOptions, type VerifyResult, verifyStore } from "../node/stor
 import { type LinkedFile, type ViewResult, writeView, type WrittenFile } from "../node/view.ts";
 import type { FamilyMap } from "../picture/family-map.ts";
 import { describeModel, type ModelInfo } from "./describe.ts";
+import { ggufView } from "./gguf-view.ts";
 
 /** Options of {@link openStore}. */
 export interface OpenStoreOptions {
@@ -157,12 +158,16 @@ export class TareStore implements AsyncDisposable {
   }
 
   /**
-   * Makes a folder that any ONNX runtime opens: programs, and links to the weights they are bound to.
+   * Makes a folder that stock engines open: programs (for llama.cpp, shards), and links to the weights.
    * @throws SourceError `exists`
    */
   async link(name: string, path: string): Promise<ViewResult> {
     const model = await this.#files.model(name);
     await this.#files.requireModel(model);
+    if (model.config.format === "gguf") {
+      const view = await ggufView(this.#files, name);
+      return writeView(path, view.links, view.written);
+    }
     const written: WrittenFile[] = [];
     const links = new Map<Digest, LinkedFile>();
     for (const method of model.config.methods) {

@@ -15,6 +15,8 @@ export const MediaType = {
   weight: "application/vnd.tare.weight.v1",
   /** Several small weights; {@link MediaType.locations} says which. */
   pack: "application/vnd.tare.pack.v1",
+  /** Weights in a file that an engine opens as it is; {@link MediaType.locations} says which. */
+  shard: "application/vnd.tare.shard.v1",
   /** Where weights lie that have no blob of their own. */
   locations: "application/vnd.tare.locations.v1+json",
 } as const;

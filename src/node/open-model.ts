@@ -38,6 +38,12 @@ export async function openModel(paths: readonly string[], options: ReadOptions =
       hint: "put them into one folder, or add each by itself",
     });
   }
+  const kinds = new Set(names.map((each) => extname(each).toLowerCase()));
+  if (kinds.size > 1) {
+    throw new UsageError("usage", `Cannot make one model of ${[...kinds].join(" and ")} files in "${first}"`, {
+      hint: "name the files of one format: each is then a model",
+    });
+  }
   const name = basename(resolve(first), stats.isDirectory() ? undefined : extname(first));
 
   const opened: AsyncDisposable[] = [];

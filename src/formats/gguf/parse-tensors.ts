@@ -110,18 +110,19 @@ export function placeTensors(
     const offset = toSafeNumber(start, fail);
     const next = infos[index + 1];
     const length = info.length ?? (next ? Number(next.offset - info.offset) : file.size - offset);
-    // A negative length is that of the next tensor's offset, which is refused in its turn.
-    const end = offset + Math.max(0, length);
-    if (end > file.size) {
-      throw tensorFailure(
+    const cutOff = (reason: string): FormatError =>
+      tensorFailure(
         file,
         "size-mismatch",
         name,
-        `it ends at byte ${end}, ${pastEnd(file)}`,
+        reason,
         offset,
         "The file is cut off or damaged: get it again",
       );
-    }
+    // A negative length is that of the next tensor's offset, which is refused in its turn.
+    const end = offset + Math.max(0, length);
+    if (end > file.size) throw cutOff(`it ends at byte ${end}, ${pastEnd(file)}`);
+    if (length === 0 && !shape.includes(0)) throw cutOff("no bytes are left for it");
     tensors.push({ name, type, dtype, shape, offset, length });
     before = info;
   }

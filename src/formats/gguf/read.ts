@@ -94,8 +94,8 @@ function notesOf(all: readonly ReadFile[]): string[] {
     else unknown.set(type, [name]);
   }
   return [...unknown].map(([type, [first = "", ...others]]) => {
-    const more = others.length > 0 ? ` and ${others.length} more` : "";
-    return `Tensor "${shorten(first)}"${more} are of ggml type ${type}, which tare does not know: kept as plain bytes`;
+    const are = others.length > 0 ? `and ${others.length} more are` : "is";
+    return `Tensor "${shorten(first)}" ${are} of ggml type ${type}, which tare does not know: kept as plain bytes`;
   });
 }
 

@@ -1,7 +1,7 @@
 import { stat } from "node:fs/promises";
 import { availableParallelism } from "node:os";
 import { StoreError } from "../../errors.ts";
-import type { Digest } from "../../model/digest.ts";
+import { type Digest, digestHex } from "../../model/digest.ts";
 import type { ModelDraft } from "../../model/draft.ts";
 import { allWeights } from "../../model/holes.ts";
 import { type Descriptor, encodeJson, type Manifest, MediaType } from "../../model/manifest.ts";
@@ -15,6 +15,7 @@ import { checkName, writeTag } from "./index-file.ts";
 import { sourceChanged } from "./ingest.ts";
 import { ingestModel } from "./ingest-model.ts";
 import type { IngestJob, IngestResult, IngestSetup } from "./ingest-job.ts";
+import { knownWeights } from "./known-weights.ts";
 import type { StoreLayout } from "./layout.ts";
 import { openLease, sweepLeases } from "./lease.ts";
 import { withLock } from "./lock.ts";
@@ -75,7 +76,9 @@ export async function addModel(
   await sweepLeases(layout);
   await using lease = await openLease(layout);
   const progress = new SharedArrayBuffer(16);
-  const setup: IngestSetup = { blobs: layout.blobs, temporary: lease.folder, progress };
+  const known = await knownWeights(layout);
+  const inside = new Set([...known.inside.keys()].map(digestHex));
+  const setup: IngestSetup = { blobs: layout.blobs, temporary: lease.folder, progress, inside };
   const count = options.threads ?? Math.min(MOST_THREADS, availableParallelism());
   const fresh = new Map<Digest, number>();
   try {
@@ -90,7 +93,7 @@ export async function addModel(
     );
     using _ = reportProgress(progress, draft, options.onProgress);
     for (let attempt = 1; ; attempt++) {
-      const stored = await ingestModel(layout, draft, files, workers, fresh);
+      const stored = await ingestModel(layout, draft, files, workers, known, fresh);
       const config = encodeJson(stored.config);
       const locations = encodeJson({
         weights: [...stored.packed].map(([digest, location]) => ({ digest, ...location })),

@@ -76,6 +76,27 @@ export async function writeTag(
   await writeDurable(layout.index, encodeJson({ ...index, manifests }));
 }
 
+/**
+ * Gives models other manifests, all or none: the same models, their bytes laid out anew. The caller holds the lock.
+ * @returns whether every name still stood for the manifest that it is to be moved from
+ */
+export async function moveTags(
+  layout: StoreLayout,
+  moves: readonly { readonly name: string; readonly from: Digest; readonly to: Descriptor }[],
+): Promise<boolean> {
+  const index = await readIndex(layout);
+  const wanted = new Map(moves.map((move) => [move.name, move]));
+  const manifests = index.manifests.map((each) => {
+    const move = wanted.get(each.annotations?.[REF_NAME] ?? "");
+    if (!move || move.from !== each.digest) return each;
+    wanted.delete(move.name);
+    return { ...move.to, artifactType: MediaType.model, annotations: { [REF_NAME]: move.name } };
+  });
+  if (wanted.size > 0) return false;
+  await writeDurable(layout.index, encodeJson({ ...index, manifests }));
+  return true;
+}
+
 /** Takes a name away. The caller holds the lock. */
 export async function removeTag(layout: StoreLayout, name: string): Promise<void> {
   await findTag(layout, name);

@@ -10,6 +10,17 @@ export interface IngestPart {
   readonly offset: number;
   readonly length: number;
   readonly varint?: VarintArray;
+  /** What its bytes must hash to: where they move within the store. */
+  readonly digest?: Digest;
+  /** Zeros before it, where parts lie end to end. */
+  readonly padding?: number;
+}
+
+/** A place in the store where bytes lie that may be the same. */
+export interface Candidate {
+  /** A blob's path. */
+  readonly path: string;
+  readonly offset: number;
 }
 
 /** Makes one blob of one or several ranges. */
@@ -18,7 +29,7 @@ export interface IngestJob {
   /** Align each part, hash it by itself, and store equal ones once; otherwise parts lie end to end. */
   readonly pack: boolean;
   /** Blobs of the store that may hold the same bytes: worth a look before anything is written. */
-  readonly candidates: readonly string[];
+  readonly candidates: readonly Candidate[];
 }
 
 /** A part of a pack: its own digest, and where it came to lie. */
@@ -46,4 +57,6 @@ export interface IngestSetup {
   readonly temporary: string;
   /** Two 64-bit numbers: bytes read so far by all threads; whether to stop (1) at the next piece. */
   readonly progress: SharedArrayBuffer;
+  /** Weights that lie inside other blobs, in hexadecimal: not to be stored again. */
+  readonly inside: ReadonlySet<string>;
 }

@@ -1,16 +1,15 @@
 import { FormatError } from "../../errors.ts";
 import { MODEL_VERSION, type ModelConfig, type Weight } from "../../model/config.ts";
 import type { Digest } from "../../model/digest.ts";
-import type { MethodDraft, ModelDraft, WeightDraft, WeightRange } from "../../model/draft.ts";
+import type { ModelDraft, WeightDraft, WeightRange } from "../../model/draft.ts";
 import { tensorBytes } from "../../model/dtype.ts";
 import { allWeights, chooseHoles, rangeKey, restRanges } from "../../model/holes.ts";
 import { type Descriptor, type Location, MediaType } from "../../model/manifest.ts";
 import type { FileSource } from "../file-source.ts";
 import type { WorkerPool } from "../worker-pool.ts";
-import { listTags } from "./index-file.ts";
 import type { IngestJob, IngestPart, IngestResult, PackedPart } from "./ingest-job.ts";
 import type { StoreLayout } from "./layout.ts";
-import { readStoredModel } from "./read-model.ts";
+import type { KnownWeights } from "./known-weights.ts";
 
 /** Weights below this share one blob. */
 const SMALLEST_BLOB = 16 * 1024;
@@ -26,6 +25,7 @@ export interface Stored {
 
 /**
  * Streams a draft's files into blobs: rests, one pack of the small weights, and a blob for each large one.
+ * @param known what the store had before
  * @param fresh is told every blob that the store did not have, as soon as it is there, with its size
  */
 export async function ingestModel(
@@ -33,6 +33,7 @@ export async function ingestModel(
   draft: ModelDraft,
   files: readonly FileSource[],
   workers: WorkerPool<IngestJob, IngestResult>,
+  known: KnownWeights,
   fresh: Map<Digest, number>,
 ): Promise<Stored> {
   const partOf = (at: WeightRange): IngestPart => {
@@ -64,15 +65,16 @@ export async function ingestModel(
   small.forEach((at, index) => stored.set(rangeKey(at), pack?.packed[index] as PackedPart));
 
   const large = ranges.filter((at) => at.length >= SMALLEST_BLOB);
-  const relatives = await findRelatives(layout, draft, programs);
+  const namesakes = new Map(allWeights(draft).map((weight) => [rangeKey(weight.at), known.namesakes(weight)]));
   const seen = new Map<number, Digest[]>();
   const blobs = await workers.run(
     large.map((at) => () => {
-      const candidates = [...(relatives.get(rangeKey(at)) ?? []), ...(seen.get(at.length) ?? [])];
+      const alike = (seen.get(at.length) ?? []).map((blob) => ({ blob, offset: 0 }));
+      const candidates = [...(namesakes.get(rangeKey(at)) ?? []), ...alike];
       return {
         parts: [partOf(at)],
         pack: false,
-        candidates: candidates.map((digest) => layout.blob(digest)),
+        candidates: candidates.map(({ blob, offset }) => ({ path: layout.blob(blob), offset })),
       };
     }),
     (result, index) => {
@@ -94,7 +96,15 @@ export async function ingestModel(
     for (const { digest, size } of results)
       if (!layers.has(digest)) layers.set(digest, { mediaType, digest, size });
   };
-  keep(MediaType.weight, blobs);
+  const inside = new Map<Digest, Location>();
+  for (const blob of blobs) {
+    const place = blob.fresh ? undefined : known.inside.get(blob.digest);
+    if (!place) keep(MediaType.weight, [blob]);
+    else {
+      inside.set(blob.digest, place.location);
+      layers.set(place.layer.digest, place.layer);
+    }
+  }
   keep(MediaType.pack, pack ? [pack] : []);
   keep(MediaType.rest, rests);
 
@@ -135,31 +145,5 @@ export async function ingestModel(
   const packed = (pack?.packed ?? []).map(({ digest, offset, length }): [Digest, Location] => {
     return [digest, { blob: pack?.digest as Digest, offset, length }];
   });
-  return { config, layers: [...layers.values()], packed: new Map(packed) };
-}
-
-/** For each weight, what models of the same program have under its name: a fine-tune changed few of them. */
-async function findRelatives(
-  layout: StoreLayout,
-  draft: ModelDraft,
-  programs: readonly Digest[],
-): Promise<Map<string, Digest[]>> {
-  const relatives = new Map<string, Digest[]>();
-  for (const tag of await listTags(layout)) {
-    const model = await readStoredModel(layout, tag.name, tag.digest).catch(() => undefined);
-    for (const method of model?.config.methods ?? []) {
-      const program = model?.config.files[method.file]?.rest;
-      const same = draft.methods.find((each: MethodDraft) => programs[each.file] === program);
-      if (!same) continue;
-      const digests = new Map(method.weights.map((weight) => [weight.name, weight.digest]));
-      for (const weight of same.weights) {
-        const digest = digests.get(weight.name);
-        const key = rangeKey(weight.at);
-        const known = relatives.get(key) ?? [];
-        if (digest && !known.includes(digest) && known.length < MOST_CANDIDATES)
-          relatives.set(key, [...known, digest]);
-      }
-    }
-  }
-  return relatives;
+  return { config, layers: [...layers.values()], packed: new Map([...inside, ...packed]) };
 }

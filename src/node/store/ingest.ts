@@ -2,10 +2,10 @@ import { createHash } from "node:crypto";
 import { closeSync, constants, fstatSync, openSync, readSync, rmSync, writeSync } from "node:fs";
 import { join } from "node:path";
 import { VarintDecoder } from "../../bytes/varint-array.ts";
-import { SourceError } from "../../errors.ts";
+import { SourceError, StoreError } from "../../errors.ts";
 import type { Digest } from "../../model/digest.ts";
 import { fileError, identityOf, sameIdentity } from "../file-source.ts";
-import type { IngestJob, IngestPart, IngestResult, IngestSetup, PackedPart } from "./ingest-job.ts";
+import type { Candidate, IngestJob, IngestPart, IngestResult, IngestSetup, PackedPart } from "./ingest-job.ts";
 import { isWholeSync, placeSync } from "./place.ts";
 
 /** Read at a time. A part that fits is hashed before anything is written. */
@@ -49,10 +49,10 @@ export class Ingester {
   }
 
   /** The result, if the store has the range already and that can be told without writing. */
-  #known(part: IngestPart, candidates: readonly string[]): IngestResult | undefined {
+  #known(part: IngestPart, candidates: readonly Candidate[]): IngestResult | undefined {
     if (part.varint) return undefined;
     const fd = this.#open(part);
-    if (part.length > CHUNK && !candidates.some((path) => this.#looksLike(fd, part, path))) return undefined;
+    if (part.length > CHUNK && !candidates.some((each) => this.#looksLike(fd, part, each))) return undefined;
     const hash = createHash("sha256");
     let read = 0;
     for (const chunk of this.#chunks(fd, part)) {
@@ -61,17 +61,17 @@ export class Ingester {
     }
     const hex = hash.digest("hex");
     const digest: Digest = `sha256:${hex}`;
-    if (isWholeSync(join(this.#setup.blobs, hex), part.length)) {
+    if (this.#setup.inside.has(hex) || isWholeSync(join(this.#setup.blobs, hex), part.length)) {
       return { digest, size: part.length, packed: [], fresh: false };
     }
     Atomics.sub(this.#progress, 0, BigInt(read));
     return undefined;
   }
 
-  #looksLike(fd: number, part: IngestPart, candidate: string): boolean {
+  #looksLike(fd: number, part: IngestPart, candidate: Candidate): boolean {
     let other: number;
     try {
-      other = openSync(candidate, constants.O_RDONLY);
+      other = openSync(candidate.path, constants.O_RDONLY);
     } catch {
       return false;
     }
@@ -79,7 +79,7 @@ export class Ingester {
       const ours = this.#buffer.subarray(0, Math.min(PROBE, part.length));
       const theirs = new Uint8Array(ours.byteLength);
       if (readSync(fd, ours, 0, ours.byteLength, part.offset) !== ours.byteLength) return false;
-      if (readSync(other, theirs, 0, theirs.byteLength, 0) !== theirs.byteLength) return false;
+      if (readSync(other, theirs, 0, theirs.byteLength, candidate.offset) !== theirs.byteLength) return false;
       return Buffer.compare(ours, theirs) === 0;
     } finally {
       closeSync(other);
@@ -102,7 +102,15 @@ export class Ingester {
       const packed: PackedPart[] = [];
       for (const part of parts) {
         if (pack) packed.push(this.#packed(part, size, twins, append));
-        else for (const bytes of this.#plain(part)) append(bytes);
+        else {
+          if (part.padding) append(new Uint8Array(part.padding));
+          const check = part.digest && createHash("sha256");
+          for (const bytes of this.#plain(part)) {
+            append(bytes);
+            check?.update(bytes);
+          }
+          if (check && `sha256:${check.digest("hex")}` !== part.digest) throw damaged(part);
+        }
       }
       const hex = whole.digest("hex");
       const fresh = placeSync(fd, temporary, join(this.#setup.blobs, hex));
@@ -181,6 +189,15 @@ export class Ingester {
     if (!sameIdentity(identityOf(fstatSync(fd)), identity)) throw sourceChanged(path);
     return fd;
   }
+}
+
+function damaged({ path, digest, offset }: IngestPart): StoreError {
+  return new StoreError("corrupted", `Cannot move weight ${digest}: its bytes are not those it is named after`, {
+    path,
+    digest,
+    offset,
+    hint: "add the model's original files again: tare add replaces damaged blobs",
+  });
 }
 
 /** The error for a file that is not what it was when its header was read. */

@@ -18,6 +18,8 @@ export class StoreLayout {
   readonly blobs: string;
   /** Things being written, a folder for each writer. */
   readonly temporary: string;
+  /** Folders of links for engines that want files with names; may be deleted at any time. */
+  readonly views: string;
   /** Compiled programs; may be deleted at any time. */
   readonly cache: string;
 
@@ -26,6 +28,7 @@ export class StoreLayout {
     this.index = join(this.root, "index.json");
     this.blobs = join(this.root, "blobs", "sha256");
     this.temporary = join(this.root, "tmp");
+    this.views = join(this.root, "views");
     this.cache = join(this.root, "cache");
   }
 
@@ -93,7 +96,7 @@ async function refuseForeign(layout: StoreLayout): Promise<void> {
     });
   }
   // Another process may be making the store at this very moment.
-  const ours = ["blobs", "tmp", "index.json", "oci-layout", "cache", "lock"];
+  const ours = ["blobs", "tmp", "index.json", "oci-layout", "cache", "views", "lock"];
   const foreign = (await readdir(layout.root)).find((name) => !ours.includes(name) && !name.startsWith("."));
   if (foreign !== undefined) {
     throw new StoreError("not-a-store", `Cannot use "${layout.root}" as a store: it holds "${foreign}"`, {

@@ -1,0 +1,124 @@
+import { LinkError } from "../errors.ts";
+import { type GgufHeader, parseGgufHeader } from "../formats/gguf/parse.ts";
+import { findEntry } from "../formats/gguf/values.ts";
+import { emptyShard, firstShard, planShards, type Shard, shardFileName, shardHeader } from "../link/shards.ts";
+import type { Weight } from "../model/config.ts";
+import type { Digest } from "../model/digest.ts";
+import { MediaType } from "../model/manifest.ts";
+import type { StoredModel } from "../model/stored-model.ts";
+import type { FileStore } from "../node/store/file-store.ts";
+import { repack, type ShardFile } from "../node/store/repack.ts";
+import type { LinkedFile, WrittenFile } from "../node/view.ts";
+
+/** A change of a model while its family is laid out anew is chance; three in a row are not. */
+const ATTEMPTS = 3;
+
+/** What a view of a GGUF model consists of. */
+export interface GgufView {
+  /** The file that llama.cpp is given. */
+  readonly first: string;
+  readonly links: readonly LinkedFile[];
+  readonly written: readonly WrittenFile[];
+}
+
+/**
+ * Makes sure that the GGUF models of the store lie in shards, one for each set of models that share weights, and says
+ * what a view of one of them links. Shards are written once, and are then the weights' only place.
+ */
+export async function ggufView(store: FileStore, name: string, signal?: AbortSignal): Promise<GgufView> {
+  for (let attempt = 1; attempt <= ATTEMPTS; attempt++) {
+    const models = await shardedModels(store);
+    const shards = planShards(models);
+    const files = await Promise.all(shards.map((shard) => shardFile(store, shard, models)));
+    const stale = new Set(shards.flatMap((shard, index) => (files[index]?.stored ? [] : shard.users)));
+    const model = models.find((each) => each.name === name);
+    if (!model) throw new LinkError("not-found", `Cannot link "${name}": it is not a model of its own`, {
+      hint: "adapters and vocabularies have no shards: tare export writes their files",
+    });
+    if (stale.size === 0) return viewOf(store, model, shards, await headerOf(store, model));
+    // Models that share a shard with one that changes are laid out with it: positions are theirs too.
+    const affected = models.filter((each) => stale.has(each.name));
+    const moved = affected.map((each) => ({
+      model: each,
+      shards: shards.flatMap((shard, index) => (shard.users.includes(each.name) ? [index] : [])),
+    }));
+    await repack(store.layout, files, moved, signal);
+  }
+  throw new LinkError("missing-weight", `Cannot link "${name}": the store's models keep changing`, { hint: "try again" });
+}
+
+/** Models that llama.cpp loads by themselves; adapters and vocabularies stay as they are. */
+async function shardedModels(store: FileStore): Promise<StoredModel[]> {
+  const sharded: StoredModel[] = [];
+  for (const model of await store.models()) {
+    const { format, methods } = model.config;
+    if (format !== "gguf" || methods.length !== 1 || methods[0]?.weights.length === 0) continue;
+    const kind = findEntry((await headerOf(store, model)).metadata, "general.type")?.value;
+    if (kind !== "adapter") sharded.push(model);
+  }
+  return sharded;
+}
+
+async function viewOf(store: FileStore, model: StoredModel, shards: readonly Shard[], header: GgufHeader): Promise<GgufView> {
+  const used = shards.filter((shard) => shard.users.includes(model.name));
+  const count = Math.max(...used.map((shard) => shard.position));
+  const base = model.name.replaceAll("/", "_");
+  const name = (position: number): string => shardFileName(base, position, count);
+  const links: LinkedFile[] = [];
+  const tensors = model.config.methods[0]?.weights.length ?? 0;
+  const written: WrittenFile[] = [{ path: name(1), bytes: firstShard(header.metadata, count, tensors) }];
+  for (let position = 2; position <= count; position++) {
+    const shard = used.find((each) => each.position === position);
+    const blob = shard && model.locations.get((shard.weights[0] as Weight).digest)?.blob;
+    if (blob) links.push({ path: name(position), blob: store.layout.blob(blob) });
+    else written.push({ path: name(position), bytes: emptyShard(position) });
+  }
+  return { first: name(1), links, written };
+}
+
+async function shardFile(store: FileStore, shard: Shard, models: readonly StoredModel[]): Promise<ShardFile> {
+  const model = models.find((each) => each.name === shard.users[0]) as StoredModel;
+  const header = await headerOf(store, model);
+  const types = new Map(header.tensors.map((tensor) => [tensor.name, tensor.type]));
+  const encoded = shardHeader(shard, (weight) => types.get(weight.name) ?? 0);
+  const weights = shard.weights.map(({ digest, name }) => {
+    const from = model.locations.get(digest);
+    if (!from) throw new LinkError("missing-weight", `Cannot link "${model.name}": weight "${name}" is nowhere`, { tensor: name });
+    return { digest, from };
+  });
+  const file = { header: encoded.bytes, offsets: encoded.offsets, size: encoded.size, weights };
+  return { ...file, stored: await findStored(store, file, models) };
+}
+
+/** The blob that is the shard already, for all its users; `undefined` if it is to be written. */
+async function findStored(store: FileStore, file: ShardFile, models: readonly StoredModel[]): Promise<Digest | undefined> {
+  const blob = file.weights[0]?.from.blob;
+  const layers = models.flatMap((model) => model.manifest.layers);
+  if (blob === undefined || !layers.some((layer) => layer.digest === blob && layer.mediaType === MediaType.shard)) return undefined;
+  const placed = file.weights.every(({ from }, index) => from.blob === blob && from.offset === file.offsets[index]);
+  const everywhere = models.every((model) =>
+    file.weights.every(({ digest }) => (model.locations.get(digest)?.blob ?? blob) === blob),
+  );
+  if (!placed || !everywhere) return undefined;
+  await using source = await store.openBlob(blob);
+  if (source.size !== file.size) return undefined;
+  const header = await source.read(0, file.header.byteLength);
+  return Buffer.compare(header, file.header) === 0 ? blob : undefined;
+}
+
+/** The header of a model's own file; of a split one, of its first shard. */
+async function headerOf(store: FileStore, model: StoredModel): Promise<GgufHeader> {
+  const file = model.config.files[model.config.methods[0]?.file ?? 0];
+  const header = file && parseGgufHeader(await store.readBlob(file.rest), { name: file.path, size: file.size });
+  if (!file || !header) throw new LinkError("mismatch", `Cannot link "${model.name}": its program is not a GGUF header`);
+  // What is split has its tensors in several headers.
+  if (findEntry(header.metadata, "split.count")) {
+    const tensors = [];
+    for (const each of model.config.files) {
+      const part = each.path.endsWith(".gguf") ? parseGgufHeader(await store.readBlob(each.rest), { name: each.path, size: each.size }) : undefined;
+      tensors.push(...(part?.tensors ?? []));
+    }
+    return { ...header, tensors };
+  }
+  return header;
+}

@@ -1,0 +1,84 @@
+import type { GgufEntry, GgufMetadata } from "../formats/gguf/values.ts";
+import { encodeGgufHeader, type EncodedGgufHeader } from "../formats/gguf/write.ts";
+import type { Weight } from "../model/config.ts";
+import type { StoredModel } from "../model/stored-model.ts";
+import { weightBytes } from "./sharing.ts";
+
+/** llama.cpp maps shards by pages, and reads tensors in place. */
+const ALIGNMENT = 4096;
+
+/** Weights that exactly the same models use: one file of all their views. */
+export interface Shard {
+  /** Its place in every view that has it, from 2 on: shard 1 is a model's own metadata. */
+  readonly position: number;
+  readonly users: readonly string[];
+  readonly weights: readonly Weight[];
+  /** In bytes. */
+  readonly bytes: number;
+}
+
+/**
+ * Sorts the weights of GGUF models into shards, one for each set of models that share some: the foundation first.
+ * A shard's position is written into it, so it is the same in every view; a view leaves positions that it does not
+ * use to empty shards.
+ */
+export function planShards(models: readonly StoredModel[]): Shard[] {
+  const users = new Map<string, { readonly weight: Weight; readonly names: string[] }>();
+  for (const model of models) {
+    for (const weight of model.config.methods.flatMap((method) => method.weights)) {
+      const key = JSON.stringify([weight.name, weight.dtype, weight.shape, weight.digest]);
+      const entry = users.get(key) ?? { weight, names: [] };
+      if (!entry.names.includes(model.name)) entry.names.push(model.name);
+      users.set(key, entry);
+    }
+  }
+  const classes = new Map<string, { users: string[]; weights: Weight[] }>();
+  for (const { weight, names } of users.values()) {
+    const key = JSON.stringify(names);
+    const shard = classes.get(key) ?? { users: names, weights: [] };
+    shard.weights.push(weight);
+    classes.set(key, shard);
+  }
+  return [...classes.values()]
+    .map((shard) => ({ ...shard, bytes: shard.weights.reduce((sum, weight) => sum + weightBytes(weight), 0) }))
+    .sort((a, b) => b.users.length - a.users.length || b.bytes - a.bytes || (a.users.join() < b.users.join() ? -1 : 1))
+    .map((shard, index) => ({ ...shard, position: index + 2 }));
+}
+
+/**
+ * The header of a shard file: nothing but its place and its tensors, which follow in order.
+ * @param typeOf ggml's number of a weight's type
+ */
+export function shardHeader(shard: Shard, typeOf: (weight: Weight) => number): EncodedGgufHeader {
+  return encodeGgufHeader({
+    metadata: [splitNo(shard.position), { key: "general.alignment", type: "uint32", value: ALIGNMENT }],
+    tensors: shard.weights.map((weight) => ({ name: weight.name, type: typeOf(weight), shape: weight.shape })),
+    alignment: ALIGNMENT,
+  });
+}
+
+/** A shard without tensors, for a position that a model does not use. */
+export function emptyShard(position: number): Uint8Array {
+  return encodeGgufHeader({ metadata: [splitNo(position)], tensors: [] }).bytes;
+}
+
+/** Shard 1 of a view: the model's own metadata, and what says that it is split. */
+export function firstShard(metadata: GgufMetadata, shards: number, tensors: number): Uint8Array {
+  const own = metadata.filter(({ key }) => !key.startsWith("split."));
+  const split: GgufEntry[] = [
+    splitNo(1),
+    { key: "split.count", type: "uint16", value: shards },
+    { key: "split.tensors.count", type: "int32", value: tensors },
+  ];
+  return encodeGgufHeader({ metadata: [...own, ...split], tensors: [] }).bytes;
+}
+
+/** The name of a shard in a view, as llama.cpp looks for it. */
+export function shardFileName(model: string, position: number, shards: number): string {
+  const digits = (value: number): string => String(value).padStart(5, "0");
+  return `${model}-${digits(position)}-of-${digits(shards)}.gguf`;
+}
+
+function splitNo(position: number): GgufEntry {
+  return { key: "split.no", type: "uint16", value: position - 1 };
+}
