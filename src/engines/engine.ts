@@ -47,6 +47,64 @@ export interface Session extends AsyncDisposable {
   release(): Promise<void>;
 }
 
+/** A turn of a conversation. */
+export interface ChatMessage {
+  readonly role: "system" | "user" | "assistant";
+  readonly content: string;
+}
+
+/** How text is generated. */
+export interface GenerateOptions {
+  /** Tokens generated at most; as many as the context holds unless given. */
+  readonly maxTokens?: number | undefined;
+  /** 0, the likeliest token each time, unless given. */
+  readonly temperature?: number | undefined;
+  /** Samples from the `topK` likeliest tokens; 0 for all, the engine's own number unless given. */
+  readonly topK?: number | undefined;
+  /** Samples from the likeliest tokens that have this share of the probability together. */
+  readonly topP?: number | undefined;
+  /** Leaves out tokens less likely than this share of the likeliest one's probability. */
+  readonly minP?: number | undefined;
+  /** The same seed gives the same text; a random one unless given. */
+  readonly seed?: number | undefined;
+  /** Texts before which generation ends. */
+  readonly stop?: readonly string[] | undefined;
+  /** JSON schema that the text then follows. */
+  readonly jsonSchema?: object | undefined;
+  readonly signal?: AbortSignal | undefined;
+  /** Takes the text piece by piece, as it comes. */
+  readonly onText?: ((text: string) => void) | undefined;
+}
+
+/**
+ * Why generation ended: the model was done, a `stop` text came, `maxTokens` were reached, or the context was full.
+ */
+export type StopReason = "end" | "stop" | "length" | "context";
+
+/** Generated text. */
+export interface Generation {
+  /** What was handed to `onText`, joined. */
+  readonly text: string;
+  /** Ids of the text's tokens, without the one that ends it; those of a `stop` text may follow. */
+  readonly tokens: readonly number[];
+  /** Tokens of the prompt, with what the model or its chat template put around it. */
+  readonly promptTokens: number;
+  readonly tokensPerSecond: number;
+  readonly stopReason: StopReason;
+}
+
+/** A loaded model that generates text. Release it (or dispose it) to give its memory back. */
+export interface TextSession extends AsyncDisposable {
+  /**
+   * Generates text; never blocks the caller's thread.
+   * @param prompt a text, which is continued as it is, or messages, for the model's own chat template
+   * @throws EngineError `bad-input`, `too-large` if the prompt does not fit the context, `released`, `engine`
+   */
+  generate(prompt: string | readonly ChatMessage[], options?: GenerateOptions): Promise<Generation>;
+  /** Ends the session when runs under way are done; a second call does nothing. */
+  release(): Promise<void>;
+}
+
 /** Where compiled programs are kept: by a key that says all that they depend on. */
 export interface CompileCache {
   get(key: string): Promise<Uint8Array | undefined>;

@@ -77,12 +77,15 @@ async function describeMethod(
   users: ReadonlyMap<Digest, readonly string[]>,
 ): Promise<MethodInfo> {
   const plan = planLink(model, method, (blob) => store.layout.location(blob));
-  const engine = model.config.format === "onnx" ? await onnxInfo(store, model, method, plan) : llamaInfo(method);
+  const engine =
+    model.config.format === "onnx" ? await onnxInfo(store, model, method, plan) : llamaInfo(method);
   return {
     name: method.name,
     program: plan.program,
     family: models
-      .filter((each) => each.config.methods.some(({ file }) => each.config.files[file]?.rest === plan.program))
+      .filter((each) =>
+        each.config.methods.some(({ file }) => each.config.files[file]?.rest === plan.program),
+      )
       .map((each) => each.name)
       .filter((each) => each !== model.name),
     signature: engine.signature,
@@ -103,7 +106,12 @@ interface EngineInfo extends Pick<MethodInfo, "signature" | "prepacking" | "whol
   readonly copied: ReadonlySet<string>;
 }
 
-async function onnxInfo(store: FileStore, model: StoredModel, method: Method, plan: LinkPlan): Promise<EngineInfo> {
+async function onnxInfo(
+  store: FileStore,
+  model: StoredModel,
+  method: Method,
+  plan: LinkPlan,
+): Promise<EngineInfo> {
   const { graph } = await openOnnxProgram(store, model, method, plan);
   // Fusion makes operators that the program does not name: what was compiled knows better.
   const compiled = await compiledBefore(plan, new FileCompileCache(store.layout));

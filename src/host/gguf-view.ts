@@ -1,7 +1,14 @@
 import { LinkError } from "../errors.ts";
 import { type GgufHeader, parseGgufHeader } from "../formats/gguf/parse.ts";
 import { findEntry } from "../formats/gguf/values.ts";
-import { emptyShard, firstShard, planShards, type Shard, shardFileName, shardHeader } from "../link/shards.ts";
+import {
+  emptyShard,
+  firstShard,
+  planShards,
+  type Shard,
+  shardFileName,
+  shardHeader,
+} from "../link/shards.ts";
 import type { Weight } from "../model/config.ts";
 import type { Digest } from "../model/digest.ts";
 import { MediaType } from "../model/manifest.ts";
@@ -32,9 +39,10 @@ export async function ggufView(store: FileStore, name: string, signal?: AbortSig
     const files = await Promise.all(shards.map((shard) => shardFile(store, shard, models)));
     const stale = new Set(shards.flatMap((shard, index) => (files[index]?.stored ? [] : shard.users)));
     const model = models.find((each) => each.name === name);
-    if (!model) throw new LinkError("not-found", `Cannot link "${name}": it is not a model of its own`, {
-      hint: "adapters and vocabularies have no shards: tare export writes their files",
-    });
+    if (!model)
+      throw new LinkError("not-found", `Cannot link "${name}": it is not a model of its own`, {
+        hint: "adapters and vocabularies have no shards: tare export writes their files",
+      });
     if (stale.size === 0) return viewOf(store, model, shards, await headerOf(store, model));
     // Models that share a shard with one that changes are laid out with it: positions are theirs too.
     const affected = models.filter((each) => stale.has(each.name));
@@ -44,7 +52,9 @@ export async function ggufView(store: FileStore, name: string, signal?: AbortSig
     }));
     await repack(store.layout, files, moved, signal);
   }
-  throw new LinkError("missing-weight", `Cannot link "${name}": the store's models keep changing`, { hint: "try again" });
+  throw new LinkError("missing-weight", `Cannot link "${name}": the store's models keep changing`, {
+    hint: "try again",
+  });
 }
 
 /** Models that llama.cpp loads by themselves; adapters and vocabularies stay as they are. */
@@ -59,7 +69,12 @@ async function shardedModels(store: FileStore): Promise<StoredModel[]> {
   return sharded;
 }
 
-async function viewOf(store: FileStore, model: StoredModel, shards: readonly Shard[], header: GgufHeader): Promise<GgufView> {
+async function viewOf(
+  store: FileStore,
+  model: StoredModel,
+  shards: readonly Shard[],
+  header: GgufHeader,
+): Promise<GgufView> {
   const used = shards.filter((shard) => shard.users.includes(model.name));
   const count = Math.max(...used.map((shard) => shard.position));
   const base = model.name.replaceAll("/", "_");
@@ -83,7 +98,10 @@ async function shardFile(store: FileStore, shard: Shard, models: readonly Stored
   const encoded = shardHeader(shard, (weight) => types.get(weight.name) ?? 0);
   const weights = shard.weights.map(({ digest, name }) => {
     const from = model.locations.get(digest);
-    if (!from) throw new LinkError("missing-weight", `Cannot link "${model.name}": weight "${name}" is nowhere`, { tensor: name });
+    if (!from)
+      throw new LinkError("missing-weight", `Cannot link "${model.name}": weight "${name}" is nowhere`, {
+        tensor: name,
+      });
     return { digest, from };
   });
   const file = { header: encoded.bytes, offsets: encoded.offsets, size: encoded.size, weights };
@@ -91,11 +109,21 @@ async function shardFile(store: FileStore, shard: Shard, models: readonly Stored
 }
 
 /** The blob that is the shard already, for all its users; `undefined` if it is to be written. */
-async function findStored(store: FileStore, file: ShardFile, models: readonly StoredModel[]): Promise<Digest | undefined> {
+async function findStored(
+  store: FileStore,
+  file: ShardFile,
+  models: readonly StoredModel[],
+): Promise<Digest | undefined> {
   const blob = file.weights[0]?.from.blob;
   const layers = models.flatMap((model) => model.manifest.layers);
-  if (blob === undefined || !layers.some((layer) => layer.digest === blob && layer.mediaType === MediaType.shard)) return undefined;
-  const placed = file.weights.every(({ from }, index) => from.blob === blob && from.offset === file.offsets[index]);
+  if (
+    blob === undefined ||
+    !layers.some((layer) => layer.digest === blob && layer.mediaType === MediaType.shard)
+  )
+    return undefined;
+  const placed = file.weights.every(
+    ({ from }, index) => from.blob === blob && from.offset === file.offsets[index],
+  );
   const everywhere = models.every((model) =>
     file.weights.every(({ digest }) => (model.locations.get(digest)?.blob ?? blob) === blob),
   );
@@ -109,13 +137,17 @@ async function findStored(store: FileStore, file: ShardFile, models: readonly St
 /** The header of a model's own file; of a split one, of its first shard. */
 async function headerOf(store: FileStore, model: StoredModel): Promise<GgufHeader> {
   const file = model.config.files[model.config.methods[0]?.file ?? 0];
-  const header = file && parseGgufHeader(await store.readBlob(file.rest), { name: file.path, size: file.size });
-  if (!file || !header) throw new LinkError("mismatch", `Cannot link "${model.name}": its program is not a GGUF header`);
+  const header =
+    file && parseGgufHeader(await store.readBlob(file.rest), { name: file.path, size: file.size });
+  if (!file || !header)
+    throw new LinkError("mismatch", `Cannot link "${model.name}": its program is not a GGUF header`);
   // What is split has its tensors in several headers.
   if (findEntry(header.metadata, "split.count")) {
     const tensors = [];
     for (const each of model.config.files) {
-      const part = each.path.endsWith(".gguf") ? parseGgufHeader(await store.readBlob(each.rest), { name: each.path, size: each.size }) : undefined;
+      const part = each.path.endsWith(".gguf")
+        ? parseGgufHeader(await store.readBlob(each.rest), { name: each.path, size: each.size })
+        : undefined;
       tensors.push(...(part?.tensors ?? []));
     }
     return { ...header, tensors };

@@ -1,6 +1,7 @@
 import { homedir } from "node:os";
 import { join } from "node:path";
 import type { Session } from "../engines/engine.ts";
+import { EngineError } from "../errors.ts";
 import type { OnnxRuntime, OrtLoadOptions, OrtSessionInfo } from "../engines/onnxruntime/engine.ts";
 import { type ModelDiff, diffModels } from "../link/diff.ts";
 import { linkOnnx, type OnnxProgram, openOnnxProgram } from "../link/onnx-program.ts";
@@ -210,8 +211,17 @@ export class TareStore implements AsyncDisposable {
    * @throws StoreError `not-found`, `corrupted`; LinkError; EngineError `no-engine`
    */
   async load(name: string, options: LoadOptions = {}): Promise<OrtSessionInfo & Session> {
-    const engine = await this.#openEngine();
     const model = await this.#files.model(name);
+    if (model.config.format !== "onnx") {
+      throw new EngineError(
+        "unsupported",
+        `Cannot load "${name}": ONNX Runtime does not run ${model.config.format} models`,
+        {
+          hint: "tare link makes a folder that the model's own engine opens",
+        },
+      );
+    }
+    const engine = await this.#openEngine();
     const method = methodOf(model, options.method);
     await this.#files.requireModel(model, options.verify, options.signal);
     const plan = planLink(model, method, (blob) => this.#files.layout.location(blob));

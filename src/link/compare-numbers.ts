@@ -27,7 +27,7 @@ const ARRAYS: Partial<Record<DType, new (buffer: ArrayBuffer) => ArrayLike<numbe
 /** Compares two tensors piece by piece: pieces are of equal length and hold whole elements. */
 export class NumberComparison {
   readonly #dtype: DType;
-  #elements = 0;
+  #bytes = 0;
   #changed = 0;
   #largest = 0;
   #squares = 0;
@@ -40,7 +40,7 @@ export class NumberComparison {
   add(a: Uint8Array, b: Uint8Array): void {
     const left = this.#numbers(a);
     const right = this.#numbers(b);
-    this.#elements += left ? left.length : (a.byteLength * 8) / DTYPE_BITS[this.#dtype];
+    this.#bytes += a.byteLength;
     if (!left || !right) {
       for (let index = 0; index < a.byteLength; index++) if (a[index] !== b[index]) this.#changed++;
       return;
@@ -68,7 +68,7 @@ export class NumberComparison {
           ? Number.POSITIVE_INFINITY
           : 0;
     return {
-      elements: Math.floor(this.#elements),
+      elements: Math.floor((this.#bytes * 8) / DTYPE_BITS[this.#dtype]),
       changed: this.#changed,
       largest: numbers ? this.#largest : undefined,
       relative: numbers ? relative : undefined,

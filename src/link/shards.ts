@@ -40,8 +40,14 @@ export function planShards(models: readonly StoredModel[]): Shard[] {
     classes.set(key, shard);
   }
   return [...classes.values()]
-    .map((shard) => ({ ...shard, bytes: shard.weights.reduce((sum, weight) => sum + weightBytes(weight), 0) }))
-    .sort((a, b) => b.users.length - a.users.length || b.bytes - a.bytes || (a.users.join() < b.users.join() ? -1 : 1))
+    .map((shard) => ({
+      ...shard,
+      bytes: shard.weights.reduce((sum, weight) => sum + weightBytes(weight), 0),
+    }))
+    .sort(
+      (a, b) =>
+        b.users.length - a.users.length || b.bytes - a.bytes || (a.users.join() < b.users.join() ? -1 : 1),
+    )
     .map((shard, index) => ({ ...shard, position: index + 2 }));
 }
 
@@ -52,7 +58,11 @@ export function planShards(models: readonly StoredModel[]): Shard[] {
 export function shardHeader(shard: Shard, typeOf: (weight: Weight) => number): EncodedGgufHeader {
   return encodeGgufHeader({
     metadata: [splitNo(shard.position), { key: "general.alignment", type: "uint32", value: ALIGNMENT }],
-    tensors: shard.weights.map((weight) => ({ name: weight.name, type: typeOf(weight), shape: weight.shape })),
+    tensors: shard.weights.map((weight) => ({
+      name: weight.name,
+      type: typeOf(weight),
+      shape: weight.shape,
+    })),
     alignment: ALIGNMENT,
   });
 }

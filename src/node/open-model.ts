@@ -40,9 +40,13 @@ export async function openModel(paths: readonly string[], options: ReadOptions =
   }
   const kinds = new Set(names.map((each) => extname(each).toLowerCase()));
   if (kinds.size > 1) {
-    throw new UsageError("usage", `Cannot make one model of ${[...kinds].join(" and ")} files in "${first}"`, {
-      hint: "name the files of one format: each is then a model",
-    });
+    throw new UsageError(
+      "usage",
+      `Cannot make one model of ${[...kinds].join(" and ")} files in "${first}"`,
+      {
+        hint: "name the files of one format: each is then a model",
+      },
+    );
   }
   const name = basename(resolve(first), stats.isDirectory() ? undefined : extname(first));
 

@@ -65,7 +65,9 @@ export async function ingestModel(
   small.forEach((at, index) => stored.set(rangeKey(at), pack?.packed[index] as PackedPart));
 
   const large = ranges.filter((at) => at.length >= SMALLEST_BLOB);
-  const namesakes = new Map(allWeights(draft).map((weight) => [rangeKey(weight.at), known.namesakes(weight)]));
+  const namesakes = new Map(
+    allWeights(draft).map((weight) => [rangeKey(weight.at), known.namesakes(weight)]),
+  );
   const seen = new Map<number, Digest[]>();
   const blobs = await workers.run(
     large.map((at) => () => {

@@ -5,7 +5,14 @@ import { VarintDecoder } from "../../bytes/varint-array.ts";
 import { SourceError, StoreError } from "../../errors.ts";
 import type { Digest } from "../../model/digest.ts";
 import { fileError, identityOf, sameIdentity } from "../file-source.ts";
-import type { Candidate, IngestJob, IngestPart, IngestResult, IngestSetup, PackedPart } from "./ingest-job.ts";
+import type {
+  Candidate,
+  IngestJob,
+  IngestPart,
+  IngestResult,
+  IngestSetup,
+  PackedPart,
+} from "./ingest-job.ts";
 import { isWholeSync, placeSync } from "./place.ts";
 
 /** Read at a time. A part that fits is hashed before anything is written. */
@@ -192,12 +199,16 @@ export class Ingester {
 }
 
 function damaged({ path, digest, offset }: IngestPart): StoreError {
-  return new StoreError("corrupted", `Cannot move weight ${digest}: its bytes are not those it is named after`, {
-    path,
-    digest,
-    offset,
-    hint: "add the model's original files again: tare add replaces damaged blobs",
-  });
+  return new StoreError(
+    "corrupted",
+    `Cannot move weight ${digest}: its bytes are not those it is named after`,
+    {
+      path,
+      digest,
+      offset,
+      hint: "add the model's original files again: tare add replaces damaged blobs",
+    },
+  );
 }
 
 /** The error for a file that is not what it was when its header was read. */

@@ -29,7 +29,9 @@ export async function knownWeights(layout: StoreLayout): Promise<KnownWeights> {
 
   function look(model: StoredModel): void {
     const shards = new Map(
-      model.manifest.layers.filter((layer) => layer.mediaType === MediaType.shard).map((layer) => [layer.digest, layer]),
+      model.manifest.layers
+        .filter((layer) => layer.mediaType === MediaType.shard)
+        .map((layer) => [layer.digest, layer]),
     );
     for (const [digest, location] of model.locations) {
       const layer = shards.get(location.blob);

@@ -2,7 +2,13 @@ import { open } from "node:fs/promises";
 import { join } from "node:path";
 import { StoreError } from "../../errors.ts";
 import type { Digest } from "../../model/digest.ts";
-import { type Descriptor, encodeJson, type Location, type Manifest, MediaType } from "../../model/manifest.ts";
+import {
+  type Descriptor,
+  encodeJson,
+  type Location,
+  type Manifest,
+  MediaType,
+} from "../../model/manifest.ts";
 import { manifestBlobs, type StoredModel } from "../../model/stored-model.ts";
 import { syncFolder } from "../durable.ts";
 import { openFileSource } from "../file-source.ts";
@@ -64,7 +70,9 @@ export async function repack(
         const { digest, size } = results[index] as IngestResult;
         return { mediaType: MediaType.shard, digest, size };
       });
-      const weights = indices.flatMap((index) => placesIn(shards[index] as ShardFile, (results[index] as IngestResult).digest));
+      const weights = indices.flatMap((index) =>
+        placesIn(shards[index] as ShardFile, (results[index] as IngestResult).digest),
+      );
       const rests = model.manifest.layers.filter((layer) => layer.mediaType === MediaType.rest);
       const locations = await put(MediaType.locations, { weights });
       const manifest: Manifest = { ...model.manifest, layers: [...layers, ...rests, locations] };
@@ -82,8 +90,14 @@ export async function repack(
       return undefined;
     }
     // The old places go, unless something else needs them.
-    await discard(layout, models.flatMap(({ model }) => model.manifest.layers.map((layer) => layer.digest)));
-    await discard(layout, models.map(({ model }) => model.digest));
+    await discard(
+      layout,
+      models.flatMap(({ model }) => model.manifest.layers.map((layer) => layer.digest)),
+    );
+    await discard(
+      layout,
+      models.map(({ model }) => model.digest),
+    );
     return results.map((result) => result.digest);
   } catch (error) {
     await discard(layout, fresh).catch(() => undefined);
@@ -116,17 +130,21 @@ async function writeShards(
     parts.push({ ...(await partOf(path, 0, 0)), padding: shard.size - at });
     jobs.push({ parts, pack: false, candidates: [] });
   }
-  await using workers = startWorkers<IngestJob, IngestResult>(new URL("./ingest-worker.js", import.meta.url), {
-    count: Math.max(1, Math.min(2, jobs.length)),
-    data: setup,
-    stop: () => void Atomics.store(new BigInt64Array(setup.progress), 1, 1n),
-    signal,
-  });
+  await using workers = startWorkers<IngestJob, IngestResult>(
+    new URL("./ingest-worker.js", import.meta.url),
+    {
+      count: Math.max(1, Math.min(2, jobs.length)),
+      data: setup,
+      stop: () => void Atomics.store(new BigInt64Array(setup.progress), 1, 1n),
+      signal,
+    },
+  );
   const written = await workers.run(jobs.map((job) => () => job));
   return shards.map(({ stored, size }) => {
     if (stored) return { digest: stored, size, packed: [], fresh: false };
     const result = written.shift();
-    if (result?.size !== size) throw new StoreError("corrupted", `Cannot lay out a shard: it has ${result?.size} bytes`);
+    if (result?.size !== size)
+      throw new StoreError("corrupted", `Cannot lay out a shard: it has ${result?.size} bytes`);
     return result;
   });
 }

@@ -1,0 +1,133 @@
+import { setTimeout as delay } from "node:timers/promises";
+import { EngineError, packError, TareError } from "../../errors.ts";
+import { type LoadedModel, loadModel, type OpenedEngine } from "./model.ts";
+import type { LlamaNative } from "./native.ts";
+import type { Answers, Call, LoadSettings, ProcessSettings, Reply, Request } from "./protocol.ts";
+
+const { cores, gpu } = JSON.parse(process.argv[2] as string) as ProcessSettings;
+const models = new Map<number, LoadedModel>();
+const underway = new Map<number, AbortController>();
+/** What the engine complained of while the last model was loaded. */
+const complaints: string[] = [];
+let opening: Promise<OpenedEngine> | undefined;
+let serial = 0;
+// One load at a time: complaints are of that one.
+let lastLoad: Promise<unknown> = Promise.resolve();
+
+process.on("message", (call: Call) => {
+  if ("abort" in call) underway.get(call.id)?.abort();
+  else void serve(call.id, call.request);
+});
+// It goes when its host goes, and not before: the terminal sends its signals to both.
+process.on("disconnect", () => process.kill(process.pid, "SIGKILL"));
+for (const signal of ["SIGINT", "SIGTERM", "SIGHUP"] as const) process.on(signal, () => undefined);
+
+async function serve(id: number, request: Request): Promise<void> {
+  const controller = new AbortController();
+  underway.set(id, controller);
+  try {
+    send({ id, result: await answer(id, request, controller.signal) });
+  } catch (error) {
+    const typed = error instanceof TareError ? error : new EngineError("engine", messageOf(error));
+    send({ id, error: packError(typed) });
+  } finally {
+    underway.delete(id);
+  }
+}
+
+async function answer(id: number, request: Request, signal: AbortSignal): Promise<Answers[keyof Answers]> {
+  if (request.op === "load") {
+    const loading = lastLoad.then(() => load(request.settings, signal));
+    lastLoad = loading.catch(() => undefined);
+    return loading;
+  }
+  const model = models.get(request.session);
+  if (!model) throw new EngineError("released", "Cannot run a session that was released");
+  try {
+    return await use(model, id, request, signal);
+  } catch (error) {
+    if (error instanceof TareError || signal.aborted) throw error;
+    throw new EngineError("engine", `Cannot run "${model.name}": ${messageOf(error)}`);
+  }
+}
+
+async function use(
+  model: LoadedModel,
+  id: number,
+  request: Exclude<Request, { op: "load" }>,
+  signal: AbortSignal,
+): Promise<Answers[keyof Answers]> {
+  switch (request.op) {
+    case "generate":
+      return model.generate(request.prompt, request.settings, signal, (text) => send({ id, text }));
+    case "embed":
+      return model.embed(request.text);
+    case "tokenize":
+      return model.tokenize(request.text);
+    default:
+      models.delete(request.session);
+      await model.release();
+      return null;
+  }
+}
+
+async function load(settings: LoadSettings, signal: AbortSignal): Promise<Answers["load"]> {
+  signal.throwIfAborted();
+  opening ??= open();
+  const engine = await opening;
+  complaints.length = 0;
+  try {
+    const model = await loadModel(engine, settings, signal);
+    models.set(++serial, model);
+    return { session: serial, info: model.info };
+  } catch (error) {
+    if (error instanceof TareError || signal.aborted) throw error;
+    const { name, path } = settings;
+    const message = messageOf(error);
+    const reason = (message.startsWith("Failed to") && (await complaint())) || message;
+    throw new EngineError("engine", `Cannot load "${name}": ${reason}`, { path, hint: hintAt(reason) });
+  }
+}
+
+async function open(): Promise<OpenedEngine> {
+  const native = (await import("node-llama-cpp").catch((cause: unknown) => {
+    throw new EngineError("no-engine", `Cannot load llama.cpp: ${messageOf(cause)}`, {
+      hint: "npm install node-llama-cpp",
+    });
+  })) as unknown as LlamaNative;
+  try {
+    const llama = await native.getLlama({
+      build: "never",
+      gpu: gpu && "auto",
+      maxThreads: cores,
+      logLevel: "error",
+      logger: (_, message) => void complaints.push(message),
+      progressLogs: false,
+      skipDownload: true,
+    });
+    return { native, llama, cores };
+  } catch (error) {
+    throw new EngineError("no-engine", `Cannot load llama.cpp: ${messageOf(error)}`, {
+      hint: "does this platform have it?",
+    });
+  }
+}
+
+/** The engine's reason for a failure, which comes on a way of its own, and often later. */
+async function complaint(): Promise<string | undefined> {
+  for (let tries = 0; tries < 20 && complaints.length === 0; tries++) await delay(10);
+  // "llama_model_load: error loading model: unknown model architecture: 'x'"
+  return complaints[0]?.replace(/^\w+: (?:error loading model: )*/, "").trim();
+}
+
+function hintAt(reason: string): string | undefined {
+  return reason.includes("architecture") ? "a later node-llama-cpp may know it" : undefined;
+}
+
+function messageOf(error: unknown): string {
+  return error instanceof Error ? error.message : String(error);
+}
+
+function send(reply: Reply): void {
+  process.send?.(reply);
+}

@@ -1,0 +1,139 @@
+import { readFileSync } from "node:fs";
+import { createRequire } from "node:module";
+import { availableParallelism } from "node:os";
+import { basename, dirname, join, resolve } from "node:path";
+import { EngineError } from "../../errors.ts";
+import type { Engine, EngineCapabilities } from "../engine.ts";
+import { EngineProcess } from "./process.ts";
+import type { LoadSettings, LoraSettings } from "./protocol.ts";
+import { type LlamaSession, ProcessSession } from "./session.ts";
+
+/** Options of {@link openLlama}. */
+export interface LlamaOptions {
+  /** Threads that all models together use at most; the number of cores unless given. */
+  readonly threads?: number | undefined;
+  /** Uses a GPU if the installed build has one; off unless asked. */
+  readonly gpu?: boolean | undefined;
+}
+
+/** How a model is loaded. */
+export interface LlamaLoadOptions {
+  /** The model's name in errors; the file's unless given. */
+  readonly name?: string | undefined;
+  /** Tokens that prompt and answer have together; what it was trained on, up to 4096, unless given. */
+  readonly contextSize?: number | undefined;
+  /** Threads that it uses when it runs alone; one for each 32 MiB of weights unless given. */
+  readonly threads?: number | undefined;
+  /** LoRA adapters to lay over it; other ones take another load. */
+  readonly loras?: readonly LoraSettings[] | undefined;
+  /** Loads it for `embed`, and not to generate text. */
+  readonly embedding?: boolean | undefined;
+  /** How many generations run at once, each with a context of its own; 1 unless given, and others wait. */
+  readonly sequences?: number | undefined;
+  readonly signal?: AbortSignal | undefined;
+}
+
+const CAPABILITIES: EngineCapabilities = {
+  formats: ["gguf"],
+  sharesWeights: true,
+  compilesWeightless: false,
+  abortsRunning: true,
+};
+
+/**
+ * llama.cpp behind the engine seam: stock `node-llama-cpp`, with all models in one process of its own, so that they
+ * share what they map, and what the native library does not survive costs the models and not the host.
+ */
+export class Llama implements Engine {
+  readonly id = "llama";
+  readonly version: string;
+  readonly capabilities: EngineCapabilities = CAPABILITIES;
+  readonly #cores: number;
+  readonly #gpu: boolean;
+  #process: EngineProcess | undefined;
+  #closed = false;
+
+  /** Use {@link openLlama}. */
+  constructor(version: string, options: LlamaOptions) {
+    this.version = version;
+    this.#cores = options.threads ?? availableParallelism();
+    this.#gpu = options.gpu ?? false;
+    requireCount("threads", this.#cores);
+  }
+
+  /** Number of the engine's process; `undefined` before the first model is loaded, and after a crash. */
+  get pid(): number | undefined {
+    return this.#process?.alive ? this.#process.pid : undefined;
+  }
+
+  /**
+   * Loads a model. The engine maps its files and does not check them: check them before.
+   * @param path the GGUF file, or the first shard of several
+   * @throws EngineError `no-engine`, `engine` with the native reason, `bad-input`, `released`
+   */
+  async load(path: string, options: LlamaLoadOptions = {}): Promise<LlamaSession> {
+    const { name = basename(path), contextSize, threads, loras = [], embedding = false } = options;
+    const { sequences = 1, signal } = options;
+    requireCount("contextSize", contextSize);
+    requireCount("threads", threads);
+    requireCount("sequences", sequences);
+    const refuse = (code: "bad-input" | "released", reason: string): EngineError =>
+      new EngineError(code, `Cannot load "${name}": ${reason}`, { path });
+    if (this.#closed) throw refuse("released", "the engine was closed");
+    if (embedding && loras.length > 0) throw refuse("bad-input", "embeddings with a LoRA are not supported");
+    const overlays = loras.map((lora) => ({ path: resolve(lora.path), scale: lora.scale }));
+    const where = { name, path: resolve(path), loras: overlays };
+    const settings: LoadSettings = { ...where, contextSize, threads, sequences, embedding };
+    const process = this.#live();
+    const loaded = await process.ask(
+      { op: "load", settings },
+      { doing: "loading", model: name, path },
+      { signal },
+    );
+    const session = new ProcessSession(process, loaded, name, path);
+    if (signal?.aborted) {
+      await session.release();
+      throw signal.reason;
+    }
+    return session;
+  }
+
+  /** The process, or a new one if there is none that lives. */
+  #live(): EngineProcess {
+    if (!this.#process?.alive) this.#process = new EngineProcess({ cores: this.#cores, gpu: this.#gpu });
+    return this.#process;
+  }
+
+  async [Symbol.asyncDispose](): Promise<void> {
+    this.#closed = true;
+    await this.#process?.end();
+  }
+}
+
+/**
+ * Opens llama.cpp; its process starts when the first model is loaded.
+ * @throws EngineError `no-engine` if `node-llama-cpp` is not installed
+ */
+export function openLlama(options: LlamaOptions = {}): Llama {
+  const version = installedVersion();
+  if (version !== undefined) return new Llama(version, options);
+  throw new EngineError("no-engine", "Cannot load llama.cpp: node-llama-cpp is not installed", {
+    hint: "npm install node-llama-cpp",
+  });
+}
+
+/** The package does not export its package.json: that lies above its entry. */
+function installedVersion(): string | undefined {
+  try {
+    const entry = createRequire(import.meta.url).resolve("node-llama-cpp");
+    const manifest = readFileSync(join(dirname(entry), "..", "package.json"), "utf8");
+    return (JSON.parse(manifest) as { version: string }).version;
+  } catch {
+    return undefined;
+  }
+}
+
+function requireCount(what: string, value: number | undefined): void {
+  if (value === undefined || (Number.isInteger(value) && value > 0)) return;
+  throw new RangeError(`${what} is ${value}, not a positive whole number`);
+}

@@ -1,0 +1,197 @@
+import type { ChatMessage, Generation, StopReason } from "../engine.ts";
+import type { LoadedModel } from "./model.ts";
+import type {
+  NativeChatItem,
+  NativeGenerateOptions,
+  NativeGrammar,
+  NativeResponse,
+  NativeSequence,
+} from "./native.ts";
+import type { GenerateSettings } from "./protocol.ts";
+import type { SequencePool } from "./sequence-pool.ts";
+import { StopFilter } from "./stop-filter.ts";
+
+/** Tokens of a prompt that are read between two looks at the signal. */
+const PROMPT_STEP = 128;
+/** Tokens that decide whether the next one starts with a space. */
+const DETOKENIZER_MEMORY = 32;
+
+/** What is to be generated. */
+export interface GenerateRequest {
+  readonly prompt: string | readonly ChatMessage[];
+  readonly settings: GenerateSettings;
+  readonly signal: AbortSignal;
+  readonly onText: (text: string) => void;
+}
+
+/** A prompt as the model reads it. */
+interface Prompt {
+  readonly tokens: readonly number[];
+  /** Generates on a sequence that has read all tokens but the last. */
+  run(sequence: NativeSequence, options: NativeGenerateOptions): Promise<NativeResponse>;
+}
+
+/**
+ * Generates text on one of a model's sequences. What a sequence has read before is not read again, unless there is a
+ * seed: other batches round differently, and a sampled text may depend on that.
+ */
+export async function generate(
+  loaded: LoadedModel,
+  sequences: SequencePool,
+  request: GenerateRequest,
+): Promise<Generation> {
+  const { signal, settings } = request;
+  signal.throwIfAborted();
+  const prompt = prepare(loaded, request.prompt);
+  if (prompt.tokens.length === 0) throw loaded.refusal("the prompt is empty");
+  loaded.requireFit(prompt.tokens.length, 2);
+  const grammar = settings.jsonSchema && (await grammarOf(loaded, settings.jsonSchema));
+  const sequence = await sequences.take(prompt.tokens, signal);
+  try {
+    if (settings.seed !== undefined) await sequence.clearHistory();
+    await read(sequence, prompt.tokens.slice(0, -1), signal);
+    return await answer(prompt, sequence, request, grammar);
+  } finally {
+    sequences.give(sequence);
+  }
+}
+
+async function grammarOf(loaded: LoadedModel, schema: object): Promise<NativeGrammar> {
+  try {
+    return await loaded.engine.llama.createGrammarForJsonSchema(schema);
+  } catch (error) {
+    throw loaded.refusal(`the engine cannot follow the JSON schema: ${(error as Error).message}`);
+  }
+}
+
+function prepare(loaded: LoadedModel, prompt: string | readonly ChatMessage[]): Prompt {
+  return typeof prompt === "string" ? prepareText(loaded, prompt) : prepareChat(loaded, prompt);
+}
+
+function prepareText(loaded: LoadedModel, text: string): Prompt {
+  const { model, engine } = loaded;
+  const { bos, shouldPrependBosToken } = model.tokens;
+  const given = loaded.tokenize(text);
+  const start = shouldPrependBosToken && bos !== null ? [bos] : [];
+  const tokens = start.length > 0 && given[0] === bos ? given.slice(1) : given;
+  const all = [...start, ...tokens];
+  return {
+    tokens: all,
+    async run(sequence, options) {
+      const completion = new engine.native.LlamaCompletion({ contextSequence: sequence });
+      const before = all.slice(-DETOKENIZER_MEMORY);
+      try {
+        return await completion.generateCompletionWithMeta(tokens, {
+          ...options,
+          disableContextShift: true,
+          contextShiftSize: 1,
+          onToken(ids) {
+            // The library's text would lose a space between the prompt and the first word.
+            options.onToken(ids);
+            options.onTextChunk(model.detokenize(ids, false, before));
+            before.push(...ids);
+            before.splice(0, before.length - DETOKENIZER_MEMORY);
+          },
+          onTextChunk: () => undefined,
+        });
+      } finally {
+        completion.dispose();
+      }
+    },
+  };
+}
+
+function prepareChat(loaded: LoadedModel, messages: readonly ChatMessage[]): Prompt {
+  const { model, engine } = loaded;
+  const chatWrapper = loaded.chatWrapper();
+  for (const { content } of messages) loaded.requireSpellable(content);
+  if (messages.length === 0) throw loaded.refusal("there are no messages");
+  const history = messages.map(toChatItem);
+  const last = history.at(-1);
+  const begun: NativeChatItem[] = last?.type === "model" ? [] : [{ type: "model", response: [] }];
+  let tokens: number[];
+  try {
+    tokens = chatWrapper
+      .generateContextState({ chatHistory: [...history, ...begun] })
+      .contextText.tokenize(model.tokenizer);
+  } catch (error) {
+    throw loaded.refusal(`its chat template refuses the messages: ${(error as Error).message}`);
+  }
+  return {
+    tokens,
+    async run(sequence, options) {
+      const chat = new engine.native.LlamaChat({ contextSequence: sequence, chatWrapper });
+      try {
+        return await chat.generateResponse(history, options);
+      } finally {
+        chat.dispose();
+      }
+    },
+  };
+}
+
+function toChatItem({ role, content }: ChatMessage): NativeChatItem {
+  return role === "assistant" ? { type: "model", response: [content] } : { type: role, text: content };
+}
+
+/** Lets a sequence read tokens that it does not have yet. */
+async function read(sequence: NativeSequence, tokens: readonly number[], signal: AbortSignal): Promise<void> {
+  await sequence.adaptStateToTokens(tokens, false);
+  while (sequence.nextTokenIndex < tokens.length) {
+    signal.throwIfAborted();
+    const at = sequence.nextTokenIndex;
+    await sequence.evaluateWithoutGeneratingNewTokens(tokens.slice(at, at + PROMPT_STEP));
+  }
+}
+
+async function answer(
+  prompt: Prompt,
+  sequence: NativeSequence,
+  { settings, signal, onText }: GenerateRequest,
+  grammar: NativeGrammar | undefined,
+): Promise<Generation> {
+  const filter = new StopFilter(settings.stop);
+  const stopper = new AbortController();
+  const tokens: number[] = [];
+  let text = "";
+  const emit = (piece: string): void => {
+    if (piece === "") return;
+    text += piece;
+    onText(piece);
+  };
+  const room = sequence.contextSize - prompt.tokens.length;
+  const maxTokens = Math.min(settings.maxTokens ?? room, room);
+  const counted = sequence.tokenMeter.usedOutputTokens;
+  const start = performance.now();
+  const options: NativeGenerateOptions = {
+    maxTokens,
+    temperature: settings.temperature,
+    topK: settings.topK,
+    topP: settings.topP,
+    minP: settings.minP,
+    seed: settings.seed ?? Math.floor(Math.random() * 2 ** 32),
+    repeatPenalty: false,
+    grammar,
+    signal: AbortSignal.any([signal, stopper.signal]),
+    stopOnAbortSignal: true,
+    onToken: (ids) => void (filter.hit || tokens.push(...ids)),
+    onTextChunk(piece) {
+      emit(filter.push(piece));
+      if (filter.hit) stopper.abort();
+    },
+  };
+  let reason: StopReason = "end";
+  try {
+    const { metadata } = await prompt.run(sequence, options);
+    if (metadata.stopReason === "maxTokens") reason = settings.maxTokens === maxTokens ? "length" : "context";
+  } catch (error) {
+    // A stop text that comes before any other text ends the run like an abort.
+    if (!filter.hit) throw error;
+  }
+  signal.throwIfAborted();
+  if (filter.hit) reason = "stop";
+  emit(filter.end());
+  const seconds = (performance.now() - start) / 1000;
+  const tokensPerSecond = (sequence.tokenMeter.usedOutputTokens - counted) / seconds;
+  return { text, tokens, promptTokens: prompt.tokens.length, tokensPerSecond, stopReason: reason };
+}

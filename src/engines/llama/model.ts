@@ -1,0 +1,186 @@
+import { EngineError } from "../../errors.ts";
+import type { ChatMessage, Generation } from "../engine.ts";
+import { generate } from "./generate.ts";
+import type {
+  LlamaNative,
+  NativeChatWrapper,
+  NativeContext,
+  NativeEmbeddingContext,
+  NativeLlama,
+  NativeModel,
+} from "./native.ts";
+import type { GenerateSettings, LoadSettings, ModelFacts } from "./protocol.ts";
+import { SequencePool } from "./sequence-pool.ts";
+import { idealThreads } from "./threads.ts";
+import { type Speller, spellerOf } from "./vocabulary.ts";
+
+/** Context of a model, unless asked for or trained on less: its cache takes memory for every token. */
+const DEFAULT_CONTEXT = 4096;
+
+/** The engine, as the process has it. */
+export interface OpenedEngine {
+  readonly native: LlamaNative;
+  readonly llama: NativeLlama;
+  readonly cores: number;
+}
+
+/** A model in the engine's process. */
+export class LoadedModel {
+  readonly name: string;
+  readonly model: NativeModel;
+  readonly engine: OpenedEngine;
+  readonly info: ModelFacts;
+  readonly #contexts: Contexts;
+  readonly #speller: Speller | undefined;
+  readonly #running = new Set<Promise<unknown>>();
+  #wrapper: NativeChatWrapper | undefined;
+
+  /** Use {@link loadModel}. */
+  constructor(engine: OpenedEngine, name: string, model: NativeModel, contexts: Contexts) {
+    const { tokenizer } = model.fileInfo.metadata;
+    this.engine = engine;
+    this.name = name;
+    this.model = model;
+    this.#contexts = contexts;
+    this.#speller = spellerOf(tokenizer);
+    this.info = {
+      contextSize: contexts.size,
+      trainContext: model.trainContextSize,
+      parameters: model.fileInsights.totalParameters,
+      sizeBytes: model.size,
+      chatTemplate: (tokenizer?.chat_template ?? "") !== "",
+      description: model.typeDescription,
+    };
+  }
+
+  /** Generates on the sequence that knows most of the prompt already; waits if all are busy. */
+  async generate(
+    prompt: string | readonly ChatMessage[],
+    settings: GenerateSettings,
+    signal: AbortSignal,
+    onText: (text: string) => void,
+  ): Promise<Generation> {
+    const { sequences } = this.#contexts;
+    if (!sequences) throw this.refusal("it was loaded for embeddings", "load it without embedding");
+    return this.#run(generate(this, sequences, { prompt, settings, signal, onText }));
+  }
+
+  async embed(text: string): Promise<Float32Array> {
+    const { embedding } = this.#contexts;
+    if (!embedding) throw this.refusal("it was loaded to generate text", "load it with embedding: true");
+    const tokens = this.tokenize(text);
+    if (tokens.length === 0) throw this.refusal("the text is empty");
+    this.requireFit(embedding.calculateInputLength(tokens), 1);
+    return this.#run(embedding.getEmbeddingFor(tokens).then(({ vector }) => Float32Array.from(vector)));
+  }
+
+  /** Ids of a text as it stands, without what begins or ends a sequence; special tokens are recognized. */
+  tokenize(text: string): number[] {
+    this.requireSpellable(text);
+    return this.model.tokenize(text, true);
+  }
+
+  /** How the model's own template turns messages into text. */
+  chatWrapper(): NativeChatWrapper {
+    const template = this.model.fileInfo.metadata.tokenizer?.chat_template ?? "";
+    if (template === "") throw this.refusal("its file has no chat template", "give the prompt as a text");
+    this.requireSpellable(template);
+    // To compare the template with the ones it knows, the library spells texts of its own.
+    const type = this.#speller ? "jinjaTemplate" : "auto";
+    this.#wrapper ??= this.engine.native.resolveChatWrapper(this.model, { type, warningLogs: false });
+    return this.#wrapper;
+  }
+
+  /** Refuses a text that the engine could not spell and would abort at. */
+  requireSpellable(text: string): void {
+    const character = this.#speller?.(text);
+    if (character !== undefined) {
+      throw this.refusal(`its vocabulary has no token for ${JSON.stringify(character)}`);
+    }
+  }
+
+  /** Refuses more tokens than the context takes, beside those that must be free. */
+  requireFit(tokens: number, free: number): void {
+    const { contextSize } = this.info;
+    if (tokens + free <= contextSize) return;
+    const message = `Cannot run "${this.name}": the prompt has ${tokens} tokens and the context ${contextSize}`;
+    const hint = "shorten the prompt, or load the model with a larger contextSize";
+    throw new EngineError("too-large", message, { hint });
+  }
+
+  refusal(reason: string, hint?: string): EngineError {
+    return new EngineError("bad-input", `Cannot run "${this.name}": ${reason}`, { hint });
+  }
+
+  /** Frees model and context when runs under way are done. */
+  async release(): Promise<void> {
+    await Promise.allSettled(this.#running);
+    await this.#contexts.native.dispose();
+    await this.model.dispose();
+  }
+
+  async #run<T>(run: Promise<T>): Promise<T> {
+    this.#running.add(run);
+    try {
+      return await run;
+    } finally {
+      this.#running.delete(run);
+    }
+  }
+}
+
+/** A model's context: for text or for embeddings. */
+interface Contexts {
+  /** Tokens that one sequence takes. */
+  readonly size: number;
+  readonly native: { dispose(): Promise<void> };
+  readonly sequences?: SequencePool;
+  readonly embedding?: NativeEmbeddingContext;
+}
+
+/** Loads a model; it maps its files. */
+export async function loadModel(
+  engine: OpenedEngine,
+  settings: LoadSettings,
+  signal: AbortSignal,
+): Promise<LoadedModel> {
+  const model = await engine.llama.loadModel({
+    modelPath: settings.path,
+    useMmap: true,
+    ignoreMemorySafetyChecks: true,
+    loadSignal: signal,
+  });
+  try {
+    const contexts = await createContexts(engine, settings, model, signal);
+    return new LoadedModel(engine, settings.name, model, contexts);
+  } catch (error) {
+    await model.dispose();
+    throw error;
+  }
+}
+
+async function createContexts(
+  { cores }: OpenedEngine,
+  settings: LoadSettings,
+  model: NativeModel,
+  createSignal: AbortSignal,
+): Promise<Contexts> {
+  const { sequences, loras, embedding } = settings;
+  const contextSize = settings.contextSize ?? Math.min(model.trainContextSize, DEFAULT_CONTEXT);
+  const ideal = idealThreads(model.size, cores, settings.threads);
+  const common = { contextSize, ignoreMemorySafetyChecks: true, createSignal } as const;
+  if (embedding) {
+    const native = await model.createEmbeddingContext({ ...common, threads: ideal });
+    return { size: contextSize, native, embedding: native };
+  }
+  const adapters = loras.map(({ path, scale }) => ({ filePath: path, scale }));
+  const native: NativeContext = await model.createContext({
+    ...common,
+    sequences,
+    threads: { ideal },
+    failedCreationRemedy: false,
+    ...(adapters.length > 0 && { lora: { adapters } }),
+  });
+  const all = Array.from({ length: sequences }, () => native.getSequence());
+  return { size: native.contextSize, native, sequences: new SequencePool(all) };
+}

@@ -1,0 +1,157 @@
+import { type ChildProcess, fork } from "node:child_process";
+import { EngineError, unpackError } from "../../errors.ts";
+import type { Answers, Call, ProcessSettings, Reply, Request } from "./protocol.ts";
+
+/** How much of what the engine prints is kept, for when it dies: characters. */
+const LAST_WORDS = 2000;
+
+/** What a call is about, for errors. */
+export interface Errand {
+  readonly doing: "loading" | "running";
+  readonly model: string;
+  readonly path?: string | undefined;
+}
+
+/** Options of a call. */
+export interface AskOptions {
+  readonly signal?: AbortSignal | undefined;
+  readonly onText?: ((text: string) => void) | undefined;
+}
+
+interface Pending extends AskOptions {
+  readonly errand: Errand;
+  readonly resolve: (value: never) => void;
+  readonly reject: (error: unknown) => void;
+}
+
+/** The process with llama.cpp and all its models in it: what aborts there leaves this one alone. */
+export class EngineProcess {
+  readonly #child: ChildProcess;
+  readonly #closed: Promise<void>;
+  readonly #pending = new Map<number, Pending>();
+  #serial = 0;
+  #held = 0;
+  #lastWords = "";
+  #death: string | undefined;
+  #ended = false;
+
+  constructor(settings: ProcessSettings) {
+    this.#child = fork(new URL("./child.js", import.meta.url), [JSON.stringify(settings)], {
+      serialization: "advanced",
+      execArgv: [],
+      stdio: ["ignore", "ignore", "pipe", "ipc"],
+      // A backtrace would take a debugger and seconds.
+      env: { ...process.env, GGML_NO_BACKTRACE: "1" },
+    });
+    this.#child.on("message", (reply: Reply) => this.#settle(reply));
+    this.#child.stderr?.setEncoding("utf8").on("data", (text: string) => {
+      this.#lastWords = (this.#lastWords + text).slice(-LAST_WORDS);
+    });
+    this.#closed = new Promise((resolve) => {
+      this.#child.once("close", (code, signal) => {
+        this.#die(signal ?? `exit code ${code}`);
+        resolve();
+      });
+      this.#child.on("error", (error) => {
+        if (this.#child.pid !== undefined) return;
+        this.#die(error.message);
+        resolve();
+      });
+    });
+    this.#hold(0);
+  }
+
+  /** Whether it takes calls. */
+  get alive(): boolean {
+    return this.#death === undefined && !this.#ended;
+  }
+
+  /** Its number in the system. */
+  get pid(): number | undefined {
+    return this.#child.pid;
+  }
+
+  /**
+   * Sends a request. An aborted one is rejected with the signal's reason when the engine has stopped.
+   * @throws what the process answers; EngineError `engine` if it died, `released` if it was ended
+   */
+  async ask<R extends Request>(
+    request: R,
+    errand: Errand,
+    options: AskOptions = {},
+  ): Promise<Answers[R["op"]]> {
+    const { signal } = options;
+    signal?.throwIfAborted();
+    if (!this.alive) throw this.#failure(errand);
+    const id = ++this.#serial;
+    const abort = (): void => this.#send({ id, abort: true });
+    this.#hold(1);
+    try {
+      return await new Promise<Answers[R["op"]]>((resolve, reject) => {
+        this.#pending.set(id, { ...options, errand, resolve, reject });
+        this.#send({ id, request });
+        signal?.addEventListener("abort", abort, { once: true });
+      });
+    } finally {
+      signal?.removeEventListener("abort", abort);
+      this.#hold(-1);
+    }
+  }
+
+  /** Ends the process; its models go with it. */
+  async end(): Promise<void> {
+    this.#ended = true;
+    this.#hold(1);
+    this.#child.kill("SIGKILL");
+    await this.#closed;
+  }
+
+  /** The process alone does not keep this one alive; a request under way does. */
+  #hold(by: 1 | 0 | -1): void {
+    this.#held += by;
+    const { channel, stderr } = this.#child;
+    for (const handle of [this.#child, channel, stderr as { ref?(): void; unref?(): void } | null]) {
+      if (this.#held > 0) handle?.ref?.();
+      else handle?.unref?.();
+    }
+  }
+
+  /** What cannot be sent anymore is rejected when the process is seen to be gone. */
+  #send(call: Call): void {
+    this.#child.send(call, () => undefined);
+  }
+
+  #settle(reply: Reply): void {
+    const waiting = this.#pending.get(reply.id);
+    if (!waiting) return;
+    if ("text" in reply) {
+      try {
+        waiting.onText?.(reply.text);
+      } catch (error) {
+        this.#pending.delete(reply.id);
+        this.#send({ id: reply.id, abort: true });
+        waiting.reject(error);
+      }
+      return;
+    }
+    this.#pending.delete(reply.id);
+    if ("result" in reply) waiting.resolve(reply.result as never);
+    else waiting.reject(waiting.signal?.aborted ? waiting.signal.reason : unpackError(reply.error, "engine"));
+  }
+
+  #die(how: string): void {
+    const all = [...this.#pending.values()];
+    const underway = all.map(({ errand }) => `${errand.doing} "${errand.model}"`).join(", ");
+    const words = this.#lastWords.trim().split("\n").at(-1) ?? "";
+    this.#death = `${how}${underway && ` while ${underway}`}${words && `: ${words}`}`;
+    this.#pending.clear();
+    for (const { errand, reject } of all) reject(this.#failure(errand));
+  }
+
+  #failure({ doing, model, path }: Errand): EngineError {
+    const cannot = `Cannot ${doing === "loading" ? "load" : "run"} "${model}"`;
+    if (this.#ended) return new EngineError("released", `${cannot}: the engine was closed`, { path });
+    const hint = "all models that the engine had are gone with it: load them again";
+    return new EngineError("engine", `${cannot}: llama.cpp crashed (${this.#death})`, { path, hint });
+  }
+}

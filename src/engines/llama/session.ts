@@ -1,0 +1,112 @@
+import { EngineError } from "../../errors.ts";
+import type { ChatMessage, GenerateOptions, Generation, TextSession } from "../engine.ts";
+import type { EngineProcess, Errand } from "./process.ts";
+import type { Answers, GenerateSettings, ModelFacts } from "./protocol.ts";
+
+/** Seeds are 32 bits wide. */
+const SEEDS = 2 ** 32;
+
+/** A loaded GGUF model. */
+export interface LlamaSession extends TextSession {
+  readonly info: ModelFacts;
+  /**
+   * Gives a text's embedding as the model has it, not normalized; of a model that was loaded with `embedding` only.
+   * @throws EngineError `bad-input`, `too-large` if the text does not fit the context, `released`, `engine`
+   */
+  embed(text: string, options?: { readonly signal?: AbortSignal | undefined }): Promise<Float32Array>;
+  /**
+   * Ids of a text's tokens, without what begins or ends a sequence.
+   * @throws EngineError `bad-input` for a character that the vocabulary cannot spell, `released`, `engine`
+   */
+  tokenize(text: string, options?: { readonly signal?: AbortSignal | undefined }): Promise<readonly number[]>;
+}
+
+/** A model that lives in the engine's process. */
+export class ProcessSession implements LlamaSession {
+  readonly info: ModelFacts;
+  readonly #process: EngineProcess;
+  readonly #id: number;
+  readonly #errand: Errand;
+  #released: Promise<void> | undefined;
+
+  constructor(process: EngineProcess, loaded: Answers["load"], model: string, path: string) {
+    this.info = loaded.info;
+    this.#process = process;
+    this.#id = loaded.session;
+    this.#errand = { doing: "running", model, path };
+  }
+
+  async generate(
+    prompt: string | readonly ChatMessage[],
+    options: GenerateOptions = {},
+  ): Promise<Generation> {
+    this.#requireLive();
+    const settings = settingsOf(options, (reason) => {
+      throw new EngineError("bad-input", `Cannot run "${this.#errand.model}": ${reason}`);
+    });
+    const request = { op: "generate", session: this.#id, prompt, settings } as const;
+    return this.#process.ask(request, this.#errand, { signal: options.signal, onText: options.onText });
+  }
+
+  async embed(
+    text: string,
+    options: { readonly signal?: AbortSignal | undefined } = {},
+  ): Promise<Float32Array> {
+    this.#requireLive();
+    return this.#process.ask({ op: "embed", session: this.#id, text }, this.#errand, options);
+  }
+
+  async tokenize(
+    text: string,
+    options: { readonly signal?: AbortSignal | undefined } = {},
+  ): Promise<readonly number[]> {
+    this.#requireLive();
+    return this.#process.ask({ op: "tokenize", session: this.#id, text }, this.#errand, options);
+  }
+
+  async release(): Promise<void> {
+    this.#released ??= this.#release();
+    return this.#released;
+  }
+
+  async #release(): Promise<void> {
+    // A model whose process is gone, is gone.
+    if (!this.#process.alive) return;
+    await this.#process.ask({ op: "release", session: this.#id }, this.#errand);
+  }
+
+  async [Symbol.asyncDispose](): Promise<void> {
+    await this.release();
+  }
+
+  #requireLive(): void {
+    if (!this.#released) return;
+    throw new EngineError("released", `Cannot run "${this.#errand.model}": the session was released`);
+  }
+}
+
+/** Checks options, which may come from far, and gives them their defaults. */
+function settingsOf(options: GenerateOptions, refuse: (reason: string) => never): GenerateSettings {
+  const { maxTokens, temperature = 0, topK, topP, minP, seed, stop = [], jsonSchema } = options;
+  const within = (name: string, value: number | undefined, least: number, most: number): void => {
+    if (value === undefined || (value >= least && value <= most)) return;
+    refuse(`${name} is ${value}, not ${most === Infinity ? `${least} or more` : `from ${least} to ${most}`}`);
+  };
+  const whole = (name: string, value: number | undefined): void => {
+    if (value !== undefined && !Number.isInteger(value)) refuse(`${name} is ${value}, not a whole number`);
+  };
+  whole("maxTokens", maxTokens);
+  whole("topK", topK);
+  whole("seed", seed);
+  within("maxTokens", maxTokens, 1, Infinity);
+  within("temperature", temperature, 0, Infinity);
+  within("topK", topK, 0, Infinity);
+  within("topP", topP, 0, 1);
+  within("minP", minP, 0, 1);
+  within("seed", seed, 0, SEEDS - 1);
+  if (stop.includes("")) refuse("a stop text is empty");
+  if (jsonSchema !== undefined && (typeof jsonSchema !== "object" || jsonSchema === null)) {
+    refuse("the JSON schema is not an object");
+  }
+  return { maxTokens, temperature, topK, topP, minP, seed, stop, jsonSchema };
+}
