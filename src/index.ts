@@ -13,7 +13,20 @@
  * ```
  * @module
  */
-export type { Port, RunOptions, Session, Signature } from "./engines/engine.ts";
+export type {
+  ChatMessage,
+  GenerateOptions,
+  Generation,
+  Port,
+  RunOptions,
+  Session,
+  Signature,
+  StopReason,
+  TextSession,
+} from "./engines/engine.ts";
+export type { LlamaLoadOptions } from "./engines/llama/engine.ts";
+export type { ModelFacts } from "./engines/llama/protocol.ts";
+export type { LlamaSession } from "./engines/llama/session.ts";
 export type { OrtLoadOptions, OrtSessionInfo } from "./engines/onnxruntime/engine.ts";
 export type { Prepacking } from "./engines/onnxruntime/prepacking.ts";
 export {
@@ -27,6 +40,7 @@ export {
   TareError,
   UsageError,
 } from "./errors.ts";
+export type { Adapter, TextLoadOptions } from "./host/text.ts";
 export type { MethodInfo, ModelInfo, WeightInfo } from "./host/describe.ts";
 export {
   defaultStorePath,

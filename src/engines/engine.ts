@@ -55,7 +55,7 @@ export interface ChatMessage {
 
 /** How text is generated. */
 export interface GenerateOptions {
-  /** Tokens generated at most; as many as the context holds unless given. */
+  /** Tokens generated at most, or one more to end a character; as many as the context holds unless given. */
   readonly maxTokens?: number | undefined;
   /** 0, the likeliest token each time, unless given. */
   readonly temperature?: number | undefined;

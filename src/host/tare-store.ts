@@ -2,6 +2,8 @@ import { homedir } from "node:os";
 import { join } from "node:path";
 import type { Session } from "../engines/engine.ts";
 import { EngineError } from "../errors.ts";
+import type { Llama } from "../engines/llama/engine.ts";
+import type { LlamaSession } from "../engines/llama/session.ts";
 import type { OnnxRuntime, OrtLoadOptions, OrtSessionInfo } from "../engines/onnxruntime/engine.ts";
 import { type ModelDiff, diffModels } from "../link/diff.ts";
 import { linkOnnx, type OnnxProgram, openOnnxProgram } from "../link/onnx-program.ts";
@@ -22,6 +24,7 @@ import { type LinkedFile, type ViewResult, writeView, type WrittenFile } from ".
 import type { FamilyMap } from "../picture/family-map.ts";
 import { describeModel, type ModelInfo } from "./describe.ts";
 import { ggufView } from "./gguf-view.ts";
+import { adapterFile, textModelFile, type TextLoadOptions } from "./text.ts";
 
 /** Options of {@link openStore}. */
 export interface OpenStoreOptions {
@@ -79,6 +82,7 @@ export class TareStore implements AsyncDisposable {
   readonly #files: FileStore;
   readonly #workers: number | undefined;
   #engine: Promise<OnnxRuntime> | undefined;
+  #llama: Promise<Llama> | undefined;
 
   /** Use {@link openStore}. */
   constructor(files: FileStore, options: OpenStoreOptions) {
@@ -217,7 +221,7 @@ export class TareStore implements AsyncDisposable {
         "unsupported",
         `Cannot load "${name}": ONNX Runtime does not run ${model.config.format} models`,
         {
-          hint: "tare link makes a folder that the model's own engine opens",
+          hint: "loadText (tare run) runs it in llama.cpp; tare link makes a folder that llama.cpp opens",
         },
       );
     }
@@ -229,9 +233,25 @@ export class TareStore implements AsyncDisposable {
     return engine.load({ plan, open }, this.#files.layout.root, options);
   }
 
+  /**
+   * Loads a GGUF model to generate text, over the shards of its family: several models loaded share what they share.
+   * @throws StoreError `not-found`, `corrupted`; EngineError `no-engine`, `unsupported`, `engine`
+   */
+  async loadText(name: string, options: TextLoadOptions = {}): Promise<LlamaSession> {
+    const { adapters = [], verify, ...rest } = options;
+    const path = await textModelFile(this.#files, name, verify, options.signal);
+    const loras = await Promise.all(
+      adapters.map(async ({ model, scale }) => ({ path: await adapterFile(this.#files, model), scale })),
+    );
+    this.#llama ??= import("../engines/llama/engine.ts").then(({ openLlama }) => openLlama());
+    return (await this.#llama).load(path, { ...rest, name, loras });
+  }
+
   async [Symbol.asyncDispose](): Promise<void> {
-    await (await this.#engine)?.[Symbol.asyncDispose]();
+    const engines = await Promise.all([this.#engine, this.#llama]);
+    for (const engine of engines) await engine?.[Symbol.asyncDispose]();
     this.#engine = undefined;
+    this.#llama = undefined;
   }
 
   #openEngine(): Promise<OnnxRuntime> {

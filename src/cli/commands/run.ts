@@ -1,22 +1,22 @@
 import { EngineError, UsageError } from "../../errors.ts";
 import type { Signature } from "../../engines/engine.ts";
-import type { LoadOptions, TareStore } from "../../host/tare-store.ts";
+import type { ModelInfo } from "../../host/describe.ts";
+import type { LoadOptions } from "../../host/tare-store.ts";
 import type { Tensor, Tensors } from "../../model/tensor.ts";
 import { type DefineCommand, examples } from "../command.ts";
 import { type Context, table } from "../context.ts";
 import { parseInput, readTensors, tensorsToJson, writeTensors } from "../tensor-files.ts";
+import { generateText, type TextFlags } from "./generate.ts";
 import { portText } from "./show.ts";
 import { summarize } from "../summary.ts";
 
-interface RunFlags {
+interface RunFlags extends TextFlags {
   readonly method?: string;
   readonly in: readonly string[];
   readonly input: readonly string[];
   readonly out?: string;
   readonly throughput?: boolean;
   readonly prepacking?: string;
-  readonly threads?: string;
-  readonly verify?: boolean;
 }
 
 /** `tare run`: a model over the store's weights. */
@@ -27,10 +27,10 @@ export const runCommand: DefineCommand = (program, act) => {
     .description(
       "Run a model over the store's weights. Inputs come from .npz, .safetensors or .json files with a tensor for each\n" +
         "input, from NAME=FILE.npy, or as JSON on the command line; outputs go to a file of any of these kinds.\n" +
-        "Without inputs it prints the signature: what to give, exactly.",
+        "Without inputs it prints the signature: what to give, exactly. A GGUF model takes a prompt, and answers.",
     )
     .argument("<model>")
-    .argument("[file...]", "the same as --in")
+    .argument("[input...]", "files, the same as --in; for a GGUF model the prompt")
     .option("--method <name>", "the graph to run, where the model has several")
     .option(
       "--in <file>",
@@ -44,6 +44,20 @@ export const runCommand: DefineCommand = (program, act) => {
     .option("--prepacking <mode>", "auto (where a kernel needs it), on, off", "auto")
     .option("--threads <count>", "threads for one operator; one a core unless given")
     .option("--verify", "hash every weight before it is used")
+    .option("--max-tokens <count>", "text: tokens at most")
+    .option("--temperature <t>", "text: 0 takes the likeliest token each time", "0")
+    .option("--top-k <count>", "text: sample from the likeliest tokens only")
+    .option("--top-p <share>", "text: sample from the likeliest tokens of this share together")
+    .option("--seed <number>", "text: the same seed gives the same text")
+    .option("--stop <text>", "text: end before this; may be repeated", collect, [])
+    .option("--context <tokens>", "text: room for prompt and answer")
+    .option(
+      "--adapter <name[:scale]>",
+      "text: lay a LoRA of the store over the model; may be repeated",
+      collect,
+      [],
+    )
+    .option("--raw", "text: continue the prompt as it is, without the model's chat template")
     .addHelpText(
       "after",
       examples(
@@ -51,13 +65,16 @@ export const runCommand: DefineCommand = (program, act) => {
         "tare run base --method decoder --input 'input_ids=[[1,37,82]]'",
         "tare run base inputs.npz --out outputs.npz",
         "tare run base --in input_ids=ids.npy --out logits.safetensors",
+        'tare run writer "And he said" --max-tokens 40',
       ),
     )
     .action(
       act(async (context, model: string, files: string[], flags: RunFlags) => {
-        const options = loadOptions(flags);
         await using store = await context.openStore();
-        const signature = await signatureFor(store, model, flags.method);
+        const info = await store.show(model);
+        if (info.format === "gguf") return generateText(context, store, model, files.join(" "), flags);
+        const options = loadOptions(flags);
+        const signature = signatureFor(info, flags.method);
         const inputs = await readInputs([...flags.in, ...files], flags.input, signature);
         const missing = signature.inputs.filter((port) => !Object.hasOwn(inputs, port.name));
         if (missing.length > 0)
@@ -88,8 +105,7 @@ function loadOptions(flags: RunFlags): LoadOptions {
   return { method, verify, prepacking, threads, spinning: true };
 }
 
-async function signatureFor(store: TareStore, model: string, method: string | undefined): Promise<Signature> {
-  const { methods } = await store.show(model);
+function signatureFor({ name: model, methods }: ModelInfo, method: string | undefined): Signature {
   const chosen =
     method === undefined && methods.length === 1 ? methods[0] : methods.find((each) => each.name === method);
   if (chosen) return chosen.signature;

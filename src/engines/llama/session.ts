@@ -6,7 +6,7 @@ import type { Answers, GenerateSettings, ModelFacts } from "./protocol.ts";
 /** Seeds are 32 bits wide. */
 const SEEDS = 2 ** 32;
 
-/** A loaded GGUF model. */
+/** A loaded GGUF model. Of an answer to messages, what the model thinks aside is counted but not in the text. */
 export interface LlamaSession extends TextSession {
   readonly info: ModelFacts;
   /**

@@ -1,7 +1,7 @@
 import { readdir, rm, stat } from "node:fs/promises";
 import { join } from "node:path";
 import { StoreError } from "../../errors.ts";
-import { type Digest, isDigest } from "../../model/digest.ts";
+import { type Digest, digestHex, isDigest } from "../../model/digest.ts";
 import {
   type Descriptor,
   type ImageIndex,
@@ -91,9 +91,18 @@ export async function collect(layout: StoreLayout, options: GcOptions = {}): Pro
         options.cache ? new Set() : marked,
       );
       bytes += compiled;
+      await sweepViews(layout);
     }
     return { blobs, bytes };
   });
+}
+
+/** Drops the views of models that are gone or were laid out anew; a view is named after its model's manifest. */
+async function sweepViews(layout: StoreLayout): Promise<void> {
+  const current = new Set((await readIndex(layout)).manifests.map((each) => digestHex(each.digest)));
+  for (const name of await readdir(layout.views).catch(() => [])) {
+    if (!current.has(name.slice(0, 64))) await rm(join(layout.views, name), { recursive: true, force: true });
+  }
 }
 
 /** Takes back what a writer that failed had stored, unless something needs it by now. */

@@ -1,0 +1,78 @@
+import type { LlamaSession } from "../../engines/llama/session.ts";
+import { UsageError } from "../../errors.ts";
+import type { TareStore } from "../../host/tare-store.ts";
+import type { Adapter } from "../../host/text.ts";
+import type { Context } from "../context.ts";
+
+/** What `tare run` takes for a model that generates text. */
+export interface TextFlags {
+  readonly maxTokens?: string;
+  readonly temperature?: string;
+  readonly topK?: string;
+  readonly topP?: string;
+  readonly seed?: string;
+  readonly stop: readonly string[];
+  readonly context?: string;
+  readonly threads?: string;
+  readonly adapter: readonly string[];
+  readonly raw?: boolean;
+  readonly verify?: boolean;
+}
+
+/**
+ * Lets a GGUF model answer a prompt: through its chat template where it has one, else (or with --raw) as the
+ * continuation of a text. Text goes to stdout as it comes; figures go to stderr, on a terminal only.
+ */
+export async function generateText(
+  context: Context,
+  store: TareStore,
+  model: string,
+  prompt: string,
+  flags: TextFlags,
+): Promise<void> {
+  if (prompt === "") {
+    throw new UsageError("usage", `Cannot run "${model}" without a prompt`, {
+      hint: `tare run ${model} "once upon a time"`,
+    });
+  }
+  await using session = await store.loadText(model, {
+    contextSize: number("--context", flags.context),
+    threads: number("--threads", flags.threads),
+    adapters: flags.adapter.map(parseAdapter),
+    verify: flags.verify,
+    signal: context.signal,
+  });
+  const { stdout, stderr } = context.streams;
+  const result = await session.generate(flags.raw ? prompt : promptFor(session, prompt), {
+    maxTokens: number("--max-tokens", flags.maxTokens),
+    temperature: number("--temperature", flags.temperature),
+    topK: number("--top-k", flags.topK),
+    topP: number("--top-p", flags.topP),
+    seed: number("--seed", flags.seed),
+    stop: flags.stop,
+    signal: context.signal,
+    onText: (text) => void (context.options.json || stdout.write(text)),
+  });
+  context.print(result, () => "");
+  if (stderr.isTTY && !context.options.json) {
+    const rate = `${result.tokensPerSecond.toFixed(1)} tokens/s`;
+    stderr.write(`${result.tokens.length} tokens, ${rate}; ended: ${result.stopReason}\n`);
+  }
+}
+
+function promptFor(session: LlamaSession, prompt: string): Parameters<LlamaSession["generate"]>[0] {
+  return session.info.chatTemplate ? [{ role: "user", content: prompt }] : prompt;
+}
+
+/** `NAME`, or `NAME:SCALE`. */
+function parseAdapter(text: string): Adapter {
+  const [, model = text, scale] = /^(.*):([\d.]+)$/.exec(text) ?? [];
+  return { model, scale: number("--adapter", scale) ?? 1 };
+}
+
+function number(flag: string, text: string | undefined): number | undefined {
+  if (text === undefined) return undefined;
+  const value = Number(text);
+  if (text.trim() !== "" && Number.isFinite(value)) return value;
+  throw new UsageError("usage", `Cannot use ${flag} ${text}: it is not a number`);
+}
