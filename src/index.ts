@@ -63,7 +63,7 @@ export type { AddOptions, AddResult, Progress } from "./node/store/add.ts";
 export type { GcOptions, GcResult } from "./node/store/gc.ts";
 export type { StoreStatus } from "./node/store/status.ts";
 export type { Problem, VerifyOptions, VerifyResult } from "./node/store/verify.ts";
-export type { ViewResult } from "./node/view.ts";
+export type { ViewOptions, ViewResult } from "./node/view.ts";
 export type { FamilyMap, MapModel, MapWeight } from "./picture/family-map.ts";
 export { drawFamilyHtml } from "./picture/html.ts";
 export { drawFamilySvg } from "./picture/svg.ts";

@@ -20,7 +20,13 @@ import { FileStore } from "../node/store/file-store.ts";
 import { collect, type GcOptions, type GcResult } from "../node/store/gc.ts";
 import { type StoreStatus, storeStatus } from "../node/store/status.ts";
 import { type VerifyOptions, type VerifyResult, verifyStore } from "../node/store/verify.ts";
-import { type LinkedFile, type ViewResult, writeView, type WrittenFile } from "../node/view.ts";
+import {
+  type LinkedFile,
+  type ViewOptions,
+  type ViewResult,
+  writeView,
+  type WrittenFile,
+} from "../node/view.ts";
 import type { FamilyMap } from "../picture/family-map.ts";
 import { describeModel, type ModelInfo } from "./describe.ts";
 import { ggufView } from "./gguf-view.ts";
@@ -166,12 +172,12 @@ export class TareStore implements AsyncDisposable {
    * Makes a folder that stock engines open: programs (for llama.cpp, shards), and links to the weights.
    * @throws SourceError `exists`
    */
-  async link(name: string, path: string): Promise<ViewResult> {
+  async link(name: string, path: string, options: ViewOptions = {}): Promise<ViewResult> {
     const model = await this.#files.model(name);
     await this.#files.requireModel(model);
     if (model.config.format === "gguf") {
       const view = await ggufView(this.#files, name);
-      return writeView(path, view.links, view.written);
+      return writeView(path, view.links, view.written, options);
     }
     const written: WrittenFile[] = [];
     const links = new Map<Digest, LinkedFile>();
@@ -187,7 +193,7 @@ export class TareStore implements AsyncDisposable {
     for (const file of companionsOf(model)) {
       written.push({ path: file.path, bytes: await this.#files.readBlob(file.rest) });
     }
-    return writeView(path, [...links.values()], written);
+    return writeView(path, [...links.values()], written, options);
   }
 
   /** Takes models out of the store; {@link gc} then frees what nothing else uses. */

@@ -20,6 +20,12 @@ export interface WrittenFile {
   readonly bytes: Uint8Array;
 }
 
+/** Options of {@link writeView}. */
+export interface ViewOptions {
+  /** Copy what cannot be reflinked: for readers that refuse files with several links. */
+  readonly copy?: boolean | undefined;
+}
+
 /** What a view took. All sizes in bytes. */
 export interface ViewResult {
   readonly path: string;
@@ -42,6 +48,7 @@ export async function writeView(
   path: string,
   links: readonly LinkedFile[],
   files: readonly WrittenFile[],
+  options: ViewOptions = {},
 ): Promise<ViewResult> {
   const target = resolve(path);
   const present = await readdir(target).catch((error: NodeJS.ErrnoException) =>
@@ -60,7 +67,7 @@ export async function writeView(
     for (const { path: name, blob } of links) {
       const out = join(temporary, name);
       await mkdir(dirname(out), { recursive: true });
-      bytes[await share(blob, out)] += (await stat(out)).size;
+      bytes[await share(blob, out, options.copy ?? false)] += (await stat(out)).size;
     }
     for (const file of files) {
       const out = join(temporary, file.path);
@@ -82,13 +89,14 @@ export async function writeView(
   };
 }
 
-async function share(blob: string, out: string): Promise<"reflink" | "link" | "copy"> {
+async function share(blob: string, out: string, copy: boolean): Promise<"reflink" | "link" | "copy"> {
   try {
     await copyFile(blob, out, constants.COPYFILE_FICLONE_FORCE);
     return "reflink";
   } catch {
     await rm(out, { force: true });
   }
+  if (copy) return copyWhole(blob, out);
   try {
     await link(blob, out);
     // overlayfs links a file of a lower layer by copying it up: then it is another file.
@@ -98,6 +106,10 @@ async function share(blob: string, out: string): Promise<"reflink" | "link" | "c
     if ((error as NodeJS.ErrnoException).code === "ENOENT") throw error;
     await rm(out, { force: true });
   }
+  return copyWhole(blob, out);
+}
+
+async function copyWhole(blob: string, out: string): Promise<"copy"> {
   await copyFile(blob, out, constants.COPYFILE_EXCL);
   return "copy";
 }

@@ -243,6 +243,15 @@ describe("TareStore.link()", () => {
     ]);
   });
 
+  test("copies for readers that refuse linked files", async () => {
+    const store = await familyStore(["base"]);
+    const result = await store.link("base", join(await temporaryFolder(), "view"), { copy: true });
+    expect(result.linkedBytes).toBe(0);
+    expect(result.copiedBytes + result.reflinkedBytes).toBe((await store.show("base")).weightBytes);
+    const [weight] = await readdir(join(result.path, "weights"));
+    expect((await stat(join(result.path, "weights", weight as string))).nlink).toBe(1);
+  });
+
   test("refuses a folder that holds something", async () => {
     const store = await familyStore(["base"]);
     const folder = await temporaryFolder();

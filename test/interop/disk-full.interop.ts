@@ -26,7 +26,10 @@ async function smallDisk(bytes: number): Promise<string | undefined> {
 describe("a disk that is full", () => {
   test("is a clear error, and the store is as it was", async ({ skip }) => {
     const disk = await smallDisk(11_000_000);
-    if (disk === undefined) return skip("this process may not mount a file system");
+    if (disk === undefined) {
+      skip("this process may not mount a file system");
+      return;
+    }
     const store = await openStore({ path: join(disk, "store") });
     await store.add([join(family, "base")]);
     const blobs = await readdir(join(store.path, "blobs", "sha256"));

@@ -6,12 +6,15 @@
     OUT/node-first/NAME   the same, the first input made an initializer
     OUT/node-rest/NAME    the same, every input but the first made an initializer
     OUT/node-odd/NAME     the same, every input made an initializer that cannot be fed from JavaScript (int4, float8, …)
+    OUT/node-function/NAME  as node-rest, the operator and its weights inside of a function
+    OUT/node-if/NAME        as node-rest, the operator and its weights inside of both branches of an If
+    OUT/node-sparse/NAME    as node-rest, the weights sparse
     OUT/light/NAME        the light models: well-known architectures whose weights are all filled with one number
     OUT/light-filled/NAME some of them with weights drawn at random
     OUT/converted/NAME    cases of pytorch-converted and pytorch-operator, brought to an opset that engines still have
 
 Each NAME holds model.onnx and test_data_set_0/{input,output}_N.pb. The cases of a single operator take everything as
-an input, so they have no weights: the other three make some of what they take. Models of an IR version or
+an input, so they have no weights: the other node-* make some of what they take. Models of an IR version or
 opset that is newer than what ONNX Runtime knows are stamped with the newest that it does know: most operators only
 came to take more types. Whether that was right the expected outputs say.
 """
@@ -25,7 +28,7 @@ import numpy as np
 import onnx
 import onnx.backend.test
 import onnx.version_converter
-from onnx import TensorProto, numpy_helper
+from onnx import TensorProto, helper, numpy_helper
 
 DATA = pathlib.Path(onnx.backend.test.__file__).parent / "data"
 FILLED = ["densenet121", "shufflenet", "squeezenet"]
@@ -74,6 +77,13 @@ def variants(out: pathlib.Path, case, sets) -> None:
     for variant, bound in (("node-first", indices[:1]), ("node-rest", indices[1:])):
         if all(index in bound for index in odd):
             write(out / variant / case.name, *bind(case.model, sets, bound))
+    if odd and odd[0] == 0 or "_expanded" in case.name:
+        return
+    rest, protos = bind(case.model, sets, indices[1:])
+    write(out / "node-function" / case.name, in_function(rest), protos)
+    write(out / "node-if" / case.name, in_if(rest), [[*protos[0], ("input", 1, TRUE)]])
+    if sparse := with_sparse(rest):
+        write(out / "node-sparse" / case.name, sparse, protos)
 
 
 def is_fed(value) -> bool:
@@ -139,6 +149,70 @@ def bind(model, sets, indices):
         else:
             protos.append((kind, index, proto))
     return bound, [protos]
+
+
+def in_function(model):
+    """Puts the main graph's nodes and initializers into a function."""
+    graph = model.graph
+    nodes = [helper.make_node("Constant", [], [each.name], value=each) for each in graph.initializer] + list(graph.node)
+    domains = {opset.domain for opset in model.opset_import}
+    # Constant and If belong to ONNX's own operators, whatever the case is of.
+    opsets = list(model.opset_import) + ([] if "" in domains else [helper.make_operatorsetid("", NEWEST_OPSET)])
+    inputs = [each.name for each in graph.input]
+    outputs = [each.name for each in graph.output]
+    function = helper.make_function("local", "Wrapped", inputs, outputs, nodes, opsets)
+    call = helper.make_node("Wrapped", inputs, outputs, domain="local")
+    return helper.make_model(
+        helper.make_graph([call], graph.name, graph.input, graph.output),
+        functions=[function],
+        opset_imports=[*opsets, helper.make_operatorsetid("local", 1)],
+        ir_version=max(model.ir_version, 8),
+    )
+
+
+def in_if(model):
+    """Puts the main graph's nodes and initializers into the branches of an If."""
+    graph = model.graph
+    branches = {}
+    for name in ("then_branch", "else_branch"):
+        branch = onnx.GraphProto()
+        branch.CopyFrom(graph)
+        branch.name = name
+        del branch.input[:]
+        branches[name] = branch
+    outputs = [f"{each.name}.if" for each in graph.output]
+    node = helper.make_node("If", ["if.condition"], outputs, **branches)
+    wrapped = onnx.ModelProto()
+    wrapped.CopyFrom(model)
+    del wrapped.graph.node[:], wrapped.graph.initializer[:]
+    wrapped.graph.node.append(node)
+    wrapped.graph.input.append(helper.make_tensor_value_info("if.condition", TensorProto.BOOL, []))
+    for value, name in zip(wrapped.graph.output, outputs, strict=True):
+        value.name = name
+    if not any(opset.domain == "" for opset in wrapped.opset_import):
+        wrapped.opset_import.append(helper.make_operatorsetid("", NEWEST_OPSET))
+    return wrapped
+
+
+TRUE = numpy_helper.from_array(np.array(True), "if.condition")
+
+
+def with_sparse(model):
+    """Makes the float initializers sparse, where there are any: engines take no others."""
+    sparse = onnx.ModelProto()
+    sparse.CopyFrom(model)
+    del sparse.graph.initializer[:]
+    sparse.ir_version = max(sparse.ir_version, 6)
+    for each in model.graph.initializer:
+        if each.data_type != TensorProto.FLOAT or not each.dims or 0 in each.dims:
+            sparse.graph.initializer.append(each)
+            continue
+        flat = numpy_helper.to_array(each).reshape(-1)
+        (indices,) = np.nonzero(flat)
+        values = numpy_helper.from_array(flat[indices], each.name)
+        where = numpy_helper.from_array(indices.astype(np.int64), f"{each.name}.indices")
+        sparse.graph.sparse_initializer.append(helper.make_sparse_tensor(values, where, list(each.dims)))
+    return sparse if sparse.graph.sparse_initializer else None
 
 
 def light(out: pathlib.Path, path: pathlib.Path) -> None:

@@ -36,7 +36,12 @@ const SUITES: Readonly<Record<string, string>> = {
   "onnx/node-first": join(ONNX, "node-first"),
   "onnx/node-rest": join(ONNX, "node-rest"),
   "onnx/node-odd": join(ONNX, "node-odd"),
+  "onnx/node-function": join(ONNX, "node-function"),
+  "onnx/node-if": join(ONNX, "node-if"),
+  "onnx/node-sparse": join(ONNX, "node-sparse"),
 };
+/** Suites of the vectors of onnx/node with weights in place of inputs. */
+const BOUND = ["onnx/node-first", "onnx/node-rest", "onnx/node-function", "onnx/node-sparse"];
 
 interface Bound {
   /** Matches the names it is for. */
@@ -103,7 +108,7 @@ describe("ONNX's test vectors", () => {
 
 async function vectorsOf(suite: string): Promise<Vector[]> {
   const vectors = await findVectors(SUITES[suite] as string);
-  if (suite !== "onnx/node-first" && suite !== "onnx/node-rest") return vectors;
+  if (!BOUND.includes(suite)) return vectors;
   // The vector itself, where all is fed.
   const fed = new Map((await vectorsOf("onnx/node")).map((vector) => [vector.name, vector]));
   return vectors.map((vector) => ({ ...vector, fed: fed.get(vector.name) }));

@@ -31,6 +31,11 @@ describe("skopeo", () => {
     expect(`sha256:${createHash("sha256").update(raw).digest("hex")}`).toBe(digest);
     const config = JSON.parse(await skopeo("inspect", "--raw", "--config", `oci:${store.path}:kjv`));
     expect(config).toMatchObject({ version: 1, format: "onnx" });
+    // Without --raw it describes images, and says that this is none; a later one may describe what they share.
+    const said = await skopeo("inspect", `oci:${store.path}:kjv`).catch(
+      (error: { stderr: string }) => error.stderr,
+    );
+    expect(said).toMatch(/operation on artifact|"Digest": "sha256:/);
   });
 
   test("copies models to another layout and back, byte for byte", async () => {
@@ -59,8 +64,16 @@ describe("skopeo", () => {
     const image = join(await temporaryFolder(), "image");
     await writeImage(image);
     await skopeo("copy", "--quiet", `oci:${image}:foreign`, `oci:${store.path}:foreign`);
+    expect((await store.list()).map((model) => model.name)).toEqual(["base", "kjv"]);
+    expect(await store.status()).toMatchObject({ models: 2, unusedBytes: 0 });
+    expect(await store.verify({ full: true })).toMatchObject({ models: 2, problems: [] });
+    await expect(store.show("foreign")).rejects.toMatchObject({ code: "not-found" });
+    await expect(store.remove(["foreign"])).rejects.toMatchObject({ code: "not-found" });
+    await expect(store.add([join(family, "licence")], { as: "foreign" })).rejects.toMatchObject({
+      code: "name-taken",
+    });
     await store.remove(["kjv"]);
-    await store.gc();
+    expect((await store.gc()).blobs).toBeGreaterThan(0);
     const manifest = JSON.parse(await skopeo("inspect", "--raw", `oci:${store.path}:foreign`)) as {
       layers: { digest: string }[];
     };

@@ -2,7 +2,7 @@ import { mkdir, mkdtemp, readdir, readFile, rm, symlink } from "node:fs/promises
 import { tmpdir } from "node:os";
 import { basename, join, resolve } from "node:path";
 import { BinaryReader, WireType } from "@bufbuild/protobuf/wire";
-import type { InferenceSession, Tensor as OrtTensor } from "onnxruntime-node";
+import type * as Ort from "onnxruntime-node";
 import type { OrtSessionInfo } from "../../src/engines/onnxruntime/engine.ts";
 import { TareError } from "../../src/errors.ts";
 import type { Tensor, Tensors } from "../../src/model/tensor.ts";
@@ -87,11 +87,11 @@ const RANDOM = /Bernoulli|Multinomial|Random(Normal|Uniform)/;
 /** Runs vectors on stock ONNX Runtime and through a store, one thread for operators in both. */
 export class VectorRunner {
   readonly #store: TareStore;
-  readonly #ort: typeof import("onnxruntime-node");
+  readonly #ort: typeof Ort;
   #serial = 0;
 
   /** @param ort the stock engine, in this thread */
-  constructor(store: TareStore, ort: typeof import("onnxruntime-node")) {
+  constructor(store: TareStore, ort: typeof Ort) {
     this.#store = store;
     this.#ort = ort;
   }
@@ -186,7 +186,7 @@ export class VectorRunner {
   /** @throws Skipped where stock cannot do it */
   async #stock(vector: Vector, options: StockOptions): Promise<StockRun> {
     const { prepack = false, blind = false } = options;
-    let session: InferenceSession;
+    let session: Ort.InferenceSession;
     try {
       session = await this.#ort.InferenceSession.create(vector.model, {
         graphOptimizationLevel: "extended",
@@ -224,9 +224,9 @@ export class VectorRunner {
           ),
         ) as Tensors;
         const fed = Object.entries(feed).map(([input, tensor]) => [input, this.#tensor(tensor)]);
-        let outputs: InferenceSession.ReturnType;
+        let outputs: Ort.InferenceSession.ReturnType;
         try {
-          outputs = await session.run(Object.fromEntries(fed) as Record<string, OrtTensor>);
+          outputs = await session.run(Object.fromEntries(fed) as Record<string, Ort.Tensor>);
         } catch (error) {
           throw new Skipped("it fails when it runs", String(error));
         }
@@ -243,7 +243,7 @@ export class VectorRunner {
     }
   }
 
-  #tensor(tensor: Tensor): OrtTensor {
+  #tensor(tensor: Tensor): Ort.Tensor {
     const { shape } = tensor;
     if (tensor.dtype === "string") return new this.#ort.Tensor("string", [...tensor.strings], shape);
     const Elements = STOCK_ARRAYS[tensor.dtype];
@@ -339,7 +339,7 @@ const STOCK_ARRAYS: Readonly<Record<string, new (buffer: ArrayBuffer) => ArrayBu
   bool: Uint8Array,
 };
 
-function fromStock(name: string, tensor: OrtTensor): Tensor {
+function fromStock(name: string, tensor: Ort.Tensor): Tensor {
   const shape = [...tensor.dims];
   if (tensor.type === "string") return { dtype: "string", shape, strings: tensor.data as string[] };
   const { data } = tensor;

@@ -6,36 +6,49 @@ import { outputPath } from "./export.ts";
 export const link: DefineCommand = (program, act) => {
   program
     .command("link")
-    .summary("make a folder that any ONNX runtime opens, over the store's weights")
+    .summary("make a folder that stock engines open, over the store's weights")
     .description(
-      "Make a folder with a model's programs and links to its weights: ordinary ONNX files with external data.\n" +
+      "Make a folder with a model's programs and links to its weights: ordinary ONNX files with external data, or the\n" +
+        "shards of a GGUF model.\n" +
         "Reflinks or hard links take no space; where the file system can do neither, weights are copied, and that is\n" +
         "said. Hard-linked weights are read-only: they are the store's own.",
     )
     .argument("<model>")
     .argument("[dir]", "the same as --out")
     .option("--out <dir>", "the folder to make")
+    .option(
+      "--copy",
+      "copy what cannot be reflinked: Python's onnx.load refuses linked files, engines take them",
+    )
     .addHelpText("after", examples("tare link base views/base", "tare link base --out views/base --json"))
     .action(
-      act(async (context, model: string, dir: string | undefined, flags: { readonly out?: string }) => {
-        const out = outputPath(dir, flags.out);
-        await using store = await context.openStore();
-        const result = await store.link(model, out);
-        context.print(result, () => {
-          const parts = [
-            [result.reflinkedBytes, "reflinked"],
-            [result.linkedBytes, "hard-linked"],
-            [result.writtenBytes, "written"],
-          ] as const;
-          const said = parts.filter(([size]) => size > 0).map(([size, how]) => `${bytes(size)} ${how}`);
-          return `linked ${model}: ${said.join(", ")} in ${result.path}`;
-        });
-        if (result.copiedBytes > 0) {
-          context.streams.stderr.write(
-            `tare: ${bytes(result.copiedBytes)} were copied: ${result.path} cannot share them with the store\n` +
-              "  hint: a folder on the store's own file system takes no space\n",
-          );
-        }
-      }),
+      act(
+        async (
+          context,
+          model: string,
+          dir: string | undefined,
+          flags: { readonly out?: string; readonly copy?: boolean },
+        ) => {
+          const out = outputPath(dir, flags.out);
+          await using store = await context.openStore();
+          const result = await store.link(model, out, { copy: flags.copy });
+          context.print(result, () => {
+            const parts = [
+              [result.reflinkedBytes, "reflinked"],
+              [result.linkedBytes, "hard-linked"],
+              [result.copiedBytes, "copied"],
+              [result.writtenBytes, "written"],
+            ] as const;
+            const said = parts.filter(([size]) => size > 0).map(([size, how]) => `${bytes(size)} ${how}`);
+            return `linked ${model}: ${said.join(", ")} in ${result.path}`;
+          });
+          if (result.copiedBytes > 0 && !flags.copy) {
+            context.streams.stderr.write(
+              `tare: ${bytes(result.copiedBytes)} were copied: ${result.path} cannot share them with the store\n` +
+                "  hint: a folder on the store's own file system takes no space\n",
+            );
+          }
+        },
+      ),
     );
 };
