@@ -17,7 +17,7 @@ import { ingestModel } from "./ingest-model.ts";
 import type { IngestJob, IngestResult, IngestSetup } from "./ingest-job.ts";
 import { knownWeights } from "./known-weights.ts";
 import type { StoreLayout } from "./layout.ts";
-import { openLease, sweepLeases } from "./lease.ts";
+import { type Lease, openLease, sweepLeases } from "./lease.ts";
 import { withLock } from "./lock.ts";
 
 /** Each hashing thread takes about 25 MB and does 1.3 GiB/s: three outrun most disks and stay below 150 MB. */
@@ -76,75 +76,84 @@ export async function addModel(
   await sweepLeases(layout);
   await using lease = await openLease(layout);
   const progress = new SharedArrayBuffer(16);
-  const known = await knownWeights(layout);
-  const inside = new Set([...known.inside.keys()].map(digestHex));
-  const setup: IngestSetup = { blobs: layout.blobs, temporary: lease.folder, progress, inside };
-  const count = options.threads ?? Math.min(MOST_THREADS, availableParallelism());
+  using _ = reportProgress(progress, draft, options.onProgress);
   const fresh = new Map<Digest, number>();
   try {
-    await using workers = startWorkers<IngestJob, IngestResult>(
-      new URL("./ingest-worker.js", import.meta.url),
-      {
-        count,
-        data: setup,
-        stop: () => void Atomics.store(new BigInt64Array(progress), 1, 1n),
-        signal: options.signal,
-      },
-    );
-    using _ = reportProgress(progress, draft, options.onProgress);
     for (let attempt = 1; ; attempt++) {
-      const stored = await ingestModel(layout, draft, files, workers, known, fresh);
-      const config = encodeJson(stored.config);
-      const locations = encodeJson({
-        weights: [...stored.packed].map(([digest, location]) => ({ digest, ...location })),
-      });
-      const put = async (mediaType: string, bytes: Uint8Array): Promise<Descriptor> => {
-        const { digest, fresh: isNew } = await putBlob(layout, lease.folder, bytes);
-        if (isNew) fresh.set(digest, bytes.byteLength);
-        return { mediaType, digest, size: bytes.byteLength };
-      };
-      const manifest: Manifest = {
-        schemaVersion: 2,
-        mediaType: MediaType.manifest,
-        artifactType: MediaType.model,
-        config: await put(MediaType.config, config),
-        layers: [
-          ...stored.layers,
-          ...(stored.packed.size > 0 ? [await put(MediaType.locations, locations)] : []),
-        ],
-      };
-      const descriptor = await put(MediaType.manifest, encodeJson(manifest));
-      await syncFolder(layout.blobs);
+      const { descriptor, blobs } = await storeModel(layout, lease, draft, files, progress, fresh, options);
       await refuseChanged(files);
       options.signal?.throwIfAborted();
-      const missing = await withLock(layout, async (assertHeld) => {
-        const lost = await missingBlobs(layout, [descriptor, ...manifestBlobs(manifest)]);
-        if (lost.length > 0) return lost;
+      const [lost] = await withLock(layout, async (assertHeld) => {
+        const missing = await missingBlobs(layout, [descriptor, ...blobs]);
+        if (missing.length > 0) return missing;
         assertHeld();
         await writeTag(layout, name, descriptor, options.replace ?? false);
         return [];
       });
-      if (missing.length > 0) {
-        if (attempt < ATTEMPTS) continue;
-        throw new StoreError("missing-blob", `Cannot add "${name}": blob ${missing[0]?.digest} vanished`, {
+      if (!lost) {
+        return {
+          name,
+          digest: descriptor.digest,
+          fileBytes: files.reduce((sum, file) => sum + file.size, 0),
+          newBytes: [...fresh.values()].reduce((sum, size) => sum + size, 0),
+          newBlobs: fresh.size,
+          weights: allWeights(draft).length,
+        };
+      }
+      if (attempt === ATTEMPTS) {
+        throw new StoreError("missing-blob", `Cannot add "${name}": blob ${lost.digest} vanished`, {
           path: layout.root,
-          digest: missing[0]?.digest,
+          digest: lost.digest,
           hint: "something else removes blobs from the store; stop it and try again",
         });
       }
-      return {
-        name,
-        digest: descriptor.digest,
-        fileBytes: files.reduce((sum, file) => sum + file.size, 0),
-        newBytes: [...fresh.values()].reduce((sum, size) => sum + size, 0),
-        newBlobs: fresh.size,
-        weights: allWeights(draft).length,
-      };
     }
   } catch (error) {
     await discard(layout, fresh.keys()).catch(() => undefined);
     throw error;
   }
+}
+
+/** Stores everything of a model but its name. */
+async function storeModel(
+  layout: StoreLayout,
+  lease: Lease,
+  draft: ModelDraft,
+  files: readonly FileSource[],
+  progress: SharedArrayBuffer,
+  fresh: Map<Digest, number>,
+  { threads, signal }: AddOptions,
+): Promise<{ readonly descriptor: Descriptor; readonly blobs: readonly Descriptor[] }> {
+  const known = await knownWeights(layout);
+  const inside = new Set([...known.inside.keys()].map(digestHex));
+  const setup: IngestSetup = { blobs: layout.blobs, temporary: lease.folder, progress, inside };
+  await using workers = startWorkers<IngestJob, IngestResult>(
+    new URL("./ingest-worker.js", import.meta.url),
+    {
+      count: threads ?? Math.min(MOST_THREADS, availableParallelism()),
+      data: setup,
+      stop: () => void Atomics.store(new BigInt64Array(progress), 1, 1n),
+      signal,
+    },
+  );
+  const { config, layers, packed } = await ingestModel(layout, draft, files, workers, known, fresh);
+  const put = async (mediaType: string, value: unknown): Promise<Descriptor> => {
+    const bytes = encodeJson(value);
+    const { digest, fresh: isNew } = await putBlob(layout, lease.folder, bytes);
+    if (isNew) fresh.set(digest, bytes.byteLength);
+    return { mediaType, digest, size: bytes.byteLength };
+  };
+  const weights = [...packed].map(([digest, location]) => ({ digest, ...location }));
+  const manifest: Manifest = {
+    schemaVersion: 2,
+    mediaType: MediaType.manifest,
+    artifactType: MediaType.model,
+    config: await put(MediaType.config, config),
+    layers: [...layers, ...(weights.length > 0 ? [await put(MediaType.locations, { weights })] : [])],
+  };
+  const descriptor = await put(MediaType.manifest, manifest);
+  await syncFolder(layout.blobs);
+  return { descriptor, blobs: manifestBlobs(manifest) };
 }
 
 async function refuseChanged(files: readonly FileSource[]): Promise<void> {
