@@ -1,4 +1,5 @@
-import { LinkError } from "../errors.ts";
+import { setTimeout } from "node:timers/promises";
+import { LinkError, SourceError, StoreError } from "../errors.ts";
 import { type GgufHeader, parseGgufHeader } from "../formats/gguf/parse.ts";
 import { findEntry } from "../formats/gguf/values.ts";
 import {
@@ -17,8 +18,8 @@ import type { FileStore } from "../node/store/file-store.ts";
 import { repack, type ShardFile } from "../node/store/repack.ts";
 import type { LinkedFile, WrittenFile } from "../node/view.ts";
 
-/** A change of a model while its family is laid out anew is chance; three in a row are not. */
-const ATTEMPTS = 3;
+/** Another process may lay the same models out at the same time; one of them comes through each time. */
+const ATTEMPTS = 12;
 
 /** What a view of a GGUF model consists of. */
 export interface GgufView {
@@ -29,32 +30,66 @@ export interface GgufView {
 }
 
 /**
- * Makes sure that the GGUF models of the store lie in shards, one for each set of models that share weights, and says
- * what a view of one of them links. Shards are written once, and are then the weights' only place.
+ * Makes sure that the GGUF models of the store lie in shards, one for each set of models that share weights, and gives
+ * a view of one of them. Shards are written once, and are then the weights' only place.
+ * @param use makes something of the view; called again if blobs moved before it was done
  */
-export async function ggufView(store: FileStore, name: string, signal?: AbortSignal): Promise<GgufView> {
-  for (let attempt = 1; attempt <= ATTEMPTS; attempt++) {
-    const models = await shardedModels(store);
-    const shards = planShards(models);
-    const files = await Promise.all(shards.map((shard) => shardFile(store, shard, models)));
-    const stale = new Set(shards.flatMap((shard, index) => (files[index]?.stored ? [] : shard.users)));
-    const model = models.find((each) => each.name === name);
-    if (!model)
-      throw new LinkError("not-found", `Cannot link "${name}": it is not a model of its own`, {
-        hint: "adapters and vocabularies have no shards: tare export writes their files",
+export async function withGgufView<T>(
+  store: FileStore,
+  name: string,
+  use: (view: GgufView) => Promise<T>,
+  signal?: AbortSignal,
+): Promise<T> {
+  for (let attempt = 1; ; attempt++) {
+    signal?.throwIfAborted();
+    try {
+      const view = await layOut(store, name, signal);
+      if (view) return await use(view);
+    } catch (error) {
+      if (attempt === ATTEMPTS || !blobsMoved(error)) throw error;
+    }
+    if (attempt === ATTEMPTS) {
+      throw new LinkError("missing-weight", `Cannot link "${name}": the store's models keep changing`, {
+        hint: "try again",
       });
-    if (stale.size === 0) return viewOf(store, model, shards, await headerOf(store, model));
-    // Models that share a shard with one that changes are laid out with it: positions are theirs too.
-    const affected = models.filter((each) => stale.has(each.name));
-    const moved = affected.map((each) => ({
+    }
+    await setTimeout(Math.random() * 50 * attempt);
+  }
+}
+
+/** @returns `undefined` if a model changed meanwhile */
+async function layOut(
+  store: FileStore,
+  name: string,
+  signal: AbortSignal | undefined,
+): Promise<GgufView | undefined> {
+  const models = await shardedModels(store);
+  const model = models.find((each) => each.name === name);
+  if (!model) {
+    await store.model(name);
+    throw new LinkError("mismatch", `Cannot link "${name}": it is not a model of its own`, {
+      hint: "adapters and vocabularies have no shards: tare export writes their files",
+    });
+  }
+  const shards = planShards(models);
+  const files = await Promise.all(shards.map((shard) => shardFile(store, shard, models)));
+  const stale = new Set(shards.flatMap((shard, index) => (files[index]?.stored ? [] : shard.users)));
+  if (stale.size === 0) return viewOf(store, model, shards, await headerOf(store, model));
+  const moved = models
+    .filter((each) => stale.has(each.name))
+    .map((each) => ({
       model: each,
       shards: shards.flatMap((shard, index) => (shard.users.includes(each.name) ? [index] : [])),
     }));
-    await repack(store.layout, files, moved, signal);
-  }
-  throw new LinkError("missing-weight", `Cannot link "${name}": the store's models keep changing`, {
-    hint: "try again",
-  });
+  const done = await repack(store.layout, files, moved, signal);
+  return done ? layOut(store, name, signal) : undefined;
+}
+
+/** Whether something failed because another process had laid the weights out anew in between. */
+function blobsMoved(error: unknown): boolean {
+  return error instanceof SourceError || error instanceof StoreError
+    ? error.code === "missing-blob" || (error.code === "not-found" && error.path?.includes("blobs") === true)
+    : false;
 }
 
 /** Models that llama.cpp loads by themselves; adapters and vocabularies stay as they are. */

@@ -29,7 +29,7 @@ import {
 } from "../node/view.ts";
 import type { FamilyMap } from "../picture/family-map.ts";
 import { describeModel, type ModelInfo } from "./describe.ts";
-import { ggufView } from "./gguf-view.ts";
+import { withGgufView } from "./gguf-view.ts";
 import { adapterFile, textModelFile, type TextLoadOptions } from "./text.ts";
 
 /** Options of {@link openStore}. */
@@ -174,11 +174,13 @@ export class TareStore implements AsyncDisposable {
    */
   async link(name: string, path: string, options: ViewOptions = {}): Promise<ViewResult> {
     const model = await this.#files.model(name);
-    await this.#files.requireModel(model);
     if (model.config.format === "gguf") {
-      const view = await ggufView(this.#files, name);
-      return writeView(path, view.links, view.written, options);
+      return withGgufView(this.#files, name, async (view) => {
+        await this.#files.requireModel(await this.#files.model(name));
+        return writeView(path, view.links, view.written, options);
+      });
     }
+    await this.#files.requireModel(model);
     const written: WrittenFile[] = [];
     const links = new Map<Digest, LinkedFile>();
     for (const method of model.config.methods) {

@@ -6,7 +6,7 @@ import type { StoredModel } from "../model/stored-model.ts";
 import { exportModel } from "../node/export.ts";
 import type { FileStore } from "../node/store/file-store.ts";
 import { writeView } from "../node/view.ts";
-import { ggufView } from "./gguf-view.ts";
+import { withGgufView } from "./gguf-view.ts";
 
 /** A LoRA adapter of the store, laid over a model while it runs. */
 export interface Adapter {
@@ -34,13 +34,19 @@ export async function textModelFile(
   signal?: AbortSignal,
 ): Promise<string> {
   requireGguf(await store.model(name));
-  const view = await ggufView(store, name, signal);
-  // Only now: laying the family out anew may have moved the weights.
-  const model = await store.model(name);
-  await store.requireModel(model, verify, signal);
-  const folder = join(store.layout.views, digestHex(model.digest));
-  await unlessThere(() => writeView(folder, view.links, view.written));
-  return join(folder, view.first);
+  return withGgufView(
+    store,
+    name,
+    async (view) => {
+      // Only now: laying the family out anew may have moved the weights.
+      const model = await store.model(name);
+      await store.requireModel(model, verify, signal);
+      const folder = join(store.layout.views, digestHex(model.digest));
+      await unlessThere(() => writeView(folder, view.links, view.written));
+      return join(folder, view.first);
+    },
+    signal,
+  );
 }
 
 /** The file of a LoRA adapter, as it was added. */

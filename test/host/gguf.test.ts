@@ -1,4 +1,4 @@
-import { mkdir, readdir, readFile, stat, writeFile } from "node:fs/promises";
+import { chmod, mkdir, readdir, readFile, stat, writeFile } from "node:fs/promises";
 import { join } from "node:path";
 import { describe, expect, test } from "vitest";
 import { parseGgufHeader } from "../../src/formats/gguf/parse.ts";
@@ -127,6 +127,26 @@ describe("GGUF models in a store", () => {
     expect(await readView(old.path)).toEqual(FAMILY.one);
     expect((await store.verify({ full: true })).problems).toEqual([]);
     expect(await blobBytes(store)).toBeLessThan(7 * TENSOR + 80_000);
+  });
+
+  test("are the same model however they lie: adding again changes nothing, and heals a damaged shard", async () => {
+    const { store, folder } = await familyStore(["base", "one"]);
+    await store.link("one", join(folder, "view"));
+    const { digest } = await store.show("base");
+    const blobs = (await readdir(join(store.path, "blobs", "sha256"))).sort();
+    expect(await store.add([join(folder, "base.gguf")])).toMatchObject({ digest, newBytes: 0, newBlobs: 0 });
+    expect((await readdir(join(store.path, "blobs", "sha256"))).sort()).toEqual(blobs);
+
+    const sizes = await Promise.all(
+      blobs.map(async (name) => (await stat(join(store.path, "blobs", "sha256", name))).size),
+    );
+    const shard = join(store.path, "blobs", "sha256", blobs[sizes.indexOf(Math.max(...sizes))] as string);
+    await chmod(shard, 0o644);
+    await writeFile(shard, "damaged");
+    expect((await store.verify()).problems.length).toBeGreaterThan(0);
+    for (const model of ["base", "one"]) await store.add([join(folder, `${model}.gguf`)]);
+    expect((await store.verify({ full: true })).problems).toEqual([]);
+    expect(await readView((await store.link("one", join(folder, "again"))).path)).toEqual(FAMILY.one);
   });
 
   test("are described and compared like any other", async () => {

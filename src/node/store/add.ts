@@ -80,20 +80,33 @@ export async function addModel(
   const fresh = new Map<Digest, number>();
   try {
     for (let attempt = 1; ; attempt++) {
-      const { descriptor, blobs } = await storeModel(layout, lease, draft, files, progress, fresh, options);
+      const { descriptor, config, blobs } = await storeModel(
+        layout,
+        lease,
+        draft,
+        files,
+        progress,
+        fresh,
+        options,
+      );
       await refuseChanged(files);
       options.signal?.throwIfAborted();
-      const [lost] = await withLock(layout, async (assertHeld) => {
-        const missing = await missingBlobs(layout, [descriptor, ...blobs]);
-        if (missing.length > 0) return missing;
+      const { lost, digest } = await withLock(layout, async (assertHeld) => {
+        const [missing] = await missingBlobs(layout, [descriptor, ...blobs]);
+        if (missing) return { lost: missing, digest: descriptor.digest };
         assertHeld();
-        await writeTag(layout, name, descriptor, options.replace ?? false);
-        return [];
+        const naming = { manifest: descriptor, config, replace: options.replace ?? false };
+        return { lost: undefined, digest: await writeTag(layout, name, naming) };
       });
       if (!lost) {
+        if (digest !== descriptor.digest) {
+          // The name had this model, its bytes laid out in another way: what was written for this one is of no use.
+          await discard(layout, fresh.keys());
+          fresh.clear();
+        }
         return {
           name,
-          digest: descriptor.digest,
+          digest,
           fileBytes: files.reduce((sum, file) => sum + file.size, 0),
           newBytes: [...fresh.values()].reduce((sum, size) => sum + size, 0),
           newBlobs: fresh.size,
@@ -123,7 +136,11 @@ async function storeModel(
   progress: SharedArrayBuffer,
   fresh: Map<Digest, number>,
   { threads, signal }: AddOptions,
-): Promise<{ readonly descriptor: Descriptor; readonly blobs: readonly Descriptor[] }> {
+): Promise<{
+  readonly descriptor: Descriptor;
+  readonly config: Digest;
+  readonly blobs: readonly Descriptor[];
+}> {
   const known = await knownWeights(layout);
   const inside = new Set([...known.inside.keys()].map(digestHex));
   const setup: IngestSetup = { blobs: layout.blobs, temporary: lease.folder, progress, inside };
@@ -153,7 +170,7 @@ async function storeModel(
   };
   const descriptor = await put(MediaType.manifest, manifest);
   await syncFolder(layout.blobs);
-  return { descriptor, blobs: manifestBlobs(manifest) };
+  return { descriptor, config: manifest.config.digest, blobs: manifestBlobs(manifest) };
 }
 
 async function refuseChanged(files: readonly FileSource[]): Promise<void> {

@@ -121,28 +121,33 @@ export async function putBlob(
  */
 export async function readBlob(layout: StoreLayout, digest: Digest): Promise<Uint8Array> {
   const path = layout.blob(digest);
+  const details: ErrorDetails = { path, digest };
   const stats = await statBlob(layout, digest);
-  if (!stats) {
+  // It may go between one look and the next: another process collects, or lays weights out anew.
+  const file =
+    stats && stats.size <= LARGEST_DOCUMENT ? await readFile(path).catch(absentIsUndefined) : undefined;
+  if (!stats || (!file && stats.size <= LARGEST_DOCUMENT)) {
     throw new StoreError("missing-blob", `Cannot find blob ${digest} in the store`, {
-      path,
-      digest,
+      ...details,
       hint: "add the model's files again: tare add FILES",
     });
   }
-  const bytes = stats.size <= LARGEST_DOCUMENT ? new Uint8Array(await readFile(path)) : undefined;
-  if (!bytes || createHash("sha256").update(bytes).digest("hex") !== digestHex(digest)) {
+  if (!file || createHash("sha256").update(file).digest("hex") !== digestHex(digest)) {
     throw new StoreError(
       "corrupted",
       `Cannot use blob ${digest}: its bytes are not those it is named after`,
       {
-        path,
-        digest,
+        ...details,
         offset: 0,
         hint: "add the model's original files again: tare add replaces damaged blobs",
       },
     );
   }
-  return bytes;
+  return new Uint8Array(file);
+}
+
+function absentIsUndefined(error: unknown): undefined {
+  if (!isAbsent(error)) throw error;
 }
 
 /** Reads a JSON document that is a blob. */

@@ -32,13 +32,17 @@ export class FileStore implements BlobStore {
 
   /** @throws StoreError `not-found`, `missing-blob`, `corrupted` */
   async model(name: string): Promise<StoredModel> {
-    const tag = await findTag(this.layout, name);
-    return readStoredModel(this.layout, tag.name, tag.digest);
+    return steady(async () => {
+      const tag = await findTag(this.layout, name);
+      return readStoredModel(this.layout, tag.name, tag.digest);
+    });
   }
 
   async models(): Promise<StoredModel[]> {
-    const tags = await listTags(this.layout);
-    return Promise.all(tags.map((tag) => readStoredModel(this.layout, tag.name, tag.digest)));
+    return steady(async () => {
+      const tags = await listTags(this.layout);
+      return Promise.all(tags.map((tag) => readStoredModel(this.layout, tag.name, tag.digest)));
+    });
   }
 
   /** Takes names away; their blobs stay until they are collected. All or none. */
@@ -77,6 +81,17 @@ export class FileStore implements BlobStore {
       if (!full && isWholeSync(this.layout.blob(digest), size)) continue;
       const tensor = tensors.get(digest);
       await requireBlob(this.layout, digest, size, { full, signal, ...(tensor !== undefined && { tensor }) });
+    }
+  }
+}
+
+/** Between reading names and manifests another process may remove or move a model: then the names are read again. */
+async function steady<T>(read: () => Promise<T>): Promise<T> {
+  for (let attempt = 1; ; attempt++) {
+    try {
+      return await read();
+    } catch (error) {
+      if (!(error instanceof StoreError) || error.code !== "missing-blob" || attempt === 5) throw error;
     }
   }
 }

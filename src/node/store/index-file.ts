@@ -1,9 +1,18 @@
-import { type ErrorDetails, StoreError } from "../../errors.ts";
+import { StoreError, TareError } from "../../errors.ts";
 import type { Digest } from "../../model/digest.ts";
-import { type Descriptor, encodeJson, MediaType, parseManifest, REF_NAME } from "../../model/manifest.ts";
+import {
+  type Descriptor,
+  encodeJson,
+  type Manifest,
+  MediaType,
+  parseManifest,
+  REF_NAME,
+} from "../../model/manifest.ts";
+import { manifestBlobs } from "../../model/stored-model.ts";
 import { writeDurable } from "../durable.ts";
 import { readJsonBlob } from "./blobs.ts";
 import { readIndex, type StoreLayout } from "./layout.ts";
+import { isWholeSync } from "./place.ts";
 
 /** A name of the store and what it stands for. */
 export interface Tag {
@@ -54,26 +63,54 @@ export async function findTag(layout: StoreLayout, name: string): Promise<Tag> {
   throw new StoreError("not-found", `Cannot find model "${name}" in the store`, { path: layout.root, hint });
 }
 
-/** Puts a model under a name. The caller holds the lock. */
-export async function writeTag(
-  layout: StoreLayout,
-  name: string,
-  manifest: Descriptor,
-  replace: boolean,
-): Promise<void> {
+/** A model to be named. */
+export interface Naming {
+  /** Its manifest. */
+  readonly manifest: Descriptor;
+  /** Digest of its config: what the model is, wherever its bytes lie. */
+  readonly config: Digest;
+  /** Take the name from another model. */
+  readonly replace: boolean;
+}
+
+/**
+ * Puts a model under a name. A name that stands for the same model keeps the manifest that it has, if all of
+ * that is whole. The caller holds the lock.
+ * @returns the manifest that the name stands for now
+ * @throws StoreError `name-taken`
+ */
+export async function writeTag(layout: StoreLayout, name: string, naming: Naming): Promise<Digest> {
+  const { manifest, config, replace } = naming;
   const index = await readIndex(layout);
   const taken = index.manifests.find((each) => each.annotations?.[REF_NAME] === name);
-  if (taken?.digest === manifest.digest) return;
-  if (taken && !replace) {
-    const details: ErrorDetails = {
+  if (taken?.digest === manifest.digest) return taken.digest;
+  const known = taken && (await manifestOf(layout, taken));
+  const same = known?.config.digest === config;
+  if (taken && known && same) {
+    const whole = manifestBlobs(known).every(({ digest, size }) => isWholeSync(layout.blob(digest), size));
+    if (whole) return taken.digest;
+  }
+  if (taken && !same && !replace) {
+    const hint = "choose another with --as NAME, or replace it with --replace";
+    throw new StoreError("name-taken", `Cannot add "${name}": another model has that name`, {
       path: layout.root,
-      hint: "choose another with --as NAME, or replace it with --replace",
-    };
-    throw new StoreError("name-taken", `Cannot add "${name}": another model has that name`, details);
+      hint,
+    });
   }
   const entry: Descriptor = { ...manifest, artifactType: MediaType.model, annotations: { [REF_NAME]: name } };
   const manifests = [...index.manifests.filter((each) => each !== taken), entry];
   await writeDurable(layout.index, encodeJson({ ...index, manifests }));
+  return manifest.digest;
+}
+
+/** Reads a manifest; `undefined` where it cannot be read. */
+async function manifestOf(layout: StoreLayout, { digest }: Descriptor): Promise<Manifest | undefined> {
+  try {
+    return parseManifest(await readJsonBlob(layout, digest), `manifest ${digest}`);
+  } catch (error) {
+    if (error instanceof TareError) return undefined;
+    throw error;
+  }
 }
 
 /**

@@ -4,6 +4,7 @@ import { type Descriptor, type Location, MediaType } from "../../model/manifest.
 import type { StoredModel } from "../../model/stored-model.ts";
 import { listTags } from "./index-file.ts";
 import type { StoreLayout } from "./layout.ts";
+import { isWholeSync } from "./place.ts";
 import { readStoredModel } from "./read-model.ts";
 
 /** Namesakes compared by their first bytes before a large weight is written: more would cost more than they save. */
@@ -30,7 +31,11 @@ export async function knownWeights(layout: StoreLayout): Promise<KnownWeights> {
   function look(model: StoredModel): void {
     const shards = new Map(
       model.manifest.layers
-        .filter((layer) => layer.mediaType === MediaType.shard)
+        // A damaged shard does not count: adding its weights again then stores them anew.
+        .filter(
+          (layer) =>
+            layer.mediaType === MediaType.shard && isWholeSync(layout.blob(layer.digest), layer.size),
+        )
         .map((layer) => [layer.digest, layer]),
     );
     for (const [digest, location] of model.locations) {
