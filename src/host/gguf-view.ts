@@ -1,15 +1,9 @@
 import { setTimeout } from "node:timers/promises";
 import { LinkError, SourceError, StoreError } from "../errors.ts";
 import { type GgufHeader, parseGgufHeader } from "../formats/gguf/parse.ts";
+import { shardName } from "../formats/gguf/split.ts";
 import { findEntry } from "../formats/gguf/values.ts";
-import {
-  emptyShard,
-  firstShard,
-  planShards,
-  type Shard,
-  shardFileName,
-  shardHeader,
-} from "../link/shards.ts";
+import { emptyShard, firstShard, planShards, type Shard, shardHeader } from "../link/shards.ts";
 import type { Weight } from "../model/config.ts";
 import type { Digest } from "../model/digest.ts";
 import { MediaType } from "../model/manifest.ts";
@@ -112,8 +106,8 @@ async function viewOf(
 ): Promise<GgufView> {
   const used = shards.filter((shard) => shard.users.includes(model.name));
   const count = Math.max(...used.map((shard) => shard.position));
-  const base = model.name.replaceAll("/", "_");
-  const name = (position: number): string => shardFileName(base, position, count);
+  const prefix = model.name.replaceAll("/", "_");
+  const name = (position: number): string => shardName({ prefix, no: position - 1, count });
   const links: LinkedFile[] = [];
   const tensors = model.config.methods[0]?.weights.length ?? 0;
   const written: WrittenFile[] = [{ path: name(1), bytes: firstShard(header.metadata, count, tensors) }];

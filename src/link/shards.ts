@@ -83,12 +83,6 @@ export function firstShard(metadata: GgufMetadata, shards: number, tensors: numb
   return encodeGgufHeader({ metadata: [...own, ...split], tensors: [] }).bytes;
 }
 
-/** The name of a shard in a view, as llama.cpp looks for it. */
-export function shardFileName(model: string, position: number, shards: number): string {
-  const digits = (value: number): string => String(value).padStart(5, "0");
-  return `${model}-${digits(position)}-of-${digits(shards)}.gguf`;
-}
-
 function splitNo(position: number): GgufEntry {
   return { key: "split.no", type: "uint16", value: position - 1 };
 }
