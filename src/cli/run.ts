@@ -76,6 +76,15 @@ export async function run(argv: readonly string[], streams: Streams, signal?: Ab
       report(error, streams, program.opts<GlobalOptions>().json ?? false);
       return error.code === "usage" ? 2 : 1;
     }
+    // What the system refuses beside a store (a picture's folder, a full disk) is no bug: it is told like the rest.
+    if (error instanceof Error && "syscall" in error) {
+      report(
+        new TareError("io", error.message, { cause: error }),
+        streams,
+        program.opts<GlobalOptions>().json ?? false,
+      );
+      return 1;
+    }
     throw error;
   } finally {
     process.off("SIGINT", onInterrupt);

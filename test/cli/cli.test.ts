@@ -83,6 +83,11 @@ describe("tare", () => {
     expect(await readFile(join(folder, "m.html"), "utf8")).toContain("kjv");
     expect(await readFile(join(folder, "m.svg"), "utf8")).toMatch(/^<svg/);
     expect((await tare("map", "--out", join(folder, "m.png"))).code).toBe(2);
+    const nowhere = await tare("map", "--out", join(folder, "no", "m.html"));
+    expect(nowhere).toMatchObject({
+      code: 1,
+      err: expect.stringMatching(/^tare: ENOENT: no such file or directory/),
+    });
   });
 
   test("run takes JSON, npz, npy and safetensors, and writes them", async () => {

@@ -123,7 +123,7 @@ export async function addModel(
     }
   } catch (error) {
     await discard(layout, fresh.keys()).catch(() => undefined);
-    throw error;
+    throw error instanceof Error && "syscall" in error ? fileError(layout.root, "write", error) : error;
   }
 }
 

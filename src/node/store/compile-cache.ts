@@ -6,6 +6,7 @@ import { writeDurable } from "../durable.ts";
 import { isAbsent } from "../file-source.ts";
 import type { StoreLayout } from "./layout.ts";
 
+const NOT_KEPT: readonly string[] = ["EROFS", "EACCES", "EPERM", "ENOSPC", "EDQUOT"];
 /** Bytes of the sha256 that goes before each entry. */
 const DIGEST_BYTES = 32;
 
@@ -37,7 +38,7 @@ export class FileCompileCache {
     return undefined;
   }
 
-  /** Keeps an entry; in a store that may not be written it is simply not kept. */
+  /** Keeps an entry; in a store that may not be written, or on a full disk, it is simply not kept. */
   async put(key: string, bytes: Uint8Array): Promise<void> {
     const digest = createHash("sha256").update(bytes).digest();
     try {
@@ -45,7 +46,7 @@ export class FileCompileCache {
       await writeDurable(this.#path(key), Buffer.concat([digest, bytes]));
     } catch (error) {
       const { code } = error as NodeJS.ErrnoException;
-      if (code !== "EROFS" && code !== "EACCES" && code !== "EPERM") throw error;
+      if (!NOT_KEPT.includes(code ?? "")) throw error;
     }
   }
 
