@@ -1,5 +1,6 @@
 /**
- * The main job on real, small models: three of one family, two graphs each, stored once and run from one copy.
+ * The main job on real, small models: three of one family, stored once and run from one copy, as ONNX in two graphs
+ * each and as GGUF.
  * Everything is written below build/demo.
  */
 import { execFile } from "node:child_process";
@@ -10,6 +11,7 @@ import { promisify } from "node:util";
 import prettyBytes from "pretty-bytes";
 import { drawFamilyHtml, drawFamilySvg, openStore } from "tare";
 import { rebuildCharlm } from "../fixtures/charlm/rebuild.mjs";
+import { charlmGguf } from "../fixtures/charlm/rebuild-gguf.mjs";
 
 const here = (path) => fileURLToPath(new URL(path, import.meta.url));
 const folder = here("../build/demo");
@@ -53,10 +55,32 @@ for (const model of models) {
   );
 }
 
-const family = await store.map();
+console.log("\n4. The same models as GGUF (float16), in stock llama.cpp: all loaded at once over one copy\n");
+for (const model of models) {
+  const { fileBytes, newBytes } = await store.add([await charlmGguf(model)], { as: `${model}-gguf` });
+  console.log(`   ${model.padEnd(8)} ${size(fileBytes)} as a file, ${size(newBytes)} new in the store`);
+}
+const loaded = [];
+for (const model of models) {
+  const began = performance.now();
+  const session = await store.loadText(`${model}-gguf`, { contextSize: 128 });
+  loaded.push({ model, session, loadMs: performance.now() - began });
+}
+for (const { model, session, loadMs } of loaded) {
+  const { prompt, greedy_ids, greedy_text } = expected[model];
+  const { text: said } = await session.generate(prompt, { maxTokens: greedy_ids.length });
+  if (said !== greedy_text) wrong++;
+  const verdict = said === greedy_text ? "✓ as expected" : "✗ NOT as expected";
+  console.log(
+    `   ${model.padEnd(8)} loaded in ${ms(loadMs).padStart(7)}  ${JSON.stringify(said)} ${verdict}`,
+  );
+}
+await store[Symbol.asyncDispose]();
+
+const family = await store.map(models);
 await writeFile(`${folder}/family.html`, drawFamilyHtml(family));
 await writeFile(`${folder}/family.svg`, drawFamilySvg(family));
-console.log(`\n4. A picture of the family: ${pathToFileURL(`${folder}/family.html`)}`);
+console.log(`\n5. A picture of the family: ${pathToFileURL(`${folder}/family.html`)}`);
 console.log(`\nGo on from here: npx tare --store ${store.path} ls`);
 process.exitCode = wrong === 0 ? 0 : 1;
 

@@ -15,7 +15,7 @@ import {
   type GgufMetadata,
   type GgufTensor,
   type GgufValue,
-} from "../support/charlm-gguf.ts";
+} from "../../fixtures/charlm/rebuild-gguf.mjs";
 import { temporaryFolder } from "../support/temporary.ts";
 
 const MODELS = ["base", "kjv", "licence"] as const;

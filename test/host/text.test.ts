@@ -5,7 +5,7 @@ import { fileURLToPath } from "node:url";
 import { describe, expect, onTestFinished, test } from "vitest";
 import { run } from "../../src/cli/run.ts";
 import { openStore, type TareStore } from "../../src/host/tare-store.ts";
-import { charlmGguf } from "../support/charlm-gguf.ts";
+import { charlmGguf } from "../../fixtures/charlm/rebuild-gguf.mjs";
 import { temporaryFolder } from "../support/temporary.ts";
 
 const MODELS = ["base", "kjv", "licence"] as const;
