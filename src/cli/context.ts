@@ -1,6 +1,6 @@
 import { SingleBar } from "cli-progress";
 import prettyBytes from "pretty-bytes";
-import type { Progress } from "../node/store/add.ts";
+import type { Progress } from "../node/progress.ts";
 import { defaultStorePath, openStore, type TareStore } from "../host/tare-store.ts";
 
 /** Where a command writes, and what it was told by its surroundings. */

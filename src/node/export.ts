@@ -9,13 +9,14 @@ import { fileSegments, type Segment } from "../model/segments.ts";
 import type { StoredModel } from "../model/stored-model.ts";
 import type { BlobSource, BlobStore } from "../store/blob-store.ts";
 import { fileError } from "./file-source.ts";
+import type { Progress } from "./progress.ts";
 
 /** Copied at a time; divides by every element width. */
 const CHUNK = 4 * 1024 * 1024;
 
 /** Options of {@link exportModel}. */
 export interface ExportOptions {
-  readonly onProgress?: ((progress: { readonly done: number; readonly total: number }) => void) | undefined;
+  readonly onProgress?: ((progress: Progress) => void) | undefined;
   readonly signal?: AbortSignal | undefined;
 }
 

@@ -8,6 +8,7 @@ import { type Descriptor, encodeJson, type Manifest, MediaType } from "../../mod
 import { manifestBlobs } from "../../model/stored-model.ts";
 import { syncFolder } from "../durable.ts";
 import { fileError, type FileSource, identityOf, sameIdentity } from "../file-source.ts";
+import type { Progress } from "../progress.ts";
 import { startWorkers } from "../worker-pool.ts";
 import { putBlob } from "./blobs.ts";
 import { discard, missingBlobs } from "./gc.ts";
@@ -26,14 +27,6 @@ const MOST_THREADS = 3;
 const PROGRESS_MS = 100;
 /** A collection may take what this add had found stored; more than once in a row is not chance. */
 const ATTEMPTS = 3;
-
-/** How far an add is. */
-export interface Progress {
-  /** Bytes read so far. */
-  readonly done: number;
-  /** Bytes to read. */
-  readonly total: number;
-}
 
 /** Options of {@link addModel}. */
 export interface AddOptions {

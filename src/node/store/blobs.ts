@@ -55,10 +55,7 @@ export async function requireBlob(
   const what = options.tensor === undefined ? `blob ${digest}` : `the blob of weight "${options.tensor}"`;
   const state = await blobState(layout, digest, size);
   if (state === "absent") {
-    throw new StoreError("missing-blob", `Cannot find ${what} in the store`, {
-      ...details,
-      hint: "add the model's files again: tare add FILES",
-    });
+    throw missingBlob(what, details);
   }
   if (state === "sealed" && !options.full) return;
   const hash = state === "wrong-size" ? undefined : await hashBlob(layout, digest, options.signal);
@@ -71,6 +68,15 @@ export async function requireBlob(
     });
   }
   await seal(layout.blob(digest)).catch(() => undefined);
+}
+
+/**
+ * The error for a blob that is not there.
+ * @param what the blob, as the message calls it
+ */
+export function missingBlob(what: string, details: ErrorDetails): StoreError {
+  const hint = "add the model's files again: tare add FILES";
+  return new StoreError("missing-blob", `Cannot find ${what} in the store`, { ...details, hint });
 }
 
 /** sha256 of a blob as it is now, streamed. */
@@ -127,10 +133,7 @@ export async function readBlob(layout: StoreLayout, digest: Digest): Promise<Uin
   const file =
     stats && stats.size <= LARGEST_DOCUMENT ? await readFile(path).catch(absentIsUndefined) : undefined;
   if (!stats || (!file && stats.size <= LARGEST_DOCUMENT)) {
-    throw new StoreError("missing-blob", `Cannot find blob ${digest} in the store`, {
-      ...details,
-      hint: "add the model's files again: tare add FILES",
-    });
+    throw missingBlob(`blob ${digest}`, details);
   }
   if (!file || createHash("sha256").update(file).digest("hex") !== digestHex(digest)) {
     throw new StoreError(

@@ -3,7 +3,7 @@ import type { Digest } from "../../model/digest.ts";
 import type { StoredModel } from "../../model/stored-model.ts";
 import type { BlobSource, BlobStore } from "../../store/blob-store.ts";
 import { openFileSource } from "../file-source.ts";
-import { readBlob, requireBlob, statBlob } from "./blobs.ts";
+import { missingBlob, readBlob, requireBlob, statBlob } from "./blobs.ts";
 import { findTag, listTags, removeTag } from "./index-file.ts";
 import { openLayout, type StoreLayout } from "./layout.ts";
 import { withLock } from "./lock.ts";
@@ -60,11 +60,7 @@ export class FileStore implements BlobStore {
 
   async openBlob(digest: Digest): Promise<BlobSource> {
     if (await statBlob(this.layout, digest)) return openFileSource(this.layout.blob(digest));
-    throw new StoreError("missing-blob", `Cannot find blob ${digest} in the store`, {
-      path: this.layout.blob(digest),
-      digest,
-      hint: "add the model's files again: tare add FILES",
-    });
+    throw missingBlob(`blob ${digest}`, { path: this.layout.blob(digest), digest });
   }
 
   /**

@@ -90,14 +90,11 @@ export async function repack(
       return undefined;
     }
     // The old places go, unless something else needs them.
-    await discard(
-      layout,
-      models.flatMap(({ model }) => model.manifest.layers.map((layer) => layer.digest)),
-    );
-    await discard(
-      layout,
-      models.map(({ model }) => model.digest),
-    );
+    const old = models.flatMap(({ model }) => [
+      model.digest,
+      ...model.manifest.layers.map((layer) => layer.digest),
+    ]);
+    await discard(layout, old);
     return results.map((result) => result.digest);
   } catch (error) {
     await discard(layout, fresh).catch(() => undefined);

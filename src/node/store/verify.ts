@@ -5,6 +5,7 @@ import { requireBlob } from "./blobs.ts";
 import { listTags } from "./index-file.ts";
 import type { StoreLayout } from "./layout.ts";
 import { readStoredModel } from "./read-model.ts";
+import type { Progress } from "../progress.ts";
 
 /** One thing that is wrong with a store. */
 export interface Problem {
@@ -16,7 +17,7 @@ export interface Problem {
 export interface VerifyOptions {
   /** Hash every byte, instead of trusting blobs that were not written since they were hashed. */
   readonly full?: boolean | undefined;
-  readonly onProgress?: ((progress: { readonly done: number; readonly total: number }) => void) | undefined;
+  readonly onProgress?: ((progress: Progress) => void) | undefined;
   readonly signal?: AbortSignal | undefined;
 }
 
