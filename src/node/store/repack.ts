@@ -1,6 +1,3 @@
-import { open } from "node:fs/promises";
-import { join } from "node:path";
-import { StoreError } from "../../errors.ts";
 import type { Digest } from "../../model/digest.ts";
 import {
   type Descriptor,
@@ -10,25 +7,19 @@ import {
   MediaType,
 } from "../../model/manifest.ts";
 import { manifestBlobs, type StoredModel } from "../../model/stored-model.ts";
+import type { WeightFile } from "../../model/weight-file.ts";
 import { syncFolder } from "../durable.ts";
-import { openFileSource } from "../file-source.ts";
-import { startWorkers } from "../worker-pool.ts";
 import { putBlob } from "./blobs.ts";
 import { discard, missingBlobs } from "./gc.ts";
 import { moveTags } from "./index-file.ts";
-import type { IngestJob, IngestPart, IngestResult, IngestSetup } from "./ingest-job.ts";
+import type { IngestResult, IngestSetup } from "./ingest-job.ts";
 import type { StoreLayout } from "./layout.ts";
 import { openLease } from "./lease.ts";
 import { withLock } from "./lock.ts";
+import { writeWeightFiles } from "./write-weight-files.ts";
 
 /** A file of weights to make of what the store has, which becomes their one place. */
-export interface ShardFile {
-  readonly header: Uint8Array;
-  /** Where each weight is to start, in bytes from the start of the file, in order. */
-  readonly offsets: readonly number[];
-  /** Size of the whole file, padding at its end included. */
-  readonly size: number;
-  readonly weights: readonly { readonly digest: Digest; readonly from: Location }[];
+export interface ShardFile extends WeightFile {
   /** The blob that it is already. */
   readonly stored?: Digest | undefined;
 }
@@ -56,7 +47,11 @@ export async function repack(
   const progress = new SharedArrayBuffer(16);
   const setup: IngestSetup = { blobs: layout.blobs, temporary: lease.folder, progress, inside: new Set() };
   try {
-    const results = await writeShards(layout, lease.folder, shards, setup, signal);
+    const missing = shards.filter((shard) => !shard.stored);
+    const written = await writeWeightFiles(missing, (digest) => layout.blob(digest), setup, signal);
+    const results = shards.map(({ stored, size }) =>
+      stored ? { digest: stored, size, packed: [], fresh: false } : (written.shift() as IngestResult),
+    );
     for (const result of results) if (result.fresh) fresh.add(result.digest);
     const put = async (mediaType: string, value: unknown): Promise<Descriptor> => {
       const bytes = encodeJson(value);
@@ -100,55 +95,6 @@ export async function repack(
     await discard(layout, fresh).catch(() => undefined);
     throw error;
   }
-}
-
-async function writeShards(
-  layout: StoreLayout,
-  folder: string,
-  shards: readonly ShardFile[],
-  setup: IngestSetup,
-  signal: AbortSignal | undefined,
-): Promise<IngestResult[]> {
-  const jobs: IngestJob[] = [];
-  for (const [index, shard] of shards.entries()) {
-    if (shard.stored) continue;
-    const path = join(folder, `header-${index}`);
-    const handle = await open(path, "wx");
-    await handle.writeFile(shard.header);
-    await handle.close();
-    const parts: IngestPart[] = [await partOf(path, 0, shard.header.byteLength)];
-    let at = shard.header.byteLength;
-    for (const [nth, { digest, from }] of shard.weights.entries()) {
-      const offset = shard.offsets[nth] as number;
-      const part = await partOf(layout.blob(from.blob), from.offset, from.length);
-      parts.push({ ...part, digest, padding: offset - at });
-      at = offset + from.length;
-    }
-    parts.push({ ...(await partOf(path, 0, 0)), padding: shard.size - at });
-    jobs.push({ parts, pack: false, candidates: [] });
-  }
-  await using workers = startWorkers<IngestJob, IngestResult>(
-    new URL("./ingest-worker.js", import.meta.url),
-    {
-      count: Math.max(1, Math.min(2, jobs.length)),
-      data: setup,
-      stop: () => void Atomics.store(new BigInt64Array(setup.progress), 1, 1n),
-      signal,
-    },
-  );
-  const written = await workers.run(jobs.map((job) => () => job));
-  return shards.map(({ stored, size }) => {
-    if (stored) return { digest: stored, size, packed: [], fresh: false };
-    const result = written.shift();
-    if (result?.size !== size)
-      throw new StoreError("corrupted", `Cannot lay out a shard: it has ${result?.size} bytes`);
-    return result;
-  });
-}
-
-async function partOf(path: string, offset: number, length: number): Promise<IngestPart> {
-  await using source = await openFileSource(path);
-  return { path, identity: source.identity, offset, length };
 }
 
 function placesIn(shard: ShardFile, blob: Digest): ({ readonly digest: Digest } & Location)[] {
