@@ -50,9 +50,13 @@ export {
   type OpenStoreOptions,
   type TareStore,
 } from "./host/tare-store.ts";
+export { joinSplit } from "./host/join.ts";
+export type { SplitFileInfo, SplitOptions, SplitResult } from "./host/split.ts";
 export type { Difference } from "./link/compare-numbers.ts";
 export type { ChangedWeight, ModelDiff, WeightSet } from "./link/diff.ts";
 export type { Shares } from "./link/sharing.ts";
+export type { SplitFileKind } from "./link/split-record.ts";
+export type { SplitPart, SplitRule } from "./link/split-rules.ts";
 export type { Weight } from "./model/config.ts";
 export type { Digest } from "./model/digest.ts";
 export { type DType, tensorBytes } from "./model/dtype.ts";

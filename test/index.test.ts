@@ -14,6 +14,7 @@ test("the public surface grows only where this list does", () => {
       "defaultStorePath",
       "drawFamilyHtml",
       "drawFamilySvg",
+      "joinSplit",
       "openStore",
       "tensorBytes",
       "tensorFromJson",

@@ -110,7 +110,9 @@ async function viewOf(
   const name = (position: number): string => shardName({ prefix, no: position - 1, count });
   const links: LinkedFile[] = [];
   const tensors = model.config.methods[0]?.weights.length ?? 0;
-  const written: WrittenFile[] = [{ path: name(1), bytes: firstShard(header.metadata, count, tensors) }];
+  const written: WrittenFile[] = [
+    { path: name(1), bytes: firstShard(header.metadata, count, tensors).bytes },
+  ];
   for (let position = 2; position <= count; position++) {
     const shard = used.find((each) => each.position === position);
     const blob = shard && model.locations.get((shard.weights[0] as Weight).digest)?.blob;
@@ -164,7 +166,7 @@ async function findStored(
 }
 
 /** The header of a model's own file; of a split one, of its first shard. */
-async function headerOf(store: FileStore, model: StoredModel): Promise<GgufHeader> {
+export async function headerOf(store: FileStore, model: StoredModel): Promise<GgufHeader> {
   const file = model.config.files[model.config.methods[0]?.file ?? 0];
   const header =
     file && parseGgufHeader(await store.readBlob(file.rest), { name: file.path, size: file.size });

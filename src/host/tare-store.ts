@@ -11,7 +11,7 @@ import { methodOf, planLink } from "../link/plan.ts";
 import { sharesOf, usersOf, weightBytes } from "../link/sharing.ts";
 import type { StoredFile } from "../model/config.ts";
 import { type Digest, digestHex } from "../model/digest.ts";
-import { manifestBlobs, type StoredModel } from "../model/stored-model.ts";
+import { companionsOf, manifestBlobs } from "../model/stored-model.ts";
 import { type ExportOptions, type ExportResult, exportModel } from "../node/export.ts";
 import { openModel } from "../node/open-model.ts";
 import { type AddOptions, type AddResult, addModel } from "../node/store/add.ts";
@@ -30,6 +30,7 @@ import {
 import type { FamilyMap } from "../picture/family-map.ts";
 import { describeModel, type ModelInfo } from "./describe.ts";
 import { withGgufView } from "./gguf-view.ts";
+import { splitModels, type SplitOptions, type SplitResult } from "./split.ts";
 import { adapterFile, textModelFile, type TextLoadOptions } from "./text.ts";
 
 /** Options of {@link openStore}. */
@@ -198,6 +199,20 @@ export class TareStore implements AsyncDisposable {
     return writeView(path, [...links.values()], written, options);
   }
 
+  /**
+   * Writes models as files for places without tare: one foundation, an adapter for each; stock engines open them.
+   * @param path the folder to make; left out, everything is planned and nothing written
+   * @throws LinkError `mismatch`, `not-found`, `missing-weight` for models and rules that do not fit; SourceError
+   * `exists`
+   */
+  async split(
+    names: readonly string[],
+    path: string | undefined,
+    options: SplitOptions = {},
+  ): Promise<SplitResult> {
+    return splitModels(this.#files, names, path, options);
+  }
+
   /** Takes models out of the store; {@link gc} then frees what nothing else uses. */
   async remove(names: readonly string[]): Promise<void> {
     return this.#files.remove(names);
@@ -268,10 +283,4 @@ export class TareStore implements AsyncDisposable {
     );
     return this.#engine;
   }
-}
-
-/** Files that are neither a program nor external data: they go with the model as they are. */
-function companionsOf(model: StoredModel): StoredFile[] {
-  const programs = new Set(model.config.methods.map((method) => method.file));
-  return model.config.files.filter((file, index) => !programs.has(index) && file.holes.length === 0);
 }

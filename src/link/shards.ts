@@ -1,5 +1,5 @@
 import type { GgufEntry, GgufMetadata } from "../formats/gguf/values.ts";
-import { encodeGgufHeader, type EncodedGgufHeader } from "../formats/gguf/write.ts";
+import { encodeGgufHeader, type EncodedGgufHeader, type GgufTensorSpec } from "../formats/gguf/write.ts";
 import type { Weight } from "../model/config.ts";
 import type { StoredModel } from "../model/stored-model.ts";
 import { weightBytes } from "./sharing.ts";
@@ -55,7 +55,10 @@ export function planShards(models: readonly StoredModel[]): Shard[] {
  * The header of a shard file: nothing but its place and its tensors, which follow in order.
  * @param typeOf ggml's number of a weight's type
  */
-export function shardHeader(shard: Shard, typeOf: (weight: Weight) => number): EncodedGgufHeader {
+export function shardHeader(
+  shard: Pick<Shard, "position" | "weights">,
+  typeOf: (weight: Weight) => number,
+): EncodedGgufHeader {
   return encodeGgufHeader({
     metadata: [splitNo(shard.position), { key: "general.alignment", type: "uint32", value: ALIGNMENT }],
     tensors: shard.weights.map((weight) => ({
@@ -72,15 +75,24 @@ export function emptyShard(position: number): Uint8Array {
   return encodeGgufHeader({ metadata: [splitNo(position)], tensors: [] }).bytes;
 }
 
-/** Shard 1 of a view: the model's own metadata, and what says that it is split. */
-export function firstShard(metadata: GgufMetadata, shards: number, tensors: number): Uint8Array {
-  const own = metadata.filter(({ key }) => !key.startsWith("split."));
+/**
+ * Shard 1 of a view: the model's own metadata, and what says that it is split.
+ * @param tensors of the whole model
+ * @param own the tensors that this shard has itself
+ */
+export function firstShard(
+  metadata: GgufMetadata,
+  shards: number,
+  tensors: number,
+  own: readonly GgufTensorSpec[] = [],
+): EncodedGgufHeader {
+  const rest = metadata.filter(({ key }) => !key.startsWith("split."));
   const split: GgufEntry[] = [
     splitNo(1),
     { key: "split.count", type: "uint16", value: shards },
     { key: "split.tensors.count", type: "int32", value: tensors },
   ];
-  return encodeGgufHeader({ metadata: [...own, ...split], tensors: [] }).bytes;
+  return encodeGgufHeader({ metadata: [...rest, ...split], tensors: own });
 }
 
 function splitNo(position: number): GgufEntry {

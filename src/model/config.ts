@@ -58,8 +58,9 @@ export interface ModelConfig {
   readonly files: readonly StoredFile[];
 }
 
-const offset = v.pipe(v.number(), v.safeInteger(), v.minValue(0));
-const digest = v.custom<Digest>(
+/** A whole number of bytes, or of elements. */
+export const sizeSchema: v.GenericSchema<number> = v.pipe(v.number(), v.safeInteger(), v.minValue(0));
+export const digestSchema: v.GenericSchema<Digest> = v.custom<Digest>(
   (value) => typeof value === "string" && isDigest(value),
   "not a sha256 digest",
 );
@@ -70,24 +71,24 @@ const relativePath = v.pipe(
   v.check((path) => isPlainPath(path), "not a plain relative path"),
 );
 
-const weight: v.GenericSchema<Weight> = v.pipe(
+export const weightSchema: v.GenericSchema<Weight> = v.pipe(
   v.object({
     name: v.string(),
     dtype: v.picklist(Object.keys(DTYPE_BITS) as DType[]),
-    shape: v.array(offset),
-    digest,
+    shape: v.array(sizeSchema),
+    digest: digestSchema,
   }),
   v.check(({ dtype, shape }) => tensorBytes(dtype, shape) !== undefined, "a shape that is too large"),
 );
 const varint = v.object({ width: v.picklist([1, 2, 4, 8] as const), signed: v.boolean() });
 const hole: v.GenericSchema<Hole> = v.object({
-  offset,
-  length: offset,
-  digest,
+  offset: sizeSchema,
+  length: sizeSchema,
+  digest: digestSchema,
   varint: v.exactOptional(varint),
 });
 const file: v.GenericSchema<StoredFile> = v.pipe(
-  v.object({ path: relativePath, size: offset, rest: digest, holes: v.array(hole) }),
+  v.object({ path: relativePath, size: sizeSchema, rest: digestSchema, holes: v.array(hole) }),
   v.check(({ size, holes }) => {
     let at = 0;
     return holes.every((each) => {
@@ -99,9 +100,9 @@ const file: v.GenericSchema<StoredFile> = v.pipe(
 );
 const method: v.GenericSchema<Method> = v.object({
   name: v.pipe(v.string(), v.minLength(1)),
-  file: offset,
-  weights: v.array(weight),
-  constants: v.array(weight),
+  file: sizeSchema,
+  weights: v.array(weightSchema),
+  constants: v.array(weightSchema),
 });
 const config: v.GenericSchema<ModelConfig> = v.pipe(
   v.object({

@@ -1,6 +1,6 @@
 import * as v from "valibot";
-import { parseShape } from "./config.ts";
-import { type Digest, isDigest } from "./digest.ts";
+import { digestSchema, parseShape, sizeSchema } from "./config.ts";
+import type { Digest } from "./digest.ts";
 
 /** Media types of a model in an OCI image layout or registry. */
 export const MediaType = {
@@ -51,16 +51,11 @@ export interface ImageIndex {
   readonly annotations?: Readonly<Record<string, string>>;
 }
 
-const size = v.pipe(v.number(), v.safeInteger(), v.minValue(0));
-const digest = v.custom<Digest>(
-  (value) => typeof value === "string" && isDigest(value),
-  "not a sha256 digest",
-);
 const annotations = v.exactOptional(v.record(v.string(), v.string()));
 const descriptor: v.GenericSchema<Descriptor> = v.looseObject({
   mediaType: v.string(),
-  digest,
-  size,
+  digest: digestSchema,
+  size: sizeSchema,
   artifactType: v.exactOptional(v.string()),
   annotations,
 });
@@ -78,7 +73,9 @@ const index: v.GenericSchema<ImageIndex> = v.looseObject({
   annotations,
 });
 const locations = v.object({
-  weights: v.array(v.object({ digest, blob: digest, offset: size, length: size })),
+  weights: v.array(
+    v.object({ digest: digestSchema, blob: digestSchema, offset: sizeSchema, length: sizeSchema }),
+  ),
 });
 
 /** Where in a blob a weight lies. */

@@ -13,7 +13,7 @@ export interface Segment extends Location {
 }
 
 /** How to put an original file together again: its segments, in order. */
-export function fileSegments(model: StoredModel, file: StoredFile): Segment[] {
+export function fileSegments(model: Pick<StoredModel, "locations">, file: StoredFile): Segment[] {
   const segments: Segment[] = [];
   let at = 0;
   let rest = 0;

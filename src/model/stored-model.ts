@@ -1,4 +1,4 @@
-import type { ModelConfig, Weight } from "./config.ts";
+import type { ModelConfig, StoredFile, Weight } from "./config.ts";
 import type { Digest } from "./digest.ts";
 import type { Descriptor, Location, Manifest } from "./manifest.ts";
 
@@ -21,4 +21,10 @@ export function modelWeights(config: ModelConfig): Weight[] {
 /** Every blob that a manifest needs. */
 export function manifestBlobs(manifest: Manifest): Descriptor[] {
   return [manifest.config, ...manifest.layers];
+}
+
+/** Files that are neither a program nor external data: they go with a model as they are. */
+export function companionsOf(model: Pick<StoredModel, "config">): StoredFile[] {
+  const programs = new Set(model.config.methods.map((method) => method.file));
+  return model.config.files.filter((file, index) => !programs.has(index) && file.holes.length === 0);
 }

@@ -36,7 +36,7 @@ export interface ExportResult {
  */
 export async function exportModel(
   store: BlobStore,
-  model: StoredModel,
+  model: Pick<StoredModel, "config" | "locations">,
   path: string,
   options: ExportOptions = {},
 ): Promise<ExportResult> {

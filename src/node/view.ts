@@ -1,9 +1,9 @@
 import { randomBytes } from "node:crypto";
 import { constants } from "node:fs";
-import { copyFile, link, mkdir, readdir, rename, rm, stat, writeFile } from "node:fs/promises";
+import { copyFile, link, mkdir, rename, rm, stat, writeFile } from "node:fs/promises";
 import { basename, dirname, join, resolve } from "node:path";
-import { SourceError } from "../errors.ts";
 import { fileError } from "./file-source.ts";
+import { requireNothing } from "./nothing-there.ts";
 
 /** A file of a view that is a blob of the store. */
 export interface LinkedFile {
@@ -51,15 +51,7 @@ export async function writeView(
   options: ViewOptions = {},
 ): Promise<ViewResult> {
   const target = resolve(path);
-  const present = await readdir(target).catch((error: NodeJS.ErrnoException) =>
-    error.code === "ENOENT" ? [] : [error.code],
-  );
-  if (present.length > 0) {
-    throw new SourceError("exists", `Cannot link into "${target}": something is there already`, {
-      path: target,
-      hint: "choose a new or empty folder",
-    });
-  }
+  await requireNothing(target, "link into");
   const temporary = join(dirname(target), `.${basename(target)}.${randomBytes(6).toString("hex")}`);
   const bytes = { reflink: 0, link: 0, copy: 0 };
   let writtenBytes = 0;

@@ -76,6 +76,37 @@ describe("tare", () => {
     expect(JSON.parse((await tare("diff", "base", "kjv", "--json")).out).changed).toHaveLength(22);
   });
 
+  test("split plans, writes and says what an update ships; join undoes it", async () => {
+    const folder = await temporaryFolder();
+    const dist = join(folder, "dist");
+    const plan = await tare("split", "base", "kjv", "--dry-run");
+    expect(plan.out).toMatch(/^FILE .*\nfoundation.bin +base, kjv +38 +6.57 MB\nadapter-base.bin +base +11 /);
+    expect(plan.out).toMatch(/planned +nothing was written/);
+    expect((await tare("split", "base", "kjv")).code).toBe(2);
+    expect((await tare("split", "base", "kjv", "--out", dist)).out).toMatch(/written +\S+dist\n$/);
+    const update = await tare("split", "kjv", "base", "--since", dist, "--dry-run", "--json");
+    expect(JSON.parse(update.out)).toMatchObject({ format: "onnx", shipBytes: 0 });
+    await writeFile(
+      join(folder, "rules.json"),
+      JSON.stringify({ rules: [{ part: "adapter", names: "*norm*" }] }),
+    );
+    const ruled = await tare("split", "base", "kjv", "--dry-run", "--rules", join(folder, "rules.json"));
+    expect(ruled.out).toMatch(/foundation.bin +base, kjv +[23]\d /);
+    const none = await tare("split", "base", "--dry-run", "--adapter", "*lm_head*");
+    expect(none).toMatchObject({
+      code: 1,
+      err: expect.stringMatching(/--adapter \*lm_head\*: it selects no weight/),
+    });
+    const joined = await tare("join", dist, "kjv", "--out", join(folder, "kjv"));
+    expect(joined.out).toMatch(/^joined kjv: 16.8 MB to /);
+    for (const graph of ["decoder.onnx", "decoder_with_past.onnx"]) {
+      const [ours, theirs] = await Promise.all(
+        [join(folder, "kjv", graph), join(family, "kjv", graph)].map((path) => readFile(path)),
+      );
+      expect(ours?.equals(theirs as Buffer)).toBe(true);
+    }
+  });
+
   test("map writes a page and a picture", async () => {
     const folder = await temporaryFolder();
     expect((await tare("map", "--out", join(folder, "m.html"))).out).toMatch(/^drawn: file:/);
@@ -180,17 +211,29 @@ describe("tare", () => {
     });
   });
 
-  test.each(["add", "ls", "show", "diff", "map", "run", "export", "link", "rm", "gc", "verify", "status"])(
-    "%s --help shows examples",
-    async (verb) => {
-      const { code, out } = await tare(verb, "--help");
-      expect(code).toBe(0);
-      expect(out).toMatch(new RegExp(`Examples:\\n {2}\\$ tare ${verb}`));
-      expect(out).toContain("--json");
-    },
-  );
+  test.each([
+    "add",
+    "ls",
+    "show",
+    "diff",
+    "map",
+    "run",
+    "export",
+    "link",
+    "split",
+    "join",
+    "rm",
+    "gc",
+    "verify",
+    "status",
+  ])("%s --help shows examples", async (verb) => {
+    const { code, out } = await tare(verb, "--help");
+    expect(code).toBe(0);
+    expect(out).toMatch(new RegExp(`Examples:\\n {2}\\$ tare ${verb}`));
+    expect(out).toContain("--json");
+  });
 
   test("has no verb without an entry above", () => {
-    expect(COMMANDS).toHaveLength(12);
+    expect(COMMANDS).toHaveLength(14);
   });
 });

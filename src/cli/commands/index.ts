@@ -3,12 +3,14 @@ import { add } from "./add.ts";
 import { diff } from "./diff.ts";
 import { exportCommand } from "./export.ts";
 import { gc } from "./gc.ts";
+import { join } from "./join.ts";
 import { link } from "./link.ts";
 import { ls } from "./ls.ts";
 import { map } from "./map.ts";
 import { rm } from "./rm.ts";
 import { runCommand } from "./run.ts";
 import { show } from "./show.ts";
+import { split } from "./split.ts";
 import { status } from "./status.ts";
 import { verify } from "./verify.ts";
 
@@ -22,6 +24,8 @@ export const COMMANDS: readonly DefineCommand[] = [
   runCommand,
   exportCommand,
   link,
+  split,
+  join,
   rm,
   gc,
   verify,

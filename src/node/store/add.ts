@@ -8,7 +8,7 @@ import { type Descriptor, encodeJson, type Manifest, MediaType } from "../../mod
 import { manifestBlobs } from "../../model/stored-model.ts";
 import { syncFolder } from "../durable.ts";
 import { fileError, type FileSource, identityOf, sameIdentity } from "../file-source.ts";
-import type { Progress } from "../progress.ts";
+import { type Progress, watchProgress } from "../progress.ts";
 import { startWorkers } from "../worker-pool.ts";
 import { putBlob } from "./blobs.ts";
 import { discard, missingBlobs } from "./gc.ts";
@@ -23,8 +23,6 @@ import { withLock } from "./lock.ts";
 
 /** Each hashing thread takes about 25 MB and does 1.3 GiB/s: three outrun most disks and stay below 150 MB. */
 const MOST_THREADS = 3;
-/** How often progress is told. */
-const PROGRESS_MS = 100;
 /** A collection may take what this add had found stored; more than once in a row is not chance. */
 const ATTEMPTS = 3;
 
@@ -69,7 +67,8 @@ export async function addModel(
   await sweepLeases(layout);
   await using lease = await openLease(layout);
   const progress = new SharedArrayBuffer(16);
-  using _ = reportProgress(progress, draft, options.onProgress);
+  const fileBytes = files.reduce((sum, file) => sum + file.size, 0);
+  using _ = watchProgress(progress, fileBytes, options.onProgress);
   const fresh = new Map<Digest, number>();
   try {
     for (let attempt = 1; ; attempt++) {
@@ -100,7 +99,7 @@ export async function addModel(
         return {
           name,
           digest,
-          fileBytes: files.reduce((sum, file) => sum + file.size, 0),
+          fileBytes,
           newBytes: [...fresh.values()].reduce((sum, size) => sum + size, 0),
           newBlobs: fresh.size,
           weights: allWeights(draft).length,
@@ -173,23 +172,4 @@ async function refuseChanged(files: readonly FileSource[]): Promise<void> {
     });
     if (!sameIdentity(identityOf(stats), identity)) throw sourceChanged(name);
   }
-}
-
-function reportProgress(
-  counter: SharedArrayBuffer,
-  draft: ModelDraft,
-  report: AddOptions["onProgress"],
-): Disposable {
-  if (!report) return { [Symbol.dispose]: () => undefined };
-  const total = draft.files.reduce((sum, file) => sum + file.source.size, 0);
-  const view = new BigInt64Array(counter);
-  const tell = (): void => report({ done: Math.min(total, Number(Atomics.load(view, 0))), total });
-  tell();
-  const timer = setInterval(tell, PROGRESS_MS);
-  return {
-    [Symbol.dispose]() {
-      clearInterval(timer);
-      tell();
-    },
-  };
 }
