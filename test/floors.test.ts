@@ -12,7 +12,7 @@ const MAY_IMPORT: Readonly<Record<string, readonly string[]>> = {
   encodings: ["errors.ts", "bytes"],
   model: ["errors.ts", "bytes"],
   "formats/format.ts": ["errors.ts", "bytes", "model"],
-  "formats/registry.ts": ["formats/format.ts", "formats/onnx", "formats/gguf"],
+  "formats/registry.ts": ["formats/format.ts", "formats/onnx", "formats/gguf", "formats/safetensors"],
   "formats/onnx": ["errors.ts", "bytes", "encodings", "model", "formats/format.ts"],
   "formats/gguf": ["errors.ts", "bytes", "encodings", "model", "formats/format.ts"],
   "formats/npy": ["errors.ts", "bytes", "encodings", "model", "formats/format.ts"],

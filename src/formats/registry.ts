@@ -4,6 +4,10 @@ import type { Format } from "./format.ts";
 const FORMATS: Readonly<Record<string, { extensions: readonly string[]; load: () => Promise<Format> }>> = {
   gguf: { extensions: [".gguf"], load: async () => (await import("./gguf/read.ts")).gguf },
   onnx: { extensions: [".onnx"], load: async () => (await import("./onnx/read.ts")).onnx },
+  safetensors: {
+    extensions: [".safetensors"],
+    load: async () => (await import("./safetensors/read.ts")).safetensors,
+  },
 };
 
 /** Every file name extension of a model. */

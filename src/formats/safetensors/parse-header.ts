@@ -1,6 +1,7 @@
 import { parseStrictJson } from "../../encodings/json.ts";
-import { type ErrorCode, FormatError } from "../../errors.ts";
+import type { ErrorCode, FormatError } from "../../errors.ts";
 import { type DType, DTYPE_BITS, elementCount } from "../../model/dtype.ts";
+import { type Fail, failureIn, type SafetensorsFile, shorten } from "./failure.ts";
 import { DTYPES, LONGEST_HEADER, METADATA, PREFIX } from "./schema.ts";
 
 /** A tensor of a safetensors file that was not read. */
@@ -23,16 +24,6 @@ export interface SafetensorsHeader {
   /** In the order of their data, which they cover without overlaps or holes. */
   readonly tensors: readonly SafetensorsEntry[];
 }
-
-/** The file that a header is of. */
-export interface SafetensorsFile {
-  /** For errors. */
-  readonly name: string;
-  /** In bytes. */
-  readonly size: number;
-}
-
-type Fail = (code: ErrorCode, reason: string, offset: number, tensor?: string) => FormatError;
 
 /**
  * How many bytes from the start of the file {@link parseSafetensorsHeader} needs, told by the first 8.
@@ -88,13 +79,6 @@ export function parseSafetensorsHeader(bytes: Uint8Array, file: SafetensorsFile)
   return { dataStart, metadata, tensors };
 }
 
-function failureIn({ name: path }: SafetensorsFile): Fail {
-  return (code, reason, offset, tensor) => {
-    const subject = tensor === undefined ? `"${path}"` : `tensor "${tensor}" of "${path}"`;
-    return new FormatError(code, `Cannot read ${subject}: ${reason}`, { path, offset, tensor });
-  };
-}
-
 function parseMetadata(value: unknown, fail: Fail): Record<string, string> {
   if (!isObject(value) || !Object.values(value).every((item) => typeof item === "string")) {
     throw fail("malformed", `its ${METADATA} is not made of strings`, PREFIX);
@@ -138,7 +122,12 @@ function checkCover(tensors: readonly SafetensorsEntry[], dataStart: number, siz
   for (const { name, offset, length } of tensors) {
     if (offset > at) throw fail("malformed", `bytes ${at} to ${offset} belong to no tensor`, at);
     if (offset < at) {
-      throw fail("malformed", `it starts at byte ${offset}, inside tensor "${before}"`, offset, name);
+      throw fail(
+        "malformed",
+        `it starts at byte ${offset}, inside tensor "${shorten(before)}"`,
+        offset,
+        name,
+      );
     }
     if (offset + length > size) {
       throw fail("malformed", `it ends at byte ${offset + length}, past the end at ${size}`, offset, name);

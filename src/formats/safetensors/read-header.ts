@@ -1,0 +1,23 @@
+import type { ByteSource, ReadOptions } from "../../bytes/byte-source.ts";
+import { parseSafetensorsHeader, type SafetensorsHeader, safetensorsHeaderSize } from "./parse-header.ts";
+
+/** The first read: most headers are shorter. */
+const WINDOW = 64 * 1024;
+
+/**
+ * Reads the header of a safetensors file, whose first bytes tell how long it is: in two reads at most, and nothing
+ * twice.
+ * @throws FormatError what {@link parseSafetensorsHeader} throws
+ */
+export async function readSafetensorsHeader(
+  source: ByteSource,
+  options: ReadOptions = {},
+): Promise<SafetensorsHeader> {
+  const first = await source.read(0, Math.min(source.size, WINDOW), options);
+  const size = safetensorsHeaderSize(first, source);
+  if (size <= first.byteLength) return parseSafetensorsHeader(first, source);
+  const bytes = new Uint8Array(size);
+  bytes.set(first);
+  bytes.set(await source.read(first.byteLength, size - first.byteLength, options), first.byteLength);
+  return parseSafetensorsHeader(bytes, source);
+}

@@ -1,0 +1,74 @@
+import type { ReadOptions } from "../../bytes/byte-source.ts";
+import { FormatError } from "../../errors.ts";
+import type { FileDraft, MethodDraft, ModelDraft, WeightDraft } from "../../model/draft.ts";
+import type { Format, ModelFile, ModelFolder } from "../format.ts";
+import { shorten } from "./failure.ts";
+import { modelName, parseShardName } from "./shard-name.ts";
+import { gatherShards, type ReadFile, readFile } from "./shards.ts";
+
+export const safetensors: Format = {
+  id: "safetensors",
+  extensions: [".safetensors"],
+  read: readSafetensors,
+};
+
+/**
+ * Reads safetensors models: a method for each file, or for all shards of a model together; shards that are not given
+ * are found in the folder, and so is their index, which must agree with them. Every tensor is a weight, and what is
+ * left of the first file is the program.
+ * Only headers and indexes are read. An index whose total is wrong is let pass, and the draft's notes say so.
+ * @throws FormatError with file, tensor and offset; `not-found` for a shard that is not there
+ */
+export async function readSafetensors(
+  files: readonly ModelFile[],
+  folder: ModelFolder,
+  options: ReadOptions = {},
+): Promise<ModelDraft> {
+  const all: ReadFile[] = [];
+  for (const file of files) all.push(await readFile(file, options));
+  const models = new Map<string, readonly number[]>();
+  const indexes: FileDraft[] = [];
+  const notes: string[] = [];
+  // Not over `all`: the shards that come from the folder are added to it.
+  for (const nth of files.keys()) {
+    const { path } = all[nth] as ReadFile;
+    const name = modelName(path);
+    const known = models.get(name);
+    if (known?.includes(nth)) continue;
+    if (known) throw sameName(path, name);
+    const shard = parseShardName(path);
+    if (!shard) models.set(name, [nth]);
+    else {
+      const gathered = await gatherShards(shard, all, folder, options);
+      models.set(name, gathered.shards);
+      if (gathered.index) indexes.push(gathered.index);
+      notes.push(...gathered.notes);
+    }
+  }
+  const methods = [...models].map(([name, shards]) => methodOf(name, shards, all));
+  const read = all.map(({ path, source }) => ({ path, source }));
+  const draft = { format: "safetensors", methods, files: [...read, ...indexes] };
+  return notes.length > 0 ? { ...draft, notes } : draft;
+}
+
+function methodOf(name: string, shards: readonly number[], all: readonly ReadFile[]): MethodDraft {
+  const weights = shards.flatMap((file) =>
+    (all[file] as ReadFile).header.tensors.map(
+      ({ name, dtype, shape, offset, length }): WeightDraft => ({
+        name,
+        dtype,
+        shape,
+        at: { file, offset, length },
+      }),
+    ),
+  );
+  return { name, file: shards[0] as number, weights, constants: [] };
+}
+
+function sameName(path: string, name: string): FormatError {
+  return new FormatError(
+    "duplicate",
+    `Cannot read "${path}": another file given with it is named "${shorten(name)}" too`,
+    { path, hint: "Add each model by itself" },
+  );
+}

@@ -1,0 +1,97 @@
+import type { ByteSource, ReadOptions } from "../../bytes/byte-source.ts";
+import { parseStrictJson } from "../../encodings/json.ts";
+import { isPlainPath } from "../../model/config.ts";
+import { failureIn, shorten } from "./failure.ts";
+import type { SafetensorsHeader } from "./parse-header.ts";
+import { LONGEST_HEADER } from "./schema.ts";
+
+/** What the index of a sharded model says. */
+export interface ShardIndex {
+  /** Of the file, for errors. */
+  readonly name: string;
+  /** The file that each tensor is in, relative to the index's folder: plain paths. */
+  readonly files: ReadonlyMap<string, string>;
+  /** Bytes of all tensors; only a remark, which some writers get wrong. */
+  readonly totalSize: number | undefined;
+}
+
+/** A shard whose header was read. */
+interface IndexedShard {
+  /** Relative to the index's folder. */
+  readonly path: string;
+  readonly header: SafetensorsHeader;
+}
+
+/**
+ * Reads the index of a sharded model.
+ * @throws FormatError `malformed`, `duplicate`, `unsafe-path` naming the tensor; `too-large` over 100 MB
+ */
+export async function readShardIndex(source: ByteSource, options: ReadOptions = {}): Promise<ShardIndex> {
+  if (source.size > LONGEST_HEADER) throw failureIn(source)("too-large", `it has ${source.size} bytes`);
+  return parseShardIndex(await source.read(0, source.size, options), source.name);
+}
+
+/**
+ * Parses an index: `{"metadata": {"total_size": …}, "weight_map": {tensor: file}}`. Other fields are let pass.
+ * Source: https://huggingface.co/docs/safetensors/metadata_parsing
+ * @throws FormatError what {@link readShardIndex} throws
+ */
+function parseShardIndex(bytes: Uint8Array, name: string): ShardIndex {
+  const fail = failureIn({ name });
+  let text: string;
+  try {
+    text = new TextDecoder("utf-8", { fatal: true }).decode(bytes);
+  } catch {
+    throw fail("malformed", "it is not UTF-8");
+  }
+  const json = parseStrictJson(text, name);
+  const map = fieldOf(json, "weight_map");
+  if (typeof map !== "object" || map === null || Array.isArray(map)) {
+    throw fail("malformed", "it has no weight_map that says which tensor is in which file");
+  }
+  const files = new Map<string, string>();
+  for (const [tensor, file] of Object.entries(map)) {
+    if (typeof file !== "string") throw fail("malformed", "its file is not a string", undefined, tensor);
+    if (!isPlainPath(file)) {
+      throw fail(
+        "unsafe-path",
+        `"${shorten(file)}" is not a plain path in the model's folder`,
+        undefined,
+        tensor,
+      );
+    }
+    files.set(tensor, file);
+  }
+  const total = fieldOf(fieldOf(json, "metadata"), "total_size");
+  return { name, files, totalSize: typeof total === "number" ? total : undefined };
+}
+
+/**
+ * Checks that an index and the shards say the same of every tensor.
+ * @param shards those the index names, and any others that are of the model
+ * @throws FormatError `mismatch`, naming the tensor and both sides
+ */
+export function checkShardIndex(index: ShardIndex, shards: readonly IndexedShard[]): void {
+  const fail = failureIn(index);
+  const homes = new Map<string, string>();
+  for (const { path, header } of shards) for (const { name } of header.tensors) homes.set(name, path);
+  for (const [tensor, file] of index.files) {
+    const home = homes.get(tensor);
+    if (home === file) continue;
+    const found = home === undefined ? "which does not have it" : `but it is in "${home}"`;
+    throw fail("mismatch", `the index says it is in "${shorten(file)}", ${found}`, undefined, tensor, HINT);
+  }
+  for (const [tensor, home] of homes) {
+    if (index.files.has(tensor)) continue;
+    throw fail("mismatch", `"${home}" has it, and the index does not name it`, undefined, tensor, HINT);
+  }
+}
+
+const HINT =
+  "Index and shards are of different versions of the model, or one of them was changed: get both again";
+
+/** A field of what should be an object. */
+function fieldOf(value: unknown, key: string): unknown {
+  if (typeof value !== "object" || value === null || !Object.hasOwn(value, key)) return undefined;
+  return (value as Record<string, unknown>)[key];
+}

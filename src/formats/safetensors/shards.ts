@@ -1,0 +1,142 @@
+import type { ReadOptions } from "../../bytes/byte-source.ts";
+import { FormatError } from "../../errors.ts";
+import type { FileDraft } from "../../model/draft.ts";
+import type { ModelFile, ModelFolder } from "../format.ts";
+import { failureIn, shorten } from "./failure.ts";
+import type { SafetensorsHeader } from "./parse-header.ts";
+import { readSafetensorsHeader } from "./read-header.ts";
+import { checkShardIndex, readShardIndex, type ShardIndex } from "./shard-index.ts";
+import { indexName, parseShardName, type ShardName, shardName } from "./shard-name.ts";
+
+/** A file whose header was read. */
+export interface ReadFile extends FileDraft {
+  readonly header: SafetensorsHeader;
+}
+
+/** All files of a sharded model. */
+export interface GatheredShards {
+  /** Their indices, in the order of their names. */
+  readonly shards: readonly number[];
+  /** The file that says which tensor is in which shard. */
+  readonly index: FileDraft | undefined;
+  /** What is odd about them and does no harm. */
+  readonly notes: readonly string[];
+}
+
+/** Reads a file's header. */
+export async function readFile(file: ModelFile, options: ReadOptions): Promise<ReadFile> {
+  return { path: file.path, source: file.source, header: await readSafetensorsHeader(file.source, options) };
+}
+
+/**
+ * Finds all shards of a model: those that its index names, or, where there is none, as many as their names say.
+ * @param all those that were read; those that come from the folder are added
+ * @throws FormatError `not-found` for a shard that is not there; `mismatch` where shards and index disagree;
+ * `duplicate` for a tensor in two shards; `bad-name`
+ */
+export async function gatherShards(
+  one: ShardName,
+  all: ReadFile[],
+  folder: ModelFolder,
+  options: ReadOptions,
+): Promise<GatheredShards> {
+  const found = new Map(all.map(({ path }, nth) => [path, nth]));
+  const find = async (path: string): Promise<boolean> => {
+    if (found.has(path)) return true;
+    const source = await folder.open(path, options);
+    if (source) found.set(path, all.push(await readFile({ path, source }, options)) - 1);
+    return source !== undefined;
+  };
+  const given = all.map(({ path }) => path).filter((path) => isOf(one, path));
+  const indexFile = await openIndex(one, folder, options);
+  const index = indexFile && (await readShardIndex(indexFile.source, options));
+  const base = one.prefix.slice(0, one.prefix.lastIndexOf("/") + 1);
+  const named = index ? await findIndexed(index, base, find) : await findNumbered(one, given, find);
+
+  const paths = [...new Set([...named, ...given])].sort();
+  const shards = paths.map((path) => found.get(path) as number);
+  const read = shards.map((nth) => all[nth] as ReadFile);
+  checkHomes(read);
+  if (!index) return { shards, index: undefined, notes: [] };
+  const relative = read.map((file) => ({ path: file.path.slice(base.length), header: file.header }));
+  checkShardIndex(index, relative);
+  return { shards, index: indexFile, notes: notesOf(index, read) };
+}
+
+/** Whether a file is a shard of the same model. */
+function isOf(one: ShardName, path: string): boolean {
+  const other = parseShardName(path);
+  return other?.prefix === one.prefix && other.count === one.count;
+}
+
+async function openIndex(
+  one: ShardName,
+  folder: ModelFolder,
+  options: ReadOptions,
+): Promise<FileDraft | undefined> {
+  const path = indexName(one);
+  const source = await folder.open(path, options);
+  return source && { path, source };
+}
+
+/** @returns the paths of all shards that an index names */
+async function findIndexed(
+  index: ShardIndex,
+  base: string,
+  find: (path: string) => Promise<boolean>,
+): Promise<string[]> {
+  const paths = new Set<string>();
+  for (const [tensor, file] of index.files) {
+    const path = `${base}${file}`;
+    if (paths.has(path)) continue;
+    if (!(await find(path))) {
+      const reason = `the index says it is in "${shorten(file)}", which is not there`;
+      throw failureIn(index)("not-found", reason, undefined, tensor, "Put all shards into one folder");
+    }
+    paths.add(path);
+  }
+  return [...paths];
+}
+
+/** @returns the paths of shard 1 to the last, and of shard 0 where there is one */
+async function findNumbered(
+  one: ShardName,
+  given: readonly string[],
+  find: (path: string) => Promise<boolean>,
+): Promise<string[]> {
+  for (const path of given) {
+    if ((parseShardName(path)?.no ?? 0) <= one.count) continue;
+    throw failureIn({ name: path })("bad-name", `by its name it comes after the last of ${one.count} shards`);
+  }
+  const paths: string[] = [];
+  for (let no = 0; no <= one.count; no++) {
+    const path = shardName({ ...one, no });
+    if (await find(path)) paths.push(path);
+    else if (no > 0) {
+      throw new FormatError(
+        "not-found",
+        `Cannot find "${path}", shard ${no} of ${one.count} of "${shorten(one.prefix)}"`,
+        { path, hint: "Put all shards into one folder" },
+      );
+    }
+  }
+  return paths;
+}
+
+function checkHomes(shards: readonly ReadFile[]): void {
+  const homes = new Map<string, string>();
+  for (const { path, source, header } of shards) {
+    for (const { name, offset } of header.tensors) {
+      const home = homes.get(name);
+      if (home !== undefined) throw failureIn(source)("duplicate", `"${home}" has it too`, offset, name);
+      homes.set(name, path);
+    }
+  }
+}
+
+function notesOf(index: ShardIndex, shards: readonly ReadFile[]): string[] {
+  let total = 0;
+  for (const { header } of shards) for (const { length } of header.tensors) total += length;
+  if (index.totalSize === undefined || index.totalSize === total) return [];
+  return [`"${index.name}" says that the tensors have ${index.totalSize} bytes, they have ${total}`];
+}
