@@ -1,10 +1,5 @@
-import { createHash } from "node:crypto";
 import { join, resolve } from "node:path";
-import { LinkError, UsageError } from "../errors.ts";
 import type { SplitLayout, SplitTextFile, SplitWeightFile } from "../link/split-layout.ts";
-import { fileNameOf } from "../link/split-layout.ts";
-import { splitGguf } from "../link/split-gguf.ts";
-import { splitOnnx } from "../link/split-onnx.ts";
 import { planSplit } from "../link/split-plan.ts";
 import {
   parseSplitRecord,
@@ -15,12 +10,13 @@ import {
   splitRecordJson,
 } from "../link/split-record.ts";
 import type { SplitRule } from "../link/split-rules.ts";
-import { type Digest, digestHex } from "../model/digest.ts";
-import { companionsOf, type StoredModel } from "../model/stored-model.ts";
+import type { Digest } from "../model/digest.ts";
+import type { StoredModel } from "../model/stored-model.ts";
 import { openFileSource } from "../node/file-source.ts";
+import { sha256 } from "../node/sha256.ts";
 import { readSplitRecord, type SplitFolderOptions, writeSplitFolder } from "../node/split-folder.ts";
 import type { FileStore } from "../node/store/file-store.ts";
-import { headerOf } from "./gguf-view.ts";
+import { layOutSplit, splitFormat } from "./split-contents.ts";
 
 /** Options of `TareStore.split`. */
 export interface SplitOptions extends SplitFolderOptions {
@@ -99,14 +95,10 @@ async function plan(
   options: SplitOptions,
 ): Promise<Planned> {
   const since = options.since === undefined ? undefined : await openSplit(options.since);
-  const format = formatOf(models);
+  const format = splitFormat(models);
   const { rules } = options;
   const parts = planSplit(models, { rules, ...(since && { foundation: since.foundation }) });
-  const base = await LAYOUTS[format](store, models, parts);
-  const companions = await companionFiles(store, models);
-  const layout = { ...base, written: [...base.written, ...companions] };
-  const originals = await originalFiles(store, models, layout.written);
-  requireDistinct([...layout.weightFiles, ...layout.written, ...layout.links, ...originals]);
+  const { layout, originals } = await layOutSplit(store, format, models, parts);
 
   const infoOf = (file: SplitTextFile, kind: SplitFileKind, ships: boolean | undefined): SplitFileInfo => {
     const { path, models: users, bytes } = file;
@@ -149,88 +141,6 @@ async function plan(
   return { layout, originals, result, record };
 }
 
-/** How each format is laid out. */
-const LAYOUTS = {
-  gguf: async (store: FileStore, models: readonly StoredModel[], parts: ReturnType<typeof planSplit>) => {
-    const headers = await Promise.all(models.map((model) => headerOf(store, model)));
-    return splitGguf(models, parts, headers);
-  },
-  onnx: splitOnnx,
-} as const;
-
-/** The one format of models that are each one model. */
-function formatOf(models: readonly StoredModel[]): keyof typeof LAYOUTS {
-  const [first] = models;
-  if (!first) throw new UsageError("usage", "Cannot split nothing: name a model or several");
-  const { format } = first.config;
-  const other = models.find((model) => model.config.format !== format);
-  if (other) {
-    const reason = `"${first.name}" is ${format}, "${other.name}" ${other.config.format}`;
-    throw new LinkError("mismatch", `Cannot split models of several formats: ${reason}`);
-  }
-  if (!Object.hasOwn(LAYOUTS, format)) {
-    throw new LinkError("unsupported", `Cannot split "${first.name}": tare splits no ${format} models`);
-  }
-  const several = models.find((model) => format === "gguf" && model.config.methods.length > 1);
-  if (several) {
-    throw new LinkError(
-      "unsupported",
-      `Cannot split "${several.name}": it is several GGUF models in one folder`,
-      {
-        hint: "add each file by itself",
-      },
-    );
-  }
-  return format as keyof typeof LAYOUTS;
-}
-
-/** Tokenizers, settings and licences, which lay beside a model. */
-async function companionFiles(store: FileStore, models: readonly StoredModel[]): Promise<SplitTextFile[]> {
-  const files: SplitTextFile[] = [];
-  for (const model of models) {
-    for (const { path, rest } of companionsOf(model)) {
-      if (path.endsWith(".gguf")) continue;
-      const bytes = await store.readBlob(rest);
-      files.push({ path: `${fileNameOf(model)}/${path}`, models: [model.name], bytes });
-    }
-  }
-  return files;
-}
-
-/** What is needed beside the weights to put the original files together, and is not there already. */
-async function originalFiles(
-  store: FileStore,
-  models: readonly StoredModel[],
-  written: readonly SplitTextFile[],
-): Promise<SplitTextFile[]> {
-  const there = new Set(written.map(({ bytes }) => sha256(bytes)));
-  const users = new Map<Digest, string[]>();
-  for (const { name, config } of models) {
-    for (const { rest } of config.files) {
-      if (!there.has(rest)) users.set(rest, [...new Set([...(users.get(rest) ?? []), name])]);
-    }
-  }
-  return Promise.all(
-    [...users].map(async ([digest, names]) => {
-      return { path: `originals/${digestHex(digest)}`, models: names, bytes: await store.readBlob(digest) };
-    }),
-  );
-}
-
-function requireDistinct(files: readonly { readonly path: string }[]): void {
-  const seen = new Set<string>();
-  for (const { path } of files) {
-    // Some file systems do not tell letters by their case.
-    if (seen.has(path.toLowerCase())) {
-      throw new LinkError("bad-name", `Cannot split: two files would be called "${path}"`, {
-        path,
-        hint: "add a model under another name (--as)",
-      });
-    }
-    seen.add(path.toLowerCase());
-  }
-}
-
 /** Whether an earlier split has a file with these weights in these places behind this header. */
 async function holdsWeightFile(
   since: SplitRecord,
@@ -270,8 +180,4 @@ function textRecordOf({ path, models, bytes }: SplitTextFile, kind: SplitFileKin
 
 function sizeOf(files: readonly SplitFileInfo[]): number {
   return files.reduce((sum, file) => sum + file.size, 0);
-}
-
-function sha256(bytes: Uint8Array): Digest {
-  return `sha256:${createHash("sha256").update(bytes).digest("hex")}`;
 }

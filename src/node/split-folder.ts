@@ -1,4 +1,4 @@
-import { createHash, randomBytes } from "node:crypto";
+import { randomBytes } from "node:crypto";
 import {
   chmod,
   copyFile,
@@ -22,6 +22,7 @@ import type { BlobSource, BlobStore } from "../store/blob-store.ts";
 import { syncFolder } from "./durable.ts";
 import { fileError, openFileSource } from "./file-source.ts";
 import { requireNothing } from "./nothing-there.ts";
+import { sha256 } from "./sha256.ts";
 import { type Progress, watchProgress } from "./progress.ts";
 import { writeWeightFiles } from "./store/write-weight-files.ts";
 
@@ -151,7 +152,7 @@ export class SplitFiles implements BlobStore {
     const bytes = await readFile(path).catch((cause: unknown) => {
       throw fileError(path, "open", cause);
     });
-    if (`sha256:${createHash("sha256").update(bytes).digest("hex")}` === digest) return bytes;
+    if (sha256(bytes) === digest) return bytes;
     throw new StoreError("corrupted", `Cannot use "${path}": it is not what the split's record says`, {
       path,
       digest,

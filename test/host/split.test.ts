@@ -9,6 +9,8 @@ import { joinSplit } from "../../src/host/join.ts";
 import { openStore, type TareStore } from "../../src/host/tare-store.ts";
 import { parseSplitRule } from "../../src/link/split-rules.ts";
 import { CHARLM_GRAPHS, CHARLM_MODELS, charlm } from "../support/charlm.ts";
+import { parseSafetensors } from "../../src/formats/safetensors/parse.ts";
+import { writeSafetensors } from "../../src/formats/safetensors/write.ts";
 import { temporaryFolder } from "../support/temporary.ts";
 
 interface Expected {
@@ -110,6 +112,42 @@ describe("TareStore.split()", () => {
       expect(ours).toEqual(theirs);
       expect(await readFile(join(out, model, "tokenizer.json"), "utf8")).toBe("{}");
     }
+  });
+
+  test("writes safetensors as sharded models, which read as what they were", async () => {
+    const folder = await temporaryFolder();
+    const store = await openStore({ path: join(folder, "store") });
+    const base = fileURLToPath(new URL("../../fixtures/charlm/base.safetensors", import.meta.url));
+    const tensors = parseSafetensors(await readFile(base), "base");
+    const task = {
+      ...tensors,
+      "output_norm.weight": { dtype: "float32", shape: [2], bytes: new Uint8Array(8) },
+    } as const;
+    await mkdir(join(folder, "task"));
+    await writeFile(join(folder, "task", "task.safetensors"), writeSafetensors(task));
+    await writeFile(join(folder, "task", "config.json"), "{}");
+    await store.add([base], { as: "base" });
+    await store.add([join(folder, "task")], { as: "task" });
+    const { files } = await store.split(["base", "task"], join(folder, "dist"));
+    expect(files.map((file) => [file.path, file.weights]).slice(0, 3)).toEqual([
+      ["foundation.safetensors", Object.keys(tensors).length - 1],
+      ["adapter-base.safetensors", 1],
+      ["adapter-task.safetensors", 1],
+    ]);
+    expect(await readFile(join(folder, "dist", "task", "config.json"), "utf8")).toBe("{}");
+    await joinSplit(join(folder, "dist"), "task", join(folder, "joined"));
+    expect(
+      await sameFile(join(folder, "joined", "task.safetensors"), join(folder, "task", "task.safetensors")),
+    ).toBe(true);
+    // The folder as a model of its own has the very same weights.
+    await store.add([join(folder, "dist", "task")], { as: "again" });
+    const { same, changed, onlyInA, onlyInB } = await store.diff("task", "again");
+    expect([same.count, changed.length, onlyInA.count, onlyInB.count]).toEqual([
+      Object.keys(task).length,
+      0,
+      0,
+      0,
+    ]);
   });
 
   test("is undone by joinSplit(), byte for byte, without a store", async () => {

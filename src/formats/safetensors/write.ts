@@ -1,5 +1,6 @@
 import { type ErrorCode, FormatError } from "../../errors.ts";
 import { DTYPE_BITS, elementCount } from "../../model/dtype.ts";
+import type { DType } from "../../model/dtype.ts";
 import type { NumberTensor, Tensor, Tensors } from "../../model/tensor.ts";
 import { DTYPES, LONGEST_HEADER, METADATA, PREFIX } from "./schema.ts";
 
@@ -7,62 +8,101 @@ import { DTYPES, LONGEST_HEADER, METADATA, PREFIX } from "./schema.ts";
 const ALIGNMENT = 8;
 const CODES = [...DTYPES].map(([code, dtype]) => ({ code, dtype }));
 
-interface Item {
+/** A tensor that a header is to announce. */
+export interface SafetensorsSpec {
   readonly name: string;
-  readonly tensor: NumberTensor;
-  readonly code: string;
-  /** The dtype's place among all. */
-  readonly order: number;
+  readonly dtype: DType;
+  readonly shape: readonly number[];
+}
+
+/** A header, and where the data that follows it goes. */
+export interface EncodedSafetensorsHeader<T> {
+  /** The data follows at once. */
+  readonly bytes: Uint8Array;
+  /** In the order of their data, with where each starts, in bytes from the start of the file. */
+  readonly tensors: readonly { readonly spec: T; readonly offset: number; readonly length: number }[];
+  /** Of the whole file, in bytes. */
+  readonly size: number;
 }
 
 /**
- * Writes tensors as a safetensors file, byte for byte as the reference implementation orders and pads it: by dtype
+ * Writes the header of a safetensors file, byte for byte as the reference implementation orders and pads it: by dtype
  * from the widest, then by name.
  * @param metadata the file's own remarks; readers of PyTorch weights ask for `{ format: "pt" }`
- * @throws FormatError `unsupported` for strings and for types that the format does not have; `size-mismatch`,
- * `bad-name`, `too-large`
+ * @throws FormatError `unsupported` for types that the format does not have; `bad-name`, `size-mismatch`, `too-large`
+ */
+export function encodeSafetensorsHeader<T extends SafetensorsSpec>(
+  specs: readonly T[],
+  metadata?: Readonly<Record<string, string>>,
+): EncodedSafetensorsHeader<T> {
+  const items = specs.map((spec) => ({ spec, ...layoutOf(spec) }));
+  items.sort((a, b) => b.order - a.order || (a.spec.name < b.spec.name ? -1 : 1));
+  let end = 0;
+  const starts: number[] = [];
+  const entries = items.map(({ spec: { name, shape }, code, length }): [string, unknown] => {
+    starts.push(end);
+    end += length;
+    return [name, { dtype: code, shape, data_offsets: [end - length, end] }];
+  });
+  const bytes = spellHeader(entries, metadata);
+  const tensors = items.map(({ spec, length }, index) => {
+    return { spec, offset: bytes.byteLength + (starts[index] as number), length };
+  });
+  return { bytes, tensors, size: bytes.byteLength + end };
+}
+
+/**
+ * Writes tensors as a safetensors file, in memory.
+ * @param metadata the file's own remarks
+ * @throws FormatError what {@link encodeSafetensorsHeader} throws, and `unsupported` for strings
  */
 export function writeSafetensors(tensors: Tensors, metadata?: Readonly<Record<string, string>>): Uint8Array {
-  const items = Object.entries(tensors).map(([name, tensor]) => itemOf(name, tensor));
-  items.sort((a, b) => b.order - a.order || (a.name < b.name ? -1 : 1));
-  let size = 0;
-  const entries = items.map(({ name, tensor, code }): [string, unknown] => {
-    const begin = size;
-    size += tensor.bytes.byteLength;
-    return [name, { dtype: code, shape: tensor.shape, data_offsets: [begin, size] }];
-  });
-  const header = encodeHeader(entries, metadata);
-  const bytes = new Uint8Array(header.byteLength + size);
-  bytes.set(header);
-  let at = header.byteLength;
-  for (const { tensor } of items) {
-    bytes.set(tensor.bytes, at);
-    at += tensor.bytes.byteLength;
+  const specs = Object.entries(tensors).map(([name, tensor]) => ({ name, ...numbersOf(name, tensor) }));
+  const header = encodeSafetensorsHeader(specs, metadata);
+  const bytes = new Uint8Array(header.size);
+  bytes.set(header.bytes);
+  for (const { spec, offset, length } of header.tensors) {
+    if (spec.bytes.byteLength !== length) {
+      throw refusal(
+        spec.name,
+        "size-mismatch",
+        `[${spec.shape.join(", ")}] ${spec.dtype} takes ${length} bytes, it has ${spec.bytes.byteLength}`,
+      );
+    }
+    bytes.set(spec.bytes, offset);
   }
   return bytes;
 }
 
-function itemOf(name: string, tensor: Tensor): Item {
-  const refuse = (code: ErrorCode, reason: string, hint?: string): FormatError =>
-    new FormatError(code, `Cannot write tensor "${name}" as safetensors: ${reason}`, { tensor: name, hint });
-  if (name === METADATA) throw refuse("bad-name", "the format keeps that name for itself");
-  const { dtype, shape } = tensor;
-  if (dtype === "string") throw refuse("unsupported", "the format has no strings", "Write a .npz file");
+function numbersOf(name: string, tensor: Tensor): NumberTensor {
+  if (tensor.dtype !== "string") return tensor;
+  throw refusal(name, "unsupported", "the format has no strings", "Write a .npz file");
+}
+
+/** How the format calls a tensor's dtype, the dtype's place among all, and its bytes. */
+function layoutOf({ name, dtype, shape }: SafetensorsSpec): { code: string; order: number; length: number } {
+  if (name === METADATA) throw refusal(name, "bad-name", "the format keeps that name for itself");
   const order = CODES.findIndex((known) => known.dtype === dtype);
   const code = CODES[order]?.code;
-  if (!code) throw refuse("unsupported", `the format has no ${dtype}`, "Convert it to a wider type first");
-  const size = ((elementCount(shape) ?? Number.NaN) * DTYPE_BITS[dtype]) / 8;
-  if (size !== tensor.bytes.byteLength) {
-    throw refuse(
-      "size-mismatch",
-      `[${shape.join(", ")}] ${dtype} takes ${size} bytes, it has ${tensor.bytes.byteLength}`,
-    );
+  if (!code) {
+    throw refusal(name, "unsupported", `the format has no ${dtype}`, "Convert it to a wider type first");
   }
-  return { name, tensor, code, order };
+  const length = ((elementCount(shape) ?? Number.NaN) * DTYPE_BITS[dtype]) / 8;
+  if (!Number.isSafeInteger(length)) {
+    throw refusal(name, "size-mismatch", `[${shape.join(", ")}] ${dtype} takes ${length} bytes`);
+  }
+  return { code, order, length };
+}
+
+function refusal(name: string, code: ErrorCode, reason: string, hint?: string): FormatError {
+  return new FormatError(code, `Cannot write tensor "${name}" as safetensors: ${reason}`, {
+    tensor: name,
+    hint,
+  });
 }
 
 /** The length and the header, padded with spaces. */
-function encodeHeader(
+function spellHeader(
   entries: readonly [string, unknown][],
   metadata: Readonly<Record<string, string>> | undefined,
 ): Uint8Array {

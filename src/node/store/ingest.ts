@@ -13,6 +13,7 @@ import type {
   IngestSetup,
   PackedPart,
 } from "./ingest-job.ts";
+import { sha256 } from "../sha256.ts";
 import { isWholeSync, placeSync } from "./place.ts";
 
 /** Read at a time. A part that fits is hashed before anything is written. */
@@ -142,7 +143,7 @@ export class Ingester {
     append: (bytes: Uint8Array) => void,
   ): PackedPart {
     const bytes = Buffer.concat([...this.#plain(part)].map((chunk) => chunk.slice()));
-    const digest: Digest = `sha256:${createHash("sha256").update(bytes).digest("hex")}`;
+    const digest = sha256(bytes);
     const twin = twins.get(digest);
     if (twin) return twin;
     const padding = (PACK_ALIGNMENT - (size % PACK_ALIGNMENT)) % PACK_ALIGNMENT;
