@@ -1,19 +1,15 @@
-import { execFile } from "node:child_process";
 import { createHash } from "node:crypto";
 import { cp, mkdir, readdir, readFile } from "node:fs/promises";
 import { join } from "node:path";
-import { fileURLToPath } from "node:url";
-import { promisify } from "node:util";
 import { beforeAll, describe, expect, test } from "vitest";
 import { writeTensors } from "../../src/cli/tensor-files.ts";
 import { openStore, type TareStore } from "../../src/host/tare-store.ts";
 import { DTYPE_BITS, type DType } from "../../src/model/dtype.ts";
 import type { Tensor, Tensors } from "../../src/model/tensor.ts";
 import { CHARLM_GRAPHS, charlm } from "../support/charlm.ts";
+import { python } from "../support/python.ts";
 import { temporaryFolder } from "../support/temporary.ts";
 
-const PYTHON = fileURLToPath(new URL("../../build/interop/venv/bin/python", import.meta.url));
-const SCRIPT = fileURLToPath(new URL("outside_readers.py", import.meta.url));
 const IDS = new Uint8Array(BigInt64Array.of(1n, 37n, 82n, 5n).buffer);
 const INPUTS: Tensors = { input_ids: { dtype: "int64", shape: [1, 4], bytes: IDS } };
 
@@ -113,11 +109,6 @@ async function familyStore(): Promise<{ store: TareStore; folder: string }> {
   const store = await openStore({ path: join(folder, "store"), workers: 1 });
   await store.add([join(family, "base")], { threads: 1 });
   return { store, folder };
-}
-
-async function python(...args: readonly string[]): Promise<Record<string, unknown>> {
-  const { stdout } = await promisify(execFile)(PYTHON, [SCRIPT, ...args], { maxBuffer: 64 * 1024 * 1024 });
-  return JSON.parse(stdout) as Record<string, unknown>;
 }
 
 /** As the Python side says it. */

@@ -1,5 +1,6 @@
-"""What Python's onnx, onnxruntime, numpy and safetensors make of files: each command prints JSON.
+"""What Python's onnx, onnxruntime, numpy, safetensors and gguf make of files: each command prints JSON.
 
+    gguf FILE...              tensors and metadata of GGUF files together, read by gguf
     initializers MODEL        every initializer of a model, read by onnx.load
     run MODEL INPUTS.npz      outputs of onnxruntime, set as tare's engine is
     save MODEL OUT one|many   writes the model again, every tensor in one file of external data, or in one each
@@ -15,7 +16,27 @@ import numpy as np
 
 
 def main(command: str, *arguments: str):
-    return {"initializers": initializers, "run": run, "save": save, "tensors": tensors}[command](*arguments)
+    commands = {"gguf": gguf, "initializers": initializers, "run": run, "save": save, "tensors": tensors}
+    return commands[command](*arguments)
+
+
+def gguf(*paths: str):
+    from gguf import GGUFReader
+
+    tensors, metadata = {}, {}
+    for path in paths:
+        reader = GGUFReader(path)
+        for tensor in reader.tensors:
+            assert tensor.name not in tensors, tensor.name
+            tensors[tensor.name] = {
+                "type": tensor.tensor_type.name,
+                "shape": tensor.shape.tolist(),
+                "sha256": hashlib.sha256(tensor.data.tobytes()).hexdigest(),
+            }
+        for key, field in reader.fields.items():
+            if not key.startswith(("GGUF.", "split.")) and key != "general.alignment":
+                metadata[key] = str(field.contents())
+    return {"tensors": tensors, "metadata": metadata}
 
 
 def initializers(path: str):
