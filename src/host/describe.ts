@@ -11,6 +11,7 @@ import type { Digest } from "../model/digest.ts";
 import type { DType } from "../model/dtype.ts";
 import type { LinkPlan } from "../model/link-plan.ts";
 import type { StoredModel } from "../model/stored-model.ts";
+import { engineOf, type Runner } from "./engine-of.ts";
 import { FileCompileCache } from "../node/store/compile-cache.ts";
 import type { FileStore } from "../node/store/file-store.ts";
 
@@ -43,6 +44,8 @@ export interface ModelInfo extends Shares {
   readonly name: string;
   readonly digest: Digest;
   readonly format: string;
+  /** What runs it; `undefined` where no engine does by itself: weights without a program. */
+  readonly engine: Runner | undefined;
   /** Its original files. Sizes in bytes. */
   readonly files: readonly { readonly path: string; readonly size: number }[];
   readonly fileBytes: number;
@@ -62,6 +65,7 @@ export async function describeModel(store: FileStore, name: string): Promise<Mod
     name,
     digest: model.digest,
     format: model.config.format,
+    engine: engineOf(model.config.format),
     files,
     fileBytes: files.reduce((sum, file) => sum + file.size, 0),
     ...sharesOf(model, users),
@@ -77,8 +81,7 @@ async function describeMethod(
   users: ReadonlyMap<Digest, readonly string[]>,
 ): Promise<MethodInfo> {
   const plan = planLink(model, method, (blob) => store.layout.location(blob));
-  const engine =
-    model.config.format === "onnx" ? await onnxInfo(store, model, method, plan) : llamaInfo(method);
+  const engine = await engineInfo(store, model, method, plan);
   return {
     name: method.name,
     program: plan.program,
@@ -104,6 +107,23 @@ async function describeMethod(
 interface EngineInfo extends Pick<MethodInfo, "signature" | "prepacking" | "whole"> {
   /** Weights that it keeps private copies of. */
   readonly copied: ReadonlySet<string>;
+}
+
+async function engineInfo(
+  store: FileStore,
+  model: StoredModel,
+  method: Method,
+  plan: LinkPlan,
+): Promise<EngineInfo> {
+  const runner = engineOf(model.config.format);
+  if (runner === "ONNX Runtime") return onnxInfo(store, model, method, plan);
+  if (runner === "llama.cpp") return llamaInfo(method);
+  return {
+    signature: { inputs: [], outputs: [] },
+    prepacking: undefined,
+    copied: new Set(),
+    whole: undefined,
+  };
 }
 
 async function onnxInfo(

@@ -4,12 +4,11 @@ import { type GgufHeader, parseGgufHeader } from "../formats/gguf/parse.ts";
 import { shardName } from "../formats/gguf/split.ts";
 import { findEntry } from "../formats/gguf/values.ts";
 import { emptyShard, firstShard, planShards, type Shard, shardHeader } from "../link/shards.ts";
-import type { Weight } from "../model/config.ts";
 import type { Digest } from "../model/digest.ts";
-import { MediaType } from "../model/manifest.ts";
+import { type Descriptor, type Location, MediaType, SHARD_LAYOUT } from "../model/manifest.ts";
 import type { StoredModel } from "../model/stored-model.ts";
 import type { FileStore } from "../node/store/file-store.ts";
-import { repack, type ShardFile } from "../node/store/repack.ts";
+import { type Repacked, repack, type ShardFile, shardLayout } from "../node/store/repack.ts";
 import type { LinkedFile, WrittenFile } from "../node/view.ts";
 
 /** Another process may lay the same models out at the same time; one of them comes through each time. */
@@ -25,7 +24,8 @@ export interface GgufView {
 
 /**
  * Makes sure that the GGUF models of the store lie in shards, one for each set of models that share weights, and gives
- * a view of one of them. Shards are written once, and are then the weights' only place.
+ * a view of one of them. Shards are written once, and are then the weights' only place, for models of other formats
+ * that have the same bytes too.
  * @param use makes something of the view; called again if blobs moved before it was done
  */
 export async function withGgufView<T>(
@@ -57,7 +57,8 @@ async function layOut(
   name: string,
   signal: AbortSignal | undefined,
 ): Promise<GgufView | undefined> {
-  const models = await shardedModels(store);
+  const all = await store.models();
+  const models = await shardedModels(store, all);
   const model = models.find((each) => each.name === name);
   if (!model) {
     await store.model(name);
@@ -65,16 +66,15 @@ async function layOut(
       hint: "adapters and vocabularies have no shards: tare export writes their files",
     });
   }
-  const shards = planShards(models);
+  const others = all.filter((each) => !models.includes(each));
+  const shards = planShards(models, others);
   const files = await Promise.all(shards.map((shard) => shardFile(store, shard, models)));
-  const stale = new Set(shards.flatMap((shard, index) => (files[index]?.stored ? [] : shard.users)));
-  if (stale.size === 0) return viewOf(store, model, shards, await headerOf(store, model));
-  const moved = models
-    .filter((each) => stale.has(each.name))
-    .map((each) => ({
-      model: each,
-      shards: shards.flatMap((shard, index) => (shard.users.includes(each.name) ? [index] : [])),
-    }));
+  const moved = [...models, ...others].flatMap((each): Repacked[] => {
+    const used = shards.flatMap((shard, index) => (usersOf(shard).includes(each.name) ? [index] : []));
+    const stays = used.every((index) => liesIn(each, files[index] as ShardFile));
+    return stays ? [] : [{ model: each, shards: used }];
+  });
+  if (moved.length === 0) return viewOf(store, model, shards, files, await headerOf(store, model));
   const done = await repack(store.layout, files, moved, signal);
   return done ? layOut(store, name, signal) : undefined;
 }
@@ -87,9 +87,9 @@ function blobsMoved(error: unknown): boolean {
 }
 
 /** Models that llama.cpp loads by themselves; adapters and vocabularies stay as they are. */
-async function shardedModels(store: FileStore): Promise<StoredModel[]> {
+async function shardedModels(store: FileStore, all: readonly StoredModel[]): Promise<StoredModel[]> {
   const sharded: StoredModel[] = [];
-  for (const model of await store.models()) {
+  for (const model of all) {
     const { format, methods } = model.config;
     if (format !== "gguf" || methods.length !== 1 || methods[0]?.weights.length === 0) continue;
     const kind = findEntry((await headerOf(store, model)).metadata, "general.type")?.value;
@@ -102,6 +102,7 @@ async function viewOf(
   store: FileStore,
   model: StoredModel,
   shards: readonly Shard[],
+  files: readonly ShardFile[],
   header: GgufHeader,
 ): Promise<GgufView> {
   const used = shards.filter((shard) => shard.users.includes(model.name));
@@ -115,7 +116,7 @@ async function viewOf(
   ];
   for (let position = 2; position <= count; position++) {
     const shard = used.find((each) => each.position === position);
-    const blob = shard && model.locations.get((shard.weights[0] as Weight).digest)?.blob;
+    const blob = shard && files[shards.indexOf(shard)]?.stored;
     if (blob) links.push({ path: name(position), blob: store.layout.blob(blob) });
     else written.push({ path: name(position), bytes: emptyShard(position) });
   }
@@ -136,33 +137,42 @@ async function shardFile(store: FileStore, shard: Shard, models: readonly Stored
     return { digest, from };
   });
   const file = { header: encoded.bytes, offsets: encoded.offsets, size: encoded.size, weights };
-  return { ...file, stored: await findStored(store, file, models) };
+  const users = models.filter((each) => shard.users.includes(each.name));
+  return { ...file, stored: await findStored(store, file, users) };
 }
 
 /** The blob that is the shard already, for all its users; `undefined` if it is to be written. */
 async function findStored(
   store: FileStore,
   file: ShardFile,
-  models: readonly StoredModel[],
+  users: readonly StoredModel[],
 ): Promise<Digest | undefined> {
-  const blob = file.weights[0]?.from.blob;
-  const layers = models.flatMap((model) => model.manifest.layers);
-  if (
-    blob === undefined ||
-    !layers.some((layer) => layer.digest === blob && layer.mediaType === MediaType.shard)
-  )
-    return undefined;
-  const placed = file.weights.every(
-    ({ from }, index) => from.blob === blob && from.offset === file.offsets[index],
+  const layout = shardLayout(file);
+  const layers = users.map((model) =>
+    shardsOf(model).find((each) => each.annotations?.[SHARD_LAYOUT] === layout),
   );
-  const everywhere = models.every((model) =>
-    file.weights.every(({ digest }) => (model.locations.get(digest)?.blob ?? blob) === blob),
-  );
-  if (!placed || !everywhere) return undefined;
+  const blob = layers[0]?.digest;
+  if (blob === undefined || layers.some((layer) => layer?.digest !== blob)) return undefined;
+  if (!users.every((model) => liesIn(model, { ...file, stored: blob }))) return undefined;
   await using source = await store.openBlob(blob);
   if (source.size !== file.size) return undefined;
   const header = await source.read(0, file.header.byteLength);
   return Buffer.compare(header, file.header) === 0 ? blob : undefined;
+}
+
+/** Whether a shard is stored, and a model has no other copy of its weights than in shards. */
+function liesIn(model: StoredModel, { stored, weights }: ShardFile): boolean {
+  const blobs = new Set(shardsOf(model).map((layer) => layer.digest));
+  if (stored === undefined || !blobs.has(stored)) return false;
+  return weights.every(({ digest }) => blobs.has((model.locations.get(digest) as Location).blob));
+}
+
+function shardsOf(model: StoredModel): Descriptor[] {
+  return model.manifest.layers.filter((layer) => layer.mediaType === MediaType.shard);
+}
+
+function usersOf({ users, followers }: Shard): string[] {
+  return [...users, ...followers];
 }
 
 /** The header of a model's own file; of a split one, of its first shard. */

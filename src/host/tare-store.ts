@@ -1,7 +1,7 @@
 import { homedir } from "node:os";
 import { join } from "node:path";
 import type { Session } from "../engines/engine.ts";
-import { EngineError } from "../errors.ts";
+import { LinkError } from "../errors.ts";
 import type { Llama } from "../engines/llama/engine.ts";
 import type { LlamaSession } from "../engines/llama/session.ts";
 import type { OnnxRuntime, OrtLoadOptions, OrtSessionInfo } from "../engines/onnxruntime/engine.ts";
@@ -11,7 +11,7 @@ import { methodOf, planLink } from "../link/plan.ts";
 import { sharesOf, usersOf, weightBytes } from "../link/sharing.ts";
 import type { StoredFile } from "../model/config.ts";
 import { type Digest, digestHex } from "../model/digest.ts";
-import { companionsOf, manifestBlobs } from "../model/stored-model.ts";
+import { companionsOf, manifestBlobs, type StoredModel } from "../model/stored-model.ts";
 import { type ExportOptions, type ExportResult, exportModel } from "../node/export.ts";
 import { openModel } from "../node/open-model.ts";
 import { type AddOptions, type AddResult, addModel } from "../node/store/add.ts";
@@ -29,6 +29,7 @@ import {
 } from "../node/view.ts";
 import type { FamilyMap } from "../picture/family-map.ts";
 import { describeModel, type ModelInfo } from "./describe.ts";
+import { requireEngine } from "./engine-of.ts";
 import { withGgufView } from "./gguf-view.ts";
 import { splitModels, type SplitOptions, type SplitResult } from "./split.ts";
 import { adapterFile, textModelFile, type TextLoadOptions } from "./text.ts";
@@ -135,7 +136,9 @@ export class TareStore implements AsyncDisposable {
 
   /** What differs between two models, and by how much. */
   async diff(a: string, b: string, options: { readonly signal?: AbortSignal } = {}): Promise<ModelDiff> {
-    return diffModels(this.#files, await this.#files.model(a), await this.#files.model(b), options);
+    return this.#files.withModel(a, (left) =>
+      this.#files.withModel(b, (right) => diffModels(this.#files, left, right, options)),
+    );
   }
 
   /** The picture's data: which model has which weights; all models unless named. */
@@ -166,21 +169,32 @@ export class TareStore implements AsyncDisposable {
 
   /** Writes a model's original files, byte for byte. */
   async export(name: string, path: string, options: ExportOptions = {}): Promise<ExportResult> {
-    return exportModel(this.#files, await this.#files.model(name), path, options);
+    return this.#files.withModel(name, (model) => exportModel(this.#files, model, path, options));
   }
 
   /**
    * Makes a folder that stock engines open: programs (for llama.cpp, shards), and links to the weights.
-   * @throws SourceError `exists`
+   * @throws SourceError `exists`; LinkError `unsupported` for a format whose files cannot be links
    */
   async link(name: string, path: string, options: ViewOptions = {}): Promise<ViewResult> {
-    const model = await this.#files.model(name);
-    if (model.config.format === "gguf") {
+    const { format } = (await this.#files.model(name)).config;
+    if (format === "gguf") {
       return withGgufView(this.#files, name, async (view) => {
         await this.#files.requireModel(await this.#files.model(name));
         return writeView(path, view.links, view.written, options);
       });
     }
+    if (format === "onnx") {
+      return this.#files.withModel(name, (model) => this.#linkOnnx(model, path, options));
+    }
+    throw new LinkError(
+      "unsupported",
+      `Cannot link "${name}": a ${format} file holds its weights itself, so a link would be a copy of it`,
+      { hint: `tare export ${name} writes the file` },
+    );
+  }
+
+  async #linkOnnx(model: StoredModel, path: string, options: ViewOptions): Promise<ViewResult> {
     await this.#files.requireModel(model);
     const written: WrittenFile[] = [];
     const links = new Map<Digest, LinkedFile>();
@@ -238,22 +252,15 @@ export class TareStore implements AsyncDisposable {
    * @throws StoreError `not-found`, `corrupted`; LinkError; EngineError `no-engine`
    */
   async load(name: string, options: LoadOptions = {}): Promise<OrtSessionInfo & Session> {
-    const model = await this.#files.model(name);
-    if (model.config.format !== "onnx") {
-      throw new EngineError(
-        "unsupported",
-        `Cannot load "${name}": ONNX Runtime does not run ${model.config.format} models`,
-        {
-          hint: "loadText (tare run) runs it in llama.cpp; tare link makes a folder that llama.cpp opens",
-        },
-      );
-    }
-    const engine = await this.#openEngine();
-    const method = methodOf(model, options.method);
-    await this.#files.requireModel(model, options.verify, options.signal);
-    const plan = planLink(model, method, (blob) => this.#files.layout.location(blob));
-    const open = (): Promise<OnnxProgram> => openOnnxProgram(this.#files, model, method, plan);
-    return engine.load({ plan, open }, this.#files.layout.root, options);
+    return this.#files.withModel(name, async (model) => {
+      requireEngine(model, "ONNX Runtime", "load");
+      const engine = await this.#openEngine();
+      const method = methodOf(model, options.method);
+      await this.#files.requireModel(model, options.verify, options.signal);
+      const plan = planLink(model, method, (blob) => this.#files.layout.location(blob));
+      const open = (): Promise<OnnxProgram> => openOnnxProgram(this.#files, model, method, plan);
+      return engine.load({ plan, open }, this.#files.layout.root, options);
+    });
   }
 
   /**

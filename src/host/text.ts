@@ -1,11 +1,11 @@
 import { join } from "node:path";
 import type { LlamaLoadOptions } from "../engines/llama/engine.ts";
-import { EngineError, TareError } from "../errors.ts";
+import { TareError } from "../errors.ts";
 import { digestHex } from "../model/digest.ts";
-import type { StoredModel } from "../model/stored-model.ts";
 import { exportModel } from "../node/export.ts";
 import type { FileStore } from "../node/store/file-store.ts";
 import { writeView } from "../node/view.ts";
+import { requireEngine } from "./engine-of.ts";
 import { withGgufView } from "./gguf-view.ts";
 
 /** A LoRA adapter of the store, laid over a model while it runs. */
@@ -33,7 +33,7 @@ export async function textModelFile(
   verify = false,
   signal?: AbortSignal,
 ): Promise<string> {
-  requireGguf(await store.model(name));
+  requireEngine(await store.model(name), "llama.cpp", "generate text with");
   return withGgufView(
     store,
     name,
@@ -52,21 +52,10 @@ export async function textModelFile(
 /** The file of a LoRA adapter, as it was added. */
 export async function adapterFile(store: FileStore, name: string): Promise<string> {
   const model = await store.model(name);
-  requireGguf(model);
+  requireEngine(model, "llama.cpp", "generate text with");
   const path = join(store.layout.views, `${digestHex(model.digest)}.gguf`);
   await unlessThere(() => exportModel(store, model, path));
   return path;
-}
-
-function requireGguf({ name, config }: StoredModel): void {
-  if (config.format === "gguf") return;
-  throw new EngineError(
-    "unsupported",
-    `Cannot generate text with "${name}": llama.cpp does not run ${config.format} models`,
-    {
-      hint: `tare run ${name} shows what it takes`,
-    },
-  );
 }
 
 /** Another process may make the same view at the same time: it is the same. */

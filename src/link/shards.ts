@@ -2,7 +2,7 @@ import type { GgufEntry, GgufMetadata } from "../formats/gguf/values.ts";
 import { encodeGgufHeader, type EncodedGgufHeader, type GgufTensorSpec } from "../formats/gguf/write.ts";
 import type { Weight } from "../model/config.ts";
 import type { StoredModel } from "../model/stored-model.ts";
-import { weightBytes } from "./sharing.ts";
+import { usersOf, weightBytes } from "./sharing.ts";
 
 /** llama.cpp maps shards by pages, and reads tensors in place. */
 const ALIGNMENT = 4096;
@@ -12,6 +12,8 @@ export interface Shard {
   /** Its place in every view that has it, from 2 on: shard 1 is a model's own metadata. */
   readonly position: number;
   readonly users: readonly string[];
+  /** Models of other formats that use exactly these weights too, whatever they call them. */
+  readonly followers: readonly string[];
   readonly weights: readonly Weight[];
   /** In bytes. */
   readonly bytes: number;
@@ -21,34 +23,37 @@ export interface Shard {
  * Sorts the weights of GGUF models into shards, one for each set of models that share some: the foundation first.
  * A shard's position is written into it, so it is the same in every view; a view leaves positions that it does not
  * use to empty shards.
+ * @param others models of other formats: where they have the same bytes, these lie in shards that they use whole
  */
-export function planShards(models: readonly StoredModel[]): Shard[] {
+export function planShards(models: readonly StoredModel[], others: readonly StoredModel[] = []): Shard[] {
+  const following = usersOf(others);
   const users = new Map<string, { readonly weight: Weight; readonly names: string[] }>();
   for (const model of models) {
     for (const weight of model.config.methods.flatMap((method) => method.weights)) {
-      const key = JSON.stringify([weight.name, weight.dtype, weight.shape, weight.digest]);
-      const entry = users.get(key) ?? { weight, names: [] };
+      const what = JSON.stringify([weight.name, weight.dtype, weight.shape, weight.digest]);
+      const entry = users.get(what) ?? { weight, names: [] };
       if (!entry.names.includes(model.name)) entry.names.push(model.name);
-      users.set(key, entry);
+      users.set(what, entry);
     }
   }
-  const classes = new Map<string, { users: string[]; weights: Weight[] }>();
+  const classes = new Map<string, { users: string[]; followers: readonly string[]; weights: Weight[] }>();
   for (const { weight, names } of users.values()) {
-    const key = JSON.stringify(names);
-    const shard = classes.get(key) ?? { users: names, weights: [] };
+    const followers = following.get(weight.digest) ?? [];
+    const shard = classes.get(key({ users: names, followers })) ?? { users: names, followers, weights: [] };
     shard.weights.push(weight);
-    classes.set(key, shard);
+    classes.set(key(shard), shard);
   }
   return [...classes.values()]
     .map((shard) => ({
       ...shard,
       bytes: shard.weights.reduce((sum, weight) => sum + weightBytes(weight), 0),
     }))
-    .sort(
-      (a, b) =>
-        b.users.length - a.users.length || b.bytes - a.bytes || (a.users.join() < b.users.join() ? -1 : 1),
-    )
+    .sort((a, b) => b.users.length - a.users.length || b.bytes - a.bytes || (key(a) < key(b) ? -1 : 1))
     .map((shard, index) => ({ ...shard, position: index + 2 }));
+}
+
+function key({ users, followers }: Pick<Shard, "users" | "followers">): string {
+  return JSON.stringify([users, followers]);
 }
 
 /**

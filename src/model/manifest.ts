@@ -24,6 +24,9 @@ export const MediaType = {
 /** Annotation of a manifest in `index.json` that makes it a tag (OCI image layout, "ref.name"). */
 export const REF_NAME = "org.opencontainers.image.ref.name";
 
+/** Annotation of a shard's layer: digest of what lies where in it, by which it is known again. */
+export const SHARD_LAYOUT = "dev.tare.shard.layout";
+
 /** An OCI content descriptor. */
 export interface Descriptor {
   readonly mediaType: string;

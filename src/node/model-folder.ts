@@ -3,7 +3,7 @@ import { dirname, isAbsolute, join, relative, sep } from "node:path";
 import { SourceError } from "../errors.ts";
 import type { ModelFolder } from "../formats/format.ts";
 import { isPlainPath } from "../model/config.ts";
-import { type FileSource, isAbsent, openFileSource } from "./file-source.ts";
+import { fileError, type FileSource, isAbsent, openFileSource } from "./file-source.ts";
 
 /** A model's folder on disk; what it opened is closed with it. */
 export interface OpenFolder extends ModelFolder, AsyncDisposable {
@@ -31,7 +31,7 @@ export function openFolder(folder: string, programs: readonly string[]): OpenFol
         real = await realpath(full);
       } catch (error) {
         if (isAbsent(error)) return undefined;
-        throw error;
+        throw fileError(full, "open", error);
       }
       const homes = [await realpath(folder)];
       for (const program of programs) homes.push(dirname(await realpath(join(folder, program))));

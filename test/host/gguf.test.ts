@@ -129,6 +129,23 @@ describe("GGUF models in a store", () => {
     expect(await blobBytes(store)).toBeLessThan(7 * TENSOR + 80_000);
   });
 
+  test("may have the same bytes under several names, in one model or in two", async () => {
+    const folder = await temporaryFolder();
+    const store = await openStore({ path: join(folder, "store") });
+    const models = { one: { a: 1, b: 1, c: 2 }, two: { a: 1 }, three: { x: 1, y: 5 } };
+    for (const [name, tensors] of Object.entries(models)) {
+      await writeModel(join(folder, `${name}.gguf`), name, tensors);
+      await store.add([join(folder, `${name}.gguf`)]);
+    }
+    for (const [name, tensors] of Object.entries(models)) {
+      expect(await readView((await store.link(name, join(folder, "views", name))).path)).toEqual(tensors);
+    }
+    expect((await store.verify({ full: true })).problems).toEqual([]);
+    const digests = (await store.list()).map(({ digest }) => digest);
+    await store.link("one", join(folder, "again"));
+    expect((await store.list()).map(({ digest }) => digest)).toEqual(digests);
+  });
+
   test("are the same model however they lie: adding again changes nothing, and heals a damaged shard", async () => {
     const { store, folder } = await familyStore(["base", "one"]);
     await store.link("one", join(folder, "view"));

@@ -13,9 +13,10 @@ export const add: DefineCommand = (program, act) => {
     .command("add")
     .summary("add models to the store")
     .description(
-      "Add models: each PATH is one (an .onnx file, or a folder whose .onnx files are its methods and whose small\n" +
-        "companions, like a tokenizer, go with it). With --as, all PATHs are one model. External data is found where\n" +
-        "the model says. Every weight is read and hashed once; what the store has already is not stored again.",
+      "Add models: each PATH is one (an .onnx, .gguf or .safetensors file, or a folder of such files, each a method,\n" +
+        "whose small companions, like a tokenizer, go with it). With --as, all PATHs are one model. External data, the\n" +
+        "other shards of a split model and their index are found. Every weight is read and hashed once; what the store\n" +
+        "has already is not stored again.",
     )
     .argument("<path...>", "files or folders")
     .option("--as <name>", "the model's name; its file's or folder's name unless given")

@@ -9,7 +9,7 @@ export const link: DefineCommand = (program, act) => {
     .summary("make a folder that stock engines open, over the store's weights")
     .description(
       "Make a folder with a model's programs and links to its weights: ordinary ONNX files with external data, or the\n" +
-        "shards of a GGUF model.\n" +
+        "shards of a GGUF model. A safetensors file holds its weights itself: tare export writes it.\n" +
         "Reflinks or hard links take no space; where the file system can do neither, weights are copied, and that is\n" +
         "said. Hard-linked weights are read-only: they are the store's own.",
     )

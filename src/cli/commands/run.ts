@@ -1,6 +1,7 @@
 import { EngineError, UsageError } from "../../errors.ts";
 import type { Signature } from "../../engines/engine.ts";
 import type { ModelInfo } from "../../host/describe.ts";
+import { noEngine } from "../../host/engine-of.ts";
 import type { LoadOptions } from "../../host/tare-store.ts";
 import type { Tensor, Tensors } from "../../model/tensor.ts";
 import { type DefineCommand, examples } from "../command.ts";
@@ -73,6 +74,7 @@ export const runCommand: DefineCommand = (program, act) => {
         await using store = await context.openStore();
         const info = await store.show(model);
         if (info.format === "gguf") return generateText(context, store, model, files.join(" "), flags);
+        if (info.engine === undefined) throw noEngine(model, info.format, "run");
         const options = loadOptions(flags);
         const signature = signatureFor(info, flags.method);
         const inputs = await readInputs([...flags.in, ...files], flags.input, signature);

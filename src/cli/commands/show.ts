@@ -26,7 +26,9 @@ export const show: DefineCommand = (program, act) => {
         const methods = info.methods.filter(
           (each) => flags.method === undefined || each.name === flags.method,
         );
-        context.print({ ...info, methods }, () => [header(info), ...methods.map(describe)].join("\n\n"));
+        context.print({ ...info, methods }, () =>
+          [header(info), ...methods.map((method) => describe(method, info.engine))].join("\n\n"),
+        );
       }),
     );
 };
@@ -45,9 +47,14 @@ function header(info: ModelInfo): string {
   ]);
 }
 
-function describe(method: MethodInfo): string {
+function describe(method: MethodInfo, engine: ModelInfo["engine"]): string {
   const copied = method.weights.filter((weight) => weight.copied);
   const copiedBytes = copied.reduce((sum, weight) => sum + weight.bytes, 0);
+  const engineText = (): string => {
+    if (engine === undefined) return "none runs it by itself: it has weights and no program";
+    if (method.prepacking === undefined) return "maps every weight, copies none";
+    return `prepacks for ${method.prepacking}: copies ${copied.length} weights, about ${bytes(copiedBytes)} a session`;
+  };
   const lines = [
     ["method", method.name],
     [
@@ -56,12 +63,7 @@ function describe(method: MethodInfo): string {
     ],
     ...method.signature.inputs.map((port, index) => [index === 0 ? "inputs" : "", portText(port)]),
     ...method.signature.outputs.map((port, index) => [index === 0 ? "outputs" : "", portText(port)]),
-    [
-      "engine",
-      method.prepacking === undefined
-        ? "maps every weight, copies none"
-        : `prepacks for ${method.prepacking}: copies ${copied.length} weights, about ${bytes(copiedBytes)} a session`,
-    ],
+    ["engine", engineText()],
   ];
   if (method.whole !== undefined) lines.push(["", `optimizes at every load: ${method.whole}`]);
   const rows = method.weights.map(

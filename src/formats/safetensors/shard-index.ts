@@ -87,8 +87,9 @@ export function checkShardIndex(index: ShardIndex, shards: readonly IndexedShard
   }
 }
 
-const HINT =
-  "Index and shards are of different versions of the model, or one of them was changed: get both again";
+/** What to do about an index that says something else than the shards. */
+export const HINT =
+  "Get the model's files again; an index that is of no use may be taken away: shards are then known by their names";
 
 /** A field of what should be an object. */
 function fieldOf(value: unknown, key: string): unknown {

@@ -5,7 +5,7 @@ import type { ModelFile, ModelFolder } from "../format.ts";
 import { failureIn, shorten } from "./failure.ts";
 import type { SafetensorsHeader } from "./parse-header.ts";
 import { readSafetensorsHeader } from "./read-header.ts";
-import { checkShardIndex, readShardIndex, type ShardIndex } from "./shard-index.ts";
+import { checkShardIndex, HINT, readShardIndex, type ShardIndex } from "./shard-index.ts";
 import { indexName, parseShardName, type ShardName, shardName } from "./shard-name.ts";
 
 /** A file whose header was read. */
@@ -54,6 +54,10 @@ export async function gatherShards(
   const named = index ? await findIndexed(index, base, find) : await findNumbered(one, given, find);
 
   const paths = [...new Set([...named, ...given])].sort();
+  if (index && paths.length < one.count) {
+    const reason = `it names ${named.length} of the ${one.count} shards that there are by the name of "${shardName(one)}"`;
+    throw failureIn(index)("mismatch", reason, undefined, undefined, HINT);
+  }
   const shards = paths.map((path) => found.get(path) as number);
   const read = shards.map((nth) => all[nth] as ReadFile);
   checkHomes(read);
@@ -66,7 +70,7 @@ export async function gatherShards(
 /** Whether a file is a shard of the same model. */
 function isOf(one: ShardName, path: string): boolean {
   const other = parseShardName(path);
-  return other?.prefix === one.prefix && other.count === one.count;
+  return other?.prefix === one.prefix && other.separator === one.separator && other.count === one.count;
 }
 
 async function openIndex(
@@ -98,7 +102,7 @@ async function findIndexed(
   return [...paths];
 }
 
-/** @returns the paths of shard 1 to the last, and of shard 0 where there is one */
+/** @returns the paths of shards 1 to N; where there is a shard 0, it may be the Nth that is not there */
 async function findNumbered(
   one: ShardName,
   given: readonly string[],
@@ -112,7 +116,7 @@ async function findNumbered(
   for (let no = 0; no <= one.count; no++) {
     const path = shardName({ ...one, no });
     if (await find(path)) paths.push(path);
-    else if (no > 0) {
+    else if (no > 0 && paths.length < one.count) {
       throw new FormatError(
         "not-found",
         `Cannot find "${path}", shard ${no} of ${one.count} of "${shorten(one.prefix)}"`,

@@ -38,6 +38,22 @@ export class FileStore implements BlobStore {
     });
   }
 
+  /**
+   * Uses a model, and once more where its bytes were laid out anew meanwhile, so that blobs were gone.
+   * @throws StoreError `not-found`, `missing-blob`, `corrupted`; what `use` throws
+   */
+  async withModel<T>(name: string, use: (model: StoredModel) => Promise<T>): Promise<T> {
+    for (let attempt = 1; ; attempt++) {
+      const model = await this.model(name);
+      try {
+        return await use(model);
+      } catch (error) {
+        const now = await findTag(this.layout, name).catch(() => undefined);
+        if (!now || now.digest === model.digest || attempt === 5) throw error;
+      }
+    }
+  }
+
   async models(): Promise<StoredModel[]> {
     return steady(async () => {
       const tags = await listTags(this.layout);

@@ -121,6 +121,10 @@ export class Ingester {
         }
       }
       const hex = whole.digest("hex");
+      if (parts.length === 1 && !pack && this.#setup.inside.has(hex)) {
+        // It could not be told before: nothing by its name looked like it.
+        return { digest: `sha256:${hex}`, size, packed: [], fresh: false };
+      }
       const fresh = placeSync(fd, temporary, join(this.#setup.blobs, hex));
       placed = true;
       return { digest: `sha256:${hex}`, size, packed, fresh };

@@ -1,3 +1,4 @@
+import { createHash } from "node:crypto";
 import type { Digest } from "../../model/digest.ts";
 import {
   type Descriptor,
@@ -5,8 +6,9 @@ import {
   type Location,
   type Manifest,
   MediaType,
+  SHARD_LAYOUT,
 } from "../../model/manifest.ts";
-import { manifestBlobs, type StoredModel } from "../../model/stored-model.ts";
+import { manifestBlobs, modelWeights, type StoredModel } from "../../model/stored-model.ts";
 import type { WeightFile } from "../../model/weight-file.ts";
 import { syncFolder } from "../durable.ts";
 import { putBlob } from "./blobs.ts";
@@ -27,8 +29,15 @@ export interface ShardFile extends WeightFile {
 /** A model whose weights move into shards. */
 export interface Repacked {
   readonly model: StoredModel;
-  /** Indices of the shards that hold its weights. */
+  /** Indices of the shards that hold its weights; those that none of them holds stay where they are. */
   readonly shards: readonly number[];
+}
+
+/** What lies where in a shard, as a digest: two weights of one shard may have the same bytes. */
+export function shardLayout({ header, offsets, size, weights }: ShardFile): Digest {
+  const digests = weights.map(({ digest }) => digest);
+  const hash = createHash("sha256").update(header).update(encodeJson({ offsets, size, digests }));
+  return `sha256:${hash.digest("hex")}`;
 }
 
 /**
@@ -63,14 +72,18 @@ export async function repack(
     for (const { model, shards: indices } of models) {
       const layers = indices.map((index): Descriptor => {
         const { digest, size } = results[index] as IngestResult;
-        return { mediaType: MediaType.shard, digest, size };
+        const annotations = { [SHARD_LAYOUT]: shardLayout(shards[index] as ShardFile) };
+        return { mediaType: MediaType.shard, digest, size, annotations };
       });
-      const weights = indices.flatMap((index) =>
-        placesIn(shards[index] as ShardFile, (results[index] as IngestResult).digest),
+      const places = new Map(
+        indices.flatMap((index) =>
+          placesIn(shards[index] as ShardFile, (results[index] as IngestResult).digest),
+        ),
       );
-      const rests = model.manifest.layers.filter((layer) => layer.mediaType === MediaType.rest);
+      const { kept, inside } = staying(model, places);
+      const weights = [...places, ...inside].map(([digest, location]) => ({ digest, ...location }));
       const locations = await put(MediaType.locations, { weights });
-      const manifest: Manifest = { ...model.manifest, layers: [...layers, ...rests, locations] };
+      const manifest: Manifest = { ...model.manifest, layers: [...layers, ...kept, locations] };
       const to = await put(MediaType.manifest, manifest);
       moves.push({ name: model.name, from: model.digest, to, needs: [to, ...manifestBlobs(manifest)] });
     }
@@ -97,8 +110,28 @@ export async function repack(
   }
 }
 
-function placesIn(shard: ShardFile, blob: Digest): ({ readonly digest: Digest } & Location)[] {
+function placesIn(shard: ShardFile, blob: Digest): [Digest, Location][] {
   return shard.weights.map(({ digest, from }, index) => {
-    return { digest, blob, offset: shard.offsets[index] as number, length: from.length };
+    return [digest, { blob, offset: shard.offsets[index] as number, length: from.length }];
   });
+}
+
+/** What of a model does not move: its rests, the blobs of weights without a new place, and where these lie in them. */
+function staying(
+  model: StoredModel,
+  places: ReadonlyMap<Digest, Location>,
+): { readonly kept: readonly Descriptor[]; readonly inside: ReadonlyMap<Digest, Location> } {
+  const blobs = new Set<Digest>();
+  const inside = new Map<Digest, Location>();
+  for (const { digest } of modelWeights(model.config)) {
+    const location = model.locations.get(digest);
+    if (!location || places.has(digest)) continue;
+    blobs.add(location.blob);
+    if (location.blob !== digest) inside.set(digest, location);
+  }
+  const kept = model.manifest.layers.filter(
+    ({ mediaType, digest }) =>
+      mediaType === MediaType.rest || (mediaType !== MediaType.locations && blobs.has(digest)),
+  );
+  return { kept, inside };
 }
