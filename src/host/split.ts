@@ -74,19 +74,22 @@ export async function splitModels(
   path: string | undefined,
   options: SplitOptions,
 ): Promise<SplitResult> {
-  const models = await Promise.all([...new Set(names)].map((name) => store.model(name)));
-  const planned = await plan(store, models, options);
-  if (path === undefined) return planned.result;
-  for (const model of models) await store.requireModel(model);
-  const { layout, originals, record, result } = planned;
-  const contents = {
-    weightFiles: layout.weightFiles,
-    written: [...layout.written, ...originals],
-    links: layout.links,
-    record: (digests: readonly Digest[]) => ({ path: SPLIT_RECORD, value: splitRecordJson(record(digests)) }),
-  };
-  const written = await writeSplitFolder(path, contents, (digest) => store.layout.blob(digest), options);
-  return { ...result, path: written };
+  return store.withModels([...new Set(names)], async (models) => {
+    const { layout, originals, record, result } = await plan(store, models, options);
+    if (path === undefined) return result;
+    for (const model of models) await store.requireModel(model);
+    const contents = {
+      weightFiles: layout.weightFiles,
+      written: [...layout.written, ...originals],
+      links: layout.links,
+      record: (digests: readonly Digest[]) => ({
+        path: SPLIT_RECORD,
+        value: splitRecordJson(record(digests)),
+      }),
+    };
+    const written = await writeSplitFolder(path, contents, (digest) => store.layout.blob(digest), options);
+    return { ...result, path: written };
+  });
 }
 
 async function plan(

@@ -1,10 +1,10 @@
 import { DTYPE_BITS, type DType } from "../model/dtype.ts";
-import { bfloat16ToFloat32, halfToFloat32 } from "../model/half.ts";
+import { codecOf } from "../quantization/codec.ts";
 
 /** How far two tensors of one dtype and shape are apart. */
 export interface Difference {
   readonly elements: number;
-  /** Elements that are not equal; for dtypes without arithmetic here, bytes. */
+  /** Elements whose values are not the same; for dtypes without arithmetic here, bytes. */
   readonly changed: number;
   /** Largest absolute difference; `undefined` for dtypes without arithmetic here. NaNs are left out. */
   readonly largest: number | undefined;
@@ -12,7 +12,7 @@ export interface Difference {
   readonly relative: number | undefined;
 }
 
-/** Array types that compare as they are; the rest is compared by bytes. */
+/** Array types that compare as they are. Of the rest, what decodes is compared as float32, and all else by bytes. */
 const ARRAYS: Partial<Record<DType, new (buffer: ArrayBuffer) => ArrayLike<number>>> = {
   float32: Float32Array,
   float64: Float64Array,
@@ -24,7 +24,7 @@ const ARRAYS: Partial<Record<DType, new (buffer: ArrayBuffer) => ArrayLike<numbe
   uint32: Uint32Array,
 };
 
-/** Compares two tensors piece by piece: pieces are of equal length and hold whole elements. */
+/** Compares two tensors piece by piece: pieces are of equal length and hold whole elements (quantized: whole blocks). */
 export class NumberComparison {
   readonly #dtype: DType;
   #bytes = 0;
@@ -59,8 +59,7 @@ export class NumberComparison {
   }
 
   result(): Difference {
-    const numbers =
-      this.#dtype === "float16" || this.#dtype === "bfloat16" || ARRAYS[this.#dtype] !== undefined;
+    const numbers = ARRAYS[this.#dtype] !== undefined || codecOf(this.#dtype) !== undefined;
     const relative =
       this.#base > 0
         ? Math.sqrt(this.#squares / this.#base)
@@ -76,9 +75,12 @@ export class NumberComparison {
   }
 
   #numbers(bytes: Uint8Array): ArrayLike<number> | undefined {
-    if (this.#dtype === "float16") return halfToFloat32(bytes);
-    if (this.#dtype === "bfloat16") return bfloat16ToFloat32(bytes);
     const Elements = ARRAYS[this.#dtype];
-    return Elements && new Elements(new Uint8Array(bytes).buffer);
+    if (Elements) return new Elements(new Uint8Array(bytes).buffer);
+    const codec = codecOf(this.#dtype);
+    if (!codec) return undefined;
+    const values = new Float32Array((bytes.byteLength / codec.blockBytes) * codec.blockElements);
+    codec.decode(bytes, values);
+    return values;
   }
 }

@@ -2,11 +2,12 @@ import type { ReadOptions } from "../bytes/byte-source.ts";
 import type { Method, ModelConfig, Weight } from "../model/config.ts";
 import type { Digest } from "../model/digest.ts";
 import type { StoredModel } from "../model/stored-model.ts";
+import { codecOf } from "../quantization/codec.ts";
 import type { BlobStore } from "../store/blob-store.ts";
 import { type Difference, NumberComparison } from "./compare-numbers.ts";
 import { weightBytes } from "./sharing.ts";
 
-/** Read of each side at a time; divides by every element width. */
+/** Read of each side at a time, less what is no whole block; divides by every width of plain elements. */
 const CHUNK = 1024 * 1024;
 
 /** A weight that two models have under one name with other bytes. */
@@ -115,10 +116,11 @@ async function compare(
   const [from, to] = [a.locations.get(left.digest), b.locations.get(right.digest)];
   const comparison = new NumberComparison(left.dtype);
   if (!from || !to) return comparison.result();
+  const step = CHUNK - (CHUNK % (codecOf(left.dtype)?.blockBytes ?? 1));
   await using x = await store.openBlob(from.blob);
   await using y = await store.openBlob(to.blob);
-  for (let at = 0; at < from.length; at += CHUNK) {
-    const length = Math.min(CHUNK, from.length - at);
+  for (let at = 0; at < from.length; at += step) {
+    const length = Math.min(step, from.length - at);
     comparison.add(
       await x.read(from.offset + at, length, options),
       await y.read(to.offset + at, length, options),

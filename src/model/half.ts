@@ -6,13 +6,21 @@ interface Layout {
 
 const FLOAT16: Layout = { exponent: 5, mantissa: 10 };
 const BFLOAT16: Layout = { exponent: 8, mantissa: 7 };
+/** What a float16's lowest bit is worth, by exponent field. */
+const FLOAT16_STEPS = Float64Array.from({ length: 32 }, (_, field) =>
+  field === 31 ? Number.POSITIVE_INFINITY : 2 ** (Math.max(1, field) - 25),
+);
 
 /**
  * Value of an IEEE 754 binary16 bit pattern; exact.
  * @param bits 0 to 65535
  */
 export function float16Value(bits: number): number {
-  return decode(bits, FLOAT16);
+  const field = (bits >> 10) & 0x1f;
+  const mantissa = bits & 0x3ff;
+  if (field === 0x1f && mantissa !== 0) return Number.NaN;
+  const size = (field === 0 ? mantissa : mantissa | 0x400) * (FLOAT16_STEPS[field] as number);
+  return bits & 0x8000 ? -size : size;
 }
 
 /**
@@ -39,12 +47,18 @@ export function bfloat16Bits(value: number): number {
  * @throws RangeError if the length is odd
  */
 export function halfToFloat32(bytes: Uint8Array): Float32Array {
-  const words = new Uint32Array(elements(bytes));
+  const out = new Float32Array(elements(bytes));
+  widenFloat16(bytes, out);
+  return out;
+}
+
+/** {@link halfToFloat32} into memory that is there: `out.length` elements are read. */
+export function widenFloat16(bytes: Uint8Array, out: Float32Array): void {
+  const words = wordsOf(out);
   for (let index = 0; index < words.length; index++) {
     const half = (bytes[2 * index] as number) | ((bytes[2 * index + 1] as number) << 8);
     words[index] = ((half & 0x8000) << 16) | float32Magnitude(half & 0x7fff);
   }
-  return new Float32Array(words.buffer);
 }
 
 /**
@@ -53,16 +67,66 @@ export function halfToFloat32(bytes: Uint8Array): Float32Array {
  * @throws RangeError if the length is odd
  */
 export function bfloat16ToFloat32(bytes: Uint8Array): Float32Array {
-  const words = new Uint32Array(elements(bytes));
+  const out = new Float32Array(elements(bytes));
+  widenBfloat16(bytes, out);
+  return out;
+}
+
+/** {@link bfloat16ToFloat32} into memory that is there: `out.length` elements are read. */
+export function widenBfloat16(bytes: Uint8Array, out: Float32Array): void {
+  const words = wordsOf(out);
   for (let index = 0; index < words.length; index++) {
     words[index] = ((bytes[2 * index] as number) << 16) | ((bytes[2 * index + 1] as number) << 24);
   }
-  return new Float32Array(words.buffer);
+}
+
+/**
+ * Rounds to little-endian float16 elements, nearest, ties to even. A NaN stays one (quiet, with its sign and the upper
+ * bits of its payload); from 65520 up it is infinity.
+ * @param out two bytes a value, at any alignment
+ */
+export function narrowFloat16(values: Float32Array, out: Uint8Array): void {
+  const words = wordsOf(values);
+  for (let index = 0; index < words.length; index++) {
+    const word = words[index] as number;
+    const half = ((word >>> 16) & 0x8000) | float16Magnitude(word & 0x7fffffff, values[index] as number);
+    out[2 * index] = half;
+    out[2 * index + 1] = half >> 8;
+  }
+}
+
+/**
+ * Rounds to little-endian bfloat16 elements, nearest, ties to even. A NaN stays one (quiet, with its sign and the upper
+ * bits of its payload); what is past the largest one is infinity.
+ * @param out two bytes a value, at any alignment
+ */
+export function narrowBfloat16(values: Float32Array, out: Uint8Array): void {
+  const words = wordsOf(values);
+  for (let index = 0; index < words.length; index++) {
+    const word = words[index] as number;
+    const upper =
+      (word & 0x7fffffff) > 0x7f800000 ? (word >>> 16) | 0x40 : (word + 0x7fff + ((word >>> 16) & 1)) >>> 16;
+    out[2 * index] = upper;
+    out[2 * index + 1] = upper >> 8;
+  }
 }
 
 function elements(bytes: Uint8Array): number {
   if (bytes.byteLength % 2 !== 0) throw new RangeError(`${bytes.byteLength} bytes are no 16-bit floats`);
   return bytes.byteLength / 2;
+}
+
+function wordsOf(values: Float32Array): Uint32Array {
+  return new Uint32Array(values.buffer, values.byteOffset, values.length);
+}
+
+/** Bits of the float16, without sign, that a float32 rounds to; given are its bits without sign, and its value. */
+function float16Magnitude(word: number, value: number): number {
+  if (word > 0x7f800000) return 0x7e00 | ((word >>> 13) & 0x3ff);
+  if (word >= 0x47800000) return 0x7c00;
+  // Exponents are rebased, and what is dropped is rounded: its carry may go into the exponent, up to infinity.
+  if (word >= 0x38800000) return (word - (112 << 23) + 0xfff + ((word >>> 13) & 1)) >>> 13;
+  return roundToEven(Math.abs(value) * 2 ** 24);
 }
 
 /** Bits of the float32 that a float16 without its sign is. */

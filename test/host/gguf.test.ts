@@ -182,6 +182,41 @@ describe("GGUF models in a store", () => {
     ]);
   });
 
+  test("are compared by value where they are quantized, in pieces of whole blocks", async () => {
+    const folder = await temporaryFolder();
+    const blocks = 6000;
+    const quantized = Buffer.alloc(blocks * 210);
+    // Each block of q6_k: 256 levels of -32, times scales of 1, times 1.
+    for (let at = 0; at < quantized.length; at += 210) {
+      quantized.fill(1, at + 192, at + 208);
+      quantized.writeUInt16LE(0x3c00, at + 208);
+    }
+    const header = encodeGgufHeader({
+      metadata: [{ key: "general.architecture", type: "string", value: "llama" }],
+      tensors: [{ name: "q", type: 14, shape: [blocks, 256] }],
+    });
+    await using store = await openStore({ path: join(folder, "store") });
+    for (const [name, level] of [
+      ["before", 0],
+      ["after", 4],
+    ] as const) {
+      quantized[(blocks - 1) * 210] = level;
+      const file = Buffer.alloc(header.size);
+      file.set(header.bytes);
+      file.set(quantized, header.offsets[0]);
+      await writeFile(join(folder, `${name}.gguf`), file);
+      await store.add([join(folder, `${name}.gguf`)]);
+    }
+    expect((await store.diff("before", "after")).changed.map(({ difference }) => difference)).toEqual([
+      {
+        elements: blocks * 256,
+        changed: 1,
+        largest: 4,
+        relative: expect.closeTo(4 / 32 / Math.sqrt(blocks * 256), 12),
+      },
+    ]);
+  });
+
   test("refuse to be run by the engine of another format", async () => {
     const { store } = await familyStore(["base"]);
     await expect(store.load("base")).rejects.toMatchObject({

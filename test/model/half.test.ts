@@ -9,6 +9,8 @@ import {
   float16Bits,
   float16Value,
   halfToFloat32,
+  narrowBfloat16,
+  narrowFloat16,
 } from "../../src/model/half.ts";
 
 interface Golden {
@@ -24,17 +26,25 @@ const GOLDEN = Object.fromEntries(
 ) as { float16: Golden; bfloat16: Golden };
 const ALL = new Uint8Array(Uint16Array.from({ length: 65_536 }, (_, bits) => bits).buffer);
 const KINDS = [
-  { name: "float16", golden: GOLDEN.float16, value: float16Value, bits: float16Bits, widen: halfToFloat32 },
+  {
+    name: "float16",
+    golden: GOLDEN.float16,
+    value: float16Value,
+    bits: float16Bits,
+    widen: halfToFloat32,
+    narrow: narrowFloat16,
+  },
   {
     name: "bfloat16",
     golden: GOLDEN.bfloat16,
     value: bfloat16Value,
     bits: bfloat16Bits,
     widen: bfloat16ToFloat32,
+    narrow: narrowBfloat16,
   },
 ];
 
-describe.each(KINDS)("$name", ({ golden, value, bits, widen }) => {
+describe.each(KINDS)("$name", ({ golden, value, bits, widen, narrow }) => {
   test("widens all 65,536 patterns as NumPy does", () => {
     const wide = widen(ALL).map((number) => (Number.isNaN(number) ? Number.NaN : number));
     const bytes = new Uint8Array(wide.buffer);
@@ -81,6 +91,29 @@ describe.each(KINDS)("$name", ({ golden, value, bits, widen }) => {
       }),
       { numRuns: 2000 },
     );
+  });
+
+  test("rounds in bulk as one by one", () => {
+    const narrowed = (values: Float32Array): Uint16Array => {
+      const out = new Uint8Array(2 * values.length + 1);
+      narrow(values, out.subarray(1));
+      return new Uint16Array(out.slice(1).buffer);
+    };
+    const middles = Float32Array.from({ length: 0x7f00 }, (_, low) => (value(low) + value(low + 1)) / 2);
+    expect([...narrowed(middles)]).toEqual([...middles].map(bits));
+    const numbers = fc.float32Array({ minLength: 1, noNaN: true });
+    fc.assert(
+      fc.property(numbers, (values) => {
+        expect([...narrowed(values)]).toEqual([...values].map(bits));
+      }),
+      { numRuns: 500 },
+    );
+    const wide = widen(ALL);
+    const back = narrowed(wide);
+    for (let pattern = 0; pattern < 65_536; pattern++) {
+      if (!Number.isNaN(value(pattern))) expect(back[pattern] === pattern).toBe(true);
+      else expect(value(back[pattern] as number)).toBeNaN();
+    }
   });
 
   test("reads at any alignment", () => {

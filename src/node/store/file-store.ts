@@ -43,13 +43,24 @@ export class FileStore implements BlobStore {
    * @throws StoreError `not-found`, `missing-blob`, `corrupted`; what `use` throws
    */
   async withModel<T>(name: string, use: (model: StoredModel) => Promise<T>): Promise<T> {
+    return this.withModels([name], ([model]) => use(model as StoredModel));
+  }
+
+  /** Uses several models, as {@link withModel} uses one. */
+  async withModels<T>(
+    names: readonly string[],
+    use: (models: readonly StoredModel[]) => Promise<T>,
+  ): Promise<T> {
     for (let attempt = 1; ; attempt++) {
-      const model = await this.model(name);
+      const models = await Promise.all(names.map((name) => this.model(name)));
       try {
-        return await use(model);
+        return await use(models);
       } catch (error) {
-        const now = await findTag(this.layout, name).catch(() => undefined);
-        if (!now || now.digest === model.digest || attempt === 5) throw error;
+        const tags = await Promise.all(names.map((name) => findTag(this.layout, name))).catch(
+          () => undefined,
+        );
+        const moved = tags?.some((tag, index) => tag.digest !== models[index]?.digest);
+        if (!moved || attempt === 5) throw error;
       }
     }
   }
