@@ -41,6 +41,8 @@ export {
   UsageError,
 } from "./errors.ts";
 export type { Adapter, TextLoadOptions } from "./host/text.ts";
+export type { LoraInfo } from "./host/lora-bases.ts";
+export type { MergeLora, MergeOptions, MergeResult } from "./host/merge.ts";
 export type { MethodInfo, ModelInfo, WeightInfo } from "./host/describe.ts";
 export {
   defaultStorePath,
@@ -65,6 +67,7 @@ export type { NumberTensor, StringTensor, Tensor, Tensors } from "./model/tensor
 export type { ExportOptions, ExportResult } from "./node/export.ts";
 export type { Progress } from "./node/progress.ts";
 export type { AddOptions, AddResult } from "./node/store/add.ts";
+export type { DeriveOptions, DeriveResult } from "./node/store/derive.ts";
 export type { GcOptions, GcResult } from "./node/store/gc.ts";
 export type { StoreStatus } from "./node/store/status.ts";
 export type { Problem, VerifyOptions, VerifyResult } from "./node/store/verify.ts";

@@ -14,6 +14,7 @@ import type { StoredModel } from "../model/stored-model.ts";
 import { engineOf, type Runner } from "./engine-of.ts";
 import { FileCompileCache } from "../node/store/compile-cache.ts";
 import type { FileStore } from "../node/store/file-store.ts";
+import { type LoraInfo, lorasOf } from "./lora-bases.ts";
 
 /** A weight of a model, and who else uses it. */
 export interface WeightInfo extends Weight {
@@ -50,6 +51,10 @@ export interface ModelInfo extends Shares {
   readonly files: readonly { readonly path: string; readonly size: number }[];
   readonly fileBytes: number;
   readonly methods: readonly MethodInfo[];
+  /** What it is for, where it is a LoRA adapter. */
+  readonly lora?: LoraInfo;
+  /** LoRA adapters of the store that fit it. */
+  readonly adapters: readonly string[];
 }
 
 /** Describes a model of a store. */
@@ -61,6 +66,8 @@ export async function describeModel(store: FileStore, name: string): Promise<Mod
   for (const method of model.config.methods)
     methods.push(await describeMethod(store, model, method, models, users));
   const files = model.config.files.map(({ path, size }) => ({ path, size }));
+  const loras = await lorasOf(store, models);
+  const lora = loras.get(name);
   return {
     name,
     digest: model.digest,
@@ -70,6 +77,8 @@ export async function describeModel(store: FileStore, name: string): Promise<Mod
     fileBytes: files.reduce((sum, file) => sum + file.size, 0),
     ...sharesOf(model, users),
     methods,
+    ...(lora && { lora }),
+    adapters: [...loras].filter(([, { bases }]) => bases.includes(name)).map(([each]) => each),
   };
 }
 

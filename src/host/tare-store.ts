@@ -32,6 +32,8 @@ import { describeModel, type ModelInfo } from "./describe.ts";
 import { requireEngine } from "./engine-of.ts";
 import { withGgufView } from "./gguf-view.ts";
 import { splitModels, type SplitOptions, type SplitResult } from "./split.ts";
+import { type LoraInfo, lorasOf, requireFit } from "./lora-bases.ts";
+import { mergeLoras, type MergeLora, type MergeOptions, type MergeResult } from "./merge.ts";
 import { adapterFile, textModelFile, type TextLoadOptions } from "./text.ts";
 
 /** Options of {@link openStore}. */
@@ -51,6 +53,8 @@ export interface ModelSummary {
   readonly fileBytes: number;
   readonly sharedBytes: number;
   readonly ownBytes: number;
+  /** What it is for, where it is a LoRA adapter. */
+  readonly lora?: LoraInfo;
 }
 
 /** Options of {@link TareStore.load}. */
@@ -119,6 +123,7 @@ export class TareStore implements AsyncDisposable {
   async list(): Promise<ModelSummary[]> {
     const models = await this.#files.models();
     const users = usersOf(models);
+    const loras = await lorasOf(this.#files, models);
     return models.map((model) => ({
       name: model.name,
       digest: model.digest,
@@ -126,6 +131,7 @@ export class TareStore implements AsyncDisposable {
       methods: model.config.methods.map((method) => method.name),
       fileBytes: model.config.files.reduce((sum, file) => sum + file.size, 0),
       ...sharesOf(model, users),
+      ...loraOf(loras, model.name),
     }));
   }
 
@@ -165,6 +171,15 @@ export class TareStore implements AsyncDisposable {
         ),
       })),
     };
+  }
+
+  /**
+   * Merges LoRA adapters of the store into a model, as a new model: it shares whatever they do not touch, and runs at
+   * full speed.
+   * @throws LinkError where a LoRA does not fit, naming what; UsageError; StoreError `name-taken`, `bad-name`
+   */
+  async merge(base: string, loras: readonly MergeLora[], options: MergeOptions): Promise<MergeResult> {
+    return mergeLoras(this.#files, base, loras, options);
   }
 
   /** Writes a model's original files, byte for byte. */
@@ -265,10 +280,16 @@ export class TareStore implements AsyncDisposable {
 
   /**
    * Loads a GGUF model to generate text, over the shards of its family: several models loaded share what they share.
-   * @throws StoreError `not-found`, `corrupted`; EngineError `no-engine`, `unsupported`, `engine`
+   * @throws StoreError `not-found`, `corrupted`; LinkError where an adapter is for another model; EngineError
+   * `no-engine`, `unsupported`, `engine`
    */
   async loadText(name: string, options: TextLoadOptions = {}): Promise<LlamaSession> {
     const { adapters = [], verify, ...rest } = options;
+    await requireFit(
+      this.#files,
+      name,
+      adapters.map(({ model }) => model),
+    );
     const path = await textModelFile(this.#files, name, verify, options.signal);
     const loras = await Promise.all(
       adapters.map(async ({ model, scale }) => ({ path: await adapterFile(this.#files, model), scale })),
@@ -290,4 +311,9 @@ export class TareStore implements AsyncDisposable {
     );
     return this.#engine;
   }
+}
+
+function loraOf(loras: ReadonlyMap<string, LoraInfo>, name: string): Pick<ModelSummary, "lora"> {
+  const lora = loras.get(name);
+  return lora ? { lora } : {};
 }

@@ -223,11 +223,13 @@ export function node(
   inputs: readonly string[],
   outputs: readonly string[],
   attributes: Attributes = {},
+  name = "",
 ): Message {
   const cut = operator.lastIndexOf("::");
   const writer = new BinaryWriter();
   for (const input of inputs) writer.tag(1, WireType.LengthDelimited).string(input);
   for (const output of outputs) writer.tag(2, WireType.LengthDelimited).string(output);
+  if (name !== "") writer.tag(3, WireType.LengthDelimited).string(name);
   writer.tag(4, WireType.LengthDelimited).string(cut < 0 ? operator : operator.slice(cut + 2));
   for (const [name, value] of Object.entries(attributes)) {
     writer.tag(5, WireType.LengthDelimited).bytes(attribute(name, value));

@@ -65,12 +65,13 @@ function promptFor(session: LlamaSession, prompt: string): Parameters<LlamaSessi
 }
 
 /** `NAME`, or `NAME:SCALE`. */
-function parseAdapter(text: string): Adapter {
-  const [, model = text, scale] = /^(.*):([\d.]+)$/.exec(text) ?? [];
+export function parseAdapter(text: string): Adapter {
+  const [, model = text, scale] = /^(.*):(-?[\d.]+)$/.exec(text) ?? [];
   return { model, scale: number("--adapter", scale) ?? 1 };
 }
 
-function number(flag: string, text: string | undefined): number | undefined {
+/** @throws UsageError */
+export function number(flag: string, text: string | undefined): number | undefined {
   if (text === undefined) return undefined;
   const value = Number(text);
   if (text.trim() !== "" && Number.isFinite(value)) return value;

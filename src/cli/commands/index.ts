@@ -7,6 +7,7 @@ import { join } from "./join.ts";
 import { link } from "./link.ts";
 import { ls } from "./ls.ts";
 import { map } from "./map.ts";
+import { merge } from "./merge.ts";
 import { rm } from "./rm.ts";
 import { runCommand } from "./run.ts";
 import { show } from "./show.ts";
@@ -26,6 +27,7 @@ export const COMMANDS: readonly DefineCommand[] = [
   link,
   split,
   join,
+  merge,
   rm,
   gc,
   verify,

@@ -1,3 +1,4 @@
+import type { LoraInfo } from "../../host/lora-bases.ts";
 import { type DefineCommand, examples } from "../command.ts";
 import { bytes, table } from "../context.ts";
 
@@ -8,7 +9,8 @@ export const ls: DefineCommand = (program, act) => {
     .alias("list")
     .summary("list the models of the store")
     .description(
-      "List the models: size as files, and how much of their weights is shared with others or their own.",
+      "List the models: size as files, and how much of their weights is shared with others or their own, and\n" +
+        "which models an adapter is for.",
     )
     .addHelpText("after", examples("tare ls", "tare ls --json"))
     .action(
@@ -17,9 +19,11 @@ export const ls: DefineCommand = (program, act) => {
         const models = await store.list();
         context.print(models, () => {
           if (models.length === 0) return "the store is empty: tare add FILES";
-          const rows = models.map(({ name, format, methods, fileBytes, sharedBytes, ownBytes, digest }) => {
+          const rows = models.map((model) => {
+            const { name, format, methods, fileBytes, sharedBytes, ownBytes, digest, lora } = model;
             const cells = [bytes(fileBytes), bytes(sharedBytes), bytes(ownBytes)];
-            return [name, ...cells, digest.slice(7, 19), format, methods.join(", ")];
+            const what = lora ? loraText(lora) : methods.join(", ");
+            return [name, ...cells, digest.slice(7, 19), format, what];
           });
           return table(
             [["NAME", "FILES", "SHARED", "OWN", "DIGEST", "FORMAT", "METHODS"], ...rows],
@@ -29,3 +33,9 @@ export const ls: DefineCommand = (program, act) => {
       }),
     );
 };
+
+/** What an adapter is for, in a few words. */
+export function loraText({ bases, refusal }: LoraInfo): string {
+  if (refusal !== undefined) return "LoRA that cannot be used";
+  return bases.length > 0 ? `LoRA of ${bases.join(", ")}` : "LoRA of no model here";
+}

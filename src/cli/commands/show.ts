@@ -1,8 +1,10 @@
 import type { Port } from "../../engines/engine.ts";
 import type { MethodInfo, ModelInfo } from "../../host/describe.ts";
+import type { LoraInfo } from "../../host/lora-bases.ts";
 import { shortDigest } from "../../model/digest.ts";
 import { type DefineCommand, examples } from "../command.ts";
 import { bytes, table } from "../context.ts";
+import { loraText } from "./ls.ts";
 
 /** `tare show`: one model. */
 export const show: DefineCommand = (program, act) => {
@@ -34,6 +36,7 @@ export const show: DefineCommand = (program, act) => {
 };
 
 function header(info: ModelInfo): string {
+  const { lora, adapters } = info;
   const files = info.files.map((file) => `${file.path} (${bytes(file.size)})`).join(", ");
   return table([
     ["model", info.name],
@@ -44,7 +47,15 @@ function header(info: ModelInfo): string {
       "weights",
       `${bytes(info.weightBytes)}: ${bytes(info.sharedBytes)} shared, ${bytes(info.ownBytes)} its own`,
     ],
+    ...(lora ? [["adapter", loraLine(lora)]] : []),
+    ...(adapters.length > 0 ? [["adapters", `${adapters.join(", ")}: tare run --adapter, tare merge`]] : []),
   ]);
+}
+
+function loraLine(lora: LoraInfo): string {
+  if (lora.refusal !== undefined) return lora.refusal;
+  const { ranks, alphas, targets } = lora;
+  return `${loraText(lora)}: rank ${ranks.join(", ")}, alpha ${alphas.join(", ")}, for ${targets} weights`;
 }
 
 function describe(method: MethodInfo, engine: ModelInfo["engine"]): string {

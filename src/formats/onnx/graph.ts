@@ -32,11 +32,15 @@ export interface OnnxTensor {
 
 /** A `NodeProto`. */
 export interface OnnxNode {
+  /** Often a path of modules; empty where nothing is said. */
+  readonly name: string;
   readonly opType: string;
   /** Empty for ONNX's own operators. */
   readonly domain: string;
   readonly inputs: readonly string[];
   readonly outputs: readonly string[];
+  /** Attribute of `Gemm`: whether its second input is [out, in]. */
+  readonly transB: boolean;
 }
 
 /** A graph's input or output. A dimension is a number, a name, or `undefined` where nothing is said. */

@@ -238,6 +238,16 @@ export function readString(view: SparseBytes, field: Field): string {
   }
 }
 
+/** Text that nothing depends on: what is not UTF-8 is as good as none. */
+export function readHint(view: SparseBytes, field: Field): string {
+  try {
+    return readString(view, field);
+  } catch (error) {
+    if (error instanceof FormatError) return "";
+    throw error;
+  }
+}
+
 /** A varint that must be a safe whole number. */
 export function readUint(view: SparseBytes, field: Field): number {
   requireWire(field, Wire.varint, view);

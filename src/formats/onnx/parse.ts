@@ -2,7 +2,7 @@ import { eachField, type Field, type Frame, frameOf, malformed } from "../../enc
 import type { SparseBytes } from "../../encodings/protobuf/sparse-bytes.ts";
 import { FormatError } from "../../errors.ts";
 import type { OnnxGraph, OnnxModel, OnnxNode, OnnxTensor, OnnxValue } from "./graph.ts";
-import { parseTensor, readString, readUint } from "./parse-tensor.ts";
+import { parseTensor, readHint, readInt, readString, readUint } from "./parse-tensor.ts";
 import { parseValue } from "./parse-value.ts";
 import { Attribute, Func, Graph, Model, Node, Opset, Sparse, Training } from "./schema.ts";
 
@@ -130,13 +130,21 @@ class Parser {
   /** @param id path of the node, for the names of what it holds */
   #node(nodeField: Field, frame: Frame, id: string, graph: OnnxGraph | undefined, path: string): OnnxNode {
     const view = this.#view;
-    const node: Mutable<OnnxNode> = { opType: "", domain: "", inputs: [], outputs: [] };
+    const node: Mutable<OnnxNode> = {
+      name: "",
+      opType: "",
+      domain: "",
+      inputs: [],
+      outputs: [],
+      transB: false,
+    };
     const inputs: string[] = [];
     const outputs: string[] = [];
     const attributes: Frame[] = [];
     this.#each(frame, (field) => {
       if (field.number === Node.input) inputs.push(readString(view, field));
       else if (field.number === Node.output) outputs.push(readString(view, field));
+      else if (field.number === Node.name) node.name = readHint(view, field);
       else if (field.number === Node.opType) node.opType = readString(view, field);
       else if (field.number === Node.domain) node.domain = readString(view, field);
       else if (field.number === Node.attribute) attributes.push(frameOf(field, frame, view));
@@ -144,6 +152,7 @@ class Parser {
     node.inputs = inputs;
     node.outputs = outputs;
     if (node.domain === "ai.onnx") node.domain = "";
+    if (node.opType === "Gemm") node.transB = attributes.some((attribute) => this.#isTransB(attribute));
     const constant = node.opType === "Constant" && node.domain === "" ? outputs[0] : undefined;
     for (const attribute of attributes) {
       this.#attribute(
@@ -154,6 +163,16 @@ class Parser {
       );
     }
     return node;
+  }
+
+  #isTransB(frame: Frame): boolean {
+    let name = "";
+    let value = 0;
+    this.#each(frame, (field) => {
+      if (field.number === Attribute.name) name = readString(this.#view, field);
+      else if (field.number === Attribute.int) value = readInt(this.#view, field);
+    });
+    return name === "transB" && value !== 0;
   }
 
   #attribute(

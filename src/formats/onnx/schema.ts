@@ -18,6 +18,7 @@ export const Func = { name: 1, domain: 10, node: 7, attribute: 11, overload: 13 
 export const Node = { input: 1, output: 2, name: 3, opType: 4, attribute: 5, domain: 7 } as const;
 export const Attribute = {
   name: 1,
+  int: 3,
   tensor: 5,
   graph: 6,
   tensors: 10,

@@ -1,0 +1,55 @@
+import { findEntry } from "../formats/gguf/values.ts";
+import type { Method, Weight } from "../model/config.ts";
+import type { StoredModel } from "../model/stored-model.ts";
+import type { BlobStore } from "../store/blob-store.ts";
+import { moduleName } from "./adapter.ts";
+import { ggufHeaderOf } from "./gguf-adapter.ts";
+import { onnxSites } from "./onnx-base.ts";
+
+/** A weight of a base that a LoRA may be for. */
+export interface Site {
+  readonly method: string;
+  readonly weight: Weight;
+  /** What a LoRA may call it: its name without `.weight`, and for ONNX the modules whose nodes use it. */
+  readonly modules: readonly string[];
+  /** Whether it is stored as [in, out]; `undefined` where only its shape can tell. */
+  readonly transposed: boolean | undefined;
+  /** Why a LoRA cannot be merged into it. */
+  readonly refusal: string | undefined;
+}
+
+/** What of a model a LoRA has to fit. */
+export interface LoraBase {
+  readonly name: string;
+  readonly format: string;
+  /** `general.architecture` of GGUF. */
+  readonly architecture: string | undefined;
+  readonly sites: readonly Site[];
+}
+
+/** Describes a model as a base: of its weights nothing is read, of an ONNX model its graphs. */
+export async function openBase(store: BlobStore, model: StoredModel): Promise<LoraBase> {
+  const { name, config } = model;
+  const sites: Site[] = [];
+  for (const method of config.methods) {
+    sites.push(...(config.format === "onnx" ? await onnxSites(store, model, method) : plainSites(method)));
+  }
+  const architecture = config.format === "gguf" ? await architectureOf(store, model) : undefined;
+  return { name, format: config.format, architecture, sites };
+}
+
+function plainSites(method: Method): Site[] {
+  return method.weights.map((weight) => ({
+    method: method.name,
+    weight,
+    modules: [moduleName(weight.name)],
+    transposed: false,
+    refusal: undefined,
+  }));
+}
+
+async function architectureOf(store: BlobStore, model: StoredModel): Promise<string | undefined> {
+  const { metadata } = await ggufHeaderOf(store, model);
+  const value = findEntry(metadata, "general.architecture")?.value;
+  return typeof value === "string" ? value : undefined;
+}

@@ -1,0 +1,81 @@
+import { parseGgufHeader } from "../formats/gguf/parse.ts";
+import { findEntry, type GgufMetadata } from "../formats/gguf/values.ts";
+import type { StoredModel } from "../model/stored-model.ts";
+import type { BlobStore } from "../store/blob-store.ts";
+import { type LoraAdapter, type LoraPair, moduleName } from "./adapter.ts";
+import { checkHalves, type Halves, loraError, type NameHalf, pairHalves } from "./halves.ts";
+
+/** llama.cpp looks rows of it up: A and B change places. */
+const EMBEDDING = "token_embd";
+
+/**
+ * Reads a LoRA as llama.cpp takes it: `NAME.lora_a` and `NAME.lora_b` for each weight NAME, alpha in the metadata.
+ * Only the header is read.
+ * Source: convert_lora_to_gguf.py and llama-adapter.cpp of llama.cpp
+ * @throws LinkError for an adapter that is not whole, or of another kind
+ */
+export async function ggufAdapter(store: BlobStore, model: StoredModel): Promise<LoraAdapter> {
+  const { metadata } = await ggufHeaderOf(store, model);
+  const text = (key: string): string | undefined => {
+    const value = findEntry(metadata, key)?.value;
+    return typeof value === "string" ? value : undefined;
+  };
+  if (text("general.type") !== "adapter") {
+    throw loraError("unsupported", model.name, 'its "general.type" is not "adapter"');
+  }
+  if (text("adapter.type") !== "lora") {
+    throw loraError("unsupported", model.name, 'its "adapter.type" is not "lora"');
+  }
+  const alpha = alphaOf(model.name, metadata);
+  const weights = model.config.methods.flatMap((method) => method.weights);
+  const pairs = pairHalves(model.name, weights, nameHalf).map((each) => pairOf(model.name, each, alpha));
+  return { model, layout: "gguf", architecture: text("general.architecture"), pairs };
+}
+
+/** The metadata of a GGUF model of the store, from the part of its first file that is no weight. */
+export async function ggufHeaderOf(
+  store: BlobStore,
+  model: StoredModel,
+): Promise<{ readonly metadata: GgufMetadata }> {
+  const file = model.config.files[model.config.methods[0]?.file ?? 0];
+  const header =
+    file && parseGgufHeader(await store.readBlob(file.rest), { name: file.path, size: file.size });
+  if (header) return header;
+  throw loraError("mismatch", model.name, "its program is not a GGUF header");
+}
+
+const nameHalf: NameHalf = (name) => {
+  const [, target, half] = /^(.+)\.lora_([ab])$/s.exec(name) ?? [];
+  if (target === undefined) return undefined;
+  const module = moduleName(target);
+  return { module, half: half as "a" | "b", embedding: module === EMBEDDING };
+};
+
+function alphaOf(adapter: string, metadata: GgufMetadata): number {
+  const entry = findEntry(metadata, "adapter.lora.alpha");
+  if (entry?.type === "float32" && Number.isFinite(entry.value)) return entry.value as number;
+  const is = entry ? "is not a finite float32" : "is missing";
+  throw loraError("malformed", adapter, `its "adapter.lora.alpha" ${is}`);
+}
+
+function pairOf(adapter: string, halves: Halves, alpha: number): LoraPair {
+  const { module, embedding, a, b } = halves;
+  const rank = checkHalves(adapter, halves, embedding ? 1 : 0, 1);
+  const scaling = alpha === 0 ? 1 : alpha / rank;
+  const common = { module, rank, alpha, scaling, fanInFanOut: false };
+  const outer = (embedding ? a : b).shape[0] as number;
+  const inner = (embedding ? b.shape[0] : a.shape[1]) as number;
+  return embedding
+    ? {
+        ...common,
+        shape: [outer, inner],
+        left: { weight: a, transposed: false },
+        right: { weight: b, transposed: true },
+      }
+    : {
+        ...common,
+        shape: [outer, inner],
+        left: { weight: b, transposed: false },
+        right: { weight: a, transposed: false },
+      };
+}

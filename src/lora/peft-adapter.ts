@@ -1,0 +1,71 @@
+import type { StoredModel } from "../model/stored-model.ts";
+import type { BlobStore } from "../store/blob-store.ts";
+import { type LoraAdapter, type LoraPair, shapeText } from "./adapter.ts";
+import { checkHalves, type Halves, loraError, type NameHalf, pairHalves } from "./halves.ts";
+import { forModule, parsePeftConfig, type PeftConfig } from "./peft-config.ts";
+
+/** The file beside a PEFT adapter's weights that says what they are. */
+export const PEFT_CONFIG = "adapter_config.json";
+/** What PEFT puts before the names of the model that it wraps. */
+const WRAPPER = "base_model.model.";
+
+/**
+ * Reads a LoRA as PEFT saves it: a folder of `adapter_model.safetensors` and `adapter_config.json`. Of the weights
+ * nothing is read.
+ * @throws LinkError for an adapter that is not whole, or more than LoRA
+ */
+export async function peftAdapter(store: BlobStore, model: StoredModel): Promise<LoraAdapter> {
+  const { name, config } = model;
+  const file = config.files.find((each) => each.path === PEFT_CONFIG);
+  if (!file) {
+    throw loraError(
+      "not-found",
+      name,
+      `it has no ${PEFT_CONFIG}, which says its rank and alpha`,
+      undefined,
+      "add the folder that PEFT saved, not the file alone",
+    );
+  }
+  const text = new TextDecoder().decode(await store.readBlob(file.rest));
+  const settings = parsePeftConfig(text, name);
+  const weights = config.methods.flatMap((method) => method.weights);
+  const pairs = pairHalves(name, weights, nameHalf).map((each) => pairOf(name, each, settings));
+  return { model, layout: "peft", architecture: undefined, pairs };
+}
+
+/** `MODULE.lora_A.weight`, `MODULE.lora_A.ADAPTER.weight`, `MODULE.lora_embedding_A`, and the same with B. */
+const nameHalf: NameHalf = (name) => {
+  const [, path, embedding, half, end = ""] =
+    /^(.+)\.lora_(embedding_)?([AB])((?:\.[^.]+)*)$/s.exec(name) ?? [];
+  if (path === undefined) return undefined;
+  if (!(embedding ? /^(\.[^.]+)?(\.weight)?$/ : /^(\.[^.]+)?\.weight$/).test(end)) return undefined;
+  const module = path.startsWith(WRAPPER) ? path.slice(WRAPPER.length) : path;
+  return { module, half: half === "A" ? "a" : "b", embedding: embedding !== undefined };
+};
+
+function pairOf(adapter: string, halves: Halves, settings: PeftConfig): LoraPair {
+  const { module, embedding, a, b } = halves;
+  const rank = checkHalves(adapter, halves, 0, 1);
+  const said = forModule(settings.rankPattern, module, settings.rank);
+  if (said !== rank) {
+    const reason = `adapter_config.json says rank ${said} for "${module}", A is ${shapeText(a.shape)}`;
+    throw loraError("mismatch", adapter, reason, a.name);
+  }
+  const alpha = forModule(settings.alphaPattern, module, settings.alpha);
+  const scaling = alpha / (settings.rankStabilized ? Math.sqrt(rank) : rank);
+  const [columnsOfA, rowsOfB] = [a.shape[1] as number, b.shape[0] as number];
+  const common = { module, rank, alpha, scaling, fanInFanOut: settings.fanInFanOut && !embedding };
+  return embedding
+    ? {
+        ...common,
+        shape: [columnsOfA, rowsOfB],
+        left: { weight: a, transposed: true },
+        right: { weight: b, transposed: true },
+      }
+    : {
+        ...common,
+        shape: [rowsOfB, columnsOfA],
+        left: { weight: b, transposed: false },
+        right: { weight: a, transposed: false },
+      };
+}

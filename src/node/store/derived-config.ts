@@ -1,0 +1,107 @@
+import { LinkError } from "../../errors.ts";
+import type { ModelConfig } from "../../model/config.ts";
+import type { Digest } from "../../model/digest.ts";
+import type { MethodDraft, WeightDraft } from "../../model/draft.ts";
+import { rangeKey } from "../../model/holes.ts";
+import type { StoredModel } from "../../model/stored-model.ts";
+
+/** A weight by its method and name. */
+export interface WeightUse {
+  readonly method: string;
+  readonly name: string;
+}
+
+/** A key of a {@link WeightUse}. */
+export function useKey({ method, name }: WeightUse): string {
+  return JSON.stringify([method, name]);
+}
+
+/**
+ * Finds where weights lie in a model's files, and makes sure that they can be replaced there: each fills a hole of
+ * its own, which no weight shares that stays.
+ * @param methods as the files have them
+ * @returns the hole of each use, as a {@link rangeKey} without spelling
+ * @throws LinkError `unsupported`, naming the weight
+ */
+export function placesOf(
+  model: StoredModel,
+  methods: readonly MethodDraft[],
+  uses: readonly WeightUse[],
+): Map<string, string> {
+  const wanted = new Set(uses.map(useKey));
+  const places = new Map<string, string>();
+  const stays = new Map<string, string>();
+  const refuse = (name: string, reason: string): LinkError =>
+    new LinkError("unsupported", `Cannot replace weight "${name}" of "${model.name}": ${reason}`, {
+      tensor: name,
+    });
+  const all: WeightDraft[] = [];
+  for (const method of methods) {
+    for (const weight of [...method.weights, ...method.constants]) {
+      all.push(weight);
+      const key = useKey({ method: method.name, name: weight.name });
+      if (wanted.has(key)) {
+        if (weight.at.varint) throw refuse(weight.name, "its file spells it as numbers of varying length");
+        places.set(key, rangeKey(weight.at));
+      } else stays.set(rangeKey(weight.at), weight.name);
+    }
+  }
+  const crossed = overlapping(all);
+  const holes = new Set(
+    model.config.files.flatMap(({ holes: each }, file) => each.map((hole) => rangeKey({ file, ...hole }))),
+  );
+  for (const use of uses) {
+    const place = places.get(useKey(use));
+    if (place === undefined || !holes.has(place)) throw refuse(use.name, "its place is not in its files");
+    if (crossed.has(place)) throw refuse(use.name, "another weight lies over part of it");
+    const other = stays.get(place);
+    if (other !== undefined) throw refuse(use.name, `"${other}" is the same bytes of its file, and stays`);
+  }
+  return places;
+}
+
+/** Places that lie over part of another. */
+function overlapping(weights: readonly WeightDraft[]): Set<string> {
+  const crossed = new Set<string>();
+  const sorted = weights
+    .map(({ at }) => at)
+    .sort((a, b) => a.file - b.file || a.offset - b.offset || b.length - a.length);
+  let before = sorted[0];
+  for (const at of sorted) {
+    if (!before || at.length === 0) continue;
+    const inside = at.file === before.file && at.offset < before.offset + before.length;
+    if (inside && rangeKey(at) !== rangeKey(before)) crossed.add(rangeKey(at)).add(rangeKey(before));
+    if (!inside || at.offset + at.length > before.offset + before.length) before = at;
+  }
+  return crossed;
+}
+
+/**
+ * The config of a model that has other weights in some places, and is otherwise the same.
+ * @param digests the new weights, by {@link useKey}
+ * @param places their holes, from {@link placesOf}
+ */
+export function derivedConfig(
+  config: ModelConfig,
+  digests: ReadonlyMap<string, Digest>,
+  places: ReadonlyMap<string, string>,
+): ModelConfig {
+  const atPlace = new Map([...digests].map(([use, digest]) => [places.get(use) as string, digest]));
+  return {
+    ...config,
+    methods: config.methods.map((method) => ({
+      ...method,
+      weights: method.weights.map((weight) => {
+        const digest = digests.get(useKey({ method: method.name, name: weight.name }));
+        return digest ? { ...weight, digest } : weight;
+      }),
+    })),
+    files: config.files.map((file, index) => ({
+      ...file,
+      holes: file.holes.map((hole) => {
+        const digest = atPlace.get(rangeKey({ file: index, ...hole }));
+        return digest ? { ...hole, digest } : hole;
+      }),
+    })),
+  };
+}
