@@ -43,6 +43,7 @@ export {
 export type { Adapter, TextLoadOptions } from "./host/text.ts";
 export type { LoraInfo } from "./host/lora-bases.ts";
 export type { MergeLora, MergeOptions, MergeResult } from "./host/merge.ts";
+export type { PooledText, SwapOptions, TextPool, TextPoolOptions, TextTurn } from "./host/text-pool.ts";
 export type { MethodInfo, ModelInfo, WeightInfo } from "./host/describe.ts";
 export {
   defaultStorePath,

@@ -89,6 +89,7 @@ export interface Generation {
   readonly tokens: readonly number[];
   /** Tokens of the prompt, with what the model or its chat template put around it. */
   readonly promptTokens: number;
+  /** From the first token on; with the prompt's last tokens where there is but one. */
   readonly tokensPerSecond: number;
   readonly stopReason: StopReason;
 }

@@ -8,6 +8,7 @@ import type { Digest } from "../model/digest.ts";
 import { type Descriptor, type Location, MediaType, SHARD_LAYOUT } from "../model/manifest.ts";
 import type { StoredModel } from "../model/stored-model.ts";
 import type { FileStore } from "../node/store/file-store.ts";
+import { noteLaidOut } from "../node/store/laid-out.ts";
 import { type Repacked, repack, type ShardFile, shardLayout } from "../node/store/repack.ts";
 import type { LinkedFile, WrittenFile } from "../node/view.ts";
 
@@ -58,7 +59,8 @@ async function layOut(
   signal: AbortSignal | undefined,
 ): Promise<GgufView | undefined> {
   const all = await store.models();
-  const models = await shardedModels(store, all);
+  const headers = new Headers(store);
+  const models = await shardedModels(all, headers);
   const model = models.find((each) => each.name === name);
   if (!model) {
     await store.model(name);
@@ -68,31 +70,34 @@ async function layOut(
   }
   const others = all.filter((each) => !models.includes(each));
   const shards = planShards(models, others);
-  const files = await Promise.all(shards.map((shard) => shardFile(store, shard, models)));
+  const files = await Promise.all(shards.map((shard) => shardFile(store, shard, models, headers)));
   const moved = [...models, ...others].flatMap((each): Repacked[] => {
     const used = shards.flatMap((shard, index) => (usersOf(shard).includes(each.name) ? [index] : []));
     const stays = used.every((index) => liesIn(each, files[index] as ShardFile));
     return stays ? [] : [{ model: each, shards: used }];
   });
-  if (moved.length === 0) return viewOf(store, model, shards, files, await headerOf(store, model));
+  if (moved.length === 0) {
+    await noteLaidOut(store.layout, all);
+    return viewOf(store, model, shards, files, await headers.of(model));
+  }
   const done = await repack(store.layout, files, moved, signal);
   return done ? layOut(store, name, signal) : undefined;
 }
 
 /** Whether something failed because another process had laid the weights out anew in between. */
-function blobsMoved(error: unknown): boolean {
+export function blobsMoved(error: unknown): boolean {
   return error instanceof SourceError || error instanceof StoreError
     ? error.code === "missing-blob" || (error.code === "not-found" && error.path?.includes("blobs") === true)
     : false;
 }
 
 /** Models that llama.cpp loads by themselves; adapters and vocabularies stay as they are. */
-async function shardedModels(store: FileStore, all: readonly StoredModel[]): Promise<StoredModel[]> {
+async function shardedModels(all: readonly StoredModel[], headers: Headers): Promise<StoredModel[]> {
   const sharded: StoredModel[] = [];
   for (const model of all) {
     const { format, methods } = model.config;
     if (format !== "gguf" || methods.length !== 1 || methods[0]?.weights.length === 0) continue;
-    const kind = findEntry((await headerOf(store, model)).metadata, "general.type")?.value;
+    const kind = findEntry((await headers.of(model)).metadata, "general.type")?.value;
     if (kind !== "adapter") sharded.push(model);
   }
   return sharded;
@@ -123,9 +128,14 @@ async function viewOf(
   return { first: name(1), links, written };
 }
 
-async function shardFile(store: FileStore, shard: Shard, models: readonly StoredModel[]): Promise<ShardFile> {
+async function shardFile(
+  store: FileStore,
+  shard: Shard,
+  models: readonly StoredModel[],
+  headers: Headers,
+): Promise<ShardFile> {
   const model = models.find((each) => each.name === shard.users[0]) as StoredModel;
-  const header = await headerOf(store, model);
+  const header = await headers.of(model);
   const types = new Map(header.tensors.map((tensor) => [tensor.name, tensor.type]));
   const encoded = shardHeader(shard, (weight) => types.get(weight.name) ?? 0);
   const weights = shard.weights.map(({ digest, name }) => {
@@ -173,6 +183,22 @@ function shardsOf(model: StoredModel): Descriptor[] {
 
 function usersOf({ users, followers }: Shard): string[] {
   return [...users, ...followers];
+}
+
+/** Headers of models, each parsed once in a layout. */
+class Headers {
+  readonly #store: FileStore;
+  readonly #parsed = new Map<StoredModel, Promise<GgufHeader>>();
+
+  constructor(store: FileStore) {
+    this.#store = store;
+  }
+
+  of(model: StoredModel): Promise<GgufHeader> {
+    const header = this.#parsed.get(model) ?? headerOf(this.#store, model);
+    this.#parsed.set(model, header);
+    return header;
+  }
 }
 
 /** The header of a model's own file; of a split one, of its first shard. */

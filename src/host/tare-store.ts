@@ -32,9 +32,10 @@ import { describeModel, type ModelInfo } from "./describe.ts";
 import { requireEngine } from "./engine-of.ts";
 import { withGgufView } from "./gguf-view.ts";
 import { splitModels, type SplitOptions, type SplitResult } from "./split.ts";
-import { type LoraInfo, lorasOf, requireFit } from "./lora-bases.ts";
+import { type LoraInfo, lorasOf } from "./lora-bases.ts";
 import { mergeLoras, type MergeLora, type MergeOptions, type MergeResult } from "./merge.ts";
-import { adapterFile, textModelFile, type TextLoadOptions } from "./text.ts";
+import { TextPool, type TextPoolOptions } from "./text-pool.ts";
+import { loadText, type TextLoadOptions } from "./text.ts";
 
 /** Options of {@link openStore}. */
 export interface OpenStoreOptions {
@@ -284,18 +285,15 @@ export class TareStore implements AsyncDisposable {
    * `no-engine`, `unsupported`, `engine`
    */
   async loadText(name: string, options: TextLoadOptions = {}): Promise<LlamaSession> {
-    const { adapters = [], verify, ...rest } = options;
-    await requireFit(
-      this.#files,
-      name,
-      adapters.map(({ model }) => model),
-    );
-    const path = await textModelFile(this.#files, name, verify, options.signal);
-    const loras = await Promise.all(
-      adapters.map(async ({ model, scale }) => ({ path: await adapterFile(this.#files, model), scale })),
-    );
-    this.#llama ??= import("../engines/llama/engine.ts").then(({ openLlama }) => openLlama());
-    return (await this.#llama).load(path, { ...rest, name, loras });
+    return (await loadText(this.#files, await this.#openLlama(), name, options)).session;
+  }
+
+  /**
+   * Opens a pool of GGUF models that take turns, in the process that {@link loadText} uses: swapping to one loads what
+   * it does not share with those that are loaded.
+   */
+  openTexts(options: TextPoolOptions = {}): TextPool {
+    return new TextPool(this.#files, () => this.#openLlama(), options);
   }
 
   async [Symbol.asyncDispose](): Promise<void> {
@@ -303,6 +301,11 @@ export class TareStore implements AsyncDisposable {
     for (const engine of engines) await engine?.[Symbol.asyncDispose]();
     this.#engine = undefined;
     this.#llama = undefined;
+  }
+
+  #openLlama(): Promise<Llama> {
+    this.#llama ??= import("../engines/llama/engine.ts").then(({ openLlama }) => openLlama());
+    return this.#llama;
   }
 
   #openEngine(): Promise<OnnxRuntime> {

@@ -9,7 +9,7 @@ const ALIGNMENT = 4096;
 
 /** Weights that exactly the same models use: one file of all their views. */
 export interface Shard {
-  /** Its place in every view that has it, from 2 on: shard 1 is a model's own metadata. */
+  /** Its place in every view that has it, from 2 on: shard 1 is a model's own metadata. No view has two at one. */
   readonly position: number;
   readonly users: readonly string[];
   /** Models of other formats that use exactly these weights too, whatever they call them. */
@@ -22,7 +22,8 @@ export interface Shard {
 /**
  * Sorts the weights of GGUF models into shards, one for each set of models that share some: the foundation first.
  * A shard's position is written into it, so it is the same in every view; a view leaves positions that it does not
- * use to empty shards.
+ * use to empty shards. Shards that no view has both of may have the same one: what is each model's own lies behind the
+ * foundation, however many models there are, since engines look into every file of a view.
  * @param others models of other formats: where they have the same bytes, these lie in shards that they use whole
  */
 export function planShards(models: readonly StoredModel[], others: readonly StoredModel[] = []): Shard[] {
@@ -43,13 +44,20 @@ export function planShards(models: readonly StoredModel[], others: readonly Stor
     shard.weights.push(weight);
     classes.set(key(shard), shard);
   }
-  return [...classes.values()]
+  const sorted = [...classes.values()]
     .map((shard) => ({
       ...shard,
       bytes: shard.weights.reduce((sum, weight) => sum + weightBytes(weight), 0),
     }))
-    .sort((a, b) => b.users.length - a.users.length || b.bytes - a.bytes || (key(a) < key(b) ? -1 : 1))
-    .map((shard, index) => ({ ...shard, position: index + 2 }));
+    .sort((a, b) => b.users.length - a.users.length || b.bytes - a.bytes || (key(a) < key(b) ? -1 : 1));
+  const taken = new Map<string, Set<number>>(models.map(({ name }) => [name, new Set()]));
+  return sorted.map((shard) => {
+    const others = shard.users.map((user) => taken.get(user) as Set<number>);
+    let position = 2;
+    while (others.some((positions) => positions.has(position))) position++;
+    for (const positions of others) positions.add(position);
+    return { ...shard, position };
+  });
 }
 
 function key({ users, followers }: Pick<Shard, "users" | "followers">): string {

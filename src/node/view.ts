@@ -26,6 +26,12 @@ export interface ViewOptions {
   readonly copy?: boolean | undefined;
 }
 
+/** How {@link writeView} makes a view. */
+export interface WriteViewOptions extends ViewOptions {
+  /** Hard links even where there are reflinks: a reflinked file has no page in memory together with the store's. */
+  readonly linked?: boolean | undefined;
+}
+
 /** What a view took. All sizes in bytes. */
 export interface ViewResult {
   readonly path: string;
@@ -41,14 +47,14 @@ export interface ViewResult {
 
 /**
  * Makes a folder of links into the store: what every engine opens as ordinary files.
- * For each blob a reflink, else a hard link, else a copy.
+ * For each blob a reflink (unless `linked`), else a hard link, else a copy.
  * @throws SourceError `exists` if something is there; `disk-full`, `io`
  */
 export async function writeView(
   path: string,
   links: readonly LinkedFile[],
   files: readonly WrittenFile[],
-  options: ViewOptions = {},
+  options: WriteViewOptions = {},
 ): Promise<ViewResult> {
   const target = resolve(path);
   await requireNothing(target, "link into");
@@ -59,7 +65,7 @@ export async function writeView(
     for (const { path: name, blob } of links) {
       const out = join(temporary, name);
       await mkdir(dirname(out), { recursive: true });
-      bytes[await share(blob, out, options.copy ?? false)] += (await stat(out)).size;
+      bytes[await share(blob, out, options)] += (await stat(out)).size;
     }
     for (const file of files) {
       const out = join(temporary, file.path);
@@ -81,10 +87,16 @@ export async function writeView(
   };
 }
 
-async function share(blob: string, out: string, copy: boolean): Promise<"reflink" | "link" | "copy"> {
+async function share(
+  blob: string,
+  out: string,
+  { copy, linked }: WriteViewOptions,
+): Promise<"reflink" | "link" | "copy"> {
   try {
-    await copyFile(blob, out, constants.COPYFILE_FICLONE_FORCE);
-    return "reflink";
+    if (!linked) {
+      await copyFile(blob, out, constants.COPYFILE_FICLONE_FORCE);
+      return "reflink";
+    }
   } catch {
     await rm(out, { force: true });
   }

@@ -21,6 +21,7 @@ const VERBS = [
   "diff",
   "map",
   "run",
+  "swap",
   "export",
   "link",
   "split",

@@ -13,9 +13,9 @@ import {
   charlmTensors,
   encodeGguf,
   type GgufMetadata,
-  type GgufTensor,
   type GgufValue,
 } from "../../fixtures/charlm/rebuild-gguf.mjs";
+import { noisyLora } from "../support/noisy-lora.ts";
 import { temporaryFolder } from "../support/temporary.ts";
 
 const MODELS = ["base", "kjv", "licence"] as const;
@@ -134,7 +134,7 @@ describe("Llama.load()", () => {
   });
 
   test("lays LoRA adapters over the model, as strongly as asked", async () => {
-    const path = await file("lora.gguf", await noisyLora());
+    const path = await file("lora.gguf", noisyLora());
     const text = async (scale: number): Promise<string> => {
       const session = await load("base", { loras: [{ path, scale }] });
       return (await session.generate(PROMPT, { maxTokens: 40 })).text;
@@ -454,29 +454,6 @@ describe("a crash of the engine", () => {
     await expect(engine.load(await charlmGguf("base"))).rejects.toMatchObject({ code: "released" });
   });
 });
-
-/** A LoRA of rank 2 on two matrices that moves them somewhere. */
-async function noisyLora(): Promise<Buffer> {
-  const metadata: GgufMetadata = [
-    ["general.architecture", ["string", "llama"]],
-    ["general.type", ["string", "adapter"]],
-    ["adapter.type", ["string", "lora"]],
-    ["adapter.lora.alpha", ["f32", 16]],
-  ];
-  const noise = (name: string, shape: readonly [number, number]): readonly [string, GgufTensor] => {
-    const values = Float32Array.from({ length: shape[0] * shape[1] }, (_, index) =>
-      Math.sin(index * 7 + shape[0]),
-    );
-    return [name, { dtype: "F32", shape, bytes: new Uint8Array(values.buffer) }];
-  };
-  return encodeGguf(
-    metadata,
-    ["blk.0.attn_q", "blk.1.attn_output"].flatMap((name) => [
-      noise(`${name}.weight.lora_a`, [2, 192]),
-      noise(`${name}.weight.lora_b`, [192, 2]),
-    ]),
-  );
-}
 
 /** Whether a process runs: one that has ended, and that nobody has asked for how, does not. */
 async function isRunning(pid: number): Promise<boolean> {

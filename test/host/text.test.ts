@@ -6,6 +6,7 @@ import { describe, expect, onTestFinished, test } from "vitest";
 import { run } from "../../src/cli/run.ts";
 import { openStore, type TareStore } from "../../src/host/tare-store.ts";
 import { charlmGguf } from "../../fixtures/charlm/rebuild-gguf.mjs";
+import { noisyLora } from "../support/noisy-lora.ts";
 import { temporaryFolder } from "../support/temporary.ts";
 
 const MODELS = ["base", "kjv", "licence"] as const;
@@ -58,26 +59,74 @@ describe("TareStore.loadText()", () => {
   });
 });
 
+async function tare(
+  store: TareStore,
+  ...argv: readonly string[]
+): Promise<{ readonly code: number; readonly out: string; readonly err: string }> {
+  const written = { out: "", err: "" };
+  const into = (key: keyof typeof written): Writable =>
+    new Writable({
+      write(chunk, _encoding, done) {
+        written[key] += String(chunk);
+        done();
+      },
+    });
+  const code = await run(argv, { stdout: into("out"), stderr: into("err"), env: { TARE_STORE: store.path } });
+  return { code, ...written };
+}
+
 describe("tare run with a GGUF model", () => {
   test("streams the answer, and prints figures as JSON", async () => {
     const store = await familyStore(["kjv"]);
-    const tare = async (...argv: readonly string[]): Promise<string> => {
-      let out = "";
-      const stdout = new Writable({
-        write(chunk, _encoding, done) {
-          out += String(chunk);
-          done();
-        },
-      });
-      const code = await run(argv, { stdout, stderr: process.stderr, env: { TARE_STORE: store.path } });
-      expect(code).toBe(0);
-      return out;
-    };
     const { greedy_text: text } = EXPECTED.kjv;
-    expect(await tare("run", "kjv", "And he said", "--max-tokens", "40", "--context", "128")).toBe(
-      `${text}\n`,
+    expect(await tare(store, "run", "kjv", "And he said", "--max-tokens", "40", "--context", "128")).toEqual({
+      code: 0,
+      out: `${text}\n`,
+      err: "",
+    });
+    const { out } = await tare(store, "run", "kjv", "And", "he", "said", "--max-tokens", "5", "--json");
+    expect(JSON.parse(out)).toMatchObject({ text: text.slice(0, 5), stopReason: "length" });
+  });
+});
+
+describe("tare swap", () => {
+  const FLAGS = ["--prompt", "And he said", "--max-tokens", "40", "--context", "128"];
+
+  test("lets each model answer, and shows what its turn took", async () => {
+    const store = await familyStore(["base", "kjv"]);
+    const { code, out, err } = await tare(store, "swap", "base", "kjv", "base", "--keep", "2", ...FLAGS);
+    expect({ code, err }).toEqual({ code: 0, err: "" });
+    const answers = (["base", "kjv", "base"] as const).map(
+      (model) => `${model}: And he said${EXPECTED[model].greedy_text}\n`,
     );
-    const json = JSON.parse(await tare("run", "kjv", "And", "he", "said", "--max-tokens", "5", "--json"));
-    expect(json).toMatchObject({ text: text.slice(0, 5), stopReason: "length" });
+    expect(out.startsWith(answers.join(""))).toBe(true);
+    expect(out.slice(answers.join("").length)).toMatch(
+      /^\nMODEL +SWAP .*\nbase +\d+ ms .* 4.14 MB .*\nkjv +\d+ ms .* 851 kB .*\nbase .*, was loaded /,
+    );
+  });
+
+  test("takes a model with a LoRA, and prints all as JSON", async () => {
+    const store = await familyStore(["base"]);
+    const path = join(await temporaryFolder(), "lora.gguf");
+    await writeFile(path, noisyLora());
+    await store.add([path]);
+    const { out } = await tare(store, "swap", "base", "base+lora:0", "base+lora", ...FLAGS, "--json");
+    const { turns } = JSON.parse(out) as { turns: { text: string }[] };
+    expect(turns).toMatchObject([
+      { model: "base", adapters: [], fresh: true, text: EXPECTED.base.greedy_text },
+      { label: "base+lora:0", adapters: [{ model: "lora", scale: 0 }], text: EXPECTED.base.greedy_text },
+      { label: "base+lora", adapters: [{ model: "lora", scale: 1 }], newBytes: 6144 },
+    ]);
+    expect(turns[2]?.text).not.toBe(EXPECTED.base.greedy_text);
+  });
+
+  test.each([
+    [["swap", "base"], "Cannot swap models without a prompt"],
+    [["swap", "base", ...FLAGS, "--keep", "0"], "Cannot use --keep 0: it is a whole number above 0"],
+  ])("tells %j what is wrong", async (argv, message) => {
+    const store = await familyStore([]);
+    const { code, err } = await tare(store, ...argv);
+    expect(code).toBe(2);
+    expect(err).toContain(message);
   });
 });

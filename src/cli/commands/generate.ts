@@ -1,10 +1,11 @@
+import type { GenerateOptions } from "../../engines/engine.ts";
 import type { LlamaSession } from "../../engines/llama/session.ts";
 import { UsageError } from "../../errors.ts";
 import type { TareStore } from "../../host/tare-store.ts";
-import type { Adapter } from "../../host/text.ts";
+import type { Adapter, TextLoadOptions } from "../../host/text.ts";
 import type { Context } from "../context.ts";
 
-/** What `tare run` takes for a model that generates text. */
+/** What the command line takes for a model that generates text. */
 export interface TextFlags {
   readonly maxTokens?: string;
   readonly temperature?: string;
@@ -36,20 +37,13 @@ export async function generateText(
     });
   }
   await using session = await store.loadText(model, {
-    contextSize: number("--context", flags.context),
-    threads: number("--threads", flags.threads),
+    ...loadOptions(flags),
     adapters: flags.adapter.map(parseAdapter),
-    verify: flags.verify,
     signal: context.signal,
   });
   const { stdout, stderr } = context.streams;
-  const result = await session.generate(flags.raw ? prompt : promptFor(session, prompt), {
-    maxTokens: number("--max-tokens", flags.maxTokens),
-    temperature: number("--temperature", flags.temperature),
-    topK: number("--top-k", flags.topK),
-    topP: number("--top-p", flags.topP),
-    seed: number("--seed", flags.seed),
-    stop: flags.stop,
+  const result = await session.generate(promptFor(session, prompt, flags), {
+    ...generateOptions(flags),
     signal: context.signal,
     onText: (text) => void (context.options.json || stdout.write(text)),
   });
@@ -60,8 +54,34 @@ export async function generateText(
   }
 }
 
-function promptFor(session: LlamaSession, prompt: string): Parameters<LlamaSession["generate"]>[0] {
-  return session.info.chatTemplate ? [{ role: "user", content: prompt }] : prompt;
+/** How the flags have a model loaded. */
+export function loadOptions(flags: TextFlags): Pick<TextLoadOptions, "contextSize" | "threads" | "verify"> {
+  return {
+    contextSize: number("--context", flags.context),
+    threads: number("--threads", flags.threads),
+    verify: flags.verify,
+  };
+}
+
+/** How the flags have text generated. */
+export function generateOptions(flags: TextFlags): GenerateOptions {
+  return {
+    maxTokens: number("--max-tokens", flags.maxTokens),
+    temperature: number("--temperature", flags.temperature),
+    topK: number("--top-k", flags.topK),
+    topP: number("--top-p", flags.topP),
+    seed: number("--seed", flags.seed),
+    stop: flags.stop,
+  };
+}
+
+/** A prompt as a model takes it: as a message where it has a chat template, unless it is to be raw. */
+export function promptFor(
+  session: LlamaSession,
+  prompt: string,
+  flags: TextFlags,
+): Parameters<LlamaSession["generate"]>[0] {
+  return session.info.chatTemplate && !flags.raw ? [{ role: "user", content: prompt }] : prompt;
 }
 
 /** `NAME`, or `NAME:SCALE`. */

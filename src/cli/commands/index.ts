@@ -13,6 +13,7 @@ import { runCommand } from "./run.ts";
 import { show } from "./show.ts";
 import { split } from "./split.ts";
 import { status } from "./status.ts";
+import { swap } from "./swap.ts";
 import { verify } from "./verify.ts";
 
 /** Every verb, in the order of the help. */
@@ -23,6 +24,7 @@ export const COMMANDS: readonly DefineCommand[] = [
   diff,
   map,
   runCommand,
+  swap,
   exportCommand,
   link,
   split,

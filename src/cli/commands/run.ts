@@ -73,7 +73,9 @@ export const runCommand: DefineCommand = (program, act) => {
       act(async (context, model: string, files: string[], flags: RunFlags) => {
         await using store = await context.openStore();
         const info = await store.show(model);
-        if (info.format === "gguf") return generateText(context, store, model, files.join(" "), flags);
+        if (info.format === "gguf") {
+          return await generateText(context, store, model, files.join(" "), flags);
+        }
         if (info.engine === undefined) throw noEngine(model, info.format, "run");
         const options = loadOptions(flags);
         const signature = signatureFor(info, flags.method);
@@ -156,6 +158,7 @@ async function report(
   });
 }
 
-function collect(value: string, all: readonly string[]): string[] {
+/** Of an option that may be repeated. */
+export function collect(value: string, all: readonly string[]): string[] {
   return [...all, value];
 }

@@ -36,6 +36,10 @@ async function serve(id: number, request: Request): Promise<void> {
 }
 
 async function answer(id: number, request: Request, signal: AbortSignal): Promise<Answers[keyof Answers]> {
+  if (request.op === "start") {
+    await start();
+    return null;
+  }
   if (request.op === "load") {
     const loading = lastLoad.then(() => load(request.settings, signal));
     lastLoad = loading.catch(() => undefined);
@@ -54,7 +58,7 @@ async function answer(id: number, request: Request, signal: AbortSignal): Promis
 async function use(
   model: LoadedModel,
   id: number,
-  request: Exclude<Request, { op: "load" }>,
+  request: Exclude<Request, { op: "start" | "load" }>,
   signal: AbortSignal,
 ): Promise<Answers[keyof Answers]> {
   switch (request.op) {
@@ -73,8 +77,7 @@ async function use(
 
 async function load(settings: LoadSettings, signal: AbortSignal): Promise<Answers["load"]> {
   signal.throwIfAborted();
-  opening ??= open();
-  const engine = await opening;
+  const engine = await start();
   complaints.length = 0;
   try {
     const model = await loadModel(engine, settings, signal);
@@ -87,6 +90,11 @@ async function load(settings: LoadSettings, signal: AbortSignal): Promise<Answer
     const reason = (message.startsWith("Failed to") && (await complaint())) || message;
     throw new EngineError("engine", `Cannot load "${name}": ${reason}`, { path, hint: hintAt(reason) });
   }
+}
+
+function start(): Promise<OpenedEngine> {
+  opening ??= open();
+  return opening;
 }
 
 async function open(): Promise<OpenedEngine> {

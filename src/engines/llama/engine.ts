@@ -67,6 +67,15 @@ export class Llama implements Engine {
   }
 
   /**
+   * Starts the engine's process, which the first load does otherwise: then that takes a load's time.
+   * @throws EngineError `no-engine`, `engine`, `released`
+   */
+  async start(options: { readonly signal?: AbortSignal | undefined } = {}): Promise<void> {
+    if (this.#closed) throw new EngineError("released", "Cannot start llama.cpp: the engine was closed");
+    await this.#live().ask({ op: "start" }, { doing: "starting", model: "llama.cpp" }, options);
+  }
+
+  /**
    * Loads a model. The engine maps its files and does not check them: check them before.
    * @param path the GGUF file, or the first shard of several
    * @throws EngineError `no-engine`, `engine` with the native reason, `bad-input`, `released`

@@ -27,7 +27,7 @@ export interface GenerateRequest {
 /** A prompt as the model reads it. */
 interface Prompt {
   readonly tokens: readonly number[];
-  /** Generates on a sequence that has read all tokens but the last. */
+  /** Generates on a sequence that has read some of the tokens, and reads the others. */
   run(sequence: NativeSequence, options: NativeGenerateOptions): Promise<NativeResponse>;
 }
 
@@ -49,7 +49,7 @@ export async function generate(
   const sequence = await sequences.take(prompt.tokens, signal);
   try {
     if (settings.seed !== undefined) await sequence.clearHistory();
-    await read(sequence, prompt.tokens.slice(0, -1), signal);
+    await read(sequence, prompt.tokens, signal);
     return await answer(prompt, sequence, request, grammar);
   } finally {
     sequences.give(sequence);
@@ -134,10 +134,13 @@ function toChatItem({ role, content }: ChatMessage): NativeChatItem {
   return role === "assistant" ? { type: "model", response: [content] } : { type: role, text: content };
 }
 
-/** Lets a sequence read tokens that it does not have yet. */
+/**
+ * Lets a sequence read tokens that it does not have yet, but for the last step: that is read with the generation, since
+ * each evaluation goes through all weights, however few tokens it is of.
+ */
 async function read(sequence: NativeSequence, tokens: readonly number[], signal: AbortSignal): Promise<void> {
-  await sequence.adaptStateToTokens(tokens, false);
-  while (sequence.nextTokenIndex < tokens.length) {
+  await sequence.adaptStateToTokens(tokens.slice(0, -1), false);
+  while (tokens.length - sequence.nextTokenIndex > PROMPT_STEP) {
     signal.throwIfAborted();
     const at = sequence.nextTokenIndex;
     await sequence.evaluateWithoutGeneratingNewTokens(tokens.slice(at, at + PROMPT_STEP));
@@ -163,6 +166,8 @@ async function answer(
   const maxTokens = Math.min(settings.maxTokens ?? room, room);
   const counted = sequence.tokenMeter.usedOutputTokens;
   const start = performance.now();
+  /** When the first token came, and how many had been counted then: reading the prompt is no part of the rate. */
+  let first: { readonly at: number; readonly counted: number } | undefined;
   const options: NativeGenerateOptions = {
     maxTokens,
     temperature: settings.temperature,
@@ -174,7 +179,10 @@ async function answer(
     grammar,
     signal: AbortSignal.any([signal, stopper.signal]),
     stopOnAbortSignal: true,
-    onToken: (ids) => void (filter.hit || tokens.push(...ids)),
+    onToken(ids) {
+      first ??= { at: performance.now(), counted: sequence.tokenMeter.usedOutputTokens };
+      if (!filter.hit) tokens.push(...ids);
+    },
     onTextChunk(piece) {
       emit(filter.push(piece));
       if (filter.hit) stopper.abort();
@@ -191,7 +199,8 @@ async function answer(
   signal.throwIfAborted();
   if (filter.hit) reason = "stop";
   emit(filter.end());
-  const seconds = (performance.now() - start) / 1000;
-  const tokensPerSecond = (sequence.tokenMeter.usedOutputTokens - counted) / seconds;
+  const used = sequence.tokenMeter.usedOutputTokens;
+  const from = first && used > first.counted ? first : { at: start, counted };
+  const tokensPerSecond = ((used - from.counted) / (performance.now() - from.at)) * 1000;
   return { text, tokens, promptTokens: prompt.tokens.length, tokensPerSecond, stopReason: reason };
 }

@@ -7,10 +7,13 @@ const LAST_WORDS = 2000;
 
 /** What a call is about, for errors. */
 export interface Errand {
-  readonly doing: "loading" | "running";
+  readonly doing: "starting" | "loading" | "running";
+  /** The model's name; the engine's where it is about no model. */
   readonly model: string;
   readonly path?: string | undefined;
 }
+
+const VERBS = { loading: "load", running: "run" } as const;
 
 /** Options of a call. */
 export interface AskOptions {
@@ -149,7 +152,7 @@ export class EngineProcess {
   }
 
   #failure({ doing, model, path }: Errand): EngineError {
-    const cannot = `Cannot ${doing === "loading" ? "load" : "run"} "${model}"`;
+    const cannot = doing === "starting" ? `Cannot start ${model}` : `Cannot ${VERBS[doing]} "${model}"`;
     if (this.#ended) return new EngineError("released", `${cannot}: the engine was closed`, { path });
     const hint = "all models that the engine had are gone with it: load them again";
     return new EngineError("engine", `${cannot}: llama.cpp crashed (${this.#death})`, { path, hint });

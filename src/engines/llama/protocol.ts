@@ -41,6 +41,7 @@ export interface GenerateSettings {
 
 /** What the engine's process is asked to do. */
 export type Request =
+  | { readonly op: "start" }
   | { readonly op: "load"; readonly settings: LoadSettings }
   | {
       readonly op: "generate";
@@ -54,6 +55,7 @@ export type Request =
 
 /** What each request answers. */
 export interface Answers {
+  readonly start: null;
   readonly load: { readonly session: number; readonly info: ModelFacts };
   readonly generate: Generation;
   readonly embed: Float32Array;

@@ -1,7 +1,7 @@
 import { EngineError } from "../../errors.ts";
 import type { ChatMessage, GenerateOptions, Generation, TextSession } from "../engine.ts";
-import type { EngineProcess, Errand } from "./process.ts";
-import type { Answers, GenerateSettings, ModelFacts } from "./protocol.ts";
+import type { AskOptions, EngineProcess, Errand } from "./process.ts";
+import type { Answers, GenerateSettings, ModelFacts, Request } from "./protocol.ts";
 
 /** Seeds are 32 bits wide. */
 const SEEDS = 2 ** 32;
@@ -9,6 +9,10 @@ const SEEDS = 2 ** 32;
 /** A loaded GGUF model. Of an answer to messages, what the model thinks aside is counted but not in the text. */
 export interface LlamaSession extends TextSession {
   readonly info: ModelFacts;
+  /** Whether it can be run: not when it was released, nor when the engine's process is gone. */
+  readonly live: boolean;
+  /** Whether something runs on it at this moment, or waits to. */
+  readonly busy: boolean;
   /**
    * Gives a text's embedding as the model has it, not normalized; of a model that was loaded with `embedding` only.
    * @throws EngineError `bad-input`, `too-large` if the text does not fit the context, `released`, `engine`
@@ -28,12 +32,21 @@ export class ProcessSession implements LlamaSession {
   readonly #id: number;
   readonly #errand: Errand;
   #released: Promise<void> | undefined;
+  #running = 0;
 
   constructor(process: EngineProcess, loaded: Answers["load"], model: string, path: string) {
     this.info = loaded.info;
     this.#process = process;
     this.#id = loaded.session;
     this.#errand = { doing: "running", model, path };
+  }
+
+  get live(): boolean {
+    return !this.#released && this.#process.alive;
+  }
+
+  get busy(): boolean {
+    return this.#running > 0;
   }
 
   async generate(
@@ -45,7 +58,7 @@ export class ProcessSession implements LlamaSession {
       throw new EngineError("bad-input", `Cannot run "${this.#errand.model}": ${reason}`);
     });
     const request = { op: "generate", session: this.#id, prompt, settings } as const;
-    return this.#process.ask(request, this.#errand, { signal: options.signal, onText: options.onText });
+    return this.#ask(request, { signal: options.signal, onText: options.onText });
   }
 
   async embed(
@@ -53,7 +66,7 @@ export class ProcessSession implements LlamaSession {
     options: { readonly signal?: AbortSignal | undefined } = {},
   ): Promise<Float32Array> {
     this.#requireLive();
-    return this.#process.ask({ op: "embed", session: this.#id, text }, this.#errand, options);
+    return this.#ask({ op: "embed", session: this.#id, text }, options);
   }
 
   async tokenize(
@@ -61,7 +74,7 @@ export class ProcessSession implements LlamaSession {
     options: { readonly signal?: AbortSignal | undefined } = {},
   ): Promise<readonly number[]> {
     this.#requireLive();
-    return this.#process.ask({ op: "tokenize", session: this.#id, text }, this.#errand, options);
+    return this.#ask({ op: "tokenize", session: this.#id, text }, options);
   }
 
   async release(): Promise<void> {
@@ -77,6 +90,15 @@ export class ProcessSession implements LlamaSession {
 
   async [Symbol.asyncDispose](): Promise<void> {
     await this.release();
+  }
+
+  async #ask<R extends Request>(request: R, options: AskOptions): Promise<Answers[R["op"]]> {
+    this.#running++;
+    try {
+      return await this.#process.ask(request, this.#errand, options);
+    } finally {
+      this.#running--;
+    }
   }
 
   #requireLive(): void {

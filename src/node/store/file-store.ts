@@ -4,7 +4,7 @@ import type { StoredModel } from "../../model/stored-model.ts";
 import type { BlobSource, BlobStore } from "../../store/blob-store.ts";
 import { openFileSource } from "../file-source.ts";
 import { missingBlob, readBlob, requireBlob, statBlob } from "./blobs.ts";
-import { findTag, listTags, removeTag } from "./index-file.ts";
+import { findTag, listTags, removeTag, type Tag } from "./index-file.ts";
 import { openLayout, type StoreLayout } from "./layout.ts";
 import { withLock } from "./lock.ts";
 import { isWholeSync } from "./place.ts";
@@ -26,8 +26,9 @@ export class FileStore implements BlobStore {
     return new FileStore(await openLayout(root));
   }
 
-  async names(): Promise<string[]> {
-    return (await listTags(this.layout)).map((tag) => tag.name);
+  /** The models' names, and the manifests that they stand for at this moment. */
+  async tags(): Promise<Tag[]> {
+    return listTags(this.layout);
   }
 
   /** @throws StoreError `not-found`, `missing-blob`, `corrupted` */
