@@ -55,32 +55,54 @@ for (const model of models) {
   );
 }
 
-console.log("\n4. The same models as GGUF (float16), in stock llama.cpp: all loaded at once over one copy\n");
+console.log("\n4. The same models as GGUF (float16), and a fourth: base with a LoRA merged into it\n");
 for (const model of models) {
   const { fileBytes, newBytes } = await store.add([await charlmGguf(model)], { as: `${model}-gguf` });
   console.log(`   ${model.padEnd(8)} ${size(fileBytes)} as a file, ${size(newBytes)} new in the store`);
 }
-const loaded = [];
-for (const model of models) {
-  const began = performance.now();
-  const session = await store.loadText(`${model}-gguf`, { contextSize: 128 });
-  loaded.push({ model, session, loadMs: performance.now() - began });
-}
-for (const { model, session, loadMs } of loaded) {
-  const { prompt, greedy_ids, greedy_text } = expected[model];
+await store.add([here("../fixtures/charlm/fortune-lora/fortune-lora-f32.gguf")], { as: "fortune-lora" });
+const merged = await store.merge("base-gguf", [{ model: "fortune-lora" }], { as: "fortune-gguf" });
+console.log(
+  `   ${"fortune".padEnd(8)} ${size(merged.newBytes)} new in the store, ${size(merged.sharedBytes)} shared with base`,
+);
+
+const tasks = [...models, "fortune"];
+const expectedOf = {
+  ...expected,
+  fortune: JSON.parse(readFileSync(here("../fixtures/charlm/fortune-lora/expected.json"), "utf8")),
+};
+console.log("\n5. The four take turns in stock llama.cpp, one process, one copy of what they share\n");
+const texts = store.openTexts({ keep: tasks.length, contextSize: 128, measure: true });
+console.log(`   ${"".padEnd(8)} ${"swap to it".padStart(10)} ${"its own".padStart(9)}`);
+for (const task of tasks) {
+  const { session, ms: swapMs } = await texts.swap(`${task}-gguf`);
+  const { prompt, greedy_ids, greedy_text } = expectedOf[task];
   const { text: said } = await session.generate(prompt, { maxTokens: greedy_ids.length });
-  if (said !== greedy_text) wrong++;
-  const verdict = said === greedy_text ? "✓ as expected" : "✗ NOT as expected";
+  const right = said === greedy_text;
+  if (!right) wrong++;
+  const [{ newBytes }] = texts.loaded;
   console.log(
-    `   ${model.padEnd(8)} loaded in ${ms(loadMs).padStart(7)}  ${JSON.stringify(said)} ${verdict}`,
+    `   ${task.padEnd(8)} ${ms(swapMs).padStart(10)} ${size(newBytes).padStart(9)}  ${JSON.stringify(said)} ${right ? "✓ as expected" : "✗ NOT as expected"}`,
   );
 }
+let back = 0;
+for (const task of tasks) back += (await texts.swap(`${task}-gguf`)).ms;
+console.log(`   all four stay loaded: swapping back takes ${(back / tasks.length).toFixed(1)} ms`);
+const added = texts.loaded.map((each) => each.addedBytes).reverse();
+if (added.every((each) => each !== undefined)) {
+  const [first, ...further] = added;
+  const all = further.reduce((sum, each) => sum + each, first);
+  console.log(
+    `   memory (PSS): ${prettyBytes(first)} for the first, ${prettyBytes(all)} for all four, most of it\n   the engine's own buffers: these models are tiny`,
+  );
+}
+await texts[Symbol.asyncDispose]();
 await store[Symbol.asyncDispose]();
 
 const family = await store.map(models);
 await writeFile(`${folder}/family.html`, drawFamilyHtml(family));
 await writeFile(`${folder}/family.svg`, drawFamilySvg(family));
-console.log(`\n5. A picture of the family: ${pathToFileURL(`${folder}/family.html`)}`);
+console.log(`\n6. A picture of the family: ${pathToFileURL(`${folder}/family.html`)}`);
 console.log(`\nGo on from here: npx tare --store ${store.path} ls`);
 process.exitCode = wrong === 0 ? 0 : 1;
 
