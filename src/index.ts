@@ -13,6 +13,42 @@
  * ```
  * @module
  */
+export { type ByteSource, type LocalFile, memorySource, type ReadOptions } from "./bytes/byte-source.ts";
+export { type HttpSourceOptions, openHttpSource } from "./bytes/http-source.ts";
+export { type BlobConflict, BlobConflictError } from "./compile/blob-conflict.ts";
+export {
+  BlobService,
+  type BlobServiceOptions,
+  type PutOptions,
+  type PutResult,
+} from "./compile/blob-service.ts";
+export type { BlobData, StreamOptions } from "./compile/chunks.ts";
+export { draftNamedData, type ModelDataOptions } from "./compile/draft-named-data.ts";
+export { type HashOptions, hashWeight } from "./compile/hash-weight.ts";
+export {
+  type MappedWeight,
+  mapWeights,
+  type ReadWeight,
+  readWeights,
+  type StreamedWeight,
+  streamWeights,
+} from "./compile/load-weights.ts";
+export { memoryNamedData } from "./compile/memory-named-data.ts";
+export { mergeNamedData } from "./compile/merge-named-data.ts";
+export type { FileRange, FreeableData, NamedData, NamedLayout } from "./compile/named-data.ts";
+export { type MismatchedWeight, NamedDataError, type WeightClaim } from "./compile/named-data-error.ts";
+export { openHttpModel } from "./compile/open-http-model.ts";
+export { type ExpectedWeight, requireNamedData, type RequireOptions } from "./compile/require-named-data.ts";
+export { shardNamedData } from "./compile/shard-named-data.ts";
+export type {
+  BlobEntry,
+  ShardBlob,
+  ShardEntry,
+  ShardFile,
+  ShardOptions,
+  ShardPlan,
+} from "./compile/shard-plan.ts";
+export type { TensorLayout } from "./compile/tensor-layout.ts";
 export type {
   ChatMessage,
   GenerateOptions,
@@ -53,6 +89,7 @@ export {
   type OpenStoreOptions,
   type TareStore,
 } from "./host/tare-store.ts";
+export { openModelData, type OpenModelData } from "./host/model-data.ts";
 export { joinSplit } from "./host/join.ts";
 export type { SplitFileInfo, SplitOptions, SplitResult } from "./host/split.ts";
 export type { Difference } from "./link/compare-numbers.ts";
@@ -61,12 +98,16 @@ export type { Shares } from "./link/sharing.ts";
 export type { SplitFileKind } from "./link/split-record.ts";
 export type { SplitPart, SplitRule } from "./link/split-rules.ts";
 export type { Weight } from "./model/config.ts";
-export type { Digest } from "./model/digest.ts";
+export type { CreateDigest, Digest, DigestStream } from "./model/digest.ts";
+export type { FileDraft, MethodDraft, ModelDraft, WeightDraft, WeightRange } from "./model/draft.ts";
 export { type DType, tensorBytes } from "./model/dtype.ts";
 export { type JsonTensor, tensorFromJson, tensorToJson } from "./model/json-tensor.ts";
 export type { NumberTensor, StringTensor, Tensor, Tensors } from "./model/tensor.ts";
 export type { ExportOptions, ExportResult } from "./node/export.ts";
+export { type FileSource, openFileSource } from "./node/file-source.ts";
+export { type FolderSink, openFolderSink } from "./node/folder-sink.ts";
 export type { Progress } from "./node/progress.ts";
+export { createSha256 } from "./node/sha256.ts";
 export type { AddOptions, AddResult } from "./node/store/add.ts";
 export type { DeriveOptions, DeriveResult } from "./node/store/derive.ts";
 export type { GcOptions, GcResult } from "./node/store/gc.ts";
@@ -76,3 +117,6 @@ export type { ViewOptions, ViewResult } from "./node/view.ts";
 export type { FamilyMap, MapModel, MapWeight } from "./picture/family-map.ts";
 export { drawFamilyHtml } from "./picture/html.ts";
 export { drawFamilySvg } from "./picture/svg.ts";
+export type { BlobSink, StagedBlob } from "./store/blob-sink.ts";
+export type { BlobSource } from "./store/blob-store.ts";
+export { memorySink } from "./store/memory-sink.ts";

@@ -31,6 +31,7 @@ const MAY_IMPORT: Readonly<Record<string, readonly string[]>> = {
     "store",
   ],
   lora: ["errors.ts", "bytes", "encodings", "model", "formats/onnx", "formats/gguf", "quantization", "store"],
+  compile: ["errors.ts", "bytes", "model", "formats/format.ts", "formats/registry.ts", "store", "link"],
   picture: ["errors.ts", "model"],
   engines: ["errors.ts", "bytes", "encodings", "model", "formats/onnx"],
   node: ["errors.ts", "bytes", "encodings", "model", "formats/format.ts", "formats/registry.ts", "store"],
@@ -44,6 +45,7 @@ const MAY_IMPORT: Readonly<Record<string, readonly string[]>> = {
     "store",
     "link",
     "lora",
+    "compile",
     "picture",
     "engines",
     "node",
@@ -62,7 +64,18 @@ const MAY_IMPORT: Readonly<Record<string, readonly string[]>> = {
     "node",
     "host",
   ],
-  "index.ts": ["errors.ts", "model", "link", "picture", "engines", "node", "host"],
+  "index.ts": [
+    "errors.ts",
+    "bytes",
+    "model",
+    "store",
+    "link",
+    "compile",
+    "picture",
+    "engines",
+    "node",
+    "host",
+  ],
 };
 /** Rooms that need Node; all others run in a browser too. */
 const NODE_ROOMS = ["engines", "node", "host", "cli"];
@@ -87,6 +100,9 @@ describe("floors", () => {
     ],
     ["bytes/byte-source.ts", 'export { x } from "../model/dtype.ts";', "bytes may not import model"],
     ["model/dtype.ts", 'import { readFileSync } from "node:fs";', "model may not import node:fs"],
+    ["compile/blob-service.ts", 'import { x } from "../node/sha256.ts";', "compile may not import node"],
+    ["compile/blob-service.ts", 'import { x } from "node:crypto";', "compile may not import node:crypto"],
+    ["node/folder-sink.ts", 'import { x } from "../compile/chunks.ts";', "node may not import compile"],
     ["link/plan.ts", 'const x = await import("../cli/run.ts");', "link may not import cli"],
     ["attic/old.ts", "", 'room "attic/old.ts" is not listed'],
   ])("refuse a planted violation in %s", (file, text, message) => {

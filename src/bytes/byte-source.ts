@@ -5,6 +5,17 @@ export interface ReadOptions {
   readonly signal?: AbortSignal | undefined;
 }
 
+/** A file of this machine that a source reads: what an engine may open itself. */
+export interface LocalFile {
+  /** Absolute. */
+  readonly path: string;
+  /**
+   * Makes sure that the path still leads to the file that was opened, and that nobody wrote to it since.
+   * @throws SourceError `source-changed`
+   */
+  requireUnchanged(): Promise<void>;
+}
+
 /**
  * Bytes that can be read by range: a file, a slice of one, memory, an HTTP resource.
  * Whoever opens a source closes it; a source that holds nothing open has no `close`.
@@ -14,6 +25,8 @@ export interface ByteSource {
   readonly name: string;
   /** In bytes. */
   readonly size: number;
+  /** Set where the source is a whole file, byte for byte. */
+  readonly file?: LocalFile;
   /**
    * Reads exactly `length` bytes at `offset`; fewer is an error, never a shorter or zero-filled answer.
    * The result may be a view of memory that others see: do not write into it.

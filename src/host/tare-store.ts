@@ -1,5 +1,7 @@
 import { homedir } from "node:os";
 import { join } from "node:path";
+import type { NamedData } from "../compile/named-data.ts";
+import { storedNamedData } from "../compile/stored-named-data.ts";
 import type { Session } from "../engines/engine.ts";
 import { LinkError } from "../errors.ts";
 import type { Llama } from "../engines/llama/engine.ts";
@@ -294,6 +296,19 @@ export class TareStore implements AsyncDisposable {
    */
   openTexts(options: TextPoolOptions = {}): TextPool {
     return new TextPool(this.#files, () => this.#openLlama(), options);
+  }
+
+  /**
+   * The weights of a model, by name, for compiled programs: read, streamed, or mapped where they lie.
+   * @throws StoreError `not-found`, `missing-blob`, `corrupted`; LinkError `not-found` for a method
+   */
+  async namedData(
+    name: string,
+    options: Pick<LoadOptions, "method" | "verify" | "signal"> = {},
+  ): Promise<NamedData> {
+    const model = await this.#files.model(name);
+    await this.#files.requireModel(model, options.verify, options.signal);
+    return storedNamedData(this.#files, model, { method: options.method });
   }
 
   async [Symbol.asyncDispose](): Promise<void> {

@@ -1,6 +1,7 @@
-import { type FileHandle, open } from "node:fs/promises";
+import { type FileHandle, open, stat } from "node:fs/promises";
 import type { Stats } from "node:fs";
-import { type ByteSource, checkRange, type ReadOptions } from "../bytes/byte-source.ts";
+import { resolve } from "node:path";
+import { type ByteSource, checkRange, type LocalFile, type ReadOptions } from "../bytes/byte-source.ts";
 import { SourceError } from "../errors.ts";
 
 /** What tells a file from what it was before, without reading it. */
@@ -27,7 +28,11 @@ export function sameIdentity(a: FileIdentity, b: FileIdentity): boolean {
 export interface FileSource extends ByteSource, AsyncDisposable {
   /** As it was when it was opened. */
   readonly identity: FileIdentity;
+  readonly file: LocalFile;
 }
+
+/** One system call reads below 2 GiB. */
+const LONGEST_READ = 1024 * 1024 * 1024;
 
 /**
  * Opens a regular file.
@@ -45,16 +50,23 @@ export async function openFileSource(path: string): Promise<FileSource> {
     await handle.close();
     throw new SourceError("io", `Cannot read "${path}": it is not a file`, { path });
   }
+  const identity = identityOf(stats);
+  const full = resolve(path);
   const source: FileSource = {
     name: path,
     size: stats.size,
-    identity: identityOf(stats),
+    identity,
+    file: { path: full, requireUnchanged: () => requireUnchanged(full, identity) },
     async read(offset, length, options?: ReadOptions) {
       options?.signal?.throwIfAborted();
       checkRange(source, offset, length);
       const bytes = new Uint8Array(length);
       for (let filled = 0; filled < length; ) {
-        const { bytesRead } = await handle.read(bytes, filled, length - filled, offset + filled);
+        const { bytesRead } = await handle
+          .read(bytes, filled, Math.min(length - filled, LONGEST_READ), offset + filled)
+          .catch((cause: unknown) => {
+            throw fileError(path, "read", cause);
+          });
         if (bytesRead === 0) {
           throw new SourceError(
             "short-read",
@@ -74,6 +86,19 @@ export async function openFileSource(path: string): Promise<FileSource> {
     },
   };
   return source;
+}
+
+async function requireUnchanged(path: string, identity: FileIdentity): Promise<void> {
+  const stats = await stat(path).catch((cause: unknown) => {
+    if (isAbsent(cause)) return undefined;
+    throw fileError(path, "look at", cause);
+  });
+  if (stats && sameIdentity(identityOf(stats), identity)) return;
+  const how = !stats ? "is gone" : stats.ino === identity.inode ? "was written to" : "was replaced";
+  throw new SourceError("source-changed", `Cannot go on with "${path}": it ${how} since it was opened`, {
+    path,
+    hint: "open it again",
+  });
 }
 
 /** Turns a system error about a file into a typed one. */

@@ -1,7 +1,16 @@
 import { createHash } from "node:crypto";
-import type { Digest } from "../model/digest.ts";
+import type { Digest, DigestStream } from "../model/digest.ts";
 
 /** Digest of bytes that are in memory. */
 export function sha256(bytes: Uint8Array): Digest {
   return `sha256:${createHash("sha256").update(bytes).digest("hex")}`;
+}
+
+/** Starts a sha256 of bytes that pass. */
+export function createSha256(): DigestStream {
+  const hash = createHash("sha256");
+  return {
+    update: (bytes) => void hash.update(bytes),
+    digest: () => `sha256:${hash.digest("hex")}`,
+  };
 }

@@ -15,7 +15,7 @@ export interface Lease extends AsyncDisposable {
 }
 
 /** Opens a lease; the first thing a writer does. */
-export async function openLease(layout: StoreLayout): Promise<Lease> {
+export async function openLease(layout: Pick<StoreLayout, "temporary">): Promise<Lease> {
   // Owner and time are in the name, so that no instant exists at which a lease has none.
   const id = [HOST, process.pid, Date.now(), randomBytes(6).toString("hex")].join(".");
   const folder = join(layout.temporary, id);
@@ -32,7 +32,7 @@ export async function openLease(layout: StoreLayout): Promise<Lease> {
  * Removes what dead writers left.
  * @returns when the oldest lease that still lives began, in milliseconds; `undefined` if there is none
  */
-export async function sweepLeases(layout: StoreLayout): Promise<number | undefined> {
+export async function sweepLeases(layout: Pick<StoreLayout, "temporary">): Promise<number | undefined> {
   let oldest: number | undefined;
   for (const name of await readdir(layout.temporary).catch(emptyIfAbsent)) {
     const [host, pid, began] = name.split(".");

@@ -1,0 +1,249 @@
+import fc from "fast-check";
+import { describe, expect, test } from "vitest";
+import { memoryNamedData } from "../../src/compile/memory-named-data.ts";
+import { mergeNamedData } from "../../src/compile/merge-named-data.ts";
+import type { NamedData, NamedLayout } from "../../src/compile/named-data.ts";
+import type { NamedDataError } from "../../src/compile/named-data-error.ts";
+import { type ExpectedWeight, requireNamedData } from "../../src/compile/require-named-data.ts";
+import type { NumberTensor } from "../../src/model/tensor.ts";
+import { createSha256 } from "../../src/node/sha256.ts";
+import { counting, digestOf, joined } from "../support/bytes.ts";
+import { thrown } from "../support/thrown.ts";
+
+const options = { createDigest: createSha256 };
+const bytes = (count: number, start = 0): NumberTensor => ({
+  dtype: "uint8",
+  shape: [count],
+  bytes: counting(count, start),
+});
+
+/** The same data, whose digests somebody knows. */
+function hashed(data: NamedData): NamedData & { readonly streams: number } {
+  let streams = 0;
+  return {
+    ...data,
+    get streams() {
+      return streams;
+    },
+    layout(key) {
+      const layout = data.layout(key);
+      return layout && { ...layout, digest: digestOf(counting(layout.length, key.length % 3)) };
+    },
+    stream(key, streaming) {
+      streams++;
+      return data.stream(key, streaming);
+    },
+  };
+}
+
+const claims = ({ sides }: NamedDataError["mismatched"][number]) =>
+  sides.map(({ source, dtype, shape, digest }) => [source, `${dtype} [${shape.join()}]`, digest]);
+
+describe("mergeNamedData()", () => {
+  test("joins a foundation and an adapter, and what both have alike", async () => {
+    const base = memoryNamedData({ a: bytes(4), shared: bytes(8) }, "base");
+    const lora = memoryNamedData({ b: bytes(5), shared: bytes(8) }, "lora");
+    const data = await mergeNamedData([base, lora], options);
+    expect(data.name).toBe("base + lora");
+    expect([...data.keys()].sort()).toEqual(["a", "b", "shared"]);
+    expect(data.layout("a")?.digest).toBeUndefined();
+    expect(data.layout("shared")).toEqual({
+      dtype: "uint8",
+      shape: [8],
+      length: 8,
+      digest: digestOf(counting(8)),
+    });
+    expect((await data.data("b")).bytes).toEqual(counting(5));
+    const target = new Uint8Array(8);
+    await data.loadInto("shared", target);
+    expect(target).toEqual(counting(8));
+    expect(await joined(data.stream("a", { chunk: 3 }))).toEqual(counting(4));
+    expect(await data.locate("a")).toBeUndefined();
+    expect(await data.locate("no")).toBeUndefined();
+    expect(data.layout("no")).toBeUndefined();
+    for (const use of [
+      () => data.data("no"),
+      () => data.loadInto("no", target),
+      async () => joined(data.stream("no")),
+    ]) {
+      expect(await thrown(use)).toMatchObject({ code: "missing-weight", tensor: "no" });
+    }
+    expect((await mergeNamedData([], options)).keys()).toEqual([]);
+  });
+
+  test("names every key that is not the same, and both sides", async () => {
+    const one = memoryNamedData({ a: bytes(4), b: bytes(4), c: bytes(4), d: bytes(4) }, "one");
+    const two = memoryNamedData(
+      { a: bytes(4, 1), b: { ...bytes(4), shape: [2, 2] }, c: { ...bytes(4), dtype: "int8" }, d: bytes(4) },
+      "two",
+    );
+    const error = (await thrown(mergeNamedData([one, two], options))) as NamedDataError;
+    expect(error).toMatchObject({
+      name: "NamedDataError",
+      code: "mismatch",
+      tensor: "a",
+      missing: [],
+      unused: [],
+    });
+    expect(error.mismatched.map((each) => [each.name, ...claims(each)])).toEqual([
+      ["a", ["one", "uint8 [4]", digestOf(counting(4))], ["two", "uint8 [4]", digestOf(counting(4, 1))]],
+      ["b", ["one", "uint8 [4]", undefined], ["two", "uint8 [2,2]", undefined]],
+      ["c", ["one", "uint8 [4]", undefined], ["two", "int8 [4]", undefined]],
+    ]);
+    expect(error.message).toBe(
+      `Cannot merge "one + two": not the same: "a" (${digestOf(counting(4))} in "one", ${digestOf(counting(4, 1))} in "two"), ` +
+        '"b" (uint8 [4] in "one", uint8 [2, 2] in "two"), "c" (uint8 [4] in "one", int8 [4] in "two")',
+    );
+  });
+
+  test("hashes only what both have and nobody knows", async () => {
+    const known = hashed(memoryNamedData({ a: bytes(4, 1), b: bytes(4, 1) }, "known"));
+    const other = hashed(memoryNamedData({ a: bytes(4, 1) }, "other"));
+    await mergeNamedData([known, other], options);
+    expect([known.streams, other.streams]).toEqual([0, 0]);
+    await mergeNamedData([known, memoryNamedData({ a: bytes(4, 1) })], options);
+    expect(known.streams).toBe(0);
+    expect(await thrown(mergeNamedData([known, memoryNamedData({ a: bytes(4, 2) })], options))).toMatchObject(
+      {
+        code: "mismatch",
+      },
+    );
+  });
+
+  test("gives the same whichever side comes first", async () => {
+    const tensors = fc.dictionary(
+      fc.constantFrom("a", "b", "c", "d"),
+      fc.record({ start: fc.integer({ min: 0, max: 1 }), flat: fc.boolean() }).map(({ start, flat }) => ({
+        ...bytes(4, start),
+        shape: flat ? [4] : [2, 2],
+      })),
+    );
+    let refused = 0;
+    await fc.assert(
+      fc.asyncProperty(tensors, tensors, fc.boolean(), async (left, right, known) => {
+        const [a, b] = [memoryNamedData(left, "a"), memoryNamedData(right, "b")];
+        const results = await Promise.allSettled([
+          mergeNamedData([a, b], options),
+          mergeNamedData([b, a], options),
+        ]);
+        const differ = Object.keys(left).filter((key) => {
+          const [one, other] = [left[key], right[key]] as [NumberTensor, NumberTensor | undefined];
+          return other && (one.shape.length !== other.shape.length || one.bytes[0] !== other.bytes[0]);
+        });
+        for (const result of results) {
+          if (result.status === "rejected") {
+            const { mismatched } = result.reason as NamedDataError;
+            expect(mismatched.map(({ name }) => name).sort()).toEqual(differ.sort());
+            refused++;
+          } else {
+            expect(differ).toEqual([]);
+            expect([...result.value.keys()].sort()).toEqual(Object.keys({ ...left, ...right }).sort());
+            for (const [key, { bytes }] of Object.entries({ ...left, ...right })) {
+              expect((await result.value.data(key)).bytes).toEqual(bytes);
+            }
+          }
+        }
+        const layouts = results.map((result) =>
+          result.status === "fulfilled"
+            ? result.value
+                .keys()
+                .map((key) => [key, result.value.layout(key)])
+                .sort()
+            : "refused",
+        );
+        expect(layouts[0]).toEqual(layouts[1]);
+        // Merged once more nothing changes.
+        if (known && results[0].status === "fulfilled") {
+          const again = await mergeNamedData([results[0].value, a, b], options);
+          expect([...again.keys()]).toEqual([...results[0].value.keys()]);
+        }
+      }),
+      { numRuns: 150 },
+    );
+    expect(refused).toBeGreaterThan(20);
+  });
+});
+
+describe("requireNamedData()", () => {
+  const data = memoryNamedData({ a: bytes(4), b: bytes(5), c: bytes(6) }, "weights");
+  const expect4 = (change: Partial<ExpectedWeight> = {}): ExpectedWeight[] => [
+    { name: "a", dtype: "uint8", shape: [4], digest: digestOf(counting(4)), ...change },
+    { name: "b", dtype: "uint8", shape: [5] },
+    { name: "c", dtype: "uint8", shape: [6], digest: digestOf(counting(6)) },
+  ];
+
+  test("lets what fits pass", async () => {
+    await requireNamedData(expect4(), data, options);
+    await requireNamedData([], memoryNamedData({}), options);
+  });
+
+  test("catches data that is compatible and wrong, by name", async () => {
+    const wrong = digestOf(counting(4, 1));
+    const error = await thrown(
+      requireNamedData(expect4({ digest: wrong }), data, { ...options, program: "kjv" }),
+    );
+    expect(error).toMatchObject({ code: "mismatch", tensor: "a", digest: digestOf(counting(4)) });
+    expect(error.message).toBe(
+      `Cannot use "weights" for "kjv": not the same: "a" (${wrong} in "kjv", ${digestOf(counting(4))} in "weights")`,
+    );
+  });
+
+  test("lists every weight that is missing, unused or another", async () => {
+    const expected: ExpectedWeight[] = [
+      { name: "a", dtype: "uint8", shape: [2, 2], digest: digestOf(counting(4)) },
+      { name: "b", dtype: "int8", shape: [5] },
+      ...["p", "q", "r", "s", "t", "u", "v"].map((name) => ({ name, dtype: "uint8" as const, shape: [1] })),
+    ];
+    const error = (await thrown(requireNamedData(expected, data, options))) as NamedDataError;
+    expect(error).toMatchObject({
+      code: "missing-weight",
+      tensor: "p",
+      missing: ["p", "q", "r", "s", "t", "u", "v"],
+      unused: ["c"],
+    });
+    expect(error.mismatched.map(({ name }) => name)).toEqual(["a", "b"]);
+    expect(error.message).toBe(
+      'Cannot use "weights" for "the program": missing: "p", "q", "r", "s", "t" and 2 more; ' +
+        'not the same: "a" (uint8 [2, 2] in "the program", uint8 [4] in "weights"), ' +
+        '"b" (int8 [5] in "the program", uint8 [5] in "weights"); unused: "c"',
+    );
+  });
+
+  test("refuses what is unused alone", async () => {
+    expect(await thrown(requireNamedData(expect4().slice(1), data, options))).toMatchObject({
+      code: "unused-weight",
+      tensor: "a",
+    });
+  });
+
+  test("refuses a program that expects a name twice", async () => {
+    const twice = [...expect4(), ...expect4()];
+    expect(await thrown(requireNamedData(twice, data, options))).toMatchObject({
+      code: "duplicate",
+      tensor: "a",
+    });
+  });
+
+  test("takes the data's word for a digest, unless all is to be hashed", async () => {
+    const liar: NamedData = {
+      ...data,
+      layout: (key) => {
+        const layout = data.layout(key) as NamedLayout;
+        return { ...layout, digest: digestOf(counting(layout.length)) };
+      },
+      stream: async function* (key) {
+        yield counting(data.layout(key)?.length ?? 0, 1);
+      },
+    };
+    await requireNamedData(expect4(), liar, options);
+    const error = (await thrown(
+      requireNamedData(expect4(), liar, { ...options, full: true }),
+    )) as NamedDataError;
+    expect(error.mismatched.map(({ name }) => name)).toEqual(["a", "c"]);
+  });
+
+  test("can be aborted while it hashes", async () => {
+    const signal = AbortSignal.abort(new RangeError("enough"));
+    await expect(requireNamedData(expect4(), data, { ...options, signal })).rejects.toThrow("enough");
+  });
+});
