@@ -1,4 +1,4 @@
-/** `npm run bench`: everything; `npm run bench -- onnx` or `-- llama`: one of the engines. */
+/** `npm run bench`: everything; `npm run bench -- onnx`, `-- llama` or `-- quantized`: one part. */
 const wanted = process.argv.slice(2);
-for (const part of ["onnx", "llama"])
+for (const part of ["onnx", "llama", "quantized"])
   if (wanted.length === 0 || wanted.includes(part)) await import(`./${part}.mjs`);

@@ -1,4 +1,6 @@
 import type { DType } from "../model/dtype.ts";
+import type { Binding } from "../model/link-plan.ts";
+import type { PackedFile, PackedParts } from "../model/packed-weight.ts";
 import type { Tensors } from "../model/tensor.ts";
 
 /** What an engine can do, as data: callers ask instead of trying. */
@@ -110,6 +112,25 @@ export interface TextSession extends AsyncDisposable {
 export interface CompileCache {
   get(key: string): Promise<Uint8Array | undefined>;
   put(key: string, bytes: Uint8Array): Promise<void>;
+}
+
+/** Where weights are kept as an engine packed them: by a key that says all they depend on. */
+export interface PackedCache {
+  /**
+   * @param options `full`: hash the file, whether it was written since that was done or not
+   * @returns `undefined` where there is none, or a damaged one
+   */
+  get(key: string, options?: { readonly full?: boolean }): Promise<PackedFile | undefined>;
+  /**
+   * Makes a file of a weight and its packed copies.
+   * @param pack is given an empty folder to write in
+   * @returns `undefined` where it cannot be kept
+   */
+  make(
+    key: string,
+    weight: Binding,
+    pack: (folder: string) => Promise<PackedParts>,
+  ): Promise<PackedFile | undefined>;
 }
 
 /** The seam to an engine. Dispose it to end its threads and sessions. */

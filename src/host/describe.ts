@@ -1,8 +1,7 @@
 import type { Signature } from "../engines/engine.ts";
 import { compiledBefore } from "../engines/onnxruntime/engine.ts";
 import { signatureOf } from "../engines/onnxruntime/compile.ts";
-import { needsPrepacking, packedWeights } from "../engines/onnxruntime/prepacking.ts";
-import { whyNotWeightless } from "../formats/onnx/weightless.ts";
+import { type Outlook, outlookOfCompiled, outlookOfProgram } from "../engines/onnxruntime/outlook.ts";
 import { openOnnxProgram } from "../link/onnx-program.ts";
 import { planLink } from "../link/plan.ts";
 import { type Shares, sharesOf, usersOf, weightBytes } from "../link/sharing.ts";
@@ -24,6 +23,8 @@ export interface WeightInfo extends Weight {
   readonly sharedWith: readonly string[];
   /** Whether the engine keeps a packed copy of it for each session. */
   readonly copied: boolean;
+  /** Whether the engine maps one packed copy of it for all sessions and processes. */
+  readonly packed: boolean;
 }
 
 /** A method of a model. */
@@ -106,6 +107,7 @@ async function describeMethod(
       bytes: weightBytes(weight),
       sharedWith: (users.get(weight.digest) ?? []).filter((each) => each !== model.name),
       copied: engine.copied.has(weight.name),
+      packed: engine.packed.has(weight.name),
     })),
     prepacking: engine.prepacking,
     whole: engine.whole,
@@ -113,9 +115,8 @@ async function describeMethod(
 }
 
 /** What an engine will do with a method. */
-interface EngineInfo extends Pick<MethodInfo, "signature" | "prepacking" | "whole"> {
-  /** Weights that it keeps private copies of. */
-  readonly copied: ReadonlySet<string>;
+interface EngineInfo extends Outlook {
+  readonly signature: Signature;
 }
 
 async function engineInfo(
@@ -131,6 +132,7 @@ async function engineInfo(
     signature: { inputs: [], outputs: [] },
     prepacking: undefined,
     copied: new Set(),
+    packed: new Set(),
     whole: undefined,
   };
 }
@@ -142,15 +144,9 @@ async function onnxInfo(
   plan: LinkPlan,
 ): Promise<EngineInfo> {
   const { graph } = await openOnnxProgram(store, model, method, plan);
-  // Fusion makes operators that the program does not name: what was compiled knows better.
   const compiled = await compiledBefore(plan, new FileCompileCache(store.layout));
-  const prepacking = compiled ? compiled.prepacking : needsPrepacking(graph);
-  return {
-    signature: signatureOf(graph),
-    prepacking,
-    copied: new Set(prepacking === undefined ? [] : (compiled?.packed ?? packedWeights(graph))),
-    whole: compiled ? compiled.whole : whyNotWeightless(graph),
-  };
+  const outlook = compiled ? outlookOfCompiled(compiled) : outlookOfProgram(graph);
+  return { signature: signatureOf(graph), ...outlook };
 }
 
 /** Types that llama.cpp's CPU backend repacks into a private copy when it loads them (on x86; ARM repacks more). */
@@ -163,6 +159,7 @@ function llamaInfo(method: Method): EngineInfo {
     signature: { inputs: [], outputs: [] },
     prepacking: types.length > 0 ? types.join(", ") : undefined,
     copied: new Set(repacked.map((weight) => weight.name)),
+    packed: new Set(),
     whole: undefined,
   };
 }

@@ -18,6 +18,7 @@ import { type ExportOptions, type ExportResult, exportModel } from "../node/expo
 import { openModel } from "../node/open-model.ts";
 import { type AddOptions, type AddResult, addModel } from "../node/store/add.ts";
 import { FileCompileCache } from "../node/store/compile-cache.ts";
+import { FilePackedCache } from "../node/store/packed-cache.ts";
 import { FileStore } from "../node/store/file-store.ts";
 import { collect, type GcOptions, type GcResult } from "../node/store/gc.ts";
 import { type StoreStatus, storeStatus } from "../node/store/status.ts";
@@ -324,8 +325,10 @@ export class TareStore implements AsyncDisposable {
   }
 
   #openEngine(): Promise<OnnxRuntime> {
+    const cache = new FileCompileCache(this.#files.layout);
+    const packed = new FilePackedCache(this.#files.layout);
     this.#engine ??= import("../engines/onnxruntime/engine.ts").then(({ openOnnxRuntime }) =>
-      openOnnxRuntime({ workers: this.#workers, cache: new FileCompileCache(this.#files.layout) }),
+      openOnnxRuntime({ workers: this.#workers, cache, packed }),
     );
     return this.#engine;
   }

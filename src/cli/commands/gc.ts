@@ -10,7 +10,7 @@ export const gc: DefineCommand = (program, act) => {
       "Remove blobs that no model uses, and what an interrupted add left. Safe beside running adds.",
     )
     .option("--dry-run", "only say what would go")
-    .option("--cache", "drop compiled programs too; they are made again when needed")
+    .option("--cache", "drop compiled programs and packed weights too; they are made again when needed")
     .addHelpText("after", examples("tare gc --dry-run", "tare gc"))
     .action(
       act(async (context, flags: { readonly dryRun?: boolean; readonly cache?: boolean }) => {

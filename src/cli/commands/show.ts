@@ -59,12 +59,10 @@ function loraLine(lora: LoraInfo): string {
 }
 
 function describe(method: MethodInfo, engine: ModelInfo["engine"]): string {
-  const copied = method.weights.filter((weight) => weight.copied);
-  const copiedBytes = copied.reduce((sum, weight) => sum + weight.bytes, 0);
   const engineText = (): string => {
     if (engine === undefined) return "none runs it by itself: it has weights and no program";
     if (method.prepacking === undefined) return "maps every weight, copies none";
-    return `prepacks for ${method.prepacking}: copies ${copied.length} weights, about ${bytes(copiedBytes)} a session`;
+    return `prepacks for ${method.prepacking}: ${packing(method)}`;
   };
   const lines = [
     ["method", method.name],
@@ -78,16 +76,26 @@ function describe(method: MethodInfo, engine: ModelInfo["engine"]): string {
   ];
   if (method.whole !== undefined) lines.push(["", `optimizes at every load: ${method.whole}`]);
   const rows = method.weights.map(
-    ({ name, dtype, shape, bytes: size, digest, sharedWith, copied: isCopied }) => [
+    ({ name, dtype, shape, bytes: size, digest, sharedWith, copied, packed }) => [
       name,
       dtype,
       `[${shape.join(", ")}]`,
       bytes(size),
       shortDigest(digest),
-      `${sharedWith.length > 0 ? sharedWith.join(", ") : "own"}${isCopied ? " (copied)" : ""}`,
+      `${sharedWith.length > 0 ? sharedWith.join(", ") : "own"}${copied ? " (copied)" : packed ? " (packed once)" : ""}`,
     ],
   );
   return `${table(lines)}\n\n${table([["WEIGHT", "DTYPE", "SHAPE", "SIZE", "DIGEST", "SHARED WITH"], ...rows], [3])}`;
+}
+
+/** What is packed: once for all, or for each session. */
+function packing({ weights }: MethodInfo): string {
+  const shared = weights.filter((weight) => weight.packed).length;
+  const copied = weights.filter((weight) => weight.copied);
+  const copiedBytes = copied.reduce((sum, weight) => sum + weight.bytes, 0);
+  const copies = `copies ${copied.length} weights, about ${bytes(copiedBytes)} a session`;
+  if (shared === 0) return copies;
+  return `shares one packed copy of ${shared} weights${copied.length > 0 ? `, ${copies}` : ""}`;
 }
 
 /** An input or output as a line of a signature. */

@@ -22,6 +22,7 @@ export const status: DefineCommand = (program, act) => {
             ["stored", `${bytes(result.storedBytes)}${saved > 0 ? ` (${saved} % less)` : ""}`],
             ["unused", `${bytes(result.unusedBytes)}${result.unusedBytes > 0 ? ": tare gc frees it" : ""}`],
             ["compiled", bytes(result.cacheBytes)],
+            ["packed", `${bytes(result.packedBytes)}${result.packedBytes > 0 ? ", weights included" : ""}`],
           ]),
         );
       }),

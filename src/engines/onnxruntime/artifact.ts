@@ -1,4 +1,5 @@
 import { EngineError } from "../../errors.ts";
+import type { LoneNodes } from "../../formats/onnx/lone-nodes.ts";
 import type { CompiledTemplate } from "../../formats/onnx/weightless.ts";
 import type { DType } from "../../model/dtype.ts";
 import type { Signature } from "../engine.ts";
@@ -13,6 +14,17 @@ export interface WantedWeight {
   readonly shape: readonly number[];
 }
 
+/** A weight that the engine packs, and what to pack it with to get the same as in its program. */
+export interface Packing {
+  /** Name of the initializer in the compiled program. */
+  readonly input: string;
+  /** Weights of the program that go in, that one first: name in the lone nodes, name in the compiled program. */
+  readonly operands: LoneNodes["operands"];
+  /** The nodes that it is packed for, alone: the template's parts in base64. */
+  readonly before: string;
+  readonly graph: string;
+}
+
 /** What a compilation made: all that loading another model of the family needs, so that nothing is parsed again. */
 export interface Artifact {
   readonly signature: Signature;
@@ -21,6 +33,8 @@ export interface Artifact {
   readonly prepacking: string | undefined;
   /** Names of the weights that the engine copies for each session where it prepacks. */
   readonly packed: readonly string[];
+  /** Weights of which one packed copy can serve every session. */
+  readonly packings: readonly Packing[];
   /** `undefined` where the engine has to optimize with the weights at each load, for the reason in `whole`. */
   readonly template: CompiledTemplate | undefined;
   readonly whole: string | undefined;

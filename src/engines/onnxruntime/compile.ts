@@ -1,6 +1,7 @@
 import { createHash } from "node:crypto";
 import { SparseBytes } from "../../encodings/protobuf/sparse-bytes.ts";
 import { EngineError, LinkError } from "../../errors.ts";
+import type { TensorBinding } from "../../formats/onnx/encode.ts";
 import type { OnnxModel, OnnxValue } from "../../formats/onnx/graph.ts";
 import { parseOnnx } from "../../formats/onnx/parse.ts";
 import { type BindTensor, boundTensors, writeThin } from "../../formats/onnx/thin.ts";
@@ -10,15 +11,17 @@ import {
   whyNotWeightless,
   writeWeightless,
 } from "../../formats/onnx/weightless.ts";
-import type { LinkPlan } from "../../model/link-plan.ts";
+import type { Binding, LinkPlan } from "../../model/link-plan.ts";
+import type { PackedFile } from "../../model/packed-weight.ts";
 import type { Port, Signature } from "../engine.ts";
 import type { Artifact } from "./artifact.ts";
-import { needsPrepacking, packedWeights, prepackedValues } from "./prepacking.ts";
+import { packingsOf } from "./packings.ts";
+import { mispacked, needsPrepacking, packedWeights, prepackedValues } from "./prepacking.ts";
 import type { CreateSettings } from "./protocol.ts";
 import type { EngineThread } from "./thread.ts";
 
 /** Version of what is made of a program before and after the engine sees it: part of every key. */
-const RECIPE = 3;
+const RECIPE = 4;
 
 /** An ONNX program: its bytes with gaps for the weights, parsed, and what they are bound to. */
 export interface OrtProgram {
@@ -43,9 +46,14 @@ export interface CompileTarget {
 
 /**
  * Binds a compiled program to a model's weights: what the engine loads.
+ * @param packed by initializer of the compiled program: files that the engine takes packed bytes from
  * @throws LinkError `missing-weight`, `mismatch`
  */
-export async function bindProgram(artifact: Artifact, source: OrtSource): Promise<Uint8Array> {
+export async function bindProgram(
+  artifact: Artifact,
+  source: OrtSource,
+  packed: ReadonlyMap<string, PackedFile> = new Map(),
+): Promise<Uint8Array> {
   if (!artifact.template) {
     const { view, graph, bind } = await source.open();
     return writeThin(view, graph, bind);
@@ -67,8 +75,7 @@ export async function bindProgram(artifact: Artifact, source: OrtSource): Promis
         { tensor: name, digest: weight.digest },
       );
     }
-    const { location, offset, length } = weight;
-    return { input, dtype, shape, binding: { kind: "file", location, offset, length } as const };
+    return { input, dtype, shape, binding: bindingOf(weight, packed.get(input)) };
   });
   const [unused] = table.keys();
   if (unused !== undefined) {
@@ -83,6 +90,11 @@ export async function bindProgram(artifact: Artifact, source: OrtSource): Promis
   return bindTemplate(artifact.template, weights);
 }
 
+function bindingOf({ location, offset, length }: Binding, packed: PackedFile | undefined): TensorBinding {
+  if (!packed) return { kind: "file", location, offset, length };
+  return { kind: "file", location: packed.location, offset: 0, length, prepacked: packed.entries };
+}
+
 /** Optimizes a program without its weights; what cannot be is left to the engine to optimize at each load. */
 export async function compileProgram(
   program: OrtProgram,
@@ -92,8 +104,11 @@ export async function compileProgram(
   const { view, graph, bind } = program;
   const signature = signatureOf(graph);
   const leave = (whole: string): Artifact => {
-    const prepacking = needsPrepacking(graph);
-    return { signature, weights: [], prepacking, packed: packedWeights(graph), template: undefined, whole };
+    const inputs = new Set(signature.inputs.map((port) => port.name));
+    // Packing would be wrong, as it is in stock: without it, such a program runs slowly and right.
+    const prepacking = mispacked(graph, (value) => !inputs.has(value)) ? undefined : needsPrepacking(graph);
+    const packed = packedWeights(graph);
+    return { signature, weights: [], prepacking, packed, packings: [], template: undefined, whole };
   };
   const whole = whyNotWeightless(graph);
   if (whole !== undefined) return leave(whole);
@@ -114,7 +129,12 @@ export async function compileProgram(
       ? [{ input, name, dtype: tensor.dtype, shape: tensor.shape }]
       : [];
   });
-  const compiled = parseOnnx(new SparseBytes("compiled program", optimized));
+  const compiledView = new SparseBytes("compiled program", optimized);
+  const compiled = parseOnnx(compiledView);
+  const constants = new Set([...inputs.keys(), ...compiled.tensors.map((tensor) => tensor.local)]);
+  const unpackable = mispacked(compiled, (value) => constants.has(value));
+  // The optimizer makes them constants where it sees the weights that they are computed from.
+  if (unpackable) return leave(`the scales of ${unpackable.opType} are computed, and it needs constants`);
   const packed = prepackedValues(compiled);
   // Before IR version 4 the engine lists every constant as an input, and those it folded away still: only what the
   // program takes is an input.
@@ -125,6 +145,7 @@ export async function compileProgram(
     weights,
     prepacking: needsPrepacking(compiled),
     packed: weights.filter((weight) => packed.has(weight.input)).map((weight) => weight.name),
+    packings: packingsOf(compiledView, compiled, weights),
     template: cutTemplate(optimized, new Set(unfed)),
     whole: undefined,
   };

@@ -3,9 +3,18 @@ import { availableParallelism } from "node:os";
 import { EngineError } from "../../errors.ts";
 import type { LinkPlan } from "../../model/link-plan.ts";
 import type { Tensors } from "../../model/tensor.ts";
-import type { CompileCache, Engine, EngineCapabilities, RunOptions, Session, Signature } from "../engine.ts";
+import type {
+  CompileCache,
+  Engine,
+  EngineCapabilities,
+  PackedCache,
+  RunOptions,
+  Session,
+  Signature,
+} from "../engine.ts";
 import { type Artifact, decodeArtifact, encodeArtifact } from "./artifact.ts";
 import { bindProgram, compileKey, compileProgram, type CompileTarget, type OrtSource } from "./compile.ts";
+import { Packer } from "./packer.ts";
 import type { Prepacking } from "./prepacking.ts";
 import { EngineThread } from "./thread.ts";
 
@@ -14,6 +23,8 @@ export interface OnnxRuntimeOptions {
   /** Threads that sessions live in, each running one at a time; the number of cores, up to 4, unless given. */
   readonly workers?: number | undefined;
   readonly cache?: CompileCache | undefined;
+  /** Where packed weights are shared; each session has its own unless given. */
+  readonly packed?: PackedCache | undefined;
 }
 
 /** How a session is made. */
@@ -26,6 +37,8 @@ export interface OrtLoadOptions {
   readonly spinning?: boolean | undefined;
   /** How far the engine optimizes a program; "extended" unless given. */
   readonly level?: "disabled" | "basic" | "extended" | "all" | undefined;
+  /** Hash packed weights before they are used, instead of trusting what was not written since they were hashed. */
+  readonly verify?: boolean | undefined;
   readonly signal?: AbortSignal | undefined;
 }
 
@@ -33,6 +46,8 @@ export interface OrtLoadOptions {
 export interface OrtSessionInfo extends Session {
   /** Whether the engine keeps packed copies of weights. */
   readonly prepacked: boolean;
+  /** Names of the weights whose packed copies it maps, and shares with every session of whatever process. */
+  readonly packed: readonly string[];
   /** Why the engine optimizes with the weights at each load; `undefined` where the family's program serves. */
   readonly whole: string | undefined;
   /** Whether the program had been compiled before. */
@@ -56,12 +71,14 @@ export class OnnxRuntime implements Engine {
   readonly capabilities: EngineCapabilities = CAPABILITIES;
   readonly #threads: readonly EngineThread[];
   readonly #cache: CompileCache | undefined;
+  readonly #packer: Packer | undefined;
   readonly #compiling = new Map<string, Promise<Artifact>>();
 
   /** Use {@link openOnnxRuntime}. */
   constructor(version: string, options: OnnxRuntimeOptions) {
     this.version = version;
     this.#cache = options.cache;
+    this.#packer = options.packed && new Packer(version, options.packed, options.cache);
     const count = options.workers ?? Math.min(4, availableParallelism());
     this.#threads = Array.from({ length: count }, () => new EngineThread());
   }
@@ -80,13 +97,18 @@ export class OnnxRuntime implements Engine {
       const target = { version: this.version, level };
       const { artifact, cached } = await this.#compile(source, target, thread);
       const { signature, whole } = artifact;
-      const model = await bindProgram(artifact, source);
-      const prepacked = prepacking === "auto" ? artifact.prepacking !== undefined : prepacking === "on";
+      const needed = artifact.prepacking !== undefined;
+      const prepacked = prepacking === "auto" ? needed : prepacking === "on";
+      // Float models, packed for throughput only, would pay with a second copy of each weight on disk.
+      const share = prepacked && needed ? this.#packer : undefined;
+      const packed = await share?.pack(artifact, source.plan, folder, thread, options);
+      const model = await bindProgram(artifact, source, packed);
       const bound = artifact.template ? "disabled" : level;
       const settings = { level: bound, prepack: prepacked, threads, spinning, folder } as const;
       const loading = thread.ask({ op: "load", model, settings });
       const id = await unlessAborted(loading, signal, (late) => thread.ask({ op: "release", session: late }));
-      return new ThreadSession(thread, id, signature, prepacked, whole, cached);
+      const shared = artifact.weights.filter(({ input }) => packed?.has(input)).map(({ name }) => name);
+      return new ThreadSession(thread, id, signature, prepacked, shared, whole, cached);
     } catch (error) {
       thread.sessions--;
       throw error;
@@ -185,6 +207,7 @@ async function unlessAborted<T>(
 class ThreadSession implements OrtSessionInfo {
   readonly signature: Signature;
   readonly prepacked: boolean;
+  readonly packed: readonly string[];
   readonly whole: string | undefined;
   readonly cached: boolean;
   readonly #thread: EngineThread;
@@ -196,6 +219,7 @@ class ThreadSession implements OrtSessionInfo {
     id: number,
     signature: Signature,
     prepacked: boolean,
+    packed: readonly string[],
     whole: string | undefined,
     cached: boolean,
   ) {
@@ -203,6 +227,7 @@ class ThreadSession implements OrtSessionInfo {
     this.#id = id;
     this.signature = signature;
     this.prepacked = prepacked;
+    this.packed = packed;
     this.whole = whole;
     this.cached = cached;
   }

@@ -1,29 +1,41 @@
 import type { OnnxModel, OnnxNode } from "../../formats/onnx/graph.ts";
 import { boundTensors } from "../../formats/onnx/thin.ts";
+import type { DType } from "../../model/dtype.ts";
 
-/**
- * Operators that ONNX Runtime's CPU provider prepacks: which inputs it copies into a layout of its own, and what
- * running them unpacked costs (times, measured on x86 with AVX-512; 1 where nothing was resolved).
- */
-const PREPACKED: Readonly<Record<string, { readonly inputs: readonly number[]; readonly slowdown: number }>> =
-  {
-    MatMulNBits: { inputs: [1, 2, 3], slowdown: 150 },
-    QLinearMatMul: { inputs: [3], slowdown: 9 },
-    DynamicQuantizeMatMul: { inputs: [1], slowdown: 5 },
-    DynamicQuantizeLSTM: { inputs: [1, 2], slowdown: 5 },
-    MatMulIntegerToFloat: { inputs: [1], slowdown: 3 },
-    QGemm: { inputs: [3], slowdown: 3 },
-    QAttention: { inputs: [1], slowdown: 2 },
-    QLinearConv: { inputs: [3], slowdown: 1.5 },
-    MatMulInteger: { inputs: [1], slowdown: 1 },
-    ConvTranspose: { inputs: [1], slowdown: 1 },
-    MatMul: { inputs: [1], slowdown: 1 },
-    FusedMatMul: { inputs: [1], slowdown: 1 },
-    Gemm: { inputs: [1], slowdown: 1 },
-    LSTM: { inputs: [1, 2], slowdown: 1 },
-    GRU: { inputs: [1, 2], slowdown: 1 },
-    Attention: { inputs: [1], slowdown: 1 },
-  };
+/** How ONNX Runtime's CPU provider prepacks an operator. */
+interface Packs {
+  /** Inputs that it copies into a layout of its own. */
+  readonly inputs: readonly number[];
+  /** Those that stand for all of them, where others go into the same copy; all unless given. */
+  readonly main?: readonly number[];
+  /** What running it unpacked costs: times, measured on x86 with AVX-512; 1 where nothing was resolved. */
+  readonly slowdown: number;
+  /** Dtypes of the inputs that are computed, or the number of the input that has the same. */
+  readonly fed?: Readonly<Record<number, DType | number>>;
+}
+
+const PREPACKED: Readonly<Record<string, Packs>> = {
+  MatMulNBits: { inputs: [1, 2, 3], main: [1], slowdown: 150, fed: { 0: 2 } },
+  QLinearMatMul: { inputs: [3], slowdown: 9, fed: { 0: 2 } },
+  DynamicQuantizeMatMul: { inputs: [1], slowdown: 5, fed: { 0: "float32" } },
+  DynamicQuantizeLSTM: {
+    inputs: [1, 2],
+    slowdown: 5,
+    fed: { 0: "float32", 4: "int32", 5: "float32", 6: "float32" },
+  },
+  MatMulIntegerToFloat: { inputs: [1], slowdown: 3, fed: { 0: "uint8", 2: "float32", 4: "uint8" } },
+  QGemm: { inputs: [3], slowdown: 3, fed: { 0: 2 } },
+  QAttention: { inputs: [1], slowdown: 2, fed: { 0: 6, 5: "int32", 8: "float32" } },
+  QLinearConv: { inputs: [3], slowdown: 1.5 },
+  MatMulInteger: { inputs: [1], slowdown: 1, fed: { 0: "uint8", 2: "uint8" } },
+  ConvTranspose: { inputs: [1], slowdown: 1 },
+  MatMul: { inputs: [1], slowdown: 1, fed: { 0: 1 } },
+  FusedMatMul: { inputs: [1], slowdown: 1, fed: { 0: 1 } },
+  Gemm: { inputs: [1], slowdown: 1, fed: { 0: 1, 2: 1 } },
+  LSTM: { inputs: [1, 2], slowdown: 1, fed: { 0: 1, 4: "int32", 5: 1, 6: 1 } },
+  GRU: { inputs: [1, 2], slowdown: 1, fed: { 0: 1, 4: "int32", 5: 1 } },
+  Attention: { inputs: [1], slowdown: 1, fed: { 0: 1, 3: "int32", 4: 1, 5: 1 } },
+};
 
 /** Whether prepacking is on for a session: for the kernels that need it, for all, for none. */
 export type Prepacking = "auto" | "on" | "off";
@@ -40,6 +52,46 @@ export function prepackedValues(graph: OnnxModel): Set<string> {
     for (const index of PREPACKED[opType]?.inputs ?? []) if (inputs[index]) values.add(inputs[index]);
   }
   return values;
+}
+
+/** Values that the engine makes packed copies of, and the nodes that it makes them for. */
+export function packingNodes(graph: OnnxModel): Map<string, OnnxNode[]> {
+  const nodes = new Map<string, OnnxNode[]>();
+  for (const node of nodesOf(graph)) {
+    const packs = PREPACKED[node.opType];
+    for (const index of packs?.main ?? packs?.inputs ?? []) {
+      const value = node.inputs[index];
+      if (value) nodes.set(value, [...(nodes.get(value) ?? []), node]);
+    }
+  }
+  return nodes;
+}
+
+/**
+ * Dtype of an input that is computed, from those of the node's weights and constants.
+ * @returns `undefined` where it cannot be told
+ */
+export function fedDType(
+  node: OnnxNode,
+  index: number,
+  dtypes: ReadonlyMap<string, DType>,
+): DType | undefined {
+  const known = PREPACKED[node.opType]?.fed?.[index];
+  return typeof known === "number" ? dtypes.get(node.inputs[known] ?? "") : known;
+}
+
+/**
+ * A node that packing makes wrong without a word: scales or zero points of a constant `MatMulNBits` weight that are no
+ * constants are taken as nothing (ONNX Runtime 1.30).
+ * @param constant whether a value is one
+ */
+export function mispacked(graph: OnnxModel, constant: (value: string) => boolean): OnnxNode | undefined {
+  return nodesOf(graph).find(
+    ({ opType, inputs: [, matrix = "", ...scales] }) =>
+      opType === "MatMulNBits" &&
+      constant(matrix) &&
+      scales.slice(0, 2).some((value) => value !== "" && !constant(value)),
+  );
 }
 
 /** Names of a program's weights that the engine copies per session if prepacking is on. */

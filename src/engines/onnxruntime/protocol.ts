@@ -13,9 +13,21 @@ export interface CreateSettings {
   readonly folder: string | undefined;
 }
 
+/** File that a packing leaves: large initializers, and what was packed of them. */
+export const PACKED_DATA = "packed.data";
+
 /** What the engine's threads are asked to do. */
 export type Request =
   | { readonly op: "compile"; readonly model: Uint8Array; readonly settings: CreateSettings }
+  | {
+      readonly op: "pack";
+      readonly model: Uint8Array;
+      readonly settings: CreateSettings;
+      /** Existing folder for {@link PACKED_DATA}. */
+      readonly into: string;
+      /** In bytes: smaller initializers stay in the program. */
+      readonly least: number;
+    }
   | { readonly op: "load"; readonly model: Uint8Array; readonly settings: CreateSettings }
   | {
       readonly op: "run";
@@ -28,6 +40,8 @@ export type Request =
 /** What each request answers. */
 export interface Answers {
   readonly compile: Uint8Array;
+  /** The program as the engine saved it, which says where in the file what was packed lies. */
+  readonly pack: Uint8Array;
   /** The session's number in its thread. */
   readonly load: number;
   readonly run: Tensors;

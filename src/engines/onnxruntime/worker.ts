@@ -5,7 +5,14 @@ import { parentPort } from "node:worker_threads";
 import { EngineError, packError, TareError } from "../../errors.ts";
 import type { Tensors } from "../../model/tensor.ts";
 import type { OrtNative, OrtSession, OrtSessionOptions } from "./native.ts";
-import type { Answers, Call, CreateSettings, Reply, Request } from "./protocol.ts";
+import {
+  type Answers,
+  type Call,
+  type CreateSettings,
+  PACKED_DATA,
+  type Reply,
+  type Request,
+} from "./protocol.ts";
 import { fromOrt, requireReadable, toOrt } from "./tensors.ts";
 
 // `create` and `run` block the thread they are called on: this one is here to be blocked.
@@ -32,7 +39,16 @@ parentPort?.postMessage("ready");
 async function answer(request: Request): Promise<Answers[keyof Answers]> {
   switch (request.op) {
     case "compile":
-      return compile(request.model, request.settings);
+      return inTemporaryFolder((folder) => save(request.model, options(request.settings), folder));
+    case "pack": {
+      const { model, settings, into, least } = request;
+      const extra = {
+        save_external_prepacked_constant_initializers: "1",
+        optimized_model_external_initializers_file_name: PACKED_DATA,
+        optimized_model_external_initializers_min_size_in_bytes: String(least),
+      };
+      return save(model, options(settings, extra), into);
+    }
     case "load": {
       sessions.set(++serial, await native.InferenceSession.create(request.model, options(request.settings)));
       return serial;
@@ -47,19 +63,24 @@ async function answer(request: Request): Promise<Answers[keyof Answers]> {
   }
 }
 
-async function compile(model: Uint8Array, settings: CreateSettings): Promise<Uint8Array> {
+/** Creates a session to get what the engine makes of a program. */
+async function save(model: Uint8Array, settings: OrtSessionOptions, folder: string): Promise<Uint8Array> {
+  const path = join(folder, "optimized.onnx");
+  await native.InferenceSession.create(model, { ...settings, optimizedModelFilePath: path }).then(
+    (session) => session.release(),
+    (error: unknown) => {
+      // JavaScript has no tensors of bfloat16 and float8, which the session says once it is made: by then the
+      // optimized program is written, and weights of these types are not inputs of what is loaded.
+      if (!messageOf(error).includes("Unsupported data type")) throw error;
+    },
+  );
+  return new Uint8Array(await readFile(path));
+}
+
+async function inTemporaryFolder<T>(work: (folder: string) => Promise<T>): Promise<T> {
   const folder = await mkdtemp(join(tmpdir(), "tare-compile-"));
   try {
-    const path = join(folder, "optimized.onnx");
-    await native.InferenceSession.create(model, { ...options(settings), optimizedModelFilePath: path }).then(
-      (session) => session.release(),
-      (error: unknown) => {
-        // JavaScript has no tensors of bfloat16 and float8, which the session says once it is made: by then the
-        // optimized program is written, and weights of these types are not inputs of what is loaded.
-        if (!messageOf(error).includes("Unsupported data type")) throw error;
-      },
-    );
-    return new Uint8Array(await readFile(path));
+    return await work(folder);
   } finally {
     await rm(folder, { recursive: true, force: true });
   }
@@ -77,7 +98,7 @@ async function run(id: number, inputs: Tensors, outputs: readonly string[] | und
   return Object.fromEntries(Object.entries(fetched).map(([name, tensor]) => [name, fromOrt(name, tensor)]));
 }
 
-function options(settings: CreateSettings): OrtSessionOptions {
+function options(settings: CreateSettings, extra?: Readonly<Record<string, string>>): OrtSessionOptions {
   return {
     graphOptimizationLevel: settings.level,
     logSeverityLevel: 4,
@@ -89,6 +110,7 @@ function options(settings: CreateSettings): OrtSessionOptions {
         ...(settings.folder !== undefined && {
           model_external_initializers_file_folder_path: settings.folder,
         }),
+        ...extra,
       },
     },
   };

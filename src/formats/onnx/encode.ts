@@ -1,5 +1,7 @@
 import { BinaryWriter, WireType } from "@bufbuild/protobuf/wire";
 import type { DType } from "../../model/dtype.ts";
+import type { PackedEntry } from "../../model/packed-weight.ts";
+import { formatPacked, PREPACKED } from "./prepacked.ts";
 import {
   dataTypeNumber,
   Dim,
@@ -17,7 +19,14 @@ import {
 
 /** Where an engine finds a tensor's bytes: in a file beside the model, or in the model itself. */
 export type TensorBinding =
-  | { readonly kind: "file"; readonly location: string; readonly offset: number; readonly length: number }
+  | {
+      readonly kind: "file";
+      readonly location: string;
+      readonly offset: number;
+      readonly length: number;
+      /** Packed copies in the same file. */
+      readonly prepacked?: readonly PackedEntry[];
+    }
   | { readonly kind: "inline"; readonly bytes: Uint8Array };
 
 /** Encodes a `TensorProto` without its field tag. */
@@ -34,8 +43,9 @@ export function encodeTensor(
   if (binding.kind === "inline") {
     writer.tag(Tensor.raw, WireType.LengthDelimited).bytes(binding.bytes);
   } else {
-    const entries = { location: binding.location, offset: binding.offset, length: binding.length };
-    for (const [key, value] of Object.entries(entries)) {
+    const { location, offset, length, prepacked = [] } = binding;
+    const packed = prepacked.map((entry, index) => [`${PREPACKED}${index}`, formatPacked(entry)] as const);
+    for (const [key, value] of [...Object.entries({ location, offset, length }), ...packed]) {
       writer.tag(Tensor.external, WireType.LengthDelimited).fork();
       writer.tag(Entry.key, WireType.LengthDelimited).string(key);
       writer.tag(Entry.value, WireType.LengthDelimited).string(String(value)).join();
@@ -50,19 +60,28 @@ export function encodeInitializer(tensor: Uint8Array): Uint8Array {
   return new BinaryWriter().tag(Graph.initializer, WireType.LengthDelimited).bytes(tensor).finish();
 }
 
-/** Encodes a field of a graph: an input. */
-export function encodeInput(name: string, dtype: DType, shape: readonly number[]): Uint8Array {
+/** Encodes a field of a graph: an input; of any shape unless one is given. */
+export function encodeInput(name: string, dtype: DType, shape?: readonly number[]): Uint8Array {
   const writer = new BinaryWriter().tag(Graph.input, WireType.LengthDelimited).fork();
   writer.tag(ValueInfo.name, WireType.LengthDelimited).string(name);
   writer.tag(ValueInfo.type, WireType.LengthDelimited).fork();
   writer.tag(Type.tensor, WireType.LengthDelimited).fork();
   writer.tag(TensorType.elemType, WireType.Varint).int32(dataTypeNumber(dtype));
-  writer.tag(TensorType.shape, WireType.LengthDelimited).fork();
-  for (const dim of shape) {
-    writer.tag(Shape.dim, WireType.LengthDelimited).fork();
-    writer.tag(Dim.value, WireType.Varint).int64(dim).join();
+  if (shape) {
+    writer.tag(TensorType.shape, WireType.LengthDelimited).fork();
+    for (const dim of shape) {
+      writer.tag(Shape.dim, WireType.LengthDelimited).fork();
+      writer.tag(Dim.value, WireType.Varint).int64(dim).join();
+    }
+    writer.join();
   }
-  return writer.join().join().join().join().finish();
+  return writer.join().join().join().finish();
+}
+
+/** Encodes a field of a graph: an output of whatever type and shape. */
+export function encodeOutput(name: string): Uint8Array {
+  const writer = new BinaryWriter().tag(Graph.output, WireType.LengthDelimited).fork();
+  return writer.tag(ValueInfo.name, WireType.LengthDelimited).string(name).join().finish();
 }
 
 /** Encodes a field of a graph: a node that passes one value on under another name. */

@@ -32,6 +32,8 @@ export interface OnnxTensor {
 
 /** A `NodeProto`. */
 export interface OnnxNode {
+  /** The message itself. */
+  readonly frame: Frame;
   /** Often a path of modules; empty where nothing is said. */
   readonly name: string;
   readonly opType: string;

@@ -131,6 +131,7 @@ class Parser {
   #node(nodeField: Field, frame: Frame, id: string, graph: OnnxGraph | undefined, path: string): OnnxNode {
     const view = this.#view;
     const node: Mutable<OnnxNode> = {
+      frame,
       name: "",
       opType: "",
       domain: "",

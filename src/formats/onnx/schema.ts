@@ -23,6 +23,7 @@ export const Attribute = {
   graph: 6,
   tensors: 10,
   graphs: 11,
+  type: 20,
   sparse: 22,
   sparses: 23,
 } as const;

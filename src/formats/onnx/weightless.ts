@@ -22,7 +22,7 @@ export interface Weightless {
 }
 
 /** Initializers need not be graph inputs from this IR version on. */
-const FREE_INITIALIZERS = 4;
+export const FREE_INITIALIZERS = 4;
 
 /**
  * Why a model's weights cannot all become graph inputs, if that is so: a function's body and sparse tensors

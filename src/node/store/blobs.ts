@@ -94,7 +94,8 @@ async function hashBlob(
   return `sha256:${hash.digest("hex")}`;
 }
 
-async function seal(path: string): Promise<void> {
+/** Marks a file as hashed and not written since. */
+export async function seal(path: string): Promise<void> {
   await chmod(path, 0o444);
   await utimes(path, SEAL, SEAL);
 }

@@ -6,7 +6,8 @@ import { writeDurable } from "../durable.ts";
 import { isAbsent } from "../file-source.ts";
 import type { StoreLayout } from "./layout.ts";
 
-const NOT_KEPT: readonly string[] = ["EROFS", "EACCES", "EPERM", "ENOSPC", "EDQUOT"];
+/** System errors of a place that cannot keep what a cache has. */
+export const NOT_KEPT: readonly string[] = ["EROFS", "EACCES", "EPERM", "ENOSPC", "EDQUOT"];
 /** Bytes of the sha256 that goes before each entry. */
 const DIGEST_BYTES = 32;
 

@@ -1,6 +1,6 @@
 import { readdir, rm, stat } from "node:fs/promises";
 import { join } from "node:path";
-import { StoreError } from "../../errors.ts";
+import { StoreError, TareError } from "../../errors.ts";
 import { type Digest, digestHex, isDigest } from "../../model/digest.ts";
 import {
   type Descriptor,
@@ -9,12 +9,16 @@ import {
   parseIndex,
   parseManifest,
 } from "../../model/manifest.ts";
+import { modelWeights } from "../../model/stored-model.ts";
 import { isAbsent } from "../file-source.ts";
 import { readJsonBlob, statBlob } from "./blobs.ts";
 import { FileCompileCache } from "./compile-cache.ts";
+import { listTags } from "./index-file.ts";
 import { readIndex, type StoreLayout } from "./layout.ts";
 import { sweepLeases } from "./lease.ts";
 import { withLock } from "./lock.ts";
+import { FilePackedCache } from "./packed-cache.ts";
+import { readStoredModel } from "./read-model.ts";
 
 /** File systems stamp changes with a clock that may lag the process's. */
 const CLOCK_SLACK_MS = 2000;
@@ -30,7 +34,7 @@ export interface GcResult {
 export interface GcOptions {
   /** Only say what would go. */
   readonly dryRun?: boolean | undefined;
-  /** Drop every compiled program, those in use too: they are made again when needed. */
+  /** Drop every compiled program and packed weight, those in use too: they are made again when needed. */
   readonly cache?: boolean | undefined;
 }
 
@@ -91,10 +95,25 @@ export async function collect(layout: StoreLayout, options: GcOptions = {}): Pro
         options.cache ? new Set() : marked,
       );
       bytes += compiled;
+      const weights = options.cache ? new Set<Digest>() : await weightsInUse(layout);
+      if (weights) bytes += (await new FilePackedCache(layout).sweep(weights)).bytes;
       await sweepViews(layout);
     }
     return { blobs, bytes };
   });
+}
+
+/** Digests of the weights of every model; `undefined` where one cannot be read, and nobody can tell what it needs. */
+async function weightsInUse(layout: StoreLayout): Promise<Set<Digest> | undefined> {
+  const weights = new Set<Digest>();
+  for (const { name, digest } of await listTags(layout)) {
+    const model = await readStoredModel(layout, name, digest).catch((error: unknown) => {
+      if (!(error instanceof TareError)) throw error;
+    });
+    if (!model) return undefined;
+    for (const weight of modelWeights(model.config)) weights.add(weight.digest);
+  }
+  return weights;
 }
 
 /** Drops the views of models that are gone or were laid out anew; a view is named after its model's manifest. */

@@ -22,6 +22,8 @@ export class StoreLayout {
   readonly views: string;
   /** Compiled programs; may be deleted at any time. */
   readonly cache: string;
+  /** Weights as an engine packed them; may be deleted at any time. */
+  readonly packed: string;
 
   constructor(root: string) {
     this.root = resolve(root);
@@ -30,6 +32,7 @@ export class StoreLayout {
     this.temporary = join(this.root, "tmp");
     this.views = join(this.root, "views");
     this.cache = join(this.root, "cache");
+    this.packed = join(this.cache, "packed");
   }
 
   /** Relative to {@link root}, with `/`: what engines are told. */

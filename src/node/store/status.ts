@@ -18,6 +18,8 @@ export interface StoreStatus {
   readonly unusedBytes: number;
   /** Compiled programs: made again when needed. */
   readonly cacheBytes: number;
+  /** Weights as an engine packed them, each behind a second copy of the weight: made again when needed. */
+  readonly packedBytes: number;
 }
 
 /** Adds up what a store holds. */
@@ -31,6 +33,7 @@ export async function storeStatus(layout: StoreLayout): Promise<StoreStatus> {
   const needed = await markBlobs(layout);
   const used = await folderSize(layout.blobs, (name) => needed.has(`sha256:${name}`));
   const all = await folderSize(layout.blobs);
+  const packed = await folderSize(layout.packed);
   return {
     root: layout.root,
     models: tags.length,
@@ -38,7 +41,8 @@ export async function storeStatus(layout: StoreLayout): Promise<StoreStatus> {
     storedBytes: used.bytes,
     fileBytes,
     unusedBytes: all.bytes - used.bytes,
-    cacheBytes: (await folderSize(layout.cache)).bytes,
+    cacheBytes: (await folderSize(layout.cache)).bytes - packed.bytes,
+    packedBytes: packed.bytes,
   };
 }
 

@@ -1,0 +1,60 @@
+import type { OnnxModel } from "../../formats/onnx/graph.ts";
+import { boundTensors } from "../../formats/onnx/thin.ts";
+import { whyNotWeightless } from "../../formats/onnx/weightless.ts";
+import type { Artifact } from "./artifact.ts";
+import { isWorthAFile } from "./packings.ts";
+import { needsPrepacking, packedWeights, packingNodes } from "./prepacking.ts";
+
+/** What the engine does with the weights of a program where it is loaded as tare chooses. */
+export interface Outlook {
+  /** The operator that makes it prepack; `undefined` where it gains nothing. */
+  readonly prepacking: string | undefined;
+  /** Names of the weights that it keeps a packed copy of for each session. */
+  readonly copied: ReadonlySet<string>;
+  /** Names of the weights that have one packed copy for all sessions and processes. */
+  readonly packed: ReadonlySet<string>;
+  /** Why the program cannot be compiled without its weights; `undefined` where it can. */
+  readonly whole: string | undefined;
+}
+
+/** Tells what a compilation showed: fusion makes operators that the program does not name. */
+export function outlookOfCompiled(artifact: Artifact): Outlook {
+  const { prepacking, whole, packings } = artifact;
+  const names = new Map(artifact.weights.map(({ input, name }) => [input, name]));
+  const nameOf = (input: string): string => names.get(input) ?? "";
+  const inside = new Set(packings.flatMap(({ operands }) => operands.map(([, input]) => nameOf(input))));
+  return {
+    prepacking,
+    whole,
+    ...(prepacking === undefined
+      ? NOTHING
+      : {
+          copied: new Set(artifact.packed.filter((name) => !inside.has(name))),
+          packed: new Set(packings.map(({ input }) => nameOf(input))),
+        }),
+  };
+}
+
+/** Tells what can be expected of a program that was not compiled yet. */
+export function outlookOfProgram(graph: OnnxModel): Outlook {
+  const prepacking = needsPrepacking(graph);
+  const whole = whyNotWeightless(graph);
+  if (prepacking === undefined) return { prepacking, whole, ...NOTHING };
+  const weights = new Map(boundTensors(graph).weights.map((tensor) => [tensor.local, tensor]));
+  const packed = new Set<string>();
+  const inside = new Set<string>();
+  for (const [value, nodes] of whole === undefined ? packingNodes(graph) : []) {
+    const weight = weights.get(value);
+    if (!weight || weight.dtype === "string" || !isWorthAFile({ ...weight, dtype: weight.dtype })) continue;
+    packed.add(weight.name);
+    for (const input of nodes.flatMap((node) => node.inputs)) inside.add(weights.get(input)?.name ?? "");
+  }
+  return {
+    prepacking,
+    whole,
+    copied: new Set(packedWeights(graph).filter((name) => !inside.has(name))),
+    packed,
+  };
+}
+
+const NOTHING = { copied: new Set<string>(), packed: new Set<string>() };

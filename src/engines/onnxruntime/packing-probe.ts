@@ -1,0 +1,138 @@
+import { BinaryWriter, WireType } from "@bufbuild/protobuf/wire";
+import { mkdir, mkdtemp, readFile, rm, writeFile } from "node:fs/promises";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
+import { SparseBytes } from "../../encodings/protobuf/sparse-bytes.ts";
+import { EngineError } from "../../errors.ts";
+import {
+  encodeInitializer,
+  encodeInput,
+  encodeIrVersion,
+  encodeOpset,
+  encodeOutput,
+  encodeTensor,
+} from "../../formats/onnx/encode.ts";
+import { parseOnnx } from "../../formats/onnx/parse.ts";
+import { readPrepacked } from "../../formats/onnx/prepacked.ts";
+import { Attribute, Graph, Model, Node } from "../../formats/onnx/schema.ts";
+import { PACKED_ALIGNMENT, type PackedEntry } from "../../model/packed-weight.ts";
+import type { CompileCache } from "../engine.ts";
+import type { PackTarget } from "./packer.ts";
+import { type CreateSettings, PACKED_DATA } from "./protocol.ts";
+import type { EngineThread } from "./thread.ts";
+
+const SIZE = 64;
+const BLOCK = 32;
+const WEIGHT = { dtype: "uint8", shape: [SIZE, SIZE / BLOCK, BLOCK / 2] } as const;
+const WEIGHT_BYTES = (SIZE * SIZE) / 2;
+const SCALES = { dtype: "float32", shape: [SIZE, SIZE / BLOCK] } as const;
+
+/**
+ * Whether the engine takes packed bytes from a file on this machine: where it does not it packs for each session,
+ * without a word, and files would be made for nothing. It is handed another weight's packed bytes: its output tells.
+ * @param results keeps the answer, which is the same for an engine's version and a processor
+ */
+export async function takesPacked(
+  { version, cpu }: PackTarget,
+  thread: EngineThread,
+  results: CompileCache | undefined,
+): Promise<boolean> {
+  const key = ["onnxruntime", version, process.platform, process.arch, "packing", cpu].join("-");
+  const known = await results?.get(key);
+  if (known) return known[0] === 1;
+  const folder = await mkdtemp(join(tmpdir(), "tare-packing-"));
+  try {
+    const takes = await probe(folder, thread);
+    await results?.put(key, Uint8Array.of(takes ? 1 : 0));
+    return takes;
+  } catch (error) {
+    if (error instanceof EngineError && error.code === "engine") return false;
+    throw error;
+  } finally {
+    await rm(folder, { recursive: true, force: true });
+  }
+}
+
+async function probe(folder: string, thread: EngineThread): Promise<boolean> {
+  const settings = { level: "disabled", prepack: true, threads: 1, spinning: false, folder } as const;
+  const one = Uint8Array.from({ length: WEIGHT_BYTES }, (_, index) => (index * 7) % 256);
+  const other = Uint8Array.from({ length: WEIGHT_BYTES }, (_, index) => (index * 11 + 5) % 256);
+  await writeFile(join(folder, "one"), one);
+  await writeFile(join(folder, "other"), other);
+  const [ours, theirs] = [
+    await packed(folder, "one", settings, thread),
+    await packed(folder, "other", settings, thread),
+  ];
+  if (!ours || !theirs || ours.bytes.byteLength !== theirs.bytes.byteLength) return false;
+  const at = Math.ceil(WEIGHT_BYTES / PACKED_ALIGNMENT) * PACKED_ALIGNMENT;
+  await writeFile(join(folder, "mixed"), Buffer.concat([one, Buffer.alloc(at - WEIGHT_BYTES), theirs.bytes]));
+  const entry = { key: ours.key, buffers: [{ offset: at, length: theirs.bytes.byteLength }] };
+  const run = async (model: Uint8Array): Promise<Buffer> => {
+    const session = await thread.ask({ op: "load", model, settings });
+    const x = {
+      dtype: "float32",
+      shape: [1, SIZE],
+      bytes: new Uint8Array(new Float32Array(SIZE).fill(1).buffer),
+    };
+    const { y } = await thread.ask({ op: "run", session, inputs: { x } as never, outputs: undefined });
+    await thread.ask({ op: "release", session });
+    return Buffer.from(y && "bytes" in y ? y.bytes : []);
+  };
+  const mixed = await run(program("mixed", [entry]));
+  return mixed.equals(await run(program("other", []))) && !mixed.equals(await run(program("one", [])));
+}
+
+/** What the engine packs of a file; `undefined` where that is not one buffer. */
+async function packed(
+  folder: string,
+  file: string,
+  settings: CreateSettings,
+  thread: EngineThread,
+): Promise<{ key: string; bytes: Uint8Array } | undefined> {
+  const into = join(folder, `packed-${file}`);
+  await mkdir(into);
+  const saved = await thread.ask({
+    op: "pack",
+    model: program(file, []),
+    settings,
+    into,
+    least: WEIGHT_BYTES,
+  });
+  const view = new SparseBytes("probe", saved);
+  const weight = parseOnnx(view).tensors.find((tensor) => tensor.local === "b");
+  const [entry, ...more] = weight ? readPrepacked(view, weight) : [];
+  const [buffer, ...others] = entry?.buffers ?? [];
+  if (!entry || !buffer || more.length > 0 || others.length > 0) return undefined;
+  const data = await readFile(join(into, PACKED_DATA));
+  return { key: entry.key, bytes: data.subarray(buffer.offset, buffer.offset + buffer.length) };
+}
+
+/** A program of one `MatMulNBits` over the weight in a file. */
+function program(location: string, prepacked: readonly PackedEntry[]): Uint8Array {
+  const bytes = WireType.LengthDelimited;
+  const node = new BinaryWriter().tag(Graph.node, bytes).fork();
+  for (const input of ["x", "b", "s"]) node.tag(Node.input, bytes).string(input);
+  node.tag(Node.output, bytes).string("y").tag(Node.opType, bytes).string("MatMulNBits");
+  node.tag(Node.domain, bytes).string("com.microsoft");
+  const attributes = { K: SIZE, N: SIZE, bits: 4, block_size: BLOCK, accuracy_level: 4 };
+  for (const [name, value] of Object.entries(attributes)) {
+    node.tag(Node.attribute, bytes).fork().tag(Attribute.name, bytes).string(name);
+    node
+      .tag(Attribute.int, WireType.Varint)
+      .int64(value)
+      .tag(Attribute.type, WireType.Varint)
+      .int32(2)
+      .join();
+  }
+  const scales = new Uint8Array(new Float32Array(SCALES.shape[0] * SCALES.shape[1]).fill(0.01).buffer);
+  const weight = { kind: "file", location, offset: 0, length: WEIGHT_BYTES, prepacked } as const;
+  const graph = new BinaryWriter().raw(node.join().finish());
+  graph.raw(encodeInitializer(encodeTensor("b", WEIGHT.dtype, WEIGHT.shape, weight)));
+  graph.raw(
+    encodeInitializer(encodeTensor("s", SCALES.dtype, SCALES.shape, { kind: "inline", bytes: scales })),
+  );
+  graph.raw(encodeInput("x", "float32", [1, SIZE])).raw(encodeOutput("y"));
+  graph.tag(Graph.name, bytes).string("probe");
+  const model = new BinaryWriter().raw(encodeIrVersion(8)).raw(encodeOpset("", 17));
+  return model.raw(encodeOpset("com.microsoft", 1)).tag(Model.graph, bytes).bytes(graph.finish()).finish();
+}

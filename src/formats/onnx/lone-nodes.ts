@@ -1,0 +1,101 @@
+import { BinaryWriter, WireType } from "@bufbuild/protobuf/wire";
+import { eachField, type Frame } from "../../encodings/protobuf/fields.ts";
+import { concatBytes } from "../../encodings/protobuf/splice.ts";
+import type { SparseBytes } from "../../encodings/protobuf/sparse-bytes.ts";
+import type { DType } from "../../model/dtype.ts";
+import { encodeInitializer, encodeInput, encodeIrVersion, encodeOpset, encodeOutput } from "./encode.ts";
+import type { OnnxModel, OnnxNode } from "./graph.ts";
+import { Graph, Model, Node, Tensor } from "./schema.ts";
+import { type CompiledTemplate, FREE_INITIALIZERS } from "./weightless.ts";
+
+/** Nodes of a program as a program of their own, in which nothing says where they were. */
+export interface LoneNodes {
+  /** To be bound to the operands. */
+  readonly template: CompiledTemplate;
+  /** Weights that go in, in order: name here, name in the program that the nodes come from. */
+  readonly operands: readonly (readonly [name: string, from: string])[];
+}
+
+/**
+ * Cuts nodes out of a program. Values are named by order, so that the same nodes give the same bytes wherever they
+ * stand; attributes and constants are copied as they are.
+ * @param weights values that are bound to weights; those used become operands, `first` before all
+ * @param fed dtype of an input that is computed; `undefined` where that is not known
+ * @returns `undefined` if the dtype of an input is not known
+ */
+export function writeLoneNodes(
+  view: SparseBytes,
+  model: OnnxModel,
+  nodes: readonly OnnxNode[],
+  first: string,
+  weights: ReadonlySet<string>,
+  fed: (node: OnnxNode, index: number) => DType | undefined,
+): LoneNodes | undefined {
+  const constants = new Map(
+    model.tensors.filter((tensor) => tensor.role === "initializer").map((tensor) => [tensor.local, tensor]),
+  );
+  const names = new Map([[first, "v0"]]);
+  const operands: [string, string][] = [["v0", first]];
+  const parts: Uint8Array[] = [];
+  for (const node of nodes) {
+    for (const [index, value] of node.inputs.entries()) {
+      if (value === "" || names.has(value)) continue;
+      const name = `v${names.size}`;
+      names.set(value, name);
+      const constant = constants.get(value);
+      if (weights.has(value)) operands.push([name, value]);
+      else if (constant) parts.push(encodeInitializer(renamed(view, constant.frame, name)));
+      else {
+        const dtype = fed(node, index);
+        if (!dtype) return undefined;
+        parts.push(encodeInput(name, dtype));
+      }
+    }
+    for (const value of node.outputs) {
+      if (value === "" || names.has(value)) continue;
+      names.set(value, `v${names.size}`);
+      parts.push(encodeOutput(names.get(value) as string));
+    }
+    parts.push(copyNode(view, node, names));
+  }
+  const graphName = new BinaryWriter().tag(Graph.name, WireType.LengthDelimited).string("lone").finish();
+  const before = new BinaryWriter().raw(encodeIrVersion(Math.max(model.irVersion, FREE_INITIALIZERS)));
+  const opsets = new Map([...new Set(nodes.map((node) => node.domain))].map((domain) => [domain, 1]));
+  for (const [domain, version] of model.opsets) opsets.set(domain, version);
+  for (const [domain, version] of opsets) before.raw(encodeOpset(domain, version));
+  return {
+    template: {
+      before: before.tag(Model.graph, WireType.LengthDelimited).finish(),
+      graph: concatBytes([...parts, graphName]),
+      after: new Uint8Array(0),
+    },
+    operands,
+  };
+}
+
+function copyNode(view: SparseBytes, node: OnnxNode, names: ReadonlyMap<string, string>): Uint8Array {
+  const writer = new BinaryWriter().tag(Graph.node, WireType.LengthDelimited).fork();
+  for (const value of node.inputs)
+    writer.tag(Node.input, WireType.LengthDelimited).string(names.get(value) ?? "");
+  for (const value of node.outputs)
+    writer.tag(Node.output, WireType.LengthDelimited).string(names.get(value) ?? "");
+  const keep: readonly number[] = [Node.opType, Node.domain, Node.attribute];
+  return writer
+    .raw(fieldsOf(view, node.frame, (number) => keep.includes(number)))
+    .join()
+    .finish();
+}
+
+function renamed(view: SparseBytes, frame: Frame, name: string): Uint8Array {
+  const rest = fieldsOf(view, frame, (number) => number !== Tensor.name);
+  return new BinaryWriter().raw(rest).tag(Tensor.name, WireType.LengthDelimited).string(name).finish();
+}
+
+/** Fields of a message as they are. */
+function fieldsOf(view: SparseBytes, frame: Frame, keep: (number: number) => boolean): Uint8Array {
+  const parts: Uint8Array[] = [];
+  eachField(view, frame.start, frame.end, (field) => {
+    if (keep(field.number)) parts.push(view.slice(field.start, field.end - field.start));
+  });
+  return concatBytes(parts);
+}

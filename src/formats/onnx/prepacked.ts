@@ -1,0 +1,58 @@
+import { eachField, frameOf } from "../../encodings/protobuf/fields.ts";
+import type { SparseBytes } from "../../encodings/protobuf/sparse-bytes.ts";
+import { FormatError } from "../../errors.ts";
+import type { PackedEntry } from "../../model/packed-weight.ts";
+import type { OnnxTensor } from "./graph.ts";
+import { readString } from "./parse-tensor.ts";
+import { Entry, Tensor } from "./schema.ts";
+
+/**
+ * What the keys of ONNX Runtime's entries for packed weights begin with, in a tensor's external data. The engine
+ * trusts them blindly, so that they are never taken from a model's own files: binding a weight writes its tensor anew.
+ */
+export const PREPACKED = "prepacked_";
+
+/**
+ * Reads the entries that ONNX Runtime wrote for a tensor when it saved what it had packed.
+ * @throws FormatError `malformed`
+ */
+export function readPrepacked(view: SparseBytes, tensor: OnnxTensor): PackedEntry[] {
+  const entries: PackedEntry[] = [];
+  const { frame } = tensor;
+  eachField(view, frame.start, frame.end, (field) => {
+    if (field.number !== Tensor.external) return;
+    const { start, end } = frameOf(field, frame, view);
+    let key = "";
+    let value = "";
+    eachField(view, start, end, (part) => {
+      if (part.number === Entry.key) key = readString(view, part);
+      else if (part.number === Entry.value) value = readString(view, part);
+    });
+    if (key.startsWith(PREPACKED)) entries.push(parsePacked(value, view.name, tensor.name));
+  });
+  return entries;
+}
+
+/** Spells an entry as ONNX Runtime reads it: key, then offset, length and an unused checksum of each buffer. */
+export function formatPacked({ key, buffers }: PackedEntry): string {
+  return [key, ...buffers.map(({ offset, length }) => `${offset};${length};0`)].join("|");
+}
+
+function parsePacked(text: string, path: string, tensor: string): PackedEntry {
+  const [key = "", ...rest] = text.split("|");
+  const buffers = rest.map((part) => {
+    const [, offset, length] = /^(\d{1,15});(\d{1,15});[^;]*$/.exec(part) ?? [];
+    if (offset === undefined || length === undefined) {
+      throw new FormatError(
+        "malformed",
+        `Cannot read what was packed of "${tensor}": its entry has "${part}"`,
+        {
+          path,
+          tensor,
+        },
+      );
+    }
+    return { offset: Number(offset), length: Number(length) };
+  });
+  return { key, buffers };
+}
