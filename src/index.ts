@@ -91,6 +91,10 @@ export {
 } from "./host/tare-store.ts";
 export { openModelData, type OpenModelData } from "./host/model-data.ts";
 export { joinSplit } from "./host/join.ts";
+export type { NewWeightsOptions, NewWeightsSource } from "./host/new-weights.ts";
+export type { RefitOptions, RefitResult } from "./host/refit.ts";
+export type { RefitCheck } from "./host/verify-refit.ts";
+export type { Proposal } from "./compile/refit-propose.ts";
 export type { SplitFileInfo, SplitOptions, SplitResult } from "./host/split.ts";
 export type { Difference } from "./link/compare-numbers.ts";
 export type { ChangedWeight, ModelDiff, WeightSet } from "./link/diff.ts";

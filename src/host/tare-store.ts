@@ -2,6 +2,7 @@ import { homedir } from "node:os";
 import { join } from "node:path";
 import type { NamedData } from "../compile/named-data.ts";
 import { storedNamedData } from "../compile/stored-named-data.ts";
+import type { Proposal } from "../compile/refit-propose.ts";
 import type { Session } from "../engines/engine.ts";
 import { LinkError } from "../errors.ts";
 import type { Llama } from "../engines/llama/engine.ts";
@@ -13,6 +14,7 @@ import { methodOf, planLink } from "../link/plan.ts";
 import { sharesOf, usersOf, weightBytes } from "../link/sharing.ts";
 import type { StoredFile } from "../model/config.ts";
 import { type Digest, digestHex } from "../model/digest.ts";
+import type { Tensors } from "../model/tensor.ts";
 import { companionsOf, manifestBlobs, type StoredModel } from "../model/stored-model.ts";
 import { type ExportOptions, type ExportResult, exportModel } from "../node/export.ts";
 import { openModel } from "../node/open-model.ts";
@@ -34,11 +36,15 @@ import type { FamilyMap } from "../picture/family-map.ts";
 import { describeModel, type ModelInfo } from "./describe.ts";
 import { requireEngine } from "./engine-of.ts";
 import { withGgufView } from "./gguf-view.ts";
+import type { NewWeightsOptions, NewWeightsSource } from "./new-weights.ts";
+import { proposeRefit } from "./propose-mapping.ts";
+import { refitModel, type RefitOptions, type RefitResult } from "./refit.ts";
 import { splitModels, type SplitOptions, type SplitResult } from "./split.ts";
 import { type LoraInfo, lorasOf } from "./lora-bases.ts";
 import { mergeLoras, type MergeLora, type MergeOptions, type MergeResult } from "./merge.ts";
 import { TextPool, type TextPoolOptions } from "./text-pool.ts";
 import { loadText, type TextLoadOptions } from "./text.ts";
+import { compareSessions, type RefitCheck } from "./verify-refit.ts";
 
 /** Options of {@link openStore}. */
 export interface OpenStoreOptions {
@@ -97,13 +103,18 @@ export function defaultStorePath(env: Readonly<Record<string, string | undefined
 export class TareStore implements AsyncDisposable {
   readonly #files: FileStore;
   readonly #workers: number | undefined;
+  readonly #cached: boolean;
   #engine: Promise<OnnxRuntime> | undefined;
   #llama: Promise<Llama> | undefined;
 
-  /** Use {@link openStore}. */
-  constructor(files: FileStore, options: OpenStoreOptions) {
+  /**
+   * Use {@link openStore}.
+   * @param cached whether compiled programs are kept, and taken from what was kept
+   */
+  constructor(files: FileStore, options: OpenStoreOptions, cached = true) {
     this.#files = files;
     this.#workers = options.workers;
+    this.#cached = cached;
   }
 
   /** The store's folder. */
@@ -246,6 +257,46 @@ export class TareStore implements AsyncDisposable {
     return splitModels(this.#files, names, path, options);
   }
 
+  /**
+   * Binds a model's programs to other weights, as a new model: nothing is compiled, and only weights that the store has
+   * not are written. Strict: none missing, none left over, each of the dtype and shape that it was.
+   * @param weights a model of the store, a path (.safetensors, .npz, .gguf, .onnx), or tensors by name
+   * @throws LinkError listing every weight that does not fit; SourceError, FormatError, StoreError `name-taken`
+   */
+  async refit(base: string, weights: NewWeightsSource, options: RefitOptions): Promise<RefitResult> {
+    return refitModel(this.#files, base, weights, options);
+  }
+
+  /** Proposes a mapping of names for {@link refit}, by dtype, shape, values and name. */
+  async proposeRefit(
+    base: string,
+    weights: NewWeightsSource,
+    options: NewWeightsOptions = {},
+  ): Promise<Proposal[]> {
+    return proposeRefit(this.#files, base, weights, options);
+  }
+
+  /**
+   * Compares a model that runs over its family's compiled program with one that is compiled now, bit for bit.
+   * @param inputs by method; made up where none are given
+   * @throws LinkError `mismatch` naming the output; EngineError
+   */
+  async verifyRefit(
+    name: string,
+    options: { readonly inputs?: Readonly<Record<string, Tensors>>; readonly signal?: AbortSignal } = {},
+  ): Promise<RefitCheck[]> {
+    const { inputs = {}, signal } = options;
+    const model = await this.#files.model(name);
+    await using fresh = new TareStore(this.#files, { workers: 1 }, false);
+    const checks: RefitCheck[] = [];
+    for (const { name: method } of model.config.methods) {
+      await using ours = await this.load(name, { method, signal });
+      await using theirs = await fresh.load(name, { method, signal });
+      checks.push(await compareSessions(method, ours, theirs, inputs[method]));
+    }
+    return checks;
+  }
+
   /** Takes models out of the store; {@link gc} then frees what nothing else uses. */
   async remove(names: readonly string[]): Promise<void> {
     return this.#files.remove(names);
@@ -328,7 +379,7 @@ export class TareStore implements AsyncDisposable {
     const cache = new FileCompileCache(this.#files.layout);
     const packed = new FilePackedCache(this.#files.layout);
     this.#engine ??= import("../engines/onnxruntime/engine.ts").then(({ openOnnxRuntime }) =>
-      openOnnxRuntime({ workers: this.#workers, cache, packed }),
+      openOnnxRuntime({ workers: this.#workers, ...(this.#cached && { cache, packed }) }),
     );
     return this.#engine;
   }

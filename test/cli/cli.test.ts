@@ -27,6 +27,7 @@ const VERBS = [
   "split",
   "join",
   "merge",
+  "refit",
   "rm",
   "gc",
   "verify",
@@ -124,6 +125,19 @@ describe("tare", () => {
       );
       expect(ours?.equals(theirs as Buffer)).toBe(true);
     }
+  });
+
+  test("refit binds other weights, verifies them, and proposes names", async () => {
+    const done = await tare("refit", "base", "kjv", "--as", "refitted", "--verify");
+    expect(done.out).toMatch(/^refitted +base as refitted\nbound anew +106 weights\nnew /);
+    expect(done.out).toMatch(/verified +decoder: 11 outputs the same as freshly compiled, bit for bit\n/);
+    expect(JSON.parse((await tare("diff", "kjv", "refitted", "--json")).out)).toMatchObject({ changed: [] });
+    expect((await tare("rm", "refitted")).code).toBe(0);
+    expect((await tare("refit", "base", "kjv")).code).toBe(2);
+    const folder = await temporaryFolder();
+    const proposed = await tare("refit", "base", "kjv", "--propose", "--out", join(folder, "map.json"));
+    expect(proposed.out).toMatch(/^no name differs/);
+    expect(JSON.parse(await readFile(join(folder, "map.json"), "utf8"))).toEqual({});
   });
 
   test("map writes a page and a picture", async () => {

@@ -8,6 +8,7 @@ import { link } from "./link.ts";
 import { ls } from "./ls.ts";
 import { map } from "./map.ts";
 import { merge } from "./merge.ts";
+import { refit } from "./refit.ts";
 import { rm } from "./rm.ts";
 import { runCommand } from "./run.ts";
 import { show } from "./show.ts";
@@ -30,6 +31,7 @@ export const COMMANDS: readonly DefineCommand[] = [
   split,
   join,
   merge,
+  refit,
   rm,
   gc,
   verify,

@@ -21,13 +21,12 @@ const GROWTH_DIGITS = 21;
 const ALIGNMENT = 64;
 
 /**
- * Parses the header of a .npy file: versions 1.0, 2.0 and 3.0.
- * Source: numpy.lib.format, "Format Version 1.0" and after.
+ * How many bytes from the start of an array {@link parseNpyHeader} needs, told by the first 12.
  * @throws FormatError `unknown-format`, `malformed`, `unsupported`, `too-large`
  */
-export function parseNpyHeader(bytes: Uint8Array, fail: Fail): NpyHeader {
+export function npyHeaderSize(bytes: Uint8Array, fail: Fail): number {
   const known = bytes.subarray(0, MAGIC.length);
-  if (known.some((byte, index) => byte !== MAGIC[index])) {
+  if (known.length < MAGIC.length || known.some((byte, index) => byte !== MAGIC[index])) {
     throw fail("unknown-format", "it does not start as a .npy file does", 0);
   }
   const major = bytes[6];
@@ -41,7 +40,17 @@ export function parseNpyHeader(bytes: Uint8Array, fail: Fail): NpyHeader {
   const view = new DataView(bytes.buffer, bytes.byteOffset, bytes.byteLength);
   const length = major === 1 ? view.getUint16(8, true) : view.getUint32(8, true);
   if (length > LONGEST) throw fail("too-large", `its header has ${length} bytes`, 8);
-  const dataStart = start + length;
+  return start + length;
+}
+
+/**
+ * Parses the header of a .npy file: versions 1.0, 2.0 and 3.0.
+ * Source: numpy.lib.format, "Format Version 1.0" and after.
+ * @throws FormatError `unknown-format`, `malformed`, `unsupported`, `too-large`
+ */
+export function parseNpyHeader(bytes: Uint8Array, fail: Fail): NpyHeader {
+  const dataStart = npyHeaderSize(bytes, fail);
+  const start = bytes[6] === 1 ? 10 : 12;
   if (dataStart > bytes.byteLength) {
     throw fail(
       "malformed",

@@ -48,7 +48,8 @@ export function parseArray(bytes: Uint8Array, fail: Fail): Tensor {
   return { dtype: "string", shape, strings };
 }
 
-interface Element {
+/** The elements of an array. */
+export interface Element {
   readonly dtype: DType | "string";
   /** In bytes. */
   readonly width: number;
@@ -57,7 +58,7 @@ interface Element {
 }
 
 /** What a type such as `<f4`, `>c16`, `|b1` or `<U7` means. */
-function elementOf({ descr, dataStart }: NpyHeader, fail: Fail): Element {
+export function elementOf({ descr, dataStart }: NpyHeader, fail: Fail): Element {
   const [, order = "", code = ""] = /^([<>|])([a-zA-Z]\d*)$/.exec(descr) ?? [];
   const big = order === ">";
   const characters = /^U(\d{1,9})$/.exec(code)?.[1];

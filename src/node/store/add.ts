@@ -119,8 +119,12 @@ export async function addModel(
   }
 }
 
-/** Stores everything of a model but its name. */
-async function storeModel(
+/**
+ * Stores everything of a model but its name; the lease keeps it for as long as it lives.
+ * @param progress counts the bytes read
+ * @param fresh is told every blob that the store did not have, with its size
+ */
+export async function storeModel(
   layout: StoreLayout,
   lease: Lease,
   draft: ModelDraft,
@@ -165,7 +169,11 @@ async function storeModel(
   return { descriptor, config: manifest.config.digest, blobs: manifestBlobs(manifest) };
 }
 
-async function refuseChanged(files: readonly FileSource[]): Promise<void> {
+/**
+ * Makes sure that files are what they were when they were opened.
+ * @throws SourceError `source-changed`
+ */
+export async function refuseChanged(files: readonly FileSource[]): Promise<void> {
   for (const { name, identity } of files) {
     const stats = await stat(name).catch((cause: unknown) => {
       throw fileError(name, "look at", cause);

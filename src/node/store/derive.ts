@@ -47,6 +47,16 @@ export interface Derivation {
   derive(source: ByteSource, options: ReadOptions): AsyncIterable<DerivedPiece>;
 }
 
+/** A weight of a base that is to have bytes which the store has already. */
+export interface Replacement {
+  /** As the base has it. */
+  readonly weight: Weight;
+  /** Every use that gets them. */
+  readonly uses: readonly WeightUse[];
+  /** Says where they lie; asked again, with another number, where something moved meanwhile. */
+  stored(attempt: number): Promise<Placed>;
+}
+
 /** Options of {@link deriveModel}. */
 export interface DeriveOptions {
   /** Give the name to this model though another has it. */
@@ -68,8 +78,8 @@ export interface DeriveResult {
   readonly sharedBytes: number;
 }
 
-/** Where the bytes of a derived weight lie. */
-interface Placed {
+/** Where the bytes of a weight lie, and the layer of a manifest that they lie in. */
+export interface Placed {
   readonly digest: Digest;
   readonly location: Location;
   readonly layer: Descriptor;
@@ -98,7 +108,7 @@ export async function deriveModel(
   store: FileStore,
   base: StoredModel,
   name: string,
-  derivations: readonly Derivation[],
+  derivations: readonly (Derivation | Replacement)[],
   options: DeriveOptions = {},
 ): Promise<DeriveResult> {
   const { layout } = store;
@@ -108,7 +118,10 @@ export async function deriveModel(
   await sweepLeases(layout);
   await using lease = await openLease(layout);
   const fresh = new Map<Digest, number>();
-  const total = derivations.reduce((sum, { weight }) => sum + lengthOf(base, weight), 0);
+  const total = derivations.reduce(
+    (sum, each) => sum + ("derive" in each ? lengthOf(base, each.weight) : 0),
+    0,
+  );
   try {
     for (let attempt = 1; ; attempt++) {
       try {
@@ -118,9 +131,14 @@ export async function deriveModel(
         const advance = (bytes: number): void => options.onProgress?.({ done: (done += bytes), total });
         advance(0);
         const known = await knownWeights(layout);
-        const placed = new Map<Derivation, Placed>();
+        const placed = new Map<Derivation | Replacement, Placed>();
         const work: Work = { store, lease, known, fresh, advance, signal };
-        for (const each of derivations) placed.set(each, await placeWeight(work, model, each));
+        for (const each of derivations) {
+          placed.set(
+            each,
+            "derive" in each ? await placeWeight(work, model, each) : await each.stored(attempt),
+          );
+        }
         const digests = new Map<string, Digest>();
         for (const [{ uses: those }, { digest }] of placed) {
           for (const use of those) digests.set(useKey(use), digest);

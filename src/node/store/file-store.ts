@@ -31,6 +31,11 @@ export class FileStore implements BlobStore {
     return listTags(this.layout);
   }
 
+  /** Whether a model has a name. */
+  async has(name: string): Promise<boolean> {
+    return (await this.tags()).some((tag) => tag.name === name);
+  }
+
   /** @throws StoreError `not-found`, `missing-blob`, `corrupted` */
   async model(name: string): Promise<StoredModel> {
     return steady(async () => {

@@ -1,0 +1,149 @@
+import { readFile, writeFile } from "node:fs/promises";
+import { parseRefitMapping } from "../../compile/refit-mapping.ts";
+import type { Proposal } from "../../compile/refit-propose.ts";
+import { parseStrictJson } from "../../encodings/json.ts";
+import { UsageError } from "../../errors.ts";
+import type { RefitResult } from "../../host/refit.ts";
+import type { TareStore } from "../../host/tare-store.ts";
+import type { RefitCheck } from "../../host/verify-refit.ts";
+import type { Tensors } from "../../model/tensor.ts";
+import { type DefineCommand, examples } from "../command.ts";
+import { bytes, type Context, table } from "../context.ts";
+import { readTensors } from "../tensor-files.ts";
+
+interface RefitFlags {
+  readonly as?: string;
+  readonly map?: string;
+  readonly propose?: boolean;
+  readonly out?: string;
+  readonly partial?: boolean;
+  readonly recompile?: boolean;
+  readonly replace?: boolean;
+  readonly verify?: boolean;
+  readonly in?: string;
+}
+
+/** `tare refit`: other weights for a compiled program. */
+export const refit: DefineCommand = (program, act) => {
+  program
+    .command("refit")
+    .summary("bind a model's compiled program to other weights, as a new model")
+    .description(
+      "Bind a model's program to other weights: a checkpoint of the same architecture becomes a model without being\n" +
+        "compiled again. Strict: no weight missing, none left over, each of the dtype and shape that it was.\n" +
+        "Where the checkpoint has other names, --propose makes a mapping by dtype, shape, values and name: read it,\n" +
+        'correct it, and give it with --map. A mapping is {"name in the model": "name in the checkpoint"}.',
+    )
+    .argument("<model>", "whose program it is")
+    .argument("<weights>", "a model of the store, or a .safetensors, .npz, .gguf or .onnx file, or a folder")
+    .option("--as <name>", "the new model's name")
+    .option("--map <file>", "a mapping of names, as JSON")
+    .option("--propose", "print a mapping for the names that differ, and do nothing else")
+    .option("--out <file>", "with --propose: write the mapping as JSON, for --map")
+    .option("--partial", "keep the old weights that the new ones lack")
+    .option("--recompile", "take new weights that come with another program, and that program")
+    .option("--replace", "give the name to this model though another has it")
+    .option("--verify", "run it, and a fresh compilation of it, and compare their outputs bit for bit")
+    .option("--in <file>", "with --verify: inputs to run; made up unless given")
+    .addHelpText(
+      "after",
+      examples(
+        "tare refit base checkpoint.safetensors --as tuned --verify",
+        "tare refit base checkpoint.npz --propose --out map.json",
+        "tare refit base checkpoint.npz --map map.json --as tuned",
+        "tare refit base head.safetensors --partial --as tuned",
+      ),
+    )
+    .action(
+      act(async (context, model: string, weights: string, flags: RefitFlags) => {
+        await using store = await context.openStore();
+        if (flags.propose) return await propose(context, store, model, weights, flags);
+        if (flags.as === undefined) {
+          throw new UsageError("usage", "Cannot refit without a name for the result", {
+            hint: "add --as NAME",
+          });
+        }
+        const as = flags.as;
+        const map = flags.map === undefined ? undefined : await readMapping(flags.map);
+        const { partial, recompile, replace, verify } = flags;
+        const result = await context.withProgress(`refitting ${model}`, (onProgress) =>
+          store.refit(model, weights, {
+            as,
+            map,
+            partial,
+            recompile,
+            replace,
+            signal: context.signal,
+            onProgress,
+          }),
+        );
+        const checks = verify ? await check(context, store, as, flags.in) : undefined;
+        context.print({ ...result, checks }, () => describe(result, checks));
+      }),
+    );
+};
+
+async function readMapping(path: string): Promise<Record<string, string>> {
+  return Object.fromEntries(parseRefitMapping(parseStrictJson(await readFile(path, "utf8"), path), path));
+}
+
+async function propose(
+  context: Context,
+  store: TareStore,
+  model: string,
+  weights: string,
+  { out }: RefitFlags,
+): Promise<void> {
+  const proposals = await context.withProgress("reading", (onProgress) =>
+    store.proposeRefit(model, weights, { signal: context.signal, onProgress }),
+  );
+  const mapping = Object.fromEntries(proposals.map(({ name, from }) => [name, from]));
+  if (out !== undefined) await writeFile(out, `${JSON.stringify(mapping, null, 2)}\n`, { flag: "wx" });
+  context.print({ mapping, proposals }, () => {
+    if (proposals.length === 0) return "no name differs, or none of that dtype and shape is free";
+    const rows = proposals.map(({ name, from, likeness, ambiguous }: Proposal) => [
+      name,
+      from,
+      likeness.toFixed(2),
+      ambiguous ? "look: another is about as likely" : "",
+    ]);
+    const written = out === undefined ? "" : `\n\nwritten: ${out}`;
+    return `${table([["IN THE MODEL", "IN THE NEW WEIGHTS", "LIKENESS", ""], ...rows], [2])}${written}`;
+  });
+}
+
+/** Takes the model away again if it does not do what it should. */
+async function check(
+  context: Context,
+  store: TareStore,
+  name: string,
+  inputs: string | undefined,
+): Promise<RefitCheck[]> {
+  try {
+    const { methods } = await store.show(name);
+    const given: Record<string, Tensors> = {};
+    for (const method of methods) {
+      if (inputs !== undefined) given[method.name] = await readTensors(inputs, method.signature);
+    }
+    return await store.verifyRefit(name, { inputs: given, signal: context.signal });
+  } catch (error) {
+    await store.remove([name]);
+    throw error;
+  }
+}
+
+function describe(result: RefitResult, checks: readonly RefitCheck[] | undefined): string {
+  const { base, name, how, bound, kept, newBytes, sharedBytes } = result;
+  const lines = [
+    [how === "relink" ? "refitted" : "recompiled", `${base} as ${name}`],
+    ["bound anew", `${bound} weights`],
+    ...(kept.length > 0 ? [["kept", `${kept.length} weights of ${base}`]] : []),
+    ["new", bytes(newBytes)],
+    ["shared", bytes(sharedBytes)],
+    ...(checks ?? []).map(({ method, outputs }) => [
+      "verified",
+      `${method}: ${outputs.length} outputs the same as freshly compiled, bit for bit`,
+    ]),
+  ];
+  return table(lines);
+}

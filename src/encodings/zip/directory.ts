@@ -1,0 +1,225 @@
+import { type ErrorCode, FormatError } from "../../errors.ts";
+
+/** A file of an archive, as the archive's directory has it. */
+export interface ZipEntry {
+  readonly name: string;
+  readonly compression: "stored" | "deflated";
+  /** Of the unpacked bytes. */
+  readonly crc: number;
+  /** Bytes in the archive. */
+  readonly packed: number;
+  /** Bytes unpacked. */
+  readonly size: number;
+  /** Where its local header lies, in bytes from the start of the archive. */
+  readonly local: number;
+}
+
+/** Where an archive's directory lies. */
+export interface ZipDirectory {
+  readonly offset: number;
+  /** In bytes. */
+  readonly size: number;
+  /** Number of entries. */
+  readonly count: number;
+}
+
+/** Bytes of the records, without what varies. */
+const Size = { end: 22, locator: 20, end64: 56, central: 46, local: 30, comment: 65_535 } as const;
+const Signature = {
+  end: 0x06054b50,
+  locator: 0x07064b50,
+  end64: 0x06064b50,
+  central: 0x02014b50,
+  local: 0x04034b50,
+} as const;
+const STORED = 0;
+const DEFLATED = 8;
+/** Id of the extra field with the sizes that do not fit 32 bits. */
+const ZIP64 = 1;
+const FULL16 = 0xffff;
+const FULL32 = 0xffffffff;
+/** Deflate spends at least two bits on 258 bytes (zlib, "Maximum Compression Factor"). */
+const STEEPEST = 1032;
+
+/** From so many bytes before its end an archive is read first. */
+export const ZIP_TAIL: number = Size.end + Size.comment + Size.locator + Size.end64;
+/** Bytes of a local header up to its name. */
+export const ZIP_LOCAL: number = Size.local;
+
+/** Makes the error for what is wrong at an offset of an archive. */
+export type ZipFail = (code: ErrorCode, reason: string, offset: number) => FormatError;
+
+/** How errors name the archive. */
+export function zipFailure(path: string): ZipFail {
+  return (code, reason, offset) =>
+    new FormatError(code, `Cannot read "${path}" at byte ${offset}: ${reason}`, { path, offset });
+}
+
+/**
+ * Finds the directory of a zip archive by the record at its end, which is followed by nothing but its own comment.
+ * Source: APPNOTE.TXT 6.3.10, sections 4.3.14 to 4.3.16. Archives in parts are refused.
+ * @param tail the archive's last {@link ZIP_TAIL} bytes, or all of it
+ * @param start where they start in the archive
+ * @throws FormatError `unknown-format`, `malformed`, `unsupported`
+ */
+export function findZipDirectory(tail: Uint8Array, start: number, fail: ZipFail): ZipDirectory {
+  const view = new DataView(tail.buffer, tail.byteOffset, tail.byteLength);
+  const last = view.byteLength - Size.end;
+  for (let at = last; at >= 0 && at >= last - Size.comment; at--) {
+    if (view.getUint32(at, true) !== Signature.end || view.getUint16(at + 20, true) !== last - at) continue;
+    const directory = {
+      offset: view.getUint32(at + 16, true),
+      size: view.getUint32(at + 12, true),
+      count: view.getUint16(at + 10, true),
+    };
+    const large = directory.offset === FULL32 || directory.size === FULL32 || directory.count === FULL16;
+    const at64 = large ? findEnd64(view, at, start, fail) : undefined;
+    // The disk this is, the disk the directory starts on, and how much of the directory is on it.
+    if (
+      at64 === undefined &&
+      (view.getUint32(at + 4, true) !== 0 || view.getUint16(at + 8, true) !== directory.count)
+    ) {
+      throw fail("unsupported", "the archive is in several parts", start + at);
+    }
+    const found = at64 === undefined ? directory : directory64(view, at64, start, fail);
+    if (found.offset + found.size !== start + (at64 ?? at)) {
+      throw fail("malformed", "its directory is not where its end says", start + at);
+    }
+    return found;
+  }
+  throw fail("unknown-format", "it does not end as a zip archive does", start + view.byteLength);
+}
+
+/** Where the record with the large numbers lies in the tail; nothing may lie between it and the end. */
+function findEnd64(view: DataView, end: number, start: number, fail: ZipFail): number | undefined {
+  const locator = end - Size.locator;
+  if (locator < 0 || view.getUint32(locator, true) !== Signature.locator) return undefined;
+  const at = locator - Size.end64;
+  const said = view.getBigUint64(locator + 8, true);
+  if (at < 0 || said !== BigInt(start + at) || view.getUint32(at, true) !== Signature.end64) {
+    throw fail("malformed", "its zip64 end is not before its end", start + locator);
+  }
+  return at;
+}
+
+function directory64(view: DataView, at: number, start: number, fail: ZipFail): ZipDirectory {
+  const number = (offset: number): number => {
+    const value = view.getBigUint64(at + offset, true);
+    if (value > BigInt(Number.MAX_SAFE_INTEGER))
+      throw fail("too-large", "its zip64 end says over 2^53", start + at);
+    return Number(value);
+  };
+  if (view.getBigUint64(at + 16, true) !== 0n || number(24) !== number(32)) {
+    throw fail("unsupported", "the archive is in several parts", start + at);
+  }
+  return { offset: number(48), size: number(40), count: number(32) };
+}
+
+/**
+ * Parses an archive's directory; names are unique.
+ * Source: APPNOTE.TXT 6.3.10, sections 4.3.12 and 4.5.3. Encryption is refused, and every method but deflate.
+ * @param bytes all of the directory
+ * @throws FormatError `malformed`, `unsupported`, `duplicate`
+ */
+export function parseZipDirectory(bytes: Uint8Array, directory: ZipDirectory, fail: ZipFail): ZipEntry[] {
+  const view = new DataView(bytes.buffer, bytes.byteOffset, bytes.byteLength);
+  const names = new Set<string>();
+  const entries: ZipEntry[] = [];
+  let at = 0;
+  for (let index = 0; index < directory.count; index++) {
+    const where = directory.offset + at;
+    if (at + Size.central > view.byteLength || view.getUint32(at, true) !== Signature.central) {
+      throw fail("malformed", `entry ${index} of its directory is not there`, where);
+    }
+    const nameEnd = at + Size.central + view.getUint16(at + 28, true);
+    const extraEnd = nameEnd + view.getUint16(at + 30, true);
+    const next = extraEnd + view.getUint16(at + 32, true);
+    if (next > view.byteLength) throw fail("malformed", `entry ${index} of its directory is cut off`, where);
+    const entry = parseEntry(bytes, view, at, nameEnd, extraEnd, where, fail);
+    if (names.has(entry.name)) throw fail("duplicate", `it has "${entry.name}" twice`, where);
+    names.add(entry.name);
+    entries.push(entry);
+    at = next;
+  }
+  if (at !== view.byteLength) {
+    throw fail("malformed", "its directory is longer than its entries", directory.offset + at);
+  }
+  return entries;
+}
+
+function parseEntry(
+  bytes: Uint8Array,
+  view: DataView,
+  at: number,
+  nameEnd: number,
+  extraEnd: number,
+  where: number,
+  fail: ZipFail,
+): ZipEntry {
+  const name = decodeName(bytes.subarray(at + Size.central, nameEnd), where, fail);
+  const method = view.getUint16(at + 10, true);
+  if (view.getUint16(at + 8, true) & 1) throw fail("unsupported", `"${name}" is encrypted`, where);
+  if (method !== STORED && method !== DEFLATED) {
+    throw fail("unsupported", `"${name}" is compressed by method ${method}`, where);
+  }
+  // What does not fit stands in the extra field, in this order.
+  const short = [view.getUint32(at + 24, true), view.getUint32(at + 20, true), view.getUint32(at + 42, true)];
+  const long = short.includes(FULL32) ? zip64Numbers(view, nameEnd, extraEnd) : [];
+  const [size, packed, local] = short.map((value) => {
+    const number = value === FULL32 ? long.shift() : BigInt(value);
+    if (number === undefined) throw fail("malformed", `"${name}" says no size`, where);
+    if (number > BigInt(Number.MAX_SAFE_INTEGER))
+      throw fail("too-large", `"${name}" has over 2^53 bytes`, where);
+    return Number(number);
+  }) as [number, number, number];
+  const compression = method === STORED ? "stored" : "deflated";
+  const possible = compression === "stored" ? size === packed : size <= packed * STEEPEST;
+  if (!possible) throw fail("malformed", `"${name}" cannot unpack from ${packed} bytes to ${size}`, where);
+  return { name, compression, crc: view.getUint32(at + 16, true), packed, size, local };
+}
+
+function zip64Numbers(view: DataView, start: number, end: number): bigint[] {
+  for (let at = start; at + 4 <= end; ) {
+    const length = view.getUint16(at + 2, true);
+    const next = at + 4 + length;
+    if (next > end) return [];
+    if (view.getUint16(at, true) === ZIP64) {
+      return Array.from({ length: Math.floor(length / 8) }, (_, index) =>
+        view.getBigUint64(at + 4 + 8 * index, true),
+      );
+    }
+    at = next;
+  }
+  return [];
+}
+
+/** Names are ASCII or UTF-8, whether flagged so or not: tools that write other code pages do not write tensors. */
+function decodeName(bytes: Uint8Array, at: number, fail: ZipFail): string {
+  try {
+    return new TextDecoder("utf-8", { fatal: true, ignoreBOM: true }).decode(bytes);
+  } catch {
+    throw fail("malformed", "an entry's name is not UTF-8", at);
+  }
+}
+
+/**
+ * Where an entry's data starts. Sizes are the directory's: NumPy leaves those of the local header to a zip64 field,
+ * and streams to a record behind the data.
+ * @param header the entry's local header, at least {@link ZIP_LOCAL} bytes of it
+ * @param limit where the directory starts
+ * @throws FormatError `malformed`
+ */
+export function zipDataStart(
+  header: Uint8Array,
+  { name, local, packed }: ZipEntry,
+  limit: number,
+  fail: ZipFail,
+): number {
+  const view = new DataView(header.buffer, header.byteOffset, header.byteLength);
+  if (header.byteLength < Size.local || view.getUint32(0, true) !== Signature.local) {
+    throw fail("malformed", `"${name}" is not where the directory says`, local);
+  }
+  const start = local + Size.local + view.getUint16(26, true) + view.getUint16(28, true);
+  if (start + packed > limit) throw fail("malformed", `"${name}" runs into the directory`, local);
+  return start;
+}

@@ -1,0 +1,53 @@
+import type { ByteSource, ReadOptions } from "../../bytes/byte-source.ts";
+import {
+  findZipDirectory,
+  parseZipDirectory,
+  ZIP_LOCAL,
+  ZIP_TAIL,
+  zipDataStart,
+  type ZipEntry,
+  zipFailure,
+} from "./directory.ts";
+
+/** A directory of a million entries; more is no archive of tensors. */
+const LARGEST_DIRECTORY = 128 * 1024 * 1024;
+
+/** A file of an archive, and where its data lies. */
+export interface ZipMember extends ZipEntry {
+  /** In bytes from the start of the archive. */
+  readonly start: number;
+}
+
+/**
+ * Reads the directory of a zip archive, and of each entry where its data starts; no data is read. Data that overlaps
+ * is refused.
+ * @throws FormatError `unknown-format`, `malformed`, `unsupported`, `duplicate`, `too-large`
+ */
+export async function readZip(source: ByteSource, options: ReadOptions = {}): Promise<ZipMember[]> {
+  const fail = zipFailure(source.name);
+  const length = Math.min(source.size, ZIP_TAIL);
+  const tailStart = source.size - length;
+  const tail = await source.read(tailStart, length, options);
+  const directory = findZipDirectory(tail, tailStart, fail);
+  if (directory.size > LARGEST_DIRECTORY) {
+    throw fail("too-large", `its directory has ${directory.size} bytes`, directory.offset);
+  }
+  const bytes =
+    directory.offset >= tailStart
+      ? tail.subarray(directory.offset - tailStart, directory.offset - tailStart + directory.size)
+      : await source.read(directory.offset, directory.size, options);
+  const members: ZipMember[] = [];
+  for (const entry of parseZipDirectory(bytes, directory, fail)) {
+    const limit = directory.offset;
+    if (entry.local > limit - ZIP_LOCAL)
+      throw fail("malformed", `"${entry.name}" is not where the directory says`, entry.local);
+    const header = await source.read(entry.local, ZIP_LOCAL, options);
+    members.push({ ...entry, start: zipDataStart(header, entry, limit, fail) });
+  }
+  let end = 0;
+  for (const { name, local, start, packed } of members.toSorted((a, b) => a.local - b.local)) {
+    if (local < end) throw fail("malformed", `"${name}" lies inside another entry`, local);
+    end = start + packed;
+  }
+  return members;
+}

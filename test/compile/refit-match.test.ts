@@ -1,0 +1,133 @@
+import fc from "fast-check";
+import { describe, expect, test } from "vitest";
+import { parseRefitMapping } from "../../src/compile/refit-mapping.ts";
+import { matchWeights, type NewWeight } from "../../src/compile/refit-match.ts";
+import { proposeMapping } from "../../src/compile/refit-propose.ts";
+import type { Weight } from "../../src/model/config.ts";
+
+function weight(name: string, shape: readonly number[] = [2, 3], mark = name): Weight {
+  const hex = Buffer.from(mark).toString("hex").padEnd(64, "0").slice(0, 64);
+  return { name, dtype: "float32", shape, digest: `sha256:${hex}` };
+}
+
+function checkpoint(...weights: readonly NewWeight[]): Map<string, NewWeight> {
+  return new Map(weights.map((each) => [each.name, each]));
+}
+
+const MODEL = [weight("a"), weight("b"), weight("c", [4])];
+
+describe("matchWeights()", () => {
+  test("binds every weight by name, through a mapping where names differ", () => {
+    const given = checkpoint(weight("a"), weight("x.b"), weight("c", [4]));
+    const mapping = parseRefitMapping({ b: "x.b" }, "map.json");
+    const { bound, kept } = matchWeights(MODEL, given, { mapping });
+    expect([...bound].map(([name, { name: from }]) => [name, from])).toEqual([
+      ["a", "a"],
+      ["b", "x.b"],
+      ["c", "c"],
+    ]);
+    expect(kept).toEqual([]);
+  });
+
+  test("keeps what a partial checkpoint lacks, on purpose only", () => {
+    expect(matchWeights(MODEL, checkpoint(weight("b")), { partial: true }).kept).toEqual(["a", "c"]);
+    expect(() => matchWeights(MODEL, checkpoint(weight("b")))).toThrow(
+      expect.objectContaining({
+        code: "missing-weight",
+        message: expect.stringMatching(/lack 2 of 3: a; c$/),
+      }),
+    );
+    expect(() => matchWeights(MODEL, checkpoint(), { partial: true })).toThrow(
+      expect.objectContaining({ code: "missing-weight" }),
+    );
+  });
+
+  test.each([
+    ["unused-weight", [weight("a"), weight("b"), weight("c", [4]), weight("d"), weight("e")], {}, /: d; e$/],
+    [
+      "mismatch",
+      [weight("a", [3, 2]), weight("b"), { ...weight("c", [4]), dtype: "float16" }],
+      {},
+      /a is float32 \[2, 3\], the new one float32 \[3, 2\]; c is/,
+    ],
+    ["duplicate", [weight("a"), weight("c", [4])], { b: "a" }, /"a" for a and b/],
+    ["not-found", MODEL, { z: "a", b: "y" }, /the model has no "z"; the new weights have no "y"/],
+  ] as const)("says %s, with every case", (code, given, map, message) => {
+    const mapping = parseRefitMapping(map, "map.json");
+    expect(() => matchWeights(MODEL, checkpoint(...(given as readonly NewWeight[])), { mapping })).toThrow(
+      expect.objectContaining({ code, message: expect.stringMatching(message) }),
+    );
+  });
+
+  test("lets tied weights, which have the same bytes, share one", () => {
+    const tied = [weight("embed", [2, 3], "t"), weight("head", [2, 3], "t")];
+    const mapping = parseRefitMapping({ head: "embed" }, "map.json");
+    expect(matchWeights(tied, checkpoint(weight("embed")), { mapping }).bound.size).toBe(2);
+  });
+});
+
+describe("parseRefitMapping()", () => {
+  test.each([[[]], [null], ["x"], [{ a: 1 }]])("refuses %j", (value) => {
+    expect(() => parseRefitMapping(value, "map.json")).toThrow(
+      expect.objectContaining({ code: "malformed" }),
+    );
+  });
+
+  test("refuses names that lead in a circle, and no others", () => {
+    expect(() => parseRefitMapping({ x: "a", a: "b", b: "c", c: "a" }, "map.json")).toThrow(/a → b → c → a/);
+    expect(parseRefitMapping({ a: "a", b: "c", x: "b" }, "map.json").size).toBe(3);
+    const name = fc.constantFrom("a", "b", "c", "d", "e");
+    fc.assert(
+      fc.property(fc.dictionary(name, name), (value) => {
+        const leads = (from: string): boolean => {
+          let at = value[from];
+          for (let steps = 0; steps < 10 && at !== undefined && value[at] !== at; steps++) {
+            if (at === from) return at !== value[from] || value[at] !== undefined;
+            at = value[at];
+          }
+          return false;
+        };
+        const circular = Object.keys(value).some((key) => value[key] !== key && leads(key));
+        if (circular) expect(() => parseRefitMapping(value, "m")).toThrow(/circle/);
+        else expect(parseRefitMapping(value, "m").size).toBe(Object.keys(value).length);
+      }),
+    );
+  });
+});
+
+describe("proposeMapping()", () => {
+  const none = { model: () => undefined, checkpoint: () => undefined };
+
+  test("pairs names of two conventions by words and layers", () => {
+    const model = ["blk.0.attn_q.weight", "blk.1.attn_q.weight", "blk.0.attn_k.weight"].map((name) =>
+      weight(name),
+    );
+    const given = ["layers.1.attn.q.weight", "layers.0.attn.k.weight", "layers.0.attn.q.weight"].map((name) =>
+      weight(name),
+    );
+    const pairs = proposeMapping(model, given, none).map(({ name, from }) => [name, from]);
+    expect(pairs).toEqual([
+      ["blk.0.attn_k.weight", "layers.0.attn.k.weight"],
+      ["blk.0.attn_q.weight", "layers.0.attn.q.weight"],
+      ["blk.1.attn_q.weight", "layers.1.attn.q.weight"],
+    ]);
+  });
+
+  test("trusts values more than names, and says where it cannot tell", () => {
+    const values: Record<string, Float32Array> = {
+      a: Float32Array.of(1, 2, 3),
+      b: Float32Array.of(3, -1, 0),
+      x: Float32Array.of(1.01, 2, 2.99),
+      a2: Float32Array.of(3, -1.01, 0),
+    };
+    const samples = { model: (name: string) => values[name], checkpoint: (name: string) => values[name] };
+    const proposals = proposeMapping([weight("a"), weight("b")], [weight("a2"), weight("x")], samples);
+    expect(proposals).toMatchObject([
+      { name: "a", from: "x", ambiguous: false },
+      { name: "b", from: "a2", ambiguous: false },
+    ]);
+    const blind = proposeMapping([weight("p"), weight("q")], [weight("r"), weight("s")], none);
+    expect(blind.every((each) => each.ambiguous || each.likeness === 0)).toBe(true);
+    expect(proposeMapping([weight("a", [9])], [weight("a")], none)).toEqual([]);
+  });
+});
