@@ -7,7 +7,7 @@ import { modelWeights, type StoredModel } from "../model/stored-model.ts";
 import { processMemory } from "../node/process-memory.ts";
 import type { FileStore } from "../node/store/file-store.ts";
 import type { Tag } from "../node/store/index-file.ts";
-import { type Adapter, loadText, type TextLoadOptions } from "./text.ts";
+import { type Adapter, loadText, type SeenModels, type TextLoadOptions } from "./text.ts";
 
 /** Options of `TareStore.openTexts`. Those of a load hold for every model. */
 export interface TextPoolOptions extends Omit<TextLoadOptions, "adapters" | "signal"> {
@@ -90,6 +90,7 @@ export class TextPool implements AsyncDisposable {
   /** Used last comes first. */
   #entries: Entry[] = [];
   readonly #releases = new Set<Promise<void>>();
+  readonly #seen: SeenModels = new Map();
   #lastSwap: Promise<unknown> = Promise.resolve();
 
   /** Use `TareStore.openTexts`. */
@@ -169,7 +170,13 @@ export class TextPool implements AsyncDisposable {
     const began = performance.now();
     const before = await this.#memory(engine);
     const loading = performance.now();
-    const loaded = await loadText(this.#files, engine, name, { ...this.#options, adapters, signal });
+    const loaded = await loadText(
+      this.#files,
+      engine,
+      name,
+      { ...this.#options, adapters, signal },
+      this.#seen,
+    );
     const loadMs = performance.now() - loading;
     const after = await this.#memory(engine);
     const measuringMs = performance.now() - began - loadMs;
@@ -220,7 +227,10 @@ export class TextPool implements AsyncDisposable {
 
   /** What a model and its adapters are at this moment. */
   async #keyOf(name: string, adapters: readonly Adapter[]): Promise<string> {
-    const tags = new Map((await this.#files.tags()).map((tag) => [tag.name, tag]));
+    const all = await this.#files.tags();
+    const tags = new Map(all.map((tag) => [tag.name, tag]));
+    const digests = new Set(all.map((tag) => tag.digest));
+    for (const digest of this.#seen.keys()) if (!digests.has(digest)) this.#seen.delete(digest);
     // Of a model that is not there the store tells what there is instead.
     const find = async (each: string): Promise<Tag> => tags.get(each) ?? this.#files.model(each);
     return keyOf(await find(name), adapters, await Promise.all(adapters.map(({ model }) => find(model))));

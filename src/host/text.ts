@@ -2,7 +2,7 @@ import { existsSync } from "node:fs";
 import { join } from "node:path";
 import type { Llama, LlamaLoadOptions } from "../engines/llama/engine.ts";
 import type { LlamaSession } from "../engines/llama/session.ts";
-import { digestHex } from "../model/digest.ts";
+import { type Digest, digestHex } from "../model/digest.ts";
 import type { StoredModel } from "../model/stored-model.ts";
 import { exportModel } from "../node/export.ts";
 import type { FileStore } from "../node/store/file-store.ts";
@@ -29,6 +29,9 @@ export interface TextLoadOptions extends Omit<LlamaLoadOptions, "name" | "loras"
   readonly verify?: boolean | undefined;
 }
 
+/** Models that were read before, by their manifest, which says all of them. */
+export type SeenModels = Map<Digest, StoredModel>;
+
 /** A model that was loaded, as the store had it. */
 export interface LoadedText {
   readonly session: LlamaSession;
@@ -38,6 +41,7 @@ export interface LoadedText {
 
 /**
  * Loads a GGUF model of a store, over the shards of its family.
+ * @param seen need not be read again; those that are read are added
  * @throws StoreError `not-found`, `missing-blob`, `corrupted`; EngineError
  */
 export async function loadText(
@@ -45,6 +49,7 @@ export async function loadText(
   engine: Llama,
   name: string,
   options: TextLoadOptions = {},
+  seen: SeenModels = new Map(),
 ): Promise<LoadedText> {
   const { adapters = [], verify = false, ...rest } = options;
   // Before the engine is given anything: its own errors come late and say little.
@@ -54,7 +59,7 @@ export async function loadText(
     adapters.map((adapter) => adapter.model),
   );
   for (let attempt = 1; ; attempt++) {
-    const { path, model } = await textModelFile(store, name, verify, options.signal);
+    const { path, model } = await textModelFile(store, name, seen, verify, options.signal);
     const overlays = await Promise.all(
       adapters.map(async (adapter) => ({
         scale: adapter.scale,
@@ -87,10 +92,11 @@ interface TextFile {
 async function textModelFile(
   store: FileStore,
   name: string,
+  seen: SeenModels,
   verify: boolean,
   signal: AbortSignal | undefined,
 ): Promise<TextFile> {
-  const known = await keptFile(store, name, verify, signal);
+  const known = await keptFile(store, name, seen, verify, signal);
   if (known) return known;
   requireEngine(await store.model(name), "llama.cpp", "generate text with");
   return withGgufView(
@@ -110,12 +116,18 @@ async function textModelFile(
 async function keptFile(
   store: FileStore,
   name: string,
+  seen: SeenModels,
   verify: boolean,
   signal: AbortSignal | undefined,
 ): Promise<TextFile | undefined> {
-  if (!(await isLaidOut(store.layout, await store.tags()))) return undefined;
+  const tags = await store.tags();
+  const tag = tags.find((each) => each.name === name);
+  if (!tag || !(await isLaidOut(store.layout, tags))) return undefined;
   try {
-    const model = await store.model(name);
+    const read = seen.get(tag.digest) ?? (await store.read(tag));
+    seen.set(tag.digest, read);
+    // The same model may have another name too.
+    const model = { ...read, name };
     await store.requireModel(model, verify, signal);
     const path = await findKeptView(store.layout, model, verify);
     return path === undefined ? undefined : { path, model };

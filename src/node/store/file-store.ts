@@ -39,9 +39,13 @@ export class FileStore implements BlobStore {
   /** @throws StoreError `not-found`, `missing-blob`, `corrupted` */
   async model(name: string): Promise<StoredModel> {
     return steady(async () => {
-      const tag = await findTag(this.layout, name);
-      return readStoredModel(this.layout, tag.name, tag.digest);
+      return this.read(await findTag(this.layout, name));
     });
+  }
+
+  /** Reads what a tag stands for. */
+  read(tag: Tag): Promise<StoredModel> {
+    return readStoredModel(this.layout, tag.name, tag.digest);
   }
 
   /**
@@ -74,7 +78,7 @@ export class FileStore implements BlobStore {
   async models(): Promise<StoredModel[]> {
     return steady(async () => {
       const tags = await listTags(this.layout);
-      return Promise.all(tags.map((tag) => readStoredModel(this.layout, tag.name, tag.digest)));
+      return Promise.all(tags.map((tag) => this.read(tag)));
     });
   }
 

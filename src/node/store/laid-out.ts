@@ -9,7 +9,7 @@ import type { StoreLayout } from "./layout.ts";
 const PLAN_VERSION = 1;
 
 /**
- * Whether exactly these models, lying where they lie, were found to be laid out in shards. Nobody has to plan then.
+ * Whether exactly these models (by name, as they are listed), lying where they lie, were found to be laid out in shards. Nobody has to plan then.
  * The note of it may be deleted at any time, and a model added, removed or moved makes it void.
  */
 export async function isLaidOut(layout: StoreLayout, tags: readonly Tag[]): Promise<boolean> {
