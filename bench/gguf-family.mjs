@@ -1,6 +1,6 @@
 /**
  * Generates a family of GGUF models of the llama architecture with random weights: a foundation, and fine-tunes that
- * have the feed-forward part of the last layer and all norms for themselves. And a LoRA, and that LoRA merged.
+ * have the feed-forward part of the last layer and all norms for themselves. And a LoRA for them.
  */
 import { createCipheriv } from "node:crypto";
 import { closeSync, existsSync, openSync, renameSync, writeSync } from "node:fs";
@@ -32,21 +32,6 @@ export function generateGgufFamily(folder, { type, models, layers, width }) {
     const ownBytes = sum(tensors.filter(own).map(bytesOf));
     return { name, path, weightBytes: sum(tensors.map(bytesOf)), ownBytes };
   });
-}
-
-/**
- * Writes a model as a LoRA would leave it: the foundation with other numbers in the tensors that the LoRA changes.
- * @returns {{name: string, path: string}}
- */
-export function generateMerged(folder, { type, layers, width }) {
-  const tensors = tensorsOf(layers, width).map((tensor, nth) => ({
-    ...tensor,
-    dtype: tensor.norm ? "F32" : type,
-    seed: isTarget(tensor.name) ? 40_000 + nth : nth + (tensor.norm || isLastFeed(tensor, layers) ? 1000 : 0),
-  }));
-  const path = `${folder}/merged.gguf`;
-  writeOnce(path, metadataOf("merged", layers, width), tensors);
-  return { name: "merged", path };
 }
 
 /**

@@ -111,11 +111,7 @@ async function openTare() {
   };
   return {
     add: (files) => timed(() => store.add(files)),
-    merge: async (base, adapter, as) => {
-      // Until it can be done, the caller has a file.
-      if (typeof store.merge !== "function") return undefined;
-      return timed(() => store.merge(base, [{ model: adapter, scale: 1 }], { as }));
-    },
+    merge: (base, adapter, as) => timed(() => store.merge(base, [{ model: adapter, scale: 1 }], { as })),
     show: async (name) => {
       const { weightBytes, ownBytes, digest } = await store.show(name);
       return { weightBytes, ownBytes, digest };

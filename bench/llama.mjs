@@ -9,7 +9,7 @@ import { mkdirSync, readdirSync, rmSync } from "node:fs";
 import { availableParallelism } from "node:os";
 import { fileURLToPath } from "node:url";
 import prettyBytes from "pretty-bytes";
-import { generateGgufFamily, generateLora, generateMerged } from "./gguf-family.mjs";
+import { generateGgufFamily, generateLora } from "./gguf-family.mjs";
 import { folderBytes, heading, median, row, s } from "./print.mjs";
 
 const here = (path) => fileURLToPath(new URL(path, import.meta.url));
@@ -179,12 +179,7 @@ async function measureLora(tare, shape) {
   const lora = generateLora(`${root}/files`, shape);
   await tare.ask("add", [lora.path]);
   const before = folderBytes(`${root}/store/blobs`);
-  let how = "by tare merge";
-  let mergeMs = await tare.ask("merge", "model-0", "lora", "merged");
-  if (mergeMs === undefined) {
-    how = "another program's file, added";
-    mergeMs = await tare.ask("add", [generateMerged(`${root}/files`, shape).path]);
-  }
+  const mergeMs = await tare.ask("merge", "model-0", "lora", "merged");
   // Lays the family out anew, so that figures are of models as they stay.
   for (const name of ["merged", "model-0"]) {
     await tare.ask("load", name);
@@ -193,7 +188,7 @@ async function measureLora(tare, shape) {
   const added = folderBytes(`${root}/store/blobs`) - before;
   row(
     "disk",
-    `adapter ${prettyBytes(lora.weightBytes)}, merged ${prettyBytes(added)} (${s(mergeMs)}, ${how})`,
+    `adapter ${prettyBytes(lora.weightBytes)}, merged ${prettyBytes(added)} (in ${s(mergeMs)})`,
     "",
   );
   const tasks = { adapter: "model-0+lora", merged: "merged" };
