@@ -61,10 +61,34 @@ export type {
   TextSession,
 } from "./engines/engine.ts";
 export type { LlamaLoadOptions } from "./engines/llama/engine.ts";
+export type {
+  Backend,
+  BackendBinding,
+  BackendBlobs,
+  BackendOptions,
+  BackendProgram,
+  BackendResult,
+  BackendServices,
+  BoundWeight,
+  LoadableProgram,
+  Partition,
+  PartitionWeight,
+  RunningPartition,
+} from "./compile/backend.ts";
+export type {
+  CompiledBinding,
+  CompiledData,
+  CompiledMethod,
+  CompiledModel,
+  CompiledPartition,
+  CompileRecord,
+} from "./compile/compiled-model.ts";
+export { parsePartitionRule, type PartitionRule } from "./compile/partition.ts";
 export type { ModelFacts } from "./engines/llama/protocol.ts";
 export type { LlamaSession } from "./engines/llama/session.ts";
-export type { OrtLoadOptions, OrtSessionInfo } from "./engines/onnxruntime/engine.ts";
+export type { OrtLoadOptions } from "./engines/onnxruntime/engine.ts";
 export type { Prepacking } from "./engines/onnxruntime/prepacking.ts";
+export type { OrtSessionInfo } from "./engines/onnxruntime/session.ts";
 export {
   EngineError,
   type ErrorCode,
@@ -77,6 +101,13 @@ export {
   UsageError,
 } from "./errors.ts";
 export type { Adapter, TextLoadOptions } from "./host/text.ts";
+export {
+  type CompiledFolder,
+  type CompiledLoadOptions,
+  openCompiled,
+  type OpenCompiledOptions,
+} from "./host/compiled-folder.ts";
+export type { CompiledStored, CompileOptions } from "./host/compile-model.ts";
 export type { LoraInfo } from "./host/lora-bases.ts";
 export type { MergeLora, MergeOptions, MergeResult } from "./host/merge.ts";
 export type { PooledText, SwapOptions, TextPool, TextPoolOptions, TextTurn } from "./host/text-pool.ts";

@@ -1,7 +1,9 @@
-import type { DType } from "../model/dtype.ts";
 import type { Binding } from "../model/link-plan.ts";
 import type { PackedFile, PackedParts } from "../model/packed-weight.ts";
+import type { Signature } from "../model/signature.ts";
 import type { Tensors } from "../model/tensor.ts";
+
+export type { Port, Signature } from "../model/signature.ts";
 
 /** What an engine can do, as data: callers ask instead of trying. */
 export interface EngineCapabilities {
@@ -13,21 +15,6 @@ export interface EngineCapabilities {
   readonly compilesWeightless: boolean;
   /** `abort` stops a run that has begun; otherwise its result is dropped when it comes. */
   readonly abortsRunning: boolean;
-}
-
-/** A named input or output of a session. */
-export interface Port {
-  readonly name: string;
-  /** `undefined` where it is not a dense tensor. */
-  readonly dtype: DType | "string" | undefined;
-  /** A number, a name, or `undefined` where nothing is said; `undefined` as a whole where the rank is unknown. */
-  readonly shape: readonly (number | string | undefined)[] | undefined;
-}
-
-/** What a method takes and gives. */
-export interface Signature {
-  readonly inputs: readonly Port[];
-  readonly outputs: readonly Port[];
 }
 
 /** Options of a run. */

@@ -143,9 +143,9 @@ async function onnxInfo(
   method: Method,
   plan: LinkPlan,
 ): Promise<EngineInfo> {
-  const { graph } = await openOnnxProgram(store, model, method, plan);
+  const { graph, bound } = await openOnnxProgram(store, model, method, plan);
   const compiled = await compiledBefore(plan, new FileCompileCache(store.layout));
-  const outlook = compiled ? outlookOfCompiled(compiled) : outlookOfProgram(graph);
+  const outlook = compiled ? outlookOfCompiled(compiled) : outlookOfProgram(graph, bound);
   return { signature: signatureOf(graph), ...outlook };
 }
 

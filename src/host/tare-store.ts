@@ -1,5 +1,7 @@
 import { homedir } from "node:os";
 import { join } from "node:path";
+import type { CompiledMethod } from "../compile/compiled-model.ts";
+import type { CompileSettings } from "../compile/compile-model.ts";
 import type { NamedData } from "../compile/named-data.ts";
 import { storedNamedData } from "../compile/stored-named-data.ts";
 import type { Proposal } from "../compile/refit-propose.ts";
@@ -7,7 +9,8 @@ import type { Session } from "../engines/engine.ts";
 import { LinkError } from "../errors.ts";
 import type { Llama } from "../engines/llama/engine.ts";
 import type { LlamaSession } from "../engines/llama/session.ts";
-import type { OnnxRuntime, OrtLoadOptions, OrtSessionInfo } from "../engines/onnxruntime/engine.ts";
+import type { OnnxRuntime, OrtLoadOptions } from "../engines/onnxruntime/engine.ts";
+import type { OrtSessionInfo } from "../engines/onnxruntime/session.ts";
 import { type ModelDiff, diffModels } from "../link/diff.ts";
 import { linkOnnx, type OnnxProgram, openOnnxProgram } from "../link/onnx-program.ts";
 import { methodOf, planLink } from "../link/plan.ts";
@@ -19,6 +22,7 @@ import { companionsOf, manifestBlobs, type StoredModel } from "../model/stored-m
 import { type ExportOptions, type ExportResult, exportModel } from "../node/export.ts";
 import { openModel } from "../node/open-model.ts";
 import { type AddOptions, type AddResult, addModel } from "../node/store/add.ts";
+import { thisMachine } from "../node/machine.ts";
 import { FileCompileCache } from "../node/store/compile-cache.ts";
 import { FilePackedCache } from "../node/store/packed-cache.ts";
 import { FileStore } from "../node/store/file-store.ts";
@@ -33,9 +37,18 @@ import {
   type WrittenFile,
 } from "../node/view.ts";
 import type { FamilyMap } from "../picture/family-map.ts";
+import { compileSettings } from "./backends.ts";
+import {
+  type CompiledStored,
+  type CompileHost,
+  type CompileOptions,
+  compileStored,
+  storedPlaces,
+} from "./compile-model.ts";
 import { describeModel, type ModelInfo } from "./describe.ts";
 import { requireEngine } from "./engine-of.ts";
 import { withGgufView } from "./gguf-view.ts";
+import { loadCompiledMethod } from "./load-compiled.ts";
 import type { NewWeightsOptions, NewWeightsSource } from "./new-weights.ts";
 import { proposeRefit } from "./propose-mapping.ts";
 import { refitModel, type RefitOptions, type RefitResult } from "./refit.ts";
@@ -45,6 +58,7 @@ import { mergeLoras, type MergeLora, type MergeOptions, type MergeResult } from 
 import { TextPool, type TextPoolOptions } from "./text-pool.ts";
 import { loadText, type TextLoadOptions } from "./text.ts";
 import { compareSessions, type RefitCheck } from "./verify-refit.ts";
+import { writeCompiled } from "./write-compiled.ts";
 
 /** Options of {@link openStore}. */
 export interface OpenStoreOptions {
@@ -334,6 +348,51 @@ export class TareStore implements AsyncDisposable {
   }
 
   /**
+   * Compiles a model ahead of time, all methods at once, without its weights: once for its family. The result is kept
+   * in the store's cache.
+   * @throws EngineError `unsupported`, `no-engine`; FormatError `unsupported` for what cannot be cut; UsageError
+   */
+  async compile(name: string, options: CompileOptions = {}): Promise<CompiledStored> {
+    const settings = this.#compileSettings(options);
+    return compileStored(this.#compileHost(), await this.#files.model(name), settings, options.signal);
+  }
+
+  /**
+   * Writes a compiled model as a folder that runs without a store ({@link openCompiled}): programs that any ONNX
+   * runtime opens, over links of the weights, and what they were compiled with.
+   * @throws SourceError `exists`; what {@link compile} throws
+   */
+  async writeCompiled(
+    name: string,
+    path: string,
+    options: CompileOptions & ViewOptions = {},
+  ): Promise<ViewResult> {
+    const model = await this.#files.model(name);
+    const compiled = await this.compile(name, options);
+    await this.#files.requireModel(model, false, options.signal);
+    return writeCompiled(this.#files, model, compiled, path, options);
+  }
+
+  /**
+   * Loads a method of a model as it was compiled: its partitions, over the store's own blobs, as one session.
+   * @throws what {@link compile} and {@link load} throw
+   */
+  async loadCompiled(
+    name: string,
+    options: CompileOptions & Omit<LoadOptions, "level"> = {},
+  ): Promise<Session> {
+    const model = await this.#files.model(name);
+    const settings = this.#compileSettings(options);
+    const { name: method } = methodOf(model, options.method);
+    const host = this.#compileHost();
+    const compiled = await compileStored(host, model, settings, options.signal);
+    await this.#files.requireModel(model, options.verify, options.signal);
+    const places = storedPlaces(this.#files, model, compiled);
+    const found = compiled.model.methods.find((each) => each.name === method) as CompiledMethod;
+    return loadCompiledMethod(found, places, await this.#openEngine(), settings.backends, options);
+  }
+
+  /**
    * Loads a GGUF model to generate text, over the shards of its family: several models loaded share what they share.
    * @throws StoreError `not-found`, `corrupted`; LinkError where an adapter is for another model; EngineError
    * `no-engine`, `unsupported`, `engine`
@@ -368,6 +427,14 @@ export class TareStore implements AsyncDisposable {
     for (const engine of engines) await engine?.[Symbol.asyncDispose]();
     this.#engine = undefined;
     this.#llama = undefined;
+  }
+
+  #compileHost(): CompileHost {
+    return { store: this.#files, engine: () => this.#openEngine(), machine: thisMachine() };
+  }
+
+  #compileSettings(options: CompileOptions): CompileSettings {
+    return compileSettings(options, () => this.#openEngine(), thisMachine());
   }
 
   #openLlama(): Promise<Llama> {

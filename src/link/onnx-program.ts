@@ -2,7 +2,7 @@ import { SparseBytes } from "../encodings/protobuf/sparse-bytes.ts";
 import { LinkError } from "../errors.ts";
 import type { OnnxModel } from "../formats/onnx/graph.ts";
 import { parseOnnx } from "../formats/onnx/parse.ts";
-import { type BindTensor, boundTensors, writeThin } from "../formats/onnx/thin.ts";
+import { type BindTensor, type BoundTensors, boundTensors, writeThin } from "../formats/onnx/thin.ts";
 import type { TensorBinding } from "../formats/onnx/encode.ts";
 import type { Method } from "../model/config.ts";
 import type { LinkPlan } from "../model/link-plan.ts";
@@ -15,6 +15,8 @@ export interface OnnxProgram {
   readonly graph: OnnxModel;
   /** Binds weights to the plan's files, and constants to their bytes. */
   readonly bind: BindTensor;
+  /** Which of its tensors are bound. */
+  readonly bound: BoundTensors;
 }
 
 /**
@@ -51,17 +53,17 @@ export async function openOnnxProgram(
     const bytes = (await store.readBlob(blob)).subarray(offset, offset + length);
     bindings.set(constant.name, { kind: "inline", bytes });
   }
-  checkStrictly(plan, graph);
-  return { view, graph, bind: (name) => bindings.get(name) ?? missing(plan, name) };
+  const bound = boundTensors(graph);
+  checkStrictly(plan, bound);
+  return { view, graph, bind: (name) => bindings.get(name) ?? missing(plan, name), bound };
 }
 
 /** Writes the thin model that any ONNX runtime opens beside the plan's files. */
-export function linkOnnx({ view, graph, bind }: OnnxProgram): Uint8Array {
-  return writeThin(view, graph, bind);
+export function linkOnnx({ view, graph, bind, bound }: OnnxProgram): Uint8Array {
+  return writeThin(view, graph, bind, bound);
 }
 
-function checkStrictly(plan: LinkPlan, graph: OnnxModel): void {
-  const { weights, constants } = boundTensors(graph);
+function checkStrictly(plan: LinkPlan, { weights, constants }: BoundTensors): void {
   const table = new Map([...plan.weights, ...plan.constants].map((binding) => [binding.name, binding]));
   for (const tensor of [...weights, ...constants]) {
     const binding = table.get(tensor.name) ?? missing(plan, tensor.name);

@@ -1,6 +1,7 @@
 import * as v from "valibot";
 import { UsageError } from "../errors.ts";
 import { parseShape } from "../model/config.ts";
+import { matchesPattern } from "../model/wildcard.ts";
 
 /** Which of the two parts of a split a weight goes to. */
 export type SplitPart = "foundation" | "adapter";
@@ -56,7 +57,7 @@ export function parseSplitRules(value: unknown, name: string): SplitRule[] {
 
 /** Whether a rule is about a weight of this name. */
 export function ruleSelects({ names, layers }: SplitRule, weight: string): boolean {
-  if (names !== undefined && !matches(names, weight)) return false;
+  if (names !== undefined && !matchesPattern(names, weight)) return false;
   if (layers === undefined) return true;
   const layer = layerOf(weight);
   return layer !== undefined && layer >= layers[0] && layer <= layers[1];
@@ -78,28 +79,6 @@ function parseLayers(text: string, given: string): [number, number] {
   if (first === undefined) throw unreadable(given, `"${text}" are no layers`);
   if (Number(first) > Number(last)) throw unreadable(given, `layer ${first} comes after ${last}`);
   return [Number(first), Number(last)];
-}
-
-/** Linear in the name for each star, whatever the pattern. */
-function matches(pattern: string, name: string): boolean {
-  let at = 0;
-  let next = 0;
-  let star = -1;
-  let from = 0;
-  while (at < name.length) {
-    if (pattern[next] === "*") {
-      star = next++;
-      from = at;
-    } else if (pattern[next] === "?" || pattern[next] === name[at]) {
-      next++;
-      at++;
-    } else if (star >= 0) {
-      next = star + 1;
-      at = ++from;
-    } else return false;
-  }
-  while (pattern[next] === "*") next++;
-  return next === pattern.length;
 }
 
 function unreadable(given: string, reason: string): UsageError {

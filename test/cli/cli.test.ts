@@ -21,6 +21,7 @@ const VERBS = [
   "diff",
   "map",
   "run",
+  "compile",
   "swap",
   "export",
   "link",
@@ -125,6 +126,40 @@ describe("tare", () => {
       );
       expect(ours?.equals(theirs as Buffer)).toBe(true);
     }
+  });
+
+  test("compile says what it made of what, for whom, and what it had already", async () => {
+    const out = join(await temporaryFolder(), "dist");
+    const rule = ["--partition", "Softmax=portable"];
+    const first = await tare("compile", "base", ...rule, "--out", out);
+    expect(first.err).toBe("");
+    expect(first.out).toMatch(
+      /^METHOD +PARTITION +BACKEND +NODES +WEIGHTS +PROGRAM\ndecoder +0 +onnxruntime /,
+    );
+    expect(first.out).toMatch(/\ndecoder +1 +portable +1 +0 +\d+ B\n/);
+    expect(first.out).toMatch(/\nreused +0 of 22 partitions/);
+    expect(first.out).toMatch(/\nonnxruntime +onnxruntime-node \d\S+; .*level extended.*any batch, sequence/);
+    expect(first.out).toMatch(/\nwritten +\S+dist\n$/);
+    expect(JSON.parse(await readFile(join(out, "compiled.json"), "utf8"))).toMatchObject({
+      compiled: { model: "base" },
+    });
+    expect((await tare("compile", "kjv", ...rule)).out).toMatch(/\nreused +all of it/);
+    const json = JSON.parse((await tare("compile", "kjv", "--backend", "portable", "--json")).out);
+    expect(json).toMatchObject({ model: "kjv", cached: false, records: [{ backend: "portable" }] });
+    expect(await tare("compile", "base", "--partition", "Softmax")).toMatchObject({
+      code: 2,
+      err: expect.stringMatching(/a rule is PATTERN=BACKEND/),
+    });
+    expect((await tare("compile", "base", "--backend", "tpu")).code).toBe(2);
+    expect((await tare("compile", "base", "--out", out)).code).toBe(1);
+  });
+
+  test("show --bindings says what is bound for each weight", async () => {
+    const { out } = await tare("show", "kjv", "--bindings", "--method", "decoder");
+    expect(out).toMatch(/^method +decoder\n\nWEIGHT +BOUND AS +PARTITION +LAYOUT +TYPE +DIGEST\n/);
+    expect(out).toMatch(
+      /m.token_embd.weight +the same +0 onnxruntime +row-major +float32 \[99, 192\] +6155d7827d06/,
+    );
   });
 
   test("refit binds other weights, verifies them, and proposes names", async () => {

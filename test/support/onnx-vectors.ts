@@ -3,7 +3,7 @@ import { tmpdir } from "node:os";
 import { basename, join, resolve } from "node:path";
 import { BinaryReader, WireType } from "@bufbuild/protobuf/wire";
 import type * as Ort from "onnxruntime-node";
-import type { OrtSessionInfo } from "../../src/engines/onnxruntime/engine.ts";
+import type { OrtSessionInfo } from "../../src/engines/onnxruntime/session.ts";
 import { TareError } from "../../src/errors.ts";
 import type { Tensor, Tensors } from "../../src/model/tensor.ts";
 import type { TareStore } from "../../src/host/tare-store.ts";
@@ -470,7 +470,7 @@ const WIDTHS: Readonly<Record<string, number>> = {
  * Reads a file with a `TensorProto`, with none of the code of src/ that reads those.
  * @see https://github.com/onnx/onnx/blob/main/onnx/onnx.proto
  */
-async function readTensor(path: string): Promise<Tensor> {
+export async function readTensor(path: string): Promise<Tensor> {
   const reader = new BinaryReader(new Uint8Array(await readFile(path)));
   const shape: number[] = [];
   const strings: string[] = [];

@@ -1,5 +1,6 @@
 import type { DefineCommand } from "../command.ts";
 import { add } from "./add.ts";
+import { compile } from "./compile.ts";
 import { diff } from "./diff.ts";
 import { exportCommand } from "./export.ts";
 import { gc } from "./gc.ts";
@@ -25,6 +26,7 @@ export const COMMANDS: readonly DefineCommand[] = [
   diff,
   map,
   runCommand,
+  compile,
   swap,
   exportCommand,
   link,

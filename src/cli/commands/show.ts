@@ -4,6 +4,7 @@ import type { LoraInfo } from "../../host/lora-bases.ts";
 import { shortDigest } from "../../model/digest.ts";
 import { type DefineCommand, examples } from "../command.ts";
 import { bytes, table } from "../context.ts";
+import { bindingsText } from "./compile.ts";
 import { loraText } from "./ls.ts";
 
 /** `tare show`: one model. */
@@ -17,13 +18,27 @@ export const show: DefineCommand = (program, act) => {
     )
     .argument("<model>")
     .option("--method <name>", "only this method")
+    .option("--bindings", "for each weight, what the compiled program binds (tare compile)")
     .addHelpText(
       "after",
-      examples("tare show base", "tare show base --method decoder", "tare show base --json"),
+      examples(
+        "tare show base",
+        "tare show base --method decoder",
+        "tare show base --bindings",
+        "tare show base --json",
+      ),
     )
     .action(
-      act(async (context, name: string, flags: { readonly method?: string }) => {
+      act(async (context, name: string, flags: { readonly method?: string; readonly bindings?: boolean }) => {
         await using store = await context.openStore();
+        if (flags.bindings) {
+          const { model } = await store.compile(name, { signal: context.signal });
+          const compiled = model.methods.filter(
+            (each) => flags.method === undefined || each.name === flags.method,
+          );
+          context.print({ ...model, methods: compiled }, () => compiled.map(bindingsText).join("\n\n"));
+          return;
+        }
         const info = await store.show(name);
         const methods = info.methods.filter(
           (each) => flags.method === undefined || each.name === flags.method,

@@ -4,7 +4,7 @@ import { EngineError, LinkError } from "../../errors.ts";
 import type { TensorBinding } from "../../formats/onnx/encode.ts";
 import type { OnnxModel, OnnxValue } from "../../formats/onnx/graph.ts";
 import { parseOnnx } from "../../formats/onnx/parse.ts";
-import { type BindTensor, boundTensors, writeThin } from "../../formats/onnx/thin.ts";
+import { type BindTensor, type BoundTensors, writeThin } from "../../formats/onnx/thin.ts";
 import {
   bindTemplate,
   cutTemplate,
@@ -28,6 +28,8 @@ export interface OrtProgram {
   readonly view: SparseBytes;
   readonly graph: OnnxModel;
   readonly bind: BindTensor;
+  /** Which of its tensors are bound. */
+  readonly bound: BoundTensors;
 }
 
 /** A program and a model's weights for it, as an engine is given them. */
@@ -55,8 +57,8 @@ export async function bindProgram(
   packed: ReadonlyMap<string, PackedFile> = new Map(),
 ): Promise<Uint8Array> {
   if (!artifact.template) {
-    const { view, graph, bind } = await source.open();
-    return writeThin(view, graph, bind);
+    const { view, graph, bind, bound } = await source.open();
+    return writeThin(view, graph, bind, bound);
   }
   const { plan } = source;
   const table = new Map(plan.weights.map((weight) => [weight.name, weight]));
@@ -101,18 +103,18 @@ export async function compileProgram(
   target: CompileTarget,
   thread: EngineThread,
 ): Promise<Artifact> {
-  const { view, graph, bind } = program;
+  const { view, graph, bind, bound } = program;
   const signature = signatureOf(graph);
   const leave = (whole: string): Artifact => {
     const inputs = new Set(signature.inputs.map((port) => port.name));
     // Packing would be wrong, as it is in stock: without it, such a program runs slowly and right.
     const prepacking = mispacked(graph, (value) => !inputs.has(value)) ? undefined : needsPrepacking(graph);
-    const packed = packedWeights(graph);
+    const packed = packedWeights(graph, bound);
     return { signature, weights: [], prepacking, packed, packings: [], template: undefined, whole };
   };
-  const whole = whyNotWeightless(graph);
+  const whole = whyNotWeightless(graph, bound);
   if (whole !== undefined) return leave(whole);
-  const { bytes, inputs } = writeWeightless(view, graph, bind);
+  const { bytes, inputs } = writeWeightless(view, graph, bind, bound);
   const settings = { level: target.level, prepack: false, threads: 1, spinning: false, folder: undefined };
   let optimized: Uint8Array;
   try {
@@ -122,7 +124,7 @@ export async function compileProgram(
     if (error instanceof EngineError && error.code === "engine") return leave(error.message);
     throw error;
   }
-  const tensors = new Map(boundTensors(graph).weights.map((tensor) => [tensor.name, tensor]));
+  const tensors = new Map(bound.weights.map((tensor) => [tensor.name, tensor]));
   const weights = [...inputs].flatMap(([input, name]) => {
     const tensor = tensors.get(name);
     return tensor && tensor.dtype !== "string"
@@ -151,16 +153,17 @@ export async function compileProgram(
   };
 }
 
-/**
- * The key of a compiled program: its own digest (which a cache may look for) and those of its constants in other
- * files, the engine, and the platform, since an optimizer may choose by instruction set.
- */
-export function compileKey({ program, constants }: LinkPlan, { version, level }: CompileTarget): string {
+/** What a program depends on: its own digest (which a cache may look for), those of its constants in other files. */
+export function programKey({ program, constants }: LinkPlan): string {
   const hash = createHash("sha256");
   for (const { name, digest } of constants) hash.update(`${JSON.stringify(name)} ${digest}\n`);
-  const rest = constants.length === 0 ? [] : [hash.digest("hex").slice(0, 16)];
   const hex = program.slice("sha256:".length);
-  return ["onnxruntime", version, process.platform, process.arch, level, RECIPE, hex, ...rest].join("-");
+  return constants.length === 0 ? hex : `${hex}-${hash.digest("hex").slice(0, 16)}`;
+}
+
+/** The key of a compiled program: the program, the engine, and the platform, since an optimizer may choose by that. */
+export function compileKey(program: string, { version, level }: CompileTarget): string {
+  return ["onnxruntime", version, process.platform, process.arch, level, RECIPE, program].join("-");
 }
 
 /** What a model takes and gives; initializers are no inputs. */

@@ -2,21 +2,23 @@ import { createRequire } from "node:module";
 import { availableParallelism } from "node:os";
 import { EngineError } from "../../errors.ts";
 import type { LinkPlan } from "../../model/link-plan.ts";
-import type { Tensors } from "../../model/tensor.ts";
-import type {
-  CompileCache,
-  Engine,
-  EngineCapabilities,
-  PackedCache,
-  RunOptions,
-  Session,
-  Signature,
-} from "../engine.ts";
+import type { CompileCache, Engine, EngineCapabilities, PackedCache, Port, Signature } from "../engine.ts";
 import { type Artifact, decodeArtifact, encodeArtifact } from "./artifact.ts";
-import { bindProgram, compileKey, compileProgram, type CompileTarget, type OrtSource } from "./compile.ts";
+import {
+  bindProgram,
+  compileKey,
+  compileProgram,
+  type CompileTarget,
+  type OrtProgram,
+  type OrtSource,
+  programKey,
+} from "./compile.ts";
 import { Packer } from "./packer.ts";
 import type { Prepacking } from "./prepacking.ts";
+import type { CreateSettings } from "./protocol.ts";
+import { type OrtSessionInfo, ThreadSession } from "./session.ts";
 import { EngineThread } from "./thread.ts";
+import { unlessAborted } from "./unless-aborted.ts";
 
 /** Options of {@link openOnnxRuntime}. */
 export interface OnnxRuntimeOptions {
@@ -36,26 +38,49 @@ export interface OrtLoadOptions {
   /** Lets idle threads spin: worth it for a process with one session only. */
   readonly spinning?: boolean | undefined;
   /** How far the engine optimizes a program; "extended" unless given. */
-  readonly level?: "disabled" | "basic" | "extended" | "all" | undefined;
+  readonly level?: CreateSettings["level"] | undefined;
   /** Hash packed weights before they are used, instead of trusting what was not written since they were hashed. */
   readonly verify?: boolean | undefined;
   readonly signal?: AbortSignal | undefined;
 }
 
-/** A session, and what the engine made of its program. */
-export interface OrtSessionInfo extends Session {
-  /** Whether the engine keeps packed copies of weights. */
-  readonly prepacked: boolean;
-  /** Names of the weights whose packed copies it maps, and shares with every session of whatever process. */
-  readonly packed: readonly string[];
-  /** Why the engine optimizes with the weights at each load; `undefined` where the family's program serves. */
-  readonly whole: string | undefined;
+/** A program to compile. */
+export interface OrtCompileSource {
+  /** Says all that the program depends on. */
+  readonly key: string;
+  /** Reads and parses the program: only where it was not compiled before. */
+  open(): Promise<OrtProgram>;
+}
+
+/** How a program is compiled. */
+export interface OrtCompileOptions {
+  readonly level?: CreateSettings["level"] | undefined;
+  readonly signal?: AbortSignal | undefined;
+}
+
+/** What came of a compilation. */
+export interface OrtCompiled {
+  readonly artifact: Artifact;
   /** Whether the program had been compiled before. */
   readonly cached: boolean;
 }
 
+/** A program bound to its weights: what the engine opens. */
+export interface OrtBound {
+  readonly model: Uint8Array;
+  readonly signature: Signature;
+  /** What is left to optimize: nothing in a compiled program. */
+  readonly level: CreateSettings["level"];
+  /** The operator that makes prepacking necessary. */
+  readonly prepacking: string | undefined;
+  /** Names of the weights that it takes packed from files. */
+  readonly packed: readonly string[];
+  readonly whole: string | undefined;
+  readonly cached: boolean;
+}
+
 /** All that does not change numbers or layouts by machine. */
-const LEVEL = "extended";
+export const LEVEL = "extended";
 
 const CAPABILITIES: EngineCapabilities = {
   formats: ["onnx"],
@@ -89,46 +114,79 @@ export class OnnxRuntime implements Engine {
    * @throws EngineError, LinkError
    */
   async load(source: OrtSource, folder: string, options: OrtLoadOptions = {}): Promise<OrtSessionInfo> {
-    const { prepacking = "auto", threads = 0, spinning = false, level = LEVEL, signal } = options;
-    const thread = this.#threads.reduce((least, each) => (each.sessions < least.sessions ? each : least));
+    const { level = LEVEL } = options;
+    const { plan } = source;
+    const { artifact, cached } = await this.compile(
+      { key: programKey(plan), open: () => source.open() },
+      options,
+    );
+    const { signature, prepacking, whole } = artifact;
+    // Float models, packed for throughput only, would pay with a second copy of each weight on disk.
+    const share = prepacking !== undefined && prepacks(artifact, options) ? this.#packer : undefined;
+    const files = await share?.pack(artifact, plan, folder, this.#idlest(), options);
+    const model = await bindProgram(artifact, source, files);
+    const packed = artifact.weights.filter(({ input }) => files?.has(input)).map(({ name }) => name);
+    const bound = artifact.template ? "disabled" : level;
+    return this.open({ model, signature, level: bound, prepacking, packed, whole, cached }, folder, options);
+  }
+
+  /**
+   * Compiles a program without its weights, or takes what was compiled before from the cache; all who ask for one at
+   * once wait for one compilation.
+   * @throws EngineError
+   */
+  async compile(source: OrtCompileSource, options: OrtCompileOptions = {}): Promise<OrtCompiled> {
+    const { level = LEVEL, signal } = options;
+    signal?.throwIfAborted();
+    return unlessAborted(this.#compile(source, { version: this.version, level }), signal);
+  }
+
+  /**
+   * Opens a program that is bound to files of `folder`.
+   * @throws EngineError
+   */
+  async open(bound: OrtBound, folder: string, options: OrtLoadOptions = {}): Promise<OrtSessionInfo> {
+    const { threads = 0, spinning = false, signal } = options;
+    const { model, level, signature, packed, whole, cached } = bound;
+    const prepack = prepacks(bound, options);
+    const thread = this.#idlest();
     thread.sessions++;
     try {
       signal?.throwIfAborted();
-      const target = { version: this.version, level };
-      const { artifact, cached } = await this.#compile(source, target, thread);
-      const { signature, whole } = artifact;
-      const needed = artifact.prepacking !== undefined;
-      const prepacked = prepacking === "auto" ? needed : prepacking === "on";
-      // Float models, packed for throughput only, would pay with a second copy of each weight on disk.
-      const share = prepacked && needed ? this.#packer : undefined;
-      const packed = await share?.pack(artifact, source.plan, folder, thread, options);
-      const model = await bindProgram(artifact, source, packed);
-      const bound = artifact.template ? "disabled" : level;
-      const settings = { level: bound, prepack: prepacked, threads, spinning, folder } as const;
+      const settings = { level, prepack, threads, spinning, folder };
       const loading = thread.ask({ op: "load", model, settings });
       const id = await unlessAborted(loading, signal, (late) => thread.ask({ op: "release", session: late }));
-      const shared = artifact.weights.filter(({ input }) => packed?.has(input)).map(({ name }) => name);
-      return new ThreadSession(thread, id, signature, prepacked, shared, whole, cached);
+      return new ThreadSession(thread, id, { signature, prepacked: prepack, packed, whole, cached });
     } catch (error) {
       thread.sessions--;
       throw error;
     }
   }
 
-  /** Takes a program from the cache, or compiles it; loads of one family at once wait for one compilation. */
-  async #compile(
-    source: OrtSource,
-    target: CompileTarget,
-    thread: EngineThread,
-  ): Promise<{ artifact: Artifact; cached: boolean }> {
-    const key = compileKey(source.plan, target);
+  /**
+   * Says what a model's outputs are, as the engine infers them.
+   * @param model bound to files of `folder`
+   * @throws EngineError
+   */
+  async outputsOf(model: Uint8Array, folder: string, signal?: AbortSignal): Promise<readonly Port[]> {
+    signal?.throwIfAborted();
+    const settings = { level: "disabled", prepack: false, threads: 1, spinning: false, folder } as const;
+    return unlessAborted(this.#idlest().ask({ op: "outputs", model, settings }), signal);
+  }
+
+  #idlest(): EngineThread {
+    return this.#threads.reduce((least, each) => (each.sessions < least.sessions ? each : least));
+  }
+
+  async #compile(source: OrtCompileSource, target: CompileTarget): Promise<OrtCompiled> {
+    const key = compileKey(source.key, target);
     const underway = this.#compiling.get(key);
     if (underway) return { artifact: await underway, cached: true };
     let cached = true;
     const compiling = this.#cached(key).then(async (known) => {
       if (known) return known;
       cached = false;
-      const artifact = await compileProgram(await source.open(), target, thread);
+      const artifact = await compileProgram(await source.open(), target, this.#idlest());
       await this.#cache?.put(key, encodeArtifact(artifact));
       return artifact;
     });
@@ -166,11 +224,14 @@ export function openOnnxRuntime(options: OnnxRuntimeOptions = {}): OnnxRuntime {
 export async function compiledBefore(plan: LinkPlan, cache: CompileCache): Promise<Artifact | undefined> {
   const version = installedVersion();
   const known =
-    version === undefined ? undefined : await cache.get(compileKey(plan, { version, level: LEVEL }));
+    version === undefined
+      ? undefined
+      : await cache.get(compileKey(programKey(plan), { version, level: LEVEL }));
   return known && decodeArtifact(known);
 }
 
-function installedVersion(): string | undefined {
+/** The engine's version; `undefined` where it is not installed. */
+export function installedVersion(): string | undefined {
   try {
     return (createRequire(import.meta.url)("onnxruntime-node/package.json") as { version: string }).version;
   } catch {
@@ -178,98 +239,7 @@ function installedVersion(): string | undefined {
   }
 }
 
-/**
- * Waits for an answer or an abort. The engine itself cannot be stopped: it goes on in its thread, and its late answer
- * is dropped.
- */
-async function unlessAborted<T>(
-  answer: Promise<T>,
-  signal?: AbortSignal,
-  drop?: (late: T) => unknown,
-): Promise<T> {
-  if (!signal) return answer;
-  let abort: () => void = () => undefined;
-  const aborted = new Promise<never>((_, reject) => {
-    abort = () => reject(signal.reason as Error);
-    if (signal.aborted) abort();
-    else signal.addEventListener("abort", abort, { once: true });
-  });
-  try {
-    return await Promise.race([aborted, answer]);
-  } catch (error) {
-    answer.then(drop).catch(() => undefined);
-    throw error;
-  } finally {
-    signal.removeEventListener("abort", abort);
-  }
-}
-
-class ThreadSession implements OrtSessionInfo {
-  readonly signature: Signature;
-  readonly prepacked: boolean;
-  readonly packed: readonly string[];
-  readonly whole: string | undefined;
-  readonly cached: boolean;
-  readonly #thread: EngineThread;
-  readonly #id: number;
-  #released: Promise<void> | undefined;
-
-  constructor(
-    thread: EngineThread,
-    id: number,
-    signature: Signature,
-    prepacked: boolean,
-    packed: readonly string[],
-    whole: string | undefined,
-    cached: boolean,
-  ) {
-    this.#thread = thread;
-    this.#id = id;
-    this.signature = signature;
-    this.prepacked = prepacked;
-    this.packed = packed;
-    this.whole = whole;
-    this.cached = cached;
-  }
-
-  async run(inputs: Tensors, options: RunOptions = {}): Promise<Tensors> {
-    if (this.#released) throw new EngineError("released", "Cannot run a session that was released");
-    options.signal?.throwIfAborted();
-    const names = this.signature.inputs.map((port) => port.name);
-    const missing = names.find((name) => !Object.hasOwn(inputs, name));
-    if (missing !== undefined) {
-      throw new EngineError("missing-input", `Cannot run without input "${missing}"`, { tensor: missing });
-    }
-    const odd = Object.keys(inputs).find((name) => !names.includes(name));
-    if (odd !== undefined) {
-      const hint = `it has ${names.join(", ")}`;
-      throw new EngineError("bad-input", `Cannot feed "${odd}": the model has no such input`, {
-        tensor: odd,
-        hint,
-      });
-    }
-    const answer = this.#thread.ask({
-      op: "run",
-      session: this.#id,
-      inputs,
-      outputs: options.outputs,
-    });
-    return unlessAborted(answer, options.signal);
-  }
-
-  async release(): Promise<void> {
-    this.#released ??= this.#release();
-    return this.#released;
-  }
-
-  async #release(): Promise<void> {
-    // A session whose engine was closed before it is gone already.
-    if (this.#thread.ended) return;
-    await this.#thread.ask({ op: "release", session: this.#id });
-    this.#thread.sessions--;
-  }
-
-  async [Symbol.asyncDispose](): Promise<void> {
-    await this.release();
-  }
+/** Whether a session prepacks: where a kernel needs it, unless its user says otherwise. */
+function prepacks(program: Pick<OrtBound, "prepacking">, { prepacking = "auto" }: OrtLoadOptions): boolean {
+  return prepacking === "auto" ? program.prepacking !== undefined : prepacking === "on";
 }

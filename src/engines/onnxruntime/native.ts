@@ -32,6 +32,8 @@ export interface OrtPort {
   readonly name: string;
   readonly isTensor: boolean;
   readonly type?: string;
+  /** Empty where it is not known. */
+  readonly shape?: readonly (number | string)[];
 }
 
 export interface OrtTensor {

@@ -1,5 +1,5 @@
 import type { OnnxModel } from "../../formats/onnx/graph.ts";
-import { boundTensors } from "../../formats/onnx/thin.ts";
+import type { BoundTensors } from "../../formats/onnx/thin.ts";
 import { whyNotWeightless } from "../../formats/onnx/weightless.ts";
 import type { Artifact } from "./artifact.ts";
 import { isWorthAFile } from "./packings.ts";
@@ -36,11 +36,11 @@ export function outlookOfCompiled(artifact: Artifact): Outlook {
 }
 
 /** Tells what can be expected of a program that was not compiled yet. */
-export function outlookOfProgram(graph: OnnxModel): Outlook {
+export function outlookOfProgram(graph: OnnxModel, bound: BoundTensors): Outlook {
   const prepacking = needsPrepacking(graph);
-  const whole = whyNotWeightless(graph);
+  const whole = whyNotWeightless(graph, bound);
   if (prepacking === undefined) return { prepacking, whole, ...NOTHING };
-  const weights = new Map(boundTensors(graph).weights.map((tensor) => [tensor.local, tensor]));
+  const weights = new Map(bound.weights.map((tensor) => [tensor.local, tensor]));
   const packed = new Set<string>();
   const inside = new Set<string>();
   for (const [value, nodes] of whole === undefined ? packingNodes(graph) : []) {
@@ -52,7 +52,7 @@ export function outlookOfProgram(graph: OnnxModel): Outlook {
   return {
     prepacking,
     whole,
-    copied: new Set(packedWeights(graph).filter((name) => !inside.has(name))),
+    copied: new Set(packedWeights(graph, bound).filter((name) => !inside.has(name))),
     packed,
   };
 }

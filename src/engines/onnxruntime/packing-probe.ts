@@ -131,7 +131,9 @@ function program(location: string, prepacked: readonly PackedEntry[]): Uint8Arra
   graph.raw(
     encodeInitializer(encodeTensor("s", SCALES.dtype, SCALES.shape, { kind: "inline", bytes: scales })),
   );
-  graph.raw(encodeInput("x", "float32", [1, SIZE])).raw(encodeOutput("y"));
+  graph
+    .raw(encodeInput({ name: "x", dtype: "float32", shape: [1, SIZE] }))
+    .raw(encodeOutput({ name: "y", dtype: undefined, shape: undefined }));
   graph.tag(Graph.name, bytes).string("probe");
   const model = new BinaryWriter().raw(encodeIrVersion(8)).raw(encodeOpset("", 17));
   return model.raw(encodeOpset("com.microsoft", 1)).tag(Model.graph, bytes).bytes(graph.finish()).finish();

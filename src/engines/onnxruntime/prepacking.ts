@@ -1,5 +1,5 @@
 import type { OnnxModel, OnnxNode } from "../../formats/onnx/graph.ts";
-import { boundTensors } from "../../formats/onnx/thin.ts";
+import type { BoundTensors } from "../../formats/onnx/thin.ts";
 import type { DType } from "../../model/dtype.ts";
 
 /** How ONNX Runtime's CPU provider prepacks an operator. */
@@ -95,11 +95,9 @@ export function mispacked(graph: OnnxModel, constant: (value: string) => boolean
 }
 
 /** Names of a program's weights that the engine copies per session if prepacking is on. */
-export function packedWeights(graph: OnnxModel): string[] {
+export function packedWeights(graph: OnnxModel, bound: BoundTensors): string[] {
   const values = prepackedValues(graph);
-  return boundTensors(graph)
-    .weights.filter((tensor) => values.has(tensor.local))
-    .map((tensor) => tensor.name);
+  return bound.weights.filter((tensor) => values.has(tensor.local)).map((tensor) => tensor.name);
 }
 
 function nodesOf(graph: OnnxModel): OnnxNode[] {

@@ -1,5 +1,6 @@
 import type { PackedError } from "../../errors.ts";
 import type { Tensors } from "../../model/tensor.ts";
+import type { Port } from "../engine.ts";
 
 /** How a model is created; the settings that a compiled program depends on are part of its key. */
 export interface CreateSettings {
@@ -19,6 +20,7 @@ export const PACKED_DATA = "packed.data";
 /** What the engine's threads are asked to do. */
 export type Request =
   | { readonly op: "compile"; readonly model: Uint8Array; readonly settings: CreateSettings }
+  | { readonly op: "outputs"; readonly model: Uint8Array; readonly settings: CreateSettings }
   | {
       readonly op: "pack";
       readonly model: Uint8Array;
@@ -40,6 +42,8 @@ export type Request =
 /** What each request answers. */
 export interface Answers {
   readonly compile: Uint8Array;
+  /** What the model gives, its types inferred where it does not say them. */
+  readonly outputs: readonly Port[];
   /** The program as the engine saved it, which says where in the file what was packed lies. */
   readonly pack: Uint8Array;
   /** The session's number in its thread. */

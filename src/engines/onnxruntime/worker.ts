@@ -3,7 +3,9 @@ import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { parentPort } from "node:worker_threads";
 import { EngineError, packError, TareError } from "../../errors.ts";
+import { isDType } from "../../model/dtype.ts";
 import type { Tensors } from "../../model/tensor.ts";
+import type { Port } from "../engine.ts";
 import type { OrtNative, OrtSession, OrtSessionOptions } from "./native.ts";
 import {
   type Answers,
@@ -40,6 +42,8 @@ async function answer(request: Request): Promise<Answers[keyof Answers]> {
   switch (request.op) {
     case "compile":
       return inTemporaryFolder((folder) => save(request.model, options(request.settings), folder));
+    case "outputs":
+      return outputsOf(request.model, request.settings);
     case "pack": {
       const { model, settings, into, least } = request;
       const extra = {
@@ -84,6 +88,18 @@ async function inTemporaryFolder<T>(work: (folder: string) => Promise<T>): Promi
   } finally {
     await rm(folder, { recursive: true, force: true });
   }
+}
+
+async function outputsOf(model: Uint8Array, settings: CreateSettings): Promise<Port[]> {
+  const session = await native.InferenceSession.create(model, options(settings));
+  const ports = session.outputMetadata.map(({ name, isTensor, type, shape = [] }): Port => {
+    const dtype = type === "string" || (type !== undefined && isDType(type)) ? type : undefined;
+    // An unknown dimension is empty or negative; a scalar looks like an unknown rank, which is the safer reading.
+    const dims = shape.map((dim) => (dim === "" || Number(dim) < 0 ? undefined : dim));
+    return { name, dtype: isTensor ? dtype : undefined, shape: dims.length > 0 ? dims : undefined };
+  });
+  await session.release();
+  return ports;
 }
 
 async function run(id: number, inputs: Tensors, outputs: readonly string[] | undefined): Promise<Tensors> {

@@ -1,6 +1,7 @@
 import { BinaryWriter, WireType } from "@bufbuild/protobuf/wire";
 import type { DType } from "../../model/dtype.ts";
 import type { PackedEntry } from "../../model/packed-weight.ts";
+import type { OnnxValue } from "./graph.ts";
 import { formatPacked, PREPACKED } from "./prepacked.ts";
 import {
   dataTypeNumber,
@@ -28,6 +29,9 @@ export type TensorBinding =
       readonly prepacked?: readonly PackedEntry[];
     }
   | { readonly kind: "inline"; readonly bytes: Uint8Array };
+
+/** What a graph says of an input or output. */
+export type ValueType = Pick<OnnxValue, "name" | "dtype" | "shape">;
 
 /** Encodes a `TensorProto` without its field tag. */
 export function encodeTensor(
@@ -60,10 +64,20 @@ export function encodeInitializer(tensor: Uint8Array): Uint8Array {
   return new BinaryWriter().tag(Graph.initializer, WireType.LengthDelimited).bytes(tensor).finish();
 }
 
-/** Encodes a field of a graph: an input; of any shape unless one is given. */
-export function encodeInput(name: string, dtype: DType, shape?: readonly number[]): Uint8Array {
-  const writer = new BinaryWriter().tag(Graph.input, WireType.LengthDelimited).fork();
+/** Encodes a field of a graph: an input. */
+export function encodeInput(value: ValueType): Uint8Array {
+  return encodeValue(Graph.input, value);
+}
+
+/** Encodes a field of a graph: an output; without a dtype, one whose type the engine infers. */
+export function encodeOutput(value: ValueType): Uint8Array {
+  return encodeValue(Graph.output, value);
+}
+
+function encodeValue(field: number, { name, dtype, shape }: ValueType): Uint8Array {
+  const writer = new BinaryWriter().tag(field, WireType.LengthDelimited).fork();
   writer.tag(ValueInfo.name, WireType.LengthDelimited).string(name);
+  if (dtype === undefined) return writer.join().finish();
   writer.tag(ValueInfo.type, WireType.LengthDelimited).fork();
   writer.tag(Type.tensor, WireType.LengthDelimited).fork();
   writer.tag(TensorType.elemType, WireType.Varint).int32(dataTypeNumber(dtype));
@@ -71,25 +85,30 @@ export function encodeInput(name: string, dtype: DType, shape?: readonly number[
     writer.tag(TensorType.shape, WireType.LengthDelimited).fork();
     for (const dim of shape) {
       writer.tag(Shape.dim, WireType.LengthDelimited).fork();
-      writer.tag(Dim.value, WireType.Varint).int64(dim).join();
+      if (typeof dim === "number") writer.tag(Dim.value, WireType.Varint).int64(dim);
+      else if (dim !== undefined) writer.tag(Dim.param, WireType.LengthDelimited).string(dim);
+      writer.join();
     }
     writer.join();
   }
   return writer.join().join().join().finish();
 }
 
-/** Encodes a field of a graph: an output of whatever type and shape. */
-export function encodeOutput(name: string): Uint8Array {
-  const writer = new BinaryWriter().tag(Graph.output, WireType.LengthDelimited).fork();
-  return writer.tag(ValueInfo.name, WireType.LengthDelimited).string(name).join().finish();
-}
-
 /** Encodes a field of a graph: a node that passes one value on under another name. */
 export function encodeIdentity(input: string, output: string): Uint8Array {
+  return encodeUnary("Identity", input, output);
+}
+
+/** Encodes a field of a graph: a node that tells one value's shape. */
+export function encodeShape(input: string, output: string): Uint8Array {
+  return encodeUnary("Shape", input, output);
+}
+
+function encodeUnary(operator: string, input: string, output: string): Uint8Array {
   const writer = new BinaryWriter().tag(Graph.node, WireType.LengthDelimited).fork();
   writer.tag(Node.input, WireType.LengthDelimited).string(input);
   writer.tag(Node.output, WireType.LengthDelimited).string(output);
-  return writer.tag(Node.opType, WireType.LengthDelimited).string("Identity").join().finish();
+  return writer.tag(Node.opType, WireType.LengthDelimited).string(operator).join().finish();
 }
 
 /** Encodes a field of a model: an operator set import. */

@@ -41,6 +41,8 @@ export interface OnnxNode {
   readonly domain: string;
   readonly inputs: readonly string[];
   readonly outputs: readonly string[];
+  /** Where it stands in its graph. */
+  readonly field: Field;
   /** Attribute of `Gemm`: whether its second input is [out, in]. */
   readonly transB: boolean;
 }
@@ -61,6 +63,8 @@ export interface OnnxGraph {
   readonly inputs: readonly OnnxValue[];
   readonly outputs: readonly OnnxValue[];
   readonly nodes: readonly OnnxNode[];
+  /** What the main graph says of values between its nodes; empty for the others. */
+  readonly values: readonly OnnxValue[];
   readonly parent: OnnxGraph | undefined;
 }
 
@@ -76,6 +80,8 @@ export interface OnnxModel {
   readonly graphs: readonly OnnxGraph[];
   /** Nodes in the bodies of functions; names there are apart from those in the graphs. */
   readonly functionNodes: readonly OnnxNode[];
+  /** Whether it says how it is trained. */
+  readonly trains: boolean;
   /** Every dense tensor, and the two of every sparse one, in the order of the file. */
   readonly tensors: readonly OnnxTensor[];
 }

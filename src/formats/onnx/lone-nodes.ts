@@ -48,13 +48,13 @@ export function writeLoneNodes(
       else {
         const dtype = fed(node, index);
         if (!dtype) return undefined;
-        parts.push(encodeInput(name, dtype));
+        parts.push(encodeInput({ name, dtype, shape: undefined }));
       }
     }
     for (const value of node.outputs) {
       if (value === "" || names.has(value)) continue;
       names.set(value, `v${names.size}`);
-      parts.push(encodeOutput(names.get(value) as string));
+      parts.push(encodeOutput({ name: names.get(value) as string, dtype: undefined, shape: undefined }));
     }
     parts.push(copyNode(view, node, names));
   }

@@ -86,6 +86,7 @@ class Parser {
       graph,
       graphs: this.#graphs,
       functionNodes: this.#functionNodes,
+      trains: this.#trainings > 0,
       tensors: this.#tensors,
     };
   }
@@ -97,7 +98,8 @@ class Parser {
     const inputs: OnnxValue[] = [];
     const outputs: OnnxValue[] = [];
     const nodes: OnnxNode[] = [];
-    const graph: OnnxGraph = { frame, inputs, outputs, nodes, parent };
+    const values: OnnxValue[] = [];
+    const graph: OnnxGraph = { frame, inputs, outputs, nodes, values, parent };
     this.#graphs.push(graph);
     const names = new Set<string>();
     const claim = (name: string, at: number): void => {
@@ -122,6 +124,7 @@ class Parser {
         if (values) claim(values, field.start);
       } else if (field.number === Graph.input) inputs.push(parseValue(view, field, frame));
       else if (field.number === Graph.output) outputs.push(parseValue(view, field, frame));
+      else if (field.number === Graph.valueInfo && path === "") values.push(parseValue(view, field, frame));
     });
     this.#depth--;
     return graph;
@@ -138,6 +141,7 @@ class Parser {
       inputs: [],
       outputs: [],
       transB: false,
+      field: nodeField,
     };
     const inputs: string[] = [];
     const outputs: string[] = [];

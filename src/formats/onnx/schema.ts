@@ -83,7 +83,7 @@ export const DATA_TYPES: Readonly<Record<number, DType | "string">> = {
 };
 
 /** The number of a dtype in `TensorProto.DataType`. */
-export function dataTypeNumber(dtype: DType): number {
+export function dataTypeNumber(dtype: DType | "string"): number {
   return Number(Object.keys(DATA_TYPES).find((number) => DATA_TYPES[Number(number)] === dtype));
 }
 

@@ -7,8 +7,15 @@ import type { OnnxModel, OnnxTensor } from "./graph.ts";
 /** Says where a tensor's bytes are, by the name that {@link OnnxTensor.name} gives it. */
 export type BindTensor = (name: string) => TensorBinding;
 
-/** Tensors whose bytes are not in the program: the weights, and constants that lie in another file. */
-export function boundTensors(model: OnnxModel): { weights: OnnxTensor[]; constants: OnnxTensor[] } {
+/** Tensors whose bytes are not in the program. */
+export interface BoundTensors {
+  readonly weights: readonly OnnxTensor[];
+  /** Constants that lie in another file. */
+  readonly constants: readonly OnnxTensor[];
+}
+
+/** Tells which tensors of a program as its exporter wrote it are bound: the weights, and constants of other files. */
+export function boundTensors(model: OnnxModel): BoundTensors {
   const weights = weightsOf(model);
   const isWeight = new Set(weights);
   const constants = model.tensors.filter(
@@ -21,8 +28,13 @@ export function boundTensors(model: OnnxModel): { weights: OnnxTensor[]; constan
  * Writes the thin model: the program, each of its weights bound to external data. Any ONNX runtime opens it.
  * @param view the program, a gap where each weight was
  */
-export function writeThin(view: SparseBytes, model: OnnxModel, bind: BindTensor): Uint8Array {
-  const { weights, constants } = boundTensors(model);
+export function writeThin(
+  view: SparseBytes,
+  model: OnnxModel,
+  bind: BindTensor,
+  bound: BoundTensors = boundTensors(model),
+): Uint8Array {
+  const { weights, constants } = bound;
   return splice(
     view,
     [...weights, ...constants].map((tensor) => rebind(tensor, bind(tensor.name))),

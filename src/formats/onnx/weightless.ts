@@ -12,7 +12,7 @@ import {
 } from "./encode.ts";
 import type { OnnxGraph, OnnxModel } from "./graph.ts";
 import { parseOnnx } from "./parse.ts";
-import { type BindTensor, boundTensors, rebind } from "./thin.ts";
+import { type BindTensor, type BoundTensors, boundTensors, rebind } from "./thin.ts";
 
 /** A program whose weights are graph inputs: what a compiler may see. */
 export interface Weightless {
@@ -28,8 +28,11 @@ export const FREE_INITIALIZERS = 4;
  * Why a model's weights cannot all become graph inputs, if that is so: a function's body and sparse tensors
  * cannot refer to them, and 4-bit weights that are dequantized before a MatMul are fused only where constant.
  */
-export function whyNotWeightless(model: OnnxModel): string | undefined {
-  for (const weight of boundTensors(model).weights) {
+export function whyNotWeightless(
+  model: OnnxModel,
+  bound: BoundTensors = boundTensors(model),
+): string | undefined {
+  for (const weight of bound.weights) {
     if (weight.role === "sparse") return `weight "${weight.name}" is sparse`;
     if (!weight.graph) return `weight "${weight.name}" belongs to a function or to training`;
   }
@@ -48,8 +51,13 @@ export function whyNotWeightless(model: OnnxModel): string | undefined {
  * depend on its values. Constants stay.
  * @param bind where constants in other files are (inline)
  */
-export function writeWeightless(view: SparseBytes, model: OnnxModel, bind: BindTensor): Weightless {
-  const { weights, constants } = boundTensors(model);
+export function writeWeightless(
+  view: SparseBytes,
+  model: OnnxModel,
+  bind: BindTensor,
+  bound: BoundTensors = boundTensors(model),
+): Weightless {
+  const { weights, constants } = bound;
   const main = model.graph;
   const definitions = countDefinitions(model);
   const outputs = new Set(model.graphs.flatMap((graph) => graph.outputs.map((output) => output.name)));
@@ -81,7 +89,7 @@ export function writeWeightless(view: SparseBytes, model: OnnxModel, bind: BindT
       frame: main.frame,
       start: main.frame.end,
       end: main.frame.end,
-      bytes: encodeInput(name, dtype, shape),
+      bytes: encodeInput({ name, dtype, shape }),
     });
   }
   return { bytes: splice(view, edits), inputs };

@@ -1,0 +1,23 @@
+import { EngineError } from "../errors.ts";
+import type { Tensors } from "../model/tensor.ts";
+import type { Signature } from "./engine.ts";
+
+/**
+ * Makes sure that every input of a signature is fed, and nothing else.
+ * @throws EngineError `missing-input`, `bad-input`
+ */
+export function requireFeeds(signature: Signature, inputs: Tensors): void {
+  const names = signature.inputs.map((port) => port.name);
+  const missing = names.find((name) => !Object.hasOwn(inputs, name));
+  if (missing !== undefined) {
+    throw new EngineError("missing-input", `Cannot run without input "${missing}"`, { tensor: missing });
+  }
+  const odd = Object.keys(inputs).find((name) => !names.includes(name));
+  if (odd !== undefined) {
+    const hint = `it has ${names.join(", ")}`;
+    throw new EngineError("bad-input", `Cannot feed "${odd}": the model has no such input`, {
+      tensor: odd,
+      hint,
+    });
+  }
+}

@@ -1,0 +1,74 @@
+import { EngineError } from "../../errors.ts";
+import type { Tensors } from "../../model/tensor.ts";
+import type { RunOptions, Session, Signature } from "../engine.ts";
+import { requireFeeds } from "../feeds.ts";
+import type { EngineThread } from "./thread.ts";
+import { unlessAborted } from "./unless-aborted.ts";
+
+/** A session, and what the engine made of its program. */
+export interface OrtSessionInfo extends Session {
+  /** Whether the engine keeps packed copies of weights. */
+  readonly prepacked: boolean;
+  /** Names of the weights whose packed copies it maps, and shares with every session of whatever process. */
+  readonly packed: readonly string[];
+  /** Why the engine optimizes with the weights at each load; `undefined` where the family's program serves. */
+  readonly whole: string | undefined;
+  /** Whether the program had been compiled before. */
+  readonly cached: boolean;
+}
+
+/** A session in a thread. */
+export class ThreadSession implements OrtSessionInfo {
+  readonly signature: Signature;
+  readonly prepacked: boolean;
+  readonly packed: readonly string[];
+  readonly whole: string | undefined;
+  readonly cached: boolean;
+  readonly #thread: EngineThread;
+  readonly #id: number;
+  #released: Promise<void> | undefined;
+
+  /** @param id of the session in its thread */
+  constructor(
+    thread: EngineThread,
+    id: number,
+    info: Pick<OrtSessionInfo, "signature" | "prepacked" | "packed" | "whole" | "cached">,
+  ) {
+    this.#thread = thread;
+    this.#id = id;
+    this.signature = info.signature;
+    this.prepacked = info.prepacked;
+    this.packed = info.packed;
+    this.whole = info.whole;
+    this.cached = info.cached;
+  }
+
+  async run(inputs: Tensors, options: RunOptions = {}): Promise<Tensors> {
+    if (this.#released) throw new EngineError("released", "Cannot run a session that was released");
+    options.signal?.throwIfAborted();
+    requireFeeds(this.signature, inputs);
+    const answer = this.#thread.ask({
+      op: "run",
+      session: this.#id,
+      inputs,
+      outputs: options.outputs,
+    });
+    return unlessAborted(answer, options.signal);
+  }
+
+  async release(): Promise<void> {
+    this.#released ??= this.#release();
+    return this.#released;
+  }
+
+  async #release(): Promise<void> {
+    // A session whose engine was closed before it is gone already.
+    if (this.#thread.ended) return;
+    await this.#thread.ask({ op: "release", session: this.#id });
+    this.#thread.sessions--;
+  }
+
+  async [Symbol.asyncDispose](): Promise<void> {
+    await this.release();
+  }
+}
