@@ -122,6 +122,7 @@ export {
 } from "./host/tare-store.ts";
 export { openModelData, type OpenModelData } from "./host/model-data.ts";
 export { joinSplit } from "./host/join.ts";
+export type { MutableModel, MutableOptions, WeightChange } from "./host/mutable-model.ts";
 export type { NewWeightsOptions, NewWeightsSource } from "./host/new-weights.ts";
 export type { RefitOptions, RefitResult } from "./host/refit.ts";
 export type { RefitCheck } from "./host/verify-refit.ts";

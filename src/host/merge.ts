@@ -7,6 +7,7 @@ import { checkMapped, nameMapping } from "../lora/mapping.ts";
 import { mergeCodec, type MergeReport, mergeWeight } from "../lora/merge-weight.ts";
 import { isLora, openLora } from "../lora/open.ts";
 import type { Weight } from "../model/config.ts";
+import type { StoredModel } from "../model/stored-model.ts";
 import { type Derivation, deriveModel, type DeriveOptions, type DeriveResult } from "../node/store/derive.ts";
 import type { FileStore } from "../node/store/file-store.ts";
 import { type PlannedWeight, planMerge } from "./plan-merge.ts";
@@ -57,20 +58,33 @@ export async function mergeLoras(
       hint: "tare ls says which models it fits",
     });
   }
-  const target = await openBase(store, model);
-  const adapters: LoraAdapter[] = [];
-  for (const lora of scaled) adapters.push(await openLora(store, await store.model(lora.model)));
-  const terms = fitAll(target, adapters, scaled, options.map ?? {});
-  const planned = planMerge(model, terms);
-  for (const { weight } of planned) mergeCodec(weight);
-  for (const each of [model, ...adapters.map((adapter) => adapter.model)]) {
-    await store.requireModel(each, false, options.signal);
-  }
+  const planned = await planLoras(store, model, scaled, options);
   const reports = new Map<Weight, MergeReport>();
   const derivations = planned.map((each) => derivationOf(store, each, reports));
   const result = await deriveModel(store, model, options.as, derivations, options);
   const errorBound = Math.max(0, ...[...reports.values()].map((report) => report.errorBound));
   return { ...result, base, loras: scaled, weights: planned.length, errorBound };
+}
+
+/**
+ * Plans what LoRAs make of a model's weights, and makes sure that all of it can be read and written.
+ * @throws LinkError where a LoRA does not fit
+ */
+export async function planLoras(
+  store: FileStore,
+  model: StoredModel,
+  loras: readonly Required<MergeLora>[],
+  options: Pick<MergeOptions, "map" | "signal"> = {},
+): Promise<PlannedWeight[]> {
+  const target = await openBase(store, model);
+  const adapters: LoraAdapter[] = [];
+  for (const lora of loras) adapters.push(await openLora(store, await store.model(lora.model)));
+  const planned = planMerge(model, fitAll(target, adapters, loras, options.map ?? {}));
+  for (const { weight } of planned) mergeCodec(weight);
+  for (const each of [model, ...adapters.map((adapter) => adapter.model)]) {
+    await store.requireModel(each, false, options.signal);
+  }
+  return planned;
 }
 
 function checkRequest(base: string, loras: readonly Required<MergeLora>[], as: string): void {

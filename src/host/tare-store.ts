@@ -49,6 +49,9 @@ import { describeModel, type ModelInfo } from "./describe.ts";
 import { requireEngine } from "./engine-of.ts";
 import { withGgufView } from "./gguf-view.ts";
 import { loadCompiledMethod } from "./load-compiled.ts";
+import { FedWeights } from "./fed-weights.ts";
+import { StagedWeights } from "./staged-weights.ts";
+import { MutableModel, type MutableOptions } from "./mutable-model.ts";
 import type { NewWeightsOptions, NewWeightsSource } from "./new-weights.ts";
 import { proposeRefit } from "./propose-mapping.ts";
 import { refitModel, type RefitOptions, type RefitResult } from "./refit.ts";
@@ -381,7 +384,13 @@ export class TareStore implements AsyncDisposable {
     name: string,
     options: CompileOptions & Omit<LoadOptions, "level"> = {},
   ): Promise<Session> {
-    const model = await this.#files.model(name);
+    return this.#loadCompiled(await this.#files.model(name), options);
+  }
+
+  async #loadCompiled(
+    model: StoredModel,
+    options: CompileOptions & Omit<LoadOptions, "level">,
+  ): Promise<Session> {
     const settings = this.#compileSettings(options);
     const { name: method } = methodOf(model, options.method);
     const host = this.#compileHost();
@@ -390,6 +399,22 @@ export class TareStore implements AsyncDisposable {
     const places = storedPlaces(this.#files, model, compiled);
     const found = compiled.model.methods.find((each) => each.name === method) as CompiledMethod;
     return loadCompiledMethod(found, places, await this.#openEngine(), settings.backends, options);
+  }
+
+  /**
+   * Loads a method of a model whose weights may change while it runs.
+   * @throws LinkError `not-found` for a pattern that selects no weight; EngineError `unsupported` where the engine takes
+   * weights as constants only; what {@link load} throws
+   */
+  async openMutable(name: string, options: MutableOptions = {}): Promise<MutableModel> {
+    const engine = await this.#openEngine();
+    const { compiled } = options;
+    return MutableModel.open(this.#files, name, options, async (model, method) => {
+      if (!compiled) return FedWeights.open({ files: this.#files, engine, options }, model, method);
+      return StagedWeights.open(this.#files, model, method, (changed) =>
+        this.#loadCompiled(changed, { ...compiled, ...options, method: method.name }),
+      );
+    });
   }
 
   /**

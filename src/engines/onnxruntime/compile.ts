@@ -49,12 +49,14 @@ export interface CompileTarget {
 /**
  * Binds a compiled program to a model's weights: what the engine loads.
  * @param packed by initializer of the compiled program: files that the engine takes packed bytes from
+ * @param live names of weights that stay inputs: they are fed with each run
  * @throws LinkError `missing-weight`, `mismatch`
  */
 export async function bindProgram(
   artifact: Artifact,
   source: OrtSource,
   packed: ReadonlyMap<string, PackedFile> = new Map(),
+  live: ReadonlySet<string> = new Set(),
 ): Promise<Uint8Array> {
   if (!artifact.template) {
     const { view, graph, bind, bound } = await source.open();
@@ -77,7 +79,8 @@ export async function bindProgram(
         { tensor: name, digest: weight.digest },
       );
     }
-    return { input, dtype, shape, binding: bindingOf(weight, packed.get(input)) };
+    const binding = live.has(name) ? undefined : bindingOf(weight, packed.get(input));
+    return { input, dtype, shape, binding };
   });
   const [unused] = table.keys();
   if (unused !== undefined) {

@@ -79,6 +79,14 @@ export interface OrtBound {
   readonly cached: boolean;
 }
 
+/** A session, some of whose weights are fed. */
+export interface LiveSession {
+  readonly session: ThreadSession;
+  /** Inputs of the compiled program, by the names of the weights. */
+  readonly inputs: ReadonlyMap<string, string>;
+}
+
+const NONE: ReadonlySet<string> = new Set();
 /** All that does not change numbers or layouts by machine. */
 export const LEVEL = "extended";
 
@@ -114,6 +122,23 @@ export class OnnxRuntime implements Engine {
    * @throws EngineError, LinkError
    */
   async load(source: OrtSource, folder: string, options: OrtLoadOptions = {}): Promise<OrtSessionInfo> {
+    return (await this.loadLive(source, folder, NONE, options)).session;
+  }
+
+  /**
+   * Loads a program some of whose weights stay in memory: they are inputs, held in the session's thread and fed with
+   * each run.
+   * @param live names of those weights
+   * @param previous a session whose held weights the new one takes over
+   * @throws EngineError `unsupported` where the engine needs weights as constants
+   */
+  async loadLive(
+    source: OrtSource,
+    folder: string,
+    live: ReadonlySet<string>,
+    options: OrtLoadOptions = {},
+    previous?: ThreadSession,
+  ): Promise<LiveSession> {
     const { level = LEVEL } = options;
     const { plan } = source;
     const { artifact, cached } = await this.compile(
@@ -121,13 +146,16 @@ export class OnnxRuntime implements Engine {
       options,
     );
     const { signature, prepacking, whole } = artifact;
+    if (live.size > 0) requireLive(artifact, plan);
     // Float models, packed for throughput only, would pay with a second copy of each weight on disk.
     const share = prepacking !== undefined && prepacks(artifact, options) ? this.#packer : undefined;
     const files = await share?.pack(artifact, plan, folder, this.#idlest(), options);
-    const model = await bindProgram(artifact, source, files);
+    const model = await bindProgram(artifact, source, files, live);
     const packed = artifact.weights.filter(({ input }) => files?.has(input)).map(({ name }) => name);
     const bound = artifact.template ? "disabled" : level;
-    return this.open({ model, signature, level: bound, prepacking, packed, whole, cached }, folder, options);
+    const info = { model, signature, level: bound, prepacking, packed, whole, cached } as const;
+    const session = await this.open(info, folder, options, previous);
+    return { session, inputs: new Map(artifact.weights.map(({ name, input }) => [name, input])) };
   }
 
   /**
@@ -143,18 +171,24 @@ export class OnnxRuntime implements Engine {
 
   /**
    * Opens a program that is bound to files of `folder`.
+   * @param previous a session in whose thread to open it, and whose held weights it takes over
    * @throws EngineError
    */
-  async open(bound: OrtBound, folder: string, options: OrtLoadOptions = {}): Promise<OrtSessionInfo> {
+  async open(
+    bound: OrtBound,
+    folder: string,
+    options: OrtLoadOptions = {},
+    previous?: ThreadSession,
+  ): Promise<ThreadSession> {
     const { threads = 0, spinning = false, signal } = options;
     const { model, level, signature, packed, whole, cached } = bound;
     const prepack = prepacks(bound, options);
-    const thread = this.#idlest();
+    const { thread, id: held } = previous?.place ?? { thread: this.#idlest(), id: undefined };
     thread.sessions++;
     try {
       signal?.throwIfAborted();
       const settings = { level, prepack, threads, spinning, folder };
-      const loading = thread.ask({ op: "load", model, settings });
+      const loading = thread.ask({ op: "load", model, settings, held });
       const id = await unlessAborted(loading, signal, (late) => thread.ask({ op: "release", session: late }));
       return new ThreadSession(thread, id, { signature, prepacked: prepack, packed, whole, cached });
     } catch (error) {
@@ -237,6 +271,18 @@ export function installedVersion(): string | undefined {
   } catch {
     return undefined;
   }
+}
+
+/**
+ * Where weights can be inputs.
+ * @throws EngineError `unsupported`
+ */
+function requireLive({ template, prepacking, whole }: Artifact, { model }: LinkPlan): void {
+  const reason = template ? prepacking && `${prepacking} takes constants only` : whole;
+  if (!reason) return;
+  throw new EngineError("unsupported", `Cannot keep weights of "${model}" in memory: ${reason}`, {
+    hint: "tare refit makes a model of the store of them",
+  });
 }
 
 /** Whether a session prepacks: where a kernel needs it, unless its user says otherwise. */

@@ -1,5 +1,5 @@
 import type { PackedError } from "../../errors.ts";
-import type { Tensors } from "../../model/tensor.ts";
+import type { NumberTensor, Tensors } from "../../model/tensor.ts";
 import type { Port } from "../engine.ts";
 
 /** How a model is created; the settings that a compiled program depends on are part of its key. */
@@ -30,7 +30,19 @@ export type Request =
       /** In bytes: smaller initializers stay in the program. */
       readonly least: number;
     }
-  | { readonly op: "load"; readonly model: Uint8Array; readonly settings: CreateSettings }
+  | {
+      readonly op: "load";
+      readonly model: Uint8Array;
+      readonly settings: CreateSettings;
+      /** A session of this thread, whose held inputs the new one takes over. */
+      readonly held?: number | undefined;
+    }
+  /** Keeps tensors here, to be fed to a session with each run; `undefined` lets go of one. */
+  | {
+      readonly op: "hold";
+      readonly session: number;
+      readonly tensors: Readonly<Record<string, NumberTensor | undefined>>;
+    }
   | {
       readonly op: "run";
       readonly session: number;
@@ -48,6 +60,7 @@ export interface Answers {
   readonly pack: Uint8Array;
   /** The session's number in its thread. */
   readonly load: number;
+  readonly hold: null;
   readonly run: Tensors;
   readonly release: null;
 }

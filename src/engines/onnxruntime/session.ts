@@ -1,5 +1,5 @@
 import { EngineError } from "../../errors.ts";
-import type { Tensors } from "../../model/tensor.ts";
+import type { NumberTensor, Tensors } from "../../model/tensor.ts";
 import type { RunOptions, Session, Signature } from "../engine.ts";
 import { requireFeeds } from "../feeds.ts";
 import type { EngineThread } from "./thread.ts";
@@ -41,6 +41,30 @@ export class ThreadSession implements OrtSessionInfo {
     this.packed = info.packed;
     this.whole = info.whole;
     this.cached = info.cached;
+  }
+
+  /** The thread that it lives in, and its number there. */
+  get place(): { readonly thread: EngineThread; readonly id: number } {
+    return { thread: this.#thread, id: this.#id };
+  }
+
+  /**
+   * Keeps weights in the session's thread, to be fed with every run from now on; runs under way finish on the old ones.
+   * @param tensors by input of the compiled program; `undefined` lets go of one
+   * @throws EngineError `bad-input`, `released`
+   */
+  async hold(tensors: Readonly<Record<string, NumberTensor | undefined>>): Promise<void> {
+    if (this.#released)
+      throw new EngineError("released", "Cannot change the weights of a session that was released");
+    // A copy, which goes over: the caller's memory stays the caller's.
+    const copies = Object.fromEntries(
+      Object.entries(tensors).map(([name, tensor]) => [
+        name,
+        tensor && { ...tensor, bytes: new Uint8Array(tensor.bytes) },
+      ]),
+    );
+    const memory = Object.values(copies).flatMap((tensor) => (tensor ? [tensor.bytes.buffer] : []));
+    await this.#thread.ask({ op: "hold", session: this.#id, tensors: copies }, memory);
   }
 
   async run(inputs: Tensors, options: RunOptions = {}): Promise<Tensors> {

@@ -21,9 +21,10 @@ const ARRAYS: Partial<Record<DType, new (buffer: ArrayBuffer) => ArrayBufferView
 
 /**
  * Makes an engine tensor; the bytes are copied, so that the array is aligned and its memory the engine's alone.
+ * @param copy if not, the bytes are used as they are, where they start their memory
  * @throws EngineError `bad-input` naming the input
  */
-export function toOrt(native: OrtNative, name: string, tensor: Tensor): OrtTensor {
+export function toOrt(native: OrtNative, name: string, tensor: Tensor, copy = true): OrtTensor {
   const { dtype, shape } = tensor;
   if (tensor.dtype === "string") return new native.Tensor("string", [...tensor.strings], shape);
   const Elements = ARRAYS[tensor.dtype];
@@ -37,7 +38,8 @@ export function toOrt(native: OrtNative, name: string, tensor: Tensor): OrtTenso
     );
   }
   const Half = (globalThis as { Float16Array?: new (buffer: ArrayBuffer) => ArrayBufferView }).Float16Array;
-  const { buffer } = new Uint8Array(bytes);
+  const whole = bytes.byteOffset === 0 && bytes.byteLength === bytes.buffer.byteLength;
+  const { buffer } = copy || !whole ? new Uint8Array(bytes) : (bytes as Uint8Array<ArrayBuffer>);
   return new native.Tensor(dtype, new (dtype === "float16" && Half ? Half : Elements)(buffer), shape);
 }
 

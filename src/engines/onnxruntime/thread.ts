@@ -38,9 +38,10 @@ export class EngineThread {
 
   /**
    * Sends a request.
+   * @param transfer memory that goes over to the thread, without a copy
    * @throws what the thread answers
    */
-  async ask<R extends Request>(request: R): Promise<Answers[R["op"]]> {
+  async ask<R extends Request>(request: R, transfer: readonly ArrayBuffer[] = []): Promise<Answers[R["op"]]> {
     this.#hold(1);
     try {
       await this.#ready;
@@ -49,7 +50,7 @@ export class EngineThread {
       return await new Promise<Answers[R["op"]]>((resolve, reject) => {
         this.#pending.set(id, { resolve, reject });
         const call: Call = { id, request };
-        this.#worker.postMessage(call);
+        this.#worker.postMessage(call, transfer);
       });
     } finally {
       this.#hold(-1);

@@ -4,9 +4,9 @@ import { join } from "node:path";
 import { parentPort } from "node:worker_threads";
 import { EngineError, packError, TareError } from "../../errors.ts";
 import { isDType } from "../../model/dtype.ts";
-import type { Tensors } from "../../model/tensor.ts";
+import type { NumberTensor, Tensors } from "../../model/tensor.ts";
 import type { Port } from "../engine.ts";
-import type { OrtNative, OrtSession, OrtSessionOptions } from "./native.ts";
+import type { OrtNative, OrtSession, OrtSessionOptions, OrtTensor } from "./native.ts";
 import {
   type Answers,
   type Call,
@@ -22,6 +22,8 @@ const native = (await import("onnxruntime-node")) as unknown as OrtNative;
 const sessions = new Map<number, OrtSession>();
 let serial = 0;
 // One at a time, in order: a release must not overtake the run before it.
+/** Weights that are fed, by session. */
+const held = new Map<number, Map<string, OrtTensor>>();
 let last: Promise<void> = Promise.resolve();
 
 parentPort?.on("message", ({ id, request }: Call) => {
@@ -55,13 +57,18 @@ async function answer(request: Request): Promise<Answers[keyof Answers]> {
     }
     case "load": {
       sessions.set(++serial, await native.InferenceSession.create(request.model, options(request.settings)));
+      held.set(serial, new Map(held.get(request.held ?? 0)));
       return serial;
     }
+    case "hold":
+      hold(request.session, request.tensors);
+      return null;
     case "run":
       return run(request.session, request.inputs, request.outputs);
     default: {
       await sessions.get(request.session)?.release();
       sessions.delete(request.session);
+      held.delete(request.session);
       return null;
     }
   }
@@ -102,6 +109,19 @@ async function outputsOf(model: Uint8Array, settings: CreateSettings): Promise<P
   return ports;
 }
 
+/** Keeps tensors for a session; those that came over as they are, are not copied again. */
+function hold(id: number, tensors: Readonly<Record<string, NumberTensor | undefined>>): void {
+  const all = held.get(id);
+  if (!all) throw new EngineError("released", "Cannot change the weights of a session that was released");
+  const made = Object.entries(tensors).map(([name, tensor]) => {
+    return [name, tensor && toOrt(native, name, tensor, false)] as const;
+  });
+  for (const [name, tensor] of made) {
+    if (tensor) all.set(name, tensor);
+    else all.delete(name);
+  }
+}
+
 async function run(id: number, inputs: Tensors, outputs: readonly string[] | undefined): Promise<Tensors> {
   const session = sessions.get(id);
   if (!session) throw new EngineError("released", "Cannot run a session that was released");
@@ -110,6 +130,8 @@ async function run(id: number, inputs: Tensors, outputs: readonly string[] | und
   const feeds = Object.fromEntries(
     Object.entries(inputs).map(([name, tensor]) => [name, toOrt(native, name, tensor)]),
   );
+  for (const [name, tensor] of held.get(id) ?? [])
+    if (session.inputNames.includes(name)) feeds[name] = tensor;
   const fetched = await session.run(feeds, wanted);
   return Object.fromEntries(Object.entries(fetched).map(([name, tensor]) => [name, fromOrt(name, tensor)]));
 }

@@ -128,11 +128,14 @@ export function bindTemplate(
     readonly input: string;
     readonly dtype: DType;
     readonly shape: readonly number[];
-    readonly binding: TensorBinding;
+    /** `undefined` for one that stays an input. */
+    readonly binding: TensorBinding | undefined;
   }[],
 ): Uint8Array {
-  const initializers = weights.map(({ input, dtype, shape, binding }) =>
-    encodeInitializer(encodeTensor(input, dtype, shape, binding)),
+  const initializers = weights.map(({ input: name, dtype, shape, binding }) =>
+    binding
+      ? encodeInitializer(encodeTensor(name, dtype, shape, binding))
+      : encodeInput({ name, dtype, shape }),
   );
   const { before, graph, after } = template;
   const length = initializers.reduce((sum, each) => sum + each.byteLength, graph.byteLength);
