@@ -1,7 +1,7 @@
 import { createHash } from "node:crypto";
 import { readFileSync } from "node:fs";
 import { describe, expect, test } from "vitest";
-import { FormatError, TareError } from "../../src/errors.ts";
+import { TareError } from "../../src/errors.ts";
 import { type GgufHeader, parseGgufHeader } from "../../src/formats/gguf/parse.ts";
 import { TENSOR_TYPES } from "../../src/formats/gguf/schema.ts";
 import { findEntry, GgufArray, type GgufValue } from "../../src/formats/gguf/values.ts";
@@ -17,6 +17,7 @@ import {
   uint16,
   uint32,
 } from "../support/gguf-builder.ts";
+import { formatError } from "../support/format-error.ts";
 
 interface DescribedValue {
   readonly type: string;
@@ -51,16 +52,6 @@ function parse(bytes: Uint8Array, name = "x.gguf", size = bytes.length): GgufHea
   const header = parseGgufHeader(bytes, { name, size });
   if (!header) throw new Error("more was asked for");
   return header;
-}
-
-function thrown(act: () => unknown): FormatError {
-  try {
-    act();
-  } catch (error) {
-    expect(error).toBeInstanceOf(FormatError);
-    return error as FormatError;
-  }
-  throw new Error("nothing was thrown");
 }
 
 /** A value as expected.jsonl has it. */
@@ -134,7 +125,7 @@ describe("parseGgufHeader()", () => {
     // The padding after the last tensor is not missed, nor that of a header without tensors.
     const needed = last ? last.offset + (last.dtype ? last.length : 1) : dataStart - 31;
     for (let end = 0; end < needed; end++) {
-      const error = thrown(() => parseGgufHeader(bytes.slice(0, end), { name, size: end }));
+      const error = formatError(() => parseGgufHeader(bytes.slice(0, end), { name, size: end }));
       expect(error).toMatchObject({ path: name, offset: expect.any(Number) });
       expect(["malformed", "size-mismatch"]).toContain(error.code);
     }
@@ -194,7 +185,7 @@ describe("parseGgufHeader()", () => {
     });
     const { tensors, dataStart } = parse(bytes, "x", bytes.length + 3 * size);
     expect(tensors[2]).toMatchObject({ shape: [768, 2 ** 20], offset: dataStart + 2 * size, length: size });
-    const error = thrown(() => parse(bytes, "x", bytes.length + 3 * size - 1));
+    const error = formatError(() => parse(bytes, "x", bytes.length + 3 * size - 1));
     expect(error).toMatchObject({ code: "size-mismatch", tensor: "t2", offset: dataStart + 2 * size });
   });
 
@@ -324,7 +315,7 @@ describe("parseGgufHeader()", () => {
     ["an alignment of 48", { entries: [uint32("general.alignment", 48)] }, "malformed", /is 48, no power/],
     ["an alignment of 2^31", { entries: [uint32("general.alignment", 2 ** 31)] }, "malformed", /no power/],
   ])("refuses %s", (_, spec, code, message) => {
-    const error = thrown(() => parse(buildGguf(spec).bytes));
+    const error = formatError(() => parse(buildGguf(spec).bytes));
     expect(error).toMatchObject({ code, path: "x.gguf" });
     expect(error.message).toMatch(message);
   });
@@ -454,20 +445,23 @@ describe("parseGgufHeader()", () => {
     ],
     ["no data at all", { tensors: [a], data: 0 }, "size-mismatch", "a", /past the end/],
   ])("refuses tensors: %s", (_, spec, code, tensor, message) => {
-    const error = thrown(() => parse(buildGguf(spec).bytes));
+    const error = formatError(() => parse(buildGguf(spec).bytes));
     expect(error).toMatchObject({ code, path: "x.gguf", tensor });
     expect(error.message).toMatch(message);
   });
 
   test("refuses a tensor whose name has a NUL, of which llama.cpp would see the first half", () => {
     const { bytes } = buildGguf({ tensors: [floats("a", 1), floats("a\0b", 1)] });
-    expect(thrown(() => parse(bytes))).toMatchObject({ code: "malformed", message: /tensor 1 has a NUL/ });
+    expect(formatError(() => parse(bytes))).toMatchObject({
+      code: "malformed",
+      message: /tensor 1 has a NUL/,
+    });
   });
 
   test("says where a tensor ends, where the file does, and what to do", () => {
     const { bytes } = buildGguf({ tensors: [floats("w", 16)], data: 63 });
     const start = bytes.length - 63;
-    expect(thrown(() => parse(bytes))).toMatchObject({
+    expect(formatError(() => parse(bytes))).toMatchObject({
       code: "size-mismatch",
       message: `Cannot read GGUF tensor "w" of "x.gguf": it ends at byte ${start + 64}, past the end of the file at ${start + 63}`,
       tensor: "w",
@@ -480,12 +474,12 @@ describe("parseGgufHeader()", () => {
     const entries = buildGguf({ entryCount: 65_537 }).bytes;
     const tensors = buildGguf({ tensorCount: 262_145 }).bytes;
     for (const bytes of [entries, tensors]) {
-      expect(thrown(() => parse(bytes, "x", 2 ** 40))).toMatchObject({ code: "too-large" });
+      expect(formatError(() => parse(bytes, "x", 2 ** 40))).toMatchObject({ code: "too-large" });
     }
   });
 
   test("refuses a big-endian file of llama.cpp's package", () => {
-    expect(thrown(() => parse(file("big-endian.gguf")))).toMatchObject({
+    expect(formatError(() => parse(file("big-endian.gguf")))).toMatchObject({
       code: "unsupported",
       hint: expect.stringContaining("gguf_convert_endian"),
     });

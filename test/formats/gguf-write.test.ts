@@ -1,7 +1,6 @@
 import { readdirSync, readFileSync } from "node:fs";
 import fc from "fast-check";
 import { describe, expect, test } from "vitest";
-import { FormatError } from "../../src/errors.ts";
 import { type GgufHeader, parseGgufHeader } from "../../src/formats/gguf/parse.ts";
 import { type GgufType, TENSOR_TYPES, VALUE_TYPES } from "../../src/formats/gguf/schema.ts";
 import { GgufArray, type GgufEntry, type GgufValue } from "../../src/formats/gguf/values.ts";
@@ -9,6 +8,7 @@ import { encodeGgufHeader, type GgufHeaderSpec, type GgufTensorSpec } from "../.
 import { ggufArray } from "../../src/formats/gguf/write-metadata.ts";
 import { BLOCK_ELEMENTS, type DType, tensorBytes } from "../../src/model/dtype.ts";
 import { array, buildGguf, int32, text, TYPE, uint16, uint32 } from "../support/gguf-builder.ts";
+import { formatError } from "../support/format-error.ts";
 
 const FOLDER = new URL("../../fixtures/gguf/", import.meta.url);
 const FILES = readdirSync(FOLDER).filter((name) => name.endsWith(".gguf") && name !== "big-endian.gguf");
@@ -17,16 +17,6 @@ function parse(bytes: Uint8Array, size = bytes.length): GgufHeader {
   const header = parseGgufHeader(bytes, { name: "x.gguf", size });
   if (!header) throw new Error("more was asked for");
   return header;
-}
-
-function thrown(act: () => unknown): FormatError {
-  try {
-    act();
-  } catch (error) {
-    expect(error).toBeInstanceOf(FormatError);
-    return error as FormatError;
-  }
-  throw new Error("nothing was thrown");
 }
 
 describe("encodeGgufHeader()", () => {
@@ -121,7 +111,7 @@ describe("encodeGgufHeader()", () => {
     const entry: GgufEntry = { key: "general.alignment", type: "uint32", value: 128 };
     expect(encodeGgufHeader({ metadata: [entry], tensors: [] }).size).toBe(128);
     const spec = { metadata: [entry], tensors: [], alignment: 64 };
-    expect(thrown(() => encodeGgufHeader(spec))).toMatchObject({ code: "malformed" });
+    expect(formatError(() => encodeGgufHeader(spec))).toMatchObject({ code: "malformed" });
   });
 
   const tensor: GgufTensorSpec = { name: "a", type: 0, shape: [2] };
@@ -189,7 +179,9 @@ describe("encodeGgufHeader()", () => {
     ["a type of -1", { tensors: [{ ...tensor, type: -1, length: 1 }] }, "unsupported"],
     ["bytes past 2^53", { tensors: [{ ...tensor, type: 99, shape: [1], length: 2 ** 53 - 1 }] }, "too-large"],
   ])("refuses %s", (_, spec, code) => {
-    expect(thrown(() => encodeGgufHeader({ metadata: [], tensors: [], ...spec }))).toMatchObject({ code });
+    expect(formatError(() => encodeGgufHeader({ metadata: [], tensors: [], ...spec }))).toMatchObject({
+      code,
+    });
   });
 });
 

@@ -8,6 +8,7 @@ import { parseNpy } from "../../src/formats/npy/parse.ts";
 import { writeNpy } from "../../src/formats/npy/write.ts";
 import { type DType, DTYPE_BITS } from "../../src/model/dtype.ts";
 import type { Tensor } from "../../src/model/tensor.ts";
+import { formatError } from "../support/format-error.ts";
 
 type Described = { dtype: string; shape: number[]; bytes?: string; strings?: string[] };
 
@@ -46,16 +47,6 @@ function npy(dict: string, data: Uint8Array = new Uint8Array(0), version: 1 | 2 
 
 const dict = (descr: string, shape: string, fortran = "False"): string =>
   `{'descr': '${descr}', 'fortran_order': ${fortran}, 'shape': ${shape}, }\n`;
-
-function thrown(act: () => unknown): FormatError {
-  try {
-    act();
-  } catch (error) {
-    expect(error).toBeInstanceOf(FormatError);
-    return error as FormatError;
-  }
-  throw new Error("nothing was thrown");
-}
 
 const NPY_DTYPES =
   "bool int8 uint8 int16 uint16 int32 uint32 int64 uint64 float16 float32 float64 complex64 complex128";
@@ -113,7 +104,7 @@ describe("parseNpy()", () => {
     ["refused-date.npy", "unsupported", "int64"],
     ["refused-bfloat16.npy", "unsupported", "float32"],
   ])("refuses %s", (name, code, hint) => {
-    const error = thrown(() => parseNpy(file(name), name));
+    const error = formatError(() => parseNpy(file(name), name));
     expect(error).toMatchObject({ code, path: name });
     if (hint) expect(error.hint).toContain(hint);
   });
@@ -121,14 +112,14 @@ describe("parseNpy()", () => {
   test.each(ARRAYS)("refuses %s cut off anywhere", (name) => {
     const bytes = file(name);
     for (let end = 0; end < bytes.length; end++) {
-      const error = thrown(() => parseNpy(bytes.slice(0, end), name));
+      const error = formatError(() => parseNpy(bytes.slice(0, end), name));
       expect(["unknown-format", "malformed", "size-mismatch"]).toContain(error.code);
       expect(error.offset).toBeLessThanOrEqual(end);
     }
   });
 
   test("refuses bytes after the array", () => {
-    const error = thrown(() => parseNpy(Uint8Array.of(...file("scalar.npy"), 0), "scalar.npy"));
+    const error = formatError(() => parseNpy(Uint8Array.of(...file("scalar.npy"), 0), "scalar.npy"));
     expect(error).toMatchObject({ code: "size-mismatch", offset: 128 });
     expect(error.message).toBe('Cannot read "scalar.npy": [] <f4 takes 4 bytes, 5 are there');
   });
@@ -161,7 +152,7 @@ describe("parseNpy()", () => {
     ["a shape of more than there is", dict("<f4", "(1000000000000,)"), "size-mismatch"],
     ["a billion strings of nothing", dict("<U0", "(1000000000,)"), "too-large"],
   ])("refuses %s", (_, header, code) => {
-    expect(thrown(() => parseNpy(npy(header), "x.npy"))).toMatchObject({ code, path: "x.npy" });
+    expect(formatError(() => parseNpy(npy(header), "x.npy"))).toMatchObject({ code, path: "x.npy" });
   });
 
   test("accepts what other writers do: keys in another order, other quotes, Python 2's long numbers", () => {
@@ -176,22 +167,22 @@ describe("parseNpy()", () => {
   test("refuses other versions", () => {
     const bytes = npy(dict("|u1", "()"), Uint8Array.of(1));
     bytes[6] = 4;
-    expect(thrown(() => parseNpy(bytes, "x"))).toMatchObject({ code: "unsupported", offset: 6 });
+    expect(formatError(() => parseNpy(bytes, "x"))).toMatchObject({ code: "unsupported", offset: 6 });
     bytes.set([1, 1], 6);
-    expect(thrown(() => parseNpy(bytes, "x"))).toMatchObject({ code: "unsupported", offset: 6 });
+    expect(formatError(() => parseNpy(bytes, "x"))).toMatchObject({ code: "unsupported", offset: 6 });
   });
 
   test("refuses a header of megabytes before it looks at it", () => {
     const bytes = npy(dict("|u1", "()"), Uint8Array.of(1), 2);
     new DataView(bytes.buffer).setUint32(8, 2 ** 31, true);
-    expect(thrown(() => parseNpy(bytes, "x"))).toMatchObject({ code: "too-large" });
+    expect(formatError(() => parseNpy(bytes, "x"))).toMatchObject({ code: "too-large" });
   });
 
   test.each([0x110000, 0xd800, 0xdfff, 0xffffffff])("refuses the character %i", (code) => {
     const data = new Uint8Array(8);
     new DataView(data.buffer).setUint32(4, code, true);
     const header = dict("<U2", "()");
-    expect(thrown(() => parseNpy(npy(header, data), "x"))).toMatchObject({
+    expect(formatError(() => parseNpy(npy(header, data), "x"))).toMatchObject({
       code: "malformed",
       offset: 10 + header.length + 4,
     });
@@ -220,7 +211,7 @@ describe("writeNpy()", () => {
     ["int4", "int8"],
     ["uint2", "uint8"],
   ])("refuses %s and says what to do", (dtype, hint) => {
-    const error = thrown(() => writeNpy({ dtype, shape: [0], bytes: new Uint8Array(0) }, "w"));
+    const error = formatError(() => writeNpy({ dtype, shape: [0], bytes: new Uint8Array(0) }, "w"));
     expect(error).toMatchObject({ code: "unsupported", tensor: "w" });
     expect(error.message).toBe(`Cannot write tensor "w" as .npy: NumPy has no ${dtype}`);
     expect(error.hint).toContain(hint);
@@ -228,7 +219,7 @@ describe("writeNpy()", () => {
 
   test("refuses strings that NumPy would not give back", () => {
     for (const text of ["a\0", "\ud83d"]) {
-      const error = thrown(() => writeNpy({ dtype: "string", shape: [1], strings: [text] }));
+      const error = formatError(() => writeNpy({ dtype: "string", shape: [1], strings: [text] }));
       expect(error).toMatchObject({ code: "unsupported" });
     }
   });
@@ -236,17 +227,17 @@ describe("writeNpy()", () => {
   test("refuses one long string among many", () => {
     const list = Array.from({ length: 70_000 }, () => "");
     list[0] = "x".repeat(70_000);
-    expect(thrown(() => writeNpy({ dtype: "string", shape: [70_000], strings: list }))).toMatchObject({
+    expect(formatError(() => writeNpy({ dtype: "string", shape: [70_000], strings: list }))).toMatchObject({
       code: "too-large",
     });
   });
 
   test("refuses data of another size than the shape's", () => {
     const bytes = new Uint8Array(7);
-    expect(thrown(() => writeNpy({ dtype: "float32", shape: [2], bytes }))).toMatchObject({
+    expect(formatError(() => writeNpy({ dtype: "float32", shape: [2], bytes }))).toMatchObject({
       code: "size-mismatch",
     });
-    expect(thrown(() => writeNpy({ dtype: "string", shape: [2], strings: [] }))).toMatchObject({
+    expect(formatError(() => writeNpy({ dtype: "string", shape: [2], strings: [] }))).toMatchObject({
       code: "size-mismatch",
     });
   });
@@ -262,7 +253,7 @@ describe("parseNpz()", () => {
   test.each(ARCHIVES)("refuses %s cut off anywhere", (name) => {
     const bytes = file(name);
     for (let end = 0; end < bytes.length; end++) {
-      expect(thrown(() => parseNpz(bytes.slice(0, end), name)).code).toBe("unknown-format");
+      expect(formatError(() => parseNpz(bytes.slice(0, end), name)).code).toBe("unknown-format");
     }
   });
 
@@ -286,7 +277,7 @@ describe("parseNpz()", () => {
   test("says where in the archive a tensor is wrong", () => {
     const bad = npy(dict("<f4", "(3,)"), new Uint8Array(4));
     const bytes = zipSync({ "dir/w.npy": bad }, { level: 0 });
-    const error = thrown(() => parseNpz(bytes, "x.npz"));
+    const error = formatError(() => parseNpz(bytes, "x.npz"));
     expect(error.message).toBe('Cannot read tensor "dir/w" of "x.npz": [3] <f4 takes 12 bytes, 4 are there');
     expect(error).toMatchObject({ code: "size-mismatch", path: "x.npz", tensor: "dir/w" });
     expect(error.offset).toBe(30 + "dir/w.npy".length + bad.length - 4);
@@ -294,14 +285,14 @@ describe("parseNpz()", () => {
 
   test("refuses an entry that is no array", () => {
     const bytes = zipSync({ "readme.txt": strToU8("x") });
-    expect(thrown(() => parseNpz(bytes, "x.npz"))).toMatchObject({ code: "malformed", path: "x.npz" });
+    expect(formatError(() => parseNpz(bytes, "x.npz"))).toMatchObject({ code: "malformed", path: "x.npz" });
   });
 
   test("refuses a name that stands twice", () => {
     const bytes = zipSync({ "a.npy": file("i4.npy"), "b.npy": file("i4.npy") }, { level: 0 });
     const second = Buffer.from(bytes).lastIndexOf("b.npy");
     bytes.set(strToU8("a.npy"), second);
-    expect(thrown(() => parseNpz(bytes, "x"))).toMatchObject({ code: "duplicate" });
+    expect(formatError(() => parseNpz(bytes, "x"))).toMatchObject({ code: "duplicate" });
   });
 
   test("refuses an encrypted entry, another method, archives in parts, and sizes that are nowhere", () => {
@@ -317,7 +308,7 @@ describe("parseNpz()", () => {
     ] as const) {
       const changed = whole.slice();
       changed.set(values, at);
-      expect(thrown(() => parseNpz(changed, "x"))).toMatchObject({ code });
+      expect(formatError(() => parseNpz(changed, "x"))).toMatchObject({ code });
     }
   });
 
@@ -326,7 +317,7 @@ describe("parseNpz()", () => {
     // is wrong: unpacking any of them would be another error.
     const zeros = deflateSync(new Uint8Array(16 * 2 ** 20), { level: 9 });
     const bytes = zipOf(zeros, 16 * 2 ** 20, 129);
-    const error = thrown(() => parseNpz(bytes, "bomb.npz"));
+    const error = formatError(() => parseNpz(bytes, "bomb.npz"));
     expect(error).toMatchObject({ code: "too-large", path: "bomb.npz" });
   });
 
@@ -334,9 +325,11 @@ describe("parseNpz()", () => {
     const array = file("strings.npy");
     const packed = deflateSync(array);
     for (const size of [2 ** 30, 0, array.length - 1, array.length + 1]) {
-      expect(thrown(() => parseNpz(zipOf(packed, size, 1), "x"))).toMatchObject({ code: "malformed" });
+      expect(formatError(() => parseNpz(zipOf(packed, size, 1), "x"))).toMatchObject({ code: "malformed" });
     }
-    expect(thrown(() => parseNpz(zipOf(packed, array.length, 1), "x"))).toMatchObject({ code: "corrupted" });
+    expect(formatError(() => parseNpz(zipOf(packed, array.length, 1), "x"))).toMatchObject({
+      code: "corrupted",
+    });
   });
 });
 
@@ -358,7 +351,7 @@ describe("writeNpz()", () => {
 
   test("refuses a name that zip cannot hold", () => {
     const tensor: Tensor = { dtype: "bool", shape: [0], bytes: new Uint8Array(0) };
-    expect(thrown(() => writeNpz({ ["x".repeat(65_532)]: tensor }))).toMatchObject({ code: "bad-name" });
+    expect(formatError(() => writeNpz({ ["x".repeat(65_532)]: tensor }))).toMatchObject({ code: "bad-name" });
   });
 });
 

@@ -8,6 +8,7 @@ import { DTYPES } from "../../src/formats/safetensors/schema.ts";
 import { writeSafetensors } from "../../src/formats/safetensors/write.ts";
 import { type DType, DTYPE_BITS } from "../../src/model/dtype.ts";
 import type { NumberTensor, Tensor } from "../../src/model/tensor.ts";
+import { formatError } from "../support/format-error.ts";
 
 interface Described {
   metadata: Record<string, string> | null;
@@ -36,16 +37,6 @@ const tensor = (dtype: string, shape: unknown, ...data_offsets: unknown[]): obje
   data_offsets,
 });
 
-function thrown(act: () => unknown): FormatError {
-  try {
-    act();
-  } catch (error) {
-    expect(error).toBeInstanceOf(FormatError);
-    return error as FormatError;
-  }
-  throw new Error("nothing was thrown");
-}
-
 describe("parseSafetensors()", () => {
   test.each(GOLDEN)("reads what the reference implementation wrote: %s", (name, { tensors }) => {
     const read = Object.entries(parseSafetensors(file(name), name)).map(([key, { dtype, shape, bytes }]) => [
@@ -65,13 +56,13 @@ describe("parseSafetensors()", () => {
   test.each(GOLDEN)("refuses %s cut off anywhere, or longer", (name) => {
     const bytes = file(name);
     for (let end = 0; end < bytes.length; end++) {
-      expect(thrown(() => parseSafetensors(bytes.slice(0, end), name))).toMatchObject({
+      expect(formatError(() => parseSafetensors(bytes.slice(0, end), name))).toMatchObject({
         code: "malformed",
         path: name,
         offset: expect.any(Number),
       });
     }
-    expect(thrown(() => parseSafetensors(Uint8Array.of(...bytes, 0), name))).toMatchObject({
+    expect(formatError(() => parseSafetensors(Uint8Array.of(...bytes, 0), name))).toMatchObject({
       code: "malformed",
       offset: bytes.length,
     });
@@ -237,7 +228,7 @@ describe("parseSafetensorsHeader()", () => {
     ["data of no tensor at the end", { a: tensor("U8", [1], 0, 1) }, 2, "malformed", /belong to no tensor/],
     ["data past the end", { a: tensor("U8", [9], 0, 9) }, 8, "malformed", /past the end/],
   ])("refuses %s", (_, header, data, code, message) => {
-    const error = thrown(() => parseSafetensors(safetensors(header, data), "x.safetensors"));
+    const error = formatError(() => parseSafetensors(safetensors(header, data), "x.safetensors"));
     expect(error).toMatchObject({ code, path: "x.safetensors" });
     expect(error.message).toMatch(message);
   });
@@ -245,7 +236,7 @@ describe("parseSafetensorsHeader()", () => {
   test("says where in the file a tensor ends too late", () => {
     const bytes = safetensors({ w: tensor("F32", [4], 0, 16) }, 15);
     const start = bytes.length - 15;
-    const error = thrown(() => parseSafetensors(bytes, "x.safetensors"));
+    const error = formatError(() => parseSafetensors(bytes, "x.safetensors"));
     expect(error.message).toBe(
       `Cannot read tensor "w" of "x.safetensors": it ends at byte ${start + 16}, past the end at ${start + 15}`,
     );
@@ -255,7 +246,7 @@ describe("parseSafetensorsHeader()", () => {
   test("refuses a header that is not UTF-8", () => {
     const bytes = safetensors('{"__metadata__":{"a":"?"}}');
     bytes[bytes.indexOf(0x3f)] = 0xff;
-    expect(thrown(() => parseSafetensors(bytes, "x"))).toMatchObject({ code: "malformed" });
+    expect(formatError(() => parseSafetensors(bytes, "x"))).toMatchObject({ code: "malformed" });
   });
 });
 
@@ -263,7 +254,7 @@ describe("safetensorsHeaderSize()", () => {
   test.each([100_000_001n, 2n ** 53n, 2n ** 64n - 1n])("refuses a header of %s bytes", (length) => {
     const first = new Uint8Array(8);
     new DataView(first.buffer).setBigUint64(0, length, true);
-    expect(thrown(() => safetensorsHeaderSize(first, { name: "x", size: 2 ** 50 }))).toMatchObject({
+    expect(formatError(() => safetensorsHeaderSize(first, { name: "x", size: 2 ** 50 }))).toMatchObject({
       code: "too-large",
     });
   });
@@ -272,7 +263,7 @@ describe("safetensorsHeaderSize()", () => {
     const first = new Uint8Array(8);
     new DataView(first.buffer).setBigUint64(0, 100_000_000n, true);
     expect(safetensorsHeaderSize(first, { name: "x", size: 100_000_008 })).toBe(100_000_008);
-    expect(thrown(() => safetensorsHeaderSize(first, { name: "x", size: 100_000_007 }))).toMatchObject({
+    expect(formatError(() => safetensorsHeaderSize(first, { name: "x", size: 100_000_007 }))).toMatchObject({
       code: "malformed",
     });
   });
@@ -317,6 +308,6 @@ describe("writeSafetensors()", () => {
     ["a negative dimension", "a", { dtype: "uint8", shape: [-2], bytes }, "size-mismatch"],
     ["the name of the metadata", "__metadata__", { dtype: "uint8", shape: [2], bytes }, "bad-name"],
   ])("refuses %s", (_, name, value, code) => {
-    expect(thrown(() => writeSafetensors({ [name]: value }))).toMatchObject({ code, tensor: name });
+    expect(formatError(() => writeSafetensors({ [name]: value }))).toMatchObject({ code, tensor: name });
   });
 });

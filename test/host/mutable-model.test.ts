@@ -6,8 +6,8 @@ import { parsePartitionRule } from "../../src/compile/partition.ts";
 import type { MutableModel } from "../../src/host/mutable-model.ts";
 import { openStore, type TareStore } from "../../src/host/tare-store.ts";
 import type { NumberTensor, Tensors } from "../../src/model/tensor.ts";
-import { FileStore } from "../../src/node/store/file-store.ts";
 import { charlm } from "../support/charlm.ts";
+import { storedTensors } from "../support/stored-tensors.ts";
 import { temporaryFolder } from "../support/temporary.ts";
 
 const FIXTURES = fileURLToPath(new URL("../../fixtures", import.meta.url));
@@ -25,21 +25,6 @@ async function familyStore(): Promise<{ store: TareStore; folder: string }> {
   onTestFinished(() => store[Symbol.asyncDispose]());
   for (const model of ["base", "kjv"]) await store.add([join(family, model)], { threads: 1 });
   return { store, folder };
-}
-
-/** The weights of a model's decoder, by name. */
-async function weightsOf(store: TareStore, name: string): Promise<Record<string, NumberTensor>> {
-  const files = await FileStore.open(store.path);
-  const { config, locations } = await files.model(name);
-  const tensors: Record<string, NumberTensor> = {};
-  const method = config.methods.find((each) => each.name === "decoder");
-  for (const { name: weight, dtype, shape, digest } of method?.weights ?? []) {
-    const at = locations.get(digest);
-    if (!at) throw new Error(`${weight} is nowhere`);
-    await using source = await files.openBlob(at.blob);
-    tensors[weight] = { dtype, shape, bytes: await source.read(at.offset, at.length) };
-  }
-  return tensors;
 }
 
 async function outputsOf(store: TareStore, name: string): Promise<Tensors> {
@@ -67,7 +52,7 @@ describe("TareStore.openMutable()", () => {
     const { store } = await familyStore();
     const base = await outputsOf(store, "base");
     const all = await open(store, ["*"]);
-    expect(all.live.length).toBe(Object.keys(await weightsOf(store, "base")).length);
+    expect(all.live.length).toBe(Object.keys(await storedTensors(store, "base", "decoder")).length);
     expect(await all.run(INPUTS)).toEqual(base);
     const none = await open(store);
     expect(none.live).toEqual([]);
@@ -77,7 +62,7 @@ describe("TareStore.openMutable()", () => {
   test("changes weights in place or by a relink, and says which; runs under way finish on the old ones", async () => {
     const { store } = await familyStore();
     const [base, kjv] = [await outputsOf(store, "base"), await outputsOf(store, "kjv")];
-    const weights = await weightsOf(store, "kjv");
+    const weights = await storedTensors(store, "kjv", "decoder");
     const own = Object.keys(weights);
     const model = await open(store, ["*"]);
     const running = [model.run(INPUTS), model.run(INPUTS)];
@@ -93,7 +78,7 @@ describe("TareStore.openMutable()", () => {
     expect(await first).toEqual(base);
     expect(await linked.run(INPUTS)).toEqual(kjv);
     // What is in memory by now changes in place.
-    const back = await weightsOf(store, "base");
+    const back = await storedTensors(store, "base", "decoder");
     expect(await linked.loadStateDict(back)).toMatchObject({ how: "in-place" });
     expect(await linked.run(INPUTS)).toEqual(base);
   });
@@ -190,7 +175,7 @@ describe("TareStore.openMutable()", () => {
     const compiled = { partition: rules };
     const model = await store.openMutable("base", { method: "decoder", threads: 1, compiled });
     const before = await model.run(INPUTS);
-    const weights = await weightsOf(store, "kjv");
+    const weights = await storedTensors(store, "kjv", "decoder");
     const first = model.run(INPUTS);
     expect(await model.loadStateDict(weights)).toMatchObject({ how: "relink" });
     expect(await first).toEqual(before);

@@ -3,14 +3,13 @@ import { join } from "node:path";
 import { fileURLToPath } from "node:url";
 import { beforeAll, describe, expect, onTestFinished, test } from "vitest";
 import { charlmGguf } from "../../fixtures/charlm/rebuild-gguf.mjs";
-import { namedWeights } from "../../src/compile/refit-names.ts";
 import { parseGgufHeader } from "../../src/formats/gguf/parse.ts";
 import { writeNpz } from "../../src/formats/npy/npz.ts";
 import { writeSafetensors } from "../../src/formats/safetensors/write.ts";
 import { openStore, type TareStore } from "../../src/host/tare-store.ts";
 import type { NumberTensor, Tensors } from "../../src/model/tensor.ts";
-import { FileStore } from "../../src/node/store/file-store.ts";
 import { charlm } from "../support/charlm.ts";
+import { storedTensors } from "../support/stored-tensors.ts";
 import { temporaryFolder } from "../support/temporary.ts";
 
 let family: string;
@@ -26,20 +25,6 @@ async function familyStore(
   onTestFinished(() => store[Symbol.asyncDispose]());
   for (const model of models) await store.add([join(family, model)], { threads: 1 });
   return { store, folder };
-}
-
-/** The weights of a model of a store, by name. */
-async function weightsOf(store: TareStore, name: string): Promise<Record<string, NumberTensor>> {
-  const files = await FileStore.open(store.path);
-  const { config, locations } = await files.model(name);
-  const tensors: Record<string, NumberTensor> = {};
-  for (const { name: weight, dtype, shape, digest } of namedWeights(config).values()) {
-    const at = locations.get(digest);
-    if (!at) throw new Error(`${weight} is nowhere`);
-    await using source = await files.openBlob(at.blob);
-    tensors[weight] = { dtype, shape, bytes: await source.read(at.offset, at.length) };
-  }
-  return tensors;
 }
 
 async function digestsOf(store: TareStore, name: string): Promise<string[]> {
@@ -76,7 +61,7 @@ describe("TareStore.refit()", () => {
   test.each(["safetensors", "npz", "state dict"])("takes a %s by the names of the graph", async (kind) => {
     const { store, folder } = await familyStore();
     const wanted = await digestsOf(store, "kjv");
-    const tensors = await weightsOf(store, "kjv");
+    const tensors = await storedTensors(store, "kjv");
     await store.remove(["kjv"]);
     await store.gc();
     const path = join(folder, `new.${kind}`);
@@ -110,7 +95,7 @@ describe("TareStore.refit()", () => {
     await store.add([await charlmGguf("base")], { as: "base" });
     await store.add([await charlmGguf("kjv")], { as: "kjv" });
     const checkpoint = join(folder, "kjv.safetensors");
-    await writeFile(checkpoint, writeSafetensors(await weightsOf(store, "kjv")));
+    await writeFile(checkpoint, writeSafetensors(await storedTensors(store, "kjv")));
     await store.refit("base", checkpoint, { as: "tuned" });
     await store.export("tuned", join(folder, "tuned.gguf"));
     const [ours, theirs] = await Promise.all(
@@ -131,7 +116,7 @@ describe("TareStore.refit()", () => {
 
   test("keeps what a partial checkpoint lacks, and says what", async () => {
     const { store } = await familyStore();
-    const tensors = await weightsOf(store, "kjv");
+    const tensors = await storedTensors(store, "kjv");
     const head = Object.fromEntries(Object.entries(tensors).filter(([name]) => name.includes("output")));
     const names = Object.keys(head);
     expect(names.length).toBeGreaterThan(0);
@@ -155,7 +140,7 @@ describe("TareStore.refit()", () => {
   test("proposes a mapping for other names, which then binds all of them", async () => {
     const { store } = await familyStore();
     const wanted = await digestsOf(store, "kjv");
-    const tensors = await weightsOf(store, "kjv");
+    const tensors = await storedTensors(store, "kjv");
     const renamed = Object.fromEntries(
       Object.values(tensors).map((tensor, index) => [`renamed.${(index * 7) % 997}.w`, tensor]),
     );
@@ -171,7 +156,7 @@ describe("TareStore.refit()", () => {
 
   test("refuses what does not fit, lists it, and leaves the store as it was", async () => {
     const { store, folder } = await familyStore();
-    const tensors = await weightsOf(store, "kjv");
+    const tensors = await storedTensors(store, "kjv");
     const [name = "", first] = Object.entries(tensors).find(([, tensor]) => tensor.shape.length === 2) ?? [];
     const blobs = (await readdir(join(store.path, "blobs", "sha256"))).sort();
     const refit = (weights: Tensors | string, options = {}): Promise<unknown> =>
@@ -223,7 +208,7 @@ describe("TareStore.refit()", () => {
 
   test("lets weights that are NaN through: they are the user's", async () => {
     const { store } = await familyStore(["base"]);
-    const tensors = await weightsOf(store, "base");
+    const tensors = await storedTensors(store, "base");
     const [name = "", tensor] = Object.entries(tensors).find(([each]) => each.includes("output_norm")) ?? [];
     const nan = new Uint8Array(new Float32Array((tensor?.bytes.byteLength ?? 0) / 4).fill(Number.NaN).buffer);
     await store.refit(

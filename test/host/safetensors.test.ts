@@ -2,35 +2,22 @@ import { copyFile, mkdir, readdir, readFile, stat, writeFile } from "node:fs/pro
 import { join } from "node:path";
 import { Writable } from "node:stream";
 import { fileURLToPath } from "node:url";
-import { describe, expect, onTestFinished, test } from "vitest";
+import { describe, expect, test } from "vitest";
 import { charlmGguf } from "../../fixtures/charlm/rebuild-gguf.mjs";
 import { run } from "../../src/cli/run.ts";
 import { encodeGgufHeader } from "../../src/formats/gguf/write.ts";
 import { writeSafetensors } from "../../src/formats/safetensors/write.ts";
-import { openStore, type TareStore } from "../../src/host/tare-store.ts";
+import { type TareStore } from "../../src/host/tare-store.ts";
 import type { Tensors } from "../../src/model/tensor.ts";
 import { openModel } from "../../src/node/open-model.ts";
 import { FileStore } from "../../src/node/store/file-store.ts";
 import { charlm } from "../support/charlm.ts";
-import { temporaryFolder } from "../support/temporary.ts";
+import { type Home, home } from "../support/home.ts";
 
 const fixture = (path: string): string => fileURLToPath(new URL(`../../fixtures/${path}`, import.meta.url));
 const SHARDED = [1, 2, 3, 4].map((no) => `model-0000${no}-of-00004.safetensors`);
 const INDEX = "model.safetensors.index.json";
 const BASE = fixture("charlm/base.safetensors");
-
-interface Home {
-  readonly store: TareStore;
-  /** A folder for this test. */
-  readonly folder: string;
-}
-
-async function home(): Promise<Home> {
-  const folder = await temporaryFolder();
-  const store = await openStore({ path: join(folder, "store") });
-  onTestFinished(() => store[Symbol.asyncDispose]());
-  return { store, folder };
-}
 
 let serial = 0;
 

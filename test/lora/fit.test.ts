@@ -1,9 +1,9 @@
 import { mkdtemp, readFile, rm } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
-import { beforeAll, describe, expect, onTestFinished, test } from "vitest";
+import { beforeAll, describe, expect, test } from "vitest";
 import { parseGgufHeader } from "../../src/formats/gguf/parse.ts";
-import { openStore, type TareStore } from "../../src/host/tare-store.ts";
+import { openStore } from "../../src/host/tare-store.ts";
 import { parseNameMapping } from "../../src/lora/mapping.ts";
 import {
   float32Bytes,
@@ -12,19 +12,7 @@ import {
   writeGgufLora,
   writePeftLora,
 } from "../support/lora-models.ts";
-import { temporaryFolder } from "../support/temporary.ts";
-
-interface Home {
-  readonly store: TareStore;
-  readonly folder: string;
-}
-
-async function home(): Promise<Home> {
-  const folder = await temporaryFolder();
-  const store = await openStore({ path: join(folder, "store") });
-  onTestFinished(() => store[Symbol.asyncDispose]());
-  return { store, folder };
-}
+import { type Home, home } from "../support/home.ts";
 
 const BASE: Readonly<Record<string, SmallTensor>> = {
   "blk.0.attn_q.weight": { shape: [4, 8] },

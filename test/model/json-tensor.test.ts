@@ -1,19 +1,9 @@
 import fc from "fast-check";
 import { describe, expect, test } from "vitest";
-import { FormatError } from "../../src/errors.ts";
 import { type DType, DTYPE_BITS } from "../../src/model/dtype.ts";
 import { tensorFromJson, tensorToJson } from "../../src/model/json-tensor.ts";
 import type { NumberTensor, Tensor } from "../../src/model/tensor.ts";
-
-function thrown(act: () => unknown): FormatError {
-  try {
-    act();
-  } catch (error) {
-    expect(error).toBeInstanceOf(FormatError);
-    return error as FormatError;
-  }
-  throw new Error("nothing was thrown");
-}
+import { formatError } from "../support/format-error.ts";
 
 const bytesOf = (value: unknown, dtype: DType): number[] => [
   ...(tensorFromJson(value, dtype, "x") as NumberTensor).bytes,
@@ -88,14 +78,14 @@ describe("tensorFromJson()", () => {
       ],
     ],
   ])("refuses ragged arrays: %s", (_, value) => {
-    expect(thrown(() => tensorFromJson(value, "float32", "x"))).toMatchObject({
+    expect(formatError(() => tensorFromJson(value, "float32", "x"))).toMatchObject({
       code: "malformed",
       tensor: "x",
     });
   });
 
   test("says where arrays differ", () => {
-    const error = thrown(() => tensorFromJson([[[1, 2]], [[1, 2, 3]]], "float32", "ids"));
+    const error = formatError(() => tensorFromJson([[[1, 2]], [[1, 2, 3]]], "float32", "ids"));
     expect(error.message).toBe(
       'Cannot read tensor "ids": it has an array of 3 at [1, 0], where others have an array of 2',
     );
@@ -129,7 +119,7 @@ describe("tensorFromJson()", () => {
     ["float32", undefined, "malformed"],
     ["string", 1, "malformed"],
   ])("refuses for %s the value %j", (dtype, value, code) => {
-    const error = thrown(() =>
+    const error = formatError(() =>
       tensorFromJson([[0, 0].map(() => good(dtype)), [good(dtype), value]], dtype, "x"),
     );
     expect(error).toMatchObject({ code, tensor: "x" });
@@ -137,15 +127,17 @@ describe("tensorFromJson()", () => {
   });
 
   test.each<DType>(["complex64", "float8_e5m2", "float4_e2m1", "int4"])("refuses %s", (dtype) => {
-    expect(thrown(() => tensorFromJson([1], dtype, "x"))).toMatchObject({ code: "unsupported" });
+    expect(formatError(() => tensorFromJson([1], dtype, "x"))).toMatchObject({ code: "unsupported" });
     const bytes = new Uint8Array(0);
-    expect(thrown(() => tensorToJson({ dtype, shape: [0], bytes }))).toMatchObject({ code: "unsupported" });
+    expect(formatError(() => tensorToJson({ dtype, shape: [0], bytes }))).toMatchObject({
+      code: "unsupported",
+    });
   });
 
   test("refuses nesting without end", () => {
     let value: unknown = 1;
     for (let depth = 0; depth < 100_000; depth++) value = [value];
-    expect(thrown(() => tensorFromJson(value, "int8", "x"))).toMatchObject({ code: "too-large" });
+    expect(formatError(() => tensorFromJson(value, "int8", "x"))).toMatchObject({ code: "too-large" });
   });
 });
 
@@ -176,19 +168,19 @@ describe("tensorToJson()", () => {
 
   test("refuses a shape that makes arrays without end", () => {
     const bytes = new Uint8Array(0);
-    expect(thrown(() => tensorToJson({ dtype: "int8", shape: [2 ** 40, 0], bytes }))).toMatchObject({
+    expect(formatError(() => tensorToJson({ dtype: "int8", shape: [2 ** 40, 0], bytes }))).toMatchObject({
       code: "too-large",
     });
     expect(tensorToJson({ dtype: "int8", shape: [0, 2 ** 40], bytes })).toEqual([]);
   });
 
   test("refuses data of another size than the shape's", () => {
-    expect(thrown(() => tensorToJson({ dtype: "int8", shape: [2], bytes: new Uint8Array(3) }))).toMatchObject(
-      {
-        code: "size-mismatch",
-      },
-    );
-    expect(thrown(() => tensorToJson({ dtype: "string", shape: [-1], strings: [] }))).toMatchObject({
+    expect(
+      formatError(() => tensorToJson({ dtype: "int8", shape: [2], bytes: new Uint8Array(3) })),
+    ).toMatchObject({
+      code: "size-mismatch",
+    });
+    expect(formatError(() => tensorToJson({ dtype: "string", shape: [-1], strings: [] }))).toMatchObject({
       code: "size-mismatch",
     });
   });

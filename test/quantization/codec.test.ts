@@ -2,9 +2,9 @@ import { createHash } from "node:crypto";
 import { readFileSync } from "node:fs";
 import fc from "fast-check";
 import { describe, expect, test } from "vitest";
-import { FormatError } from "../../src/errors.ts";
 import { BLOCK_ELEMENTS, DTYPE_BITS, type DType } from "../../src/model/dtype.ts";
 import { type Codec, codecOf } from "../../src/quantization/codec.ts";
+import { formatError } from "../support/format-error.ts";
 
 /** What the package that llama.cpp comes with made of values.f32 and of any bytes; see make.py there. */
 const FOLDER = new URL("../../fixtures/quantization/", import.meta.url);
@@ -57,16 +57,6 @@ function encode(dtype: DType, values: Float32Array): Uint8Array {
   codec(dtype).encode(values, around.subarray(1, -1));
   expect([around[0], around.at(-1)]).toEqual([0xa5, 0xa5]);
   return around.slice(1, -1);
-}
-
-function thrown(act: () => unknown): FormatError {
-  try {
-    act();
-  } catch (error) {
-    expect(error).toBeInstanceOf(FormatError);
-    return error as FormatError;
-  }
-  throw new Error("nothing was thrown");
 }
 
 const sha256 = (bytes: Uint8Array): string => createHash("sha256").update(bytes).digest("hex");
@@ -165,7 +155,7 @@ describe("Codec.encode()", () => {
     for (const wrong of [Number.NaN, Number.POSITIVE_INFINITY, Number.NEGATIVE_INFINITY]) {
       const values = new Float32Array(512);
       values[300] = wrong;
-      const error = thrown(() => encode(dtype, values));
+      const error = formatError(() => encode(dtype, values));
       expect(error.code).toBe("out-of-range");
       expect(error.message).toContain(`Cannot encode ${wrong} at element 300 as ${dtype}`);
     }
@@ -176,7 +166,7 @@ describe("Codec.encode()", () => {
       const values = new Float32Array(512);
       values[300] = huge;
       values[301] = -huge / 2;
-      const error = thrown(() => encode(dtype, values));
+      const error = formatError(() => encode(dtype, values));
       expect(error.code).toBe("out-of-range");
       expect(error.message).toMatch(new RegExp(`the block at element (256|288) as ${dtype}: `));
     }
@@ -186,10 +176,10 @@ describe("Codec.encode()", () => {
     expect(decode("float16", encode("float16", Float32Array.of(65519, -65504)))).toEqual(
       Float32Array.of(65504, -65504),
     );
-    const error = thrown(() => encode("float16", Float32Array.of(1, -65520)));
+    const error = formatError(() => encode("float16", Float32Array.of(1, -65520)));
     expect(error.code).toBe("out-of-range");
     expect(error.message).toContain("Cannot encode -65520 at element 1 as float16");
-    expect(thrown(() => encode("bfloat16", Float32Array.of(3.4e38))).code).toBe("out-of-range");
+    expect(formatError(() => encode("bfloat16", Float32Array.of(3.4e38))).code).toBe("out-of-range");
     expect(decode("bfloat16", encode("bfloat16", Float32Array.of(3.39e38)))[0]).toBeLessThan(3.4e38);
   });
 });

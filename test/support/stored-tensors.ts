@@ -1,0 +1,28 @@
+import { namedWeights } from "../../src/compile/refit-names.ts";
+import type { TareStore } from "../../src/host/tare-store.ts";
+import type { NumberTensor } from "../../src/model/tensor.ts";
+import { FileStore } from "../../src/node/store/file-store.ts";
+
+/**
+ * The weights of a model of a store, by name.
+ * @param method of this method only, under the names that they have there
+ */
+export async function storedTensors(
+  store: TareStore,
+  name: string,
+  method?: string,
+): Promise<Record<string, NumberTensor>> {
+  const files = await FileStore.open(store.path);
+  const { config, locations } = await files.model(name);
+  const weights = method
+    ? config.methods.find((each) => each.name === method)?.weights
+    : namedWeights(config).values();
+  const tensors: Record<string, NumberTensor> = {};
+  for (const { name: weight, dtype, shape, digest } of weights ?? []) {
+    const at = locations.get(digest);
+    if (!at) throw new Error(`${weight} is nowhere`);
+    await using source = await files.openBlob(at.blob);
+    tensors[weight] = { dtype, shape, bytes: await source.read(at.offset, at.length) };
+  }
+  return tensors;
+}
