@@ -15,16 +15,16 @@
  */
 export { type ByteSource, type LocalFile, memorySource, type ReadOptions } from "./bytes/byte-source.ts";
 export { type HttpSourceOptions, openHttpSource } from "./bytes/http-source.ts";
-export { type BlobConflict, BlobConflictError } from "./compile/blob-conflict.ts";
+export { type BlobConflict, BlobConflictError } from "./compile/blobs/blob-conflict.ts";
 export {
   BlobService,
   type BlobServiceOptions,
   type PutOptions,
   type PutResult,
-} from "./compile/blob-service.ts";
+} from "./compile/blobs/blob-service.ts";
 export type { BlobData, StreamOptions } from "./compile/chunks.ts";
-export { draftNamedData, type ModelDataOptions } from "./compile/draft-named-data.ts";
-export { type HashOptions, hashWeight } from "./compile/hash-weight.ts";
+export { draftNamedData, type ModelDataOptions } from "./compile/named-data/draft-named-data.ts";
+export { type HashOptions, hashWeight } from "./compile/named-data/hash-weight.ts";
 export {
   type MappedWeight,
   mapWeights,
@@ -32,14 +32,22 @@ export {
   readWeights,
   type StreamedWeight,
   streamWeights,
-} from "./compile/load-weights.ts";
-export { memoryNamedData } from "./compile/memory-named-data.ts";
-export { mergeNamedData } from "./compile/merge-named-data.ts";
-export type { FileRange, FreeableData, NamedData, NamedLayout } from "./compile/named-data.ts";
-export { type MismatchedWeight, NamedDataError, type WeightClaim } from "./compile/named-data-error.ts";
-export { openHttpModel } from "./compile/open-http-model.ts";
-export { type ExpectedWeight, requireNamedData, type RequireOptions } from "./compile/require-named-data.ts";
-export { shardNamedData } from "./compile/shard-named-data.ts";
+} from "./compile/named-data/load-weights.ts";
+export { memoryNamedData } from "./compile/named-data/memory-named-data.ts";
+export { mergeNamedData } from "./compile/named-data/merge-named-data.ts";
+export type { FileRange, FreeableData, NamedData, NamedLayout } from "./compile/named-data/named-data.ts";
+export {
+  type MismatchedWeight,
+  NamedDataError,
+  type WeightClaim,
+} from "./compile/named-data/named-data-error.ts";
+export { openHttpModel } from "./compile/named-data/open-http-model.ts";
+export {
+  type ExpectedWeight,
+  requireNamedData,
+  type RequireOptions,
+} from "./compile/named-data/require-named-data.ts";
+export { shardNamedData } from "./compile/named-data/shard-named-data.ts";
 export type {
   BlobEntry,
   ShardBlob,
@@ -47,7 +55,7 @@ export type {
   ShardFile,
   ShardOptions,
   ShardPlan,
-} from "./compile/shard-plan.ts";
+} from "./compile/blobs/shard-plan.ts";
 export type { TensorLayout } from "./compile/tensor-layout.ts";
 export type {
   ChatMessage,
@@ -74,7 +82,7 @@ export type {
   Partition,
   PartitionWeight,
   RunningPartition,
-} from "./compile/backend.ts";
+} from "./compile/backends/backend.ts";
 export type {
   CompiledBinding,
   CompiledData,
@@ -82,8 +90,8 @@ export type {
   CompiledModel,
   CompiledPartition,
   CompileRecord,
-} from "./compile/compiled-model.ts";
-export { parsePartitionRule, type PartitionRule } from "./compile/partition.ts";
+} from "./compile/backends/compiled-model.ts";
+export { parsePartitionRule, type PartitionRule } from "./compile/backends/partition.ts";
 export type { ModelFacts } from "./engines/llama/protocol.ts";
 export type { LlamaSession } from "./engines/llama/session.ts";
 export type { OrtLoadOptions } from "./engines/onnxruntime/engine.ts";
@@ -100,17 +108,17 @@ export {
   TareError,
   UsageError,
 } from "./errors.ts";
-export type { Adapter, TextLoadOptions } from "./host/text.ts";
+export type { Adapter, TextLoadOptions } from "./host/text/text.ts";
 export {
   type CompiledFolder,
   type CompiledLoadOptions,
   openCompiled,
   type OpenCompiledOptions,
-} from "./host/compiled-folder.ts";
-export type { CompiledStored, CompileOptions } from "./host/compile-model.ts";
-export type { LoraInfo } from "./host/lora-bases.ts";
-export type { MergeLora, MergeOptions, MergeResult } from "./host/merge.ts";
-export type { PooledText, SwapOptions, TextPool, TextPoolOptions, TextTurn } from "./host/text-pool.ts";
+} from "./host/compile/compiled-folder.ts";
+export type { CompiledStored, CompileOptions } from "./host/compile/compile-model.ts";
+export type { LoraInfo } from "./host/lora/lora-bases.ts";
+export type { MergeLora, MergeOptions, MergeResult } from "./host/lora/merge.ts";
+export type { PooledText, SwapOptions, TextPool, TextPoolOptions, TextTurn } from "./host/text/text-pool.ts";
 export type { MethodInfo, ModelInfo, WeightInfo } from "./host/describe.ts";
 export {
   defaultStorePath,
@@ -121,18 +129,18 @@ export {
   type TareStore,
 } from "./host/tare-store.ts";
 export { openModelData, type OpenModelData } from "./host/model-data.ts";
-export { joinSplit } from "./host/join.ts";
-export type { MutableModel, MutableOptions, WeightChange } from "./host/mutable-model.ts";
-export type { NewWeightsOptions, NewWeightsSource } from "./host/new-weights.ts";
-export type { RefitOptions, RefitResult } from "./host/refit.ts";
-export type { RefitCheck } from "./host/verify-refit.ts";
-export type { Proposal } from "./compile/refit-propose.ts";
-export type { SplitFileInfo, SplitOptions, SplitResult } from "./host/split.ts";
+export { joinSplit } from "./host/split/join.ts";
+export type { MutableModel, MutableOptions, WeightChange } from "./host/mutable/mutable-model.ts";
+export type { NewWeightsOptions, NewWeightsSource } from "./host/refit/new-weights.ts";
+export type { RefitOptions, RefitResult } from "./host/refit/refit.ts";
+export type { RefitCheck } from "./host/refit/verify-refit.ts";
+export type { Proposal } from "./compile/refit/refit-propose.ts";
+export type { SplitFileInfo, SplitOptions, SplitResult } from "./host/split/split.ts";
 export type { Difference } from "./link/compare-numbers.ts";
 export type { ChangedWeight, ModelDiff, WeightSet } from "./link/diff.ts";
 export type { Shares } from "./link/sharing.ts";
-export type { SplitFileKind } from "./link/split-record.ts";
-export type { SplitPart, SplitRule } from "./link/split-rules.ts";
+export type { SplitFileKind } from "./link/split/split-record.ts";
+export type { SplitPart, SplitRule } from "./link/split/split-rules.ts";
 export type { Weight } from "./model/config.ts";
 export type { CreateDigest, Digest, DigestStream } from "./model/digest.ts";
 export type { FileDraft, MethodDraft, ModelDraft, WeightDraft, WeightRange } from "./model/draft.ts";

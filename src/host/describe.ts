@@ -13,7 +13,7 @@ import type { StoredModel } from "../model/stored-model.ts";
 import { engineOf, type Runner } from "./engine-of.ts";
 import { FileCompileCache } from "../node/store/compile-cache.ts";
 import type { FileStore } from "../node/store/file-store.ts";
-import { type LoraInfo, lorasOf } from "./lora-bases.ts";
+import { type LoraInfo, lorasOf } from "./lora/lora-bases.ts";
 
 /** A weight of a model, and who else uses it. */
 export interface WeightInfo extends Weight {

@@ -1,6 +1,6 @@
 import type { ReadOptions } from "../bytes/byte-source.ts";
-import { draftNamedData, type ModelDataOptions } from "../compile/draft-named-data.ts";
-import type { NamedData } from "../compile/named-data.ts";
+import { draftNamedData, type ModelDataOptions } from "../compile/named-data/draft-named-data.ts";
+import type { NamedData } from "../compile/named-data/named-data.ts";
 import { openModel } from "../node/open-model.ts";
 
 /** The weights of model files that are open. Dispose it to close them. */

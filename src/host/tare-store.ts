@@ -1,10 +1,10 @@
 import { homedir } from "node:os";
 import { join } from "node:path";
-import type { CompiledMethod } from "../compile/compiled-model.ts";
-import type { CompileSettings } from "../compile/compile-model.ts";
-import type { NamedData } from "../compile/named-data.ts";
-import { storedNamedData } from "../compile/stored-named-data.ts";
-import type { Proposal } from "../compile/refit-propose.ts";
+import type { CompiledMethod } from "../compile/backends/compiled-model.ts";
+import type { CompileSettings } from "../compile/backends/compile-model.ts";
+import type { NamedData } from "../compile/named-data/named-data.ts";
+import { storedNamedData } from "../compile/named-data/stored-named-data.ts";
+import type { Proposal } from "../compile/refit/refit-propose.ts";
 import type { Session } from "../engines/engine.ts";
 import { LinkError } from "../errors.ts";
 import type { Llama } from "../engines/llama/engine.ts";
@@ -37,31 +37,31 @@ import {
   type WrittenFile,
 } from "../node/view.ts";
 import type { FamilyMap } from "../picture/family-map.ts";
-import { compileSettings } from "./backends.ts";
+import { compileSettings } from "./compile/backends.ts";
 import {
   type CompiledStored,
   type CompileHost,
   type CompileOptions,
   compileStored,
   storedPlaces,
-} from "./compile-model.ts";
+} from "./compile/compile-model.ts";
 import { describeModel, type ModelInfo } from "./describe.ts";
 import { requireEngine } from "./engine-of.ts";
-import { withGgufView } from "./gguf-view.ts";
-import { loadCompiledMethod } from "./load-compiled.ts";
-import { FedWeights } from "./fed-weights.ts";
-import { StagedWeights } from "./staged-weights.ts";
-import { MutableModel, type MutableOptions } from "./mutable-model.ts";
-import type { NewWeightsOptions, NewWeightsSource } from "./new-weights.ts";
-import { proposeRefit } from "./propose-mapping.ts";
-import { refitModel, type RefitOptions, type RefitResult } from "./refit.ts";
-import { splitModels, type SplitOptions, type SplitResult } from "./split.ts";
-import { type LoraInfo, lorasOf } from "./lora-bases.ts";
-import { mergeLoras, type MergeLora, type MergeOptions, type MergeResult } from "./merge.ts";
-import { TextPool, type TextPoolOptions } from "./text-pool.ts";
-import { loadText, type TextLoadOptions } from "./text.ts";
-import { compareSessions, type RefitCheck } from "./verify-refit.ts";
-import { writeCompiled } from "./write-compiled.ts";
+import { withGgufView } from "./text/gguf-view.ts";
+import { loadCompiledMethod } from "./compile/load-compiled.ts";
+import { FedWeights } from "./mutable/fed-weights.ts";
+import { StagedWeights } from "./mutable/staged-weights.ts";
+import { MutableModel, type MutableOptions } from "./mutable/mutable-model.ts";
+import type { NewWeightsOptions, NewWeightsSource } from "./refit/new-weights.ts";
+import { proposeRefit } from "./refit/propose-mapping.ts";
+import { refitModel, type RefitOptions, type RefitResult } from "./refit/refit.ts";
+import { splitModels, type SplitOptions, type SplitResult } from "./split/split.ts";
+import { type LoraInfo, lorasOf } from "./lora/lora-bases.ts";
+import { mergeLoras, type MergeLora, type MergeOptions, type MergeResult } from "./lora/merge.ts";
+import { TextPool, type TextPoolOptions } from "./text/text-pool.ts";
+import { loadText, type TextLoadOptions } from "./text/text.ts";
+import { compareSessions, type RefitCheck } from "./refit/verify-refit.ts";
+import { writeCompiled } from "./compile/write-compiled.ts";
 
 /** Options of {@link openStore}. */
 export interface OpenStoreOptions {

@@ -1,10 +1,10 @@
 import { describe, expect, test } from "vitest";
-import type { Backend, BackendProgram, Partition } from "../../src/compile/backend.ts";
-import { BlobService } from "../../src/compile/blob-service.ts";
-import { compileModel } from "../../src/compile/compile-model.ts";
-import type { MethodSource } from "../../src/compile/cut-method.ts";
-import { parsePartitionRule, partitionNodes } from "../../src/compile/partition.ts";
-import { PortableBackend } from "../../src/compile/portable.ts";
+import type { Backend, BackendProgram, Partition } from "../../src/compile/backends/backend.ts";
+import { BlobService } from "../../src/compile/blobs/blob-service.ts";
+import { compileModel } from "../../src/compile/backends/compile-model.ts";
+import type { MethodSource } from "../../src/compile/backends/cut-method.ts";
+import { parsePartitionRule, partitionNodes } from "../../src/compile/backends/partition.ts";
+import { PortableBackend } from "../../src/compile/backends/portable.ts";
 import { SparseBytes } from "../../src/encodings/protobuf/sparse-bytes.ts";
 import { parseOnnx } from "../../src/formats/onnx/parse.ts";
 import { writeSymbolic } from "../../src/formats/onnx/symbolic.ts";

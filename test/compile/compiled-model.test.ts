@@ -1,13 +1,13 @@
 import fc from "fast-check";
 import { describe, expect, test } from "vitest";
-import { decodeCompiled, encodeCompiled } from "../../src/compile/compiled-file.ts";
+import { decodeCompiled, encodeCompiled } from "../../src/compile/backends/compiled-file.ts";
 import {
   type CompiledModel,
   compiledModelJson,
   parseCompiledModel,
-} from "../../src/compile/compiled-model.ts";
-import { requireFit } from "../../src/compile/fit.ts";
-import { PortableBackend } from "../../src/compile/portable.ts";
+} from "../../src/compile/backends/compiled-model.ts";
+import { requireFit } from "../../src/compile/backends/fit.ts";
+import { PortableBackend } from "../../src/compile/backends/portable.ts";
 import { TareError } from "../../src/errors.ts";
 import type { Port } from "../../src/model/signature.ts";
 import { sha256 } from "../../src/node/sha256.ts";

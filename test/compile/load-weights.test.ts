@@ -1,11 +1,11 @@
 import { describe, expect, test } from "vitest";
-import { draftNamedData } from "../../src/compile/draft-named-data.ts";
-import { hashWeight } from "../../src/compile/hash-weight.ts";
-import { mapWeights, readWeights, streamWeights } from "../../src/compile/load-weights.ts";
-import { memoryNamedData } from "../../src/compile/memory-named-data.ts";
-import { mergeNamedData } from "../../src/compile/merge-named-data.ts";
-import type { NamedData, NamedLayout } from "../../src/compile/named-data.ts";
-import { requireNamedData } from "../../src/compile/require-named-data.ts";
+import { draftNamedData } from "../../src/compile/named-data/draft-named-data.ts";
+import { hashWeight } from "../../src/compile/named-data/hash-weight.ts";
+import { mapWeights, readWeights, streamWeights } from "../../src/compile/named-data/load-weights.ts";
+import { memoryNamedData } from "../../src/compile/named-data/memory-named-data.ts";
+import { mergeNamedData } from "../../src/compile/named-data/merge-named-data.ts";
+import type { NamedData, NamedLayout } from "../../src/compile/named-data/named-data.ts";
+import { requireNamedData } from "../../src/compile/named-data/require-named-data.ts";
 import { openModelData } from "../../src/host/model-data.ts";
 import type { DType } from "../../src/model/dtype.ts";
 import { createSha256 } from "../../src/node/sha256.ts";

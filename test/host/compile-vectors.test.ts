@@ -1,8 +1,8 @@
 import { join } from "node:path";
 import { fileURLToPath } from "node:url";
 import { describe, expect, test } from "vitest";
-import type { Backend } from "../../src/compile/backend.ts";
-import { PortableBackend } from "../../src/compile/portable.ts";
+import type { Backend } from "../../src/compile/backends/backend.ts";
+import { PortableBackend } from "../../src/compile/backends/portable.ts";
 import { TareError } from "../../src/errors.ts";
 import { openStore, type TareStore } from "../../src/host/tare-store.ts";
 import type { Tensors } from "../../src/model/tensor.ts";

@@ -5,7 +5,7 @@ import { describe, expect, onTestFinished, test } from "vitest";
 import { type Llama, openLlama } from "../../src/engines/llama/engine.ts";
 import { encodeGgufHeader } from "../../src/formats/gguf/write.ts";
 import { openStore, type TareStore } from "../../src/host/tare-store.ts";
-import { TextPool, type TextPoolOptions } from "../../src/host/text-pool.ts";
+import { TextPool, type TextPoolOptions } from "../../src/host/text/text-pool.ts";
 import { FileStore } from "../../src/node/store/file-store.ts";
 import { type CharlmModel, charlmGguf } from "../../fixtures/charlm/rebuild-gguf.mjs";
 import { noisyLora } from "../support/noisy-lora.ts";

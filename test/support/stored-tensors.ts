@@ -1,4 +1,4 @@
-import { namedWeights } from "../../src/compile/refit-names.ts";
+import { namedWeights } from "../../src/compile/refit/refit-names.ts";
 import type { TareStore } from "../../src/host/tare-store.ts";
 import type { NumberTensor } from "../../src/model/tensor.ts";
 import { FileStore } from "../../src/node/store/file-store.ts";

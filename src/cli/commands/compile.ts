@@ -1,5 +1,5 @@
-import type { CompiledMethod, CompiledModel, CompileRecord } from "../../compile/compiled-model.ts";
-import { parsePartitionRule, type PartitionRule } from "../../compile/partition.ts";
+import type { CompiledMethod, CompiledModel, CompileRecord } from "../../compile/backends/compiled-model.ts";
+import { parsePartitionRule, type PartitionRule } from "../../compile/backends/partition.ts";
 import type { ViewResult } from "../../node/view.ts";
 import { type DefineCommand, examples } from "../command.ts";
 import { bytes, table } from "../context.ts";

@@ -1,11 +1,11 @@
 import { readFile, writeFile } from "node:fs/promises";
-import { parseRefitMapping } from "../../compile/refit-mapping.ts";
-import type { Proposal } from "../../compile/refit-propose.ts";
+import { parseRefitMapping } from "../../compile/refit/refit-mapping.ts";
+import type { Proposal } from "../../compile/refit/refit-propose.ts";
 import { parseStrictJson } from "../../encodings/json.ts";
 import { UsageError } from "../../errors.ts";
-import type { RefitResult } from "../../host/refit.ts";
+import type { RefitResult } from "../../host/refit/refit.ts";
 import type { TareStore } from "../../host/tare-store.ts";
-import type { RefitCheck } from "../../host/verify-refit.ts";
+import type { RefitCheck } from "../../host/refit/verify-refit.ts";
 import type { Tensors } from "../../model/tensor.ts";
 import { type DefineCommand, examples } from "../command.ts";
 import { bytes, type Context, table } from "../context.ts";

@@ -1,6 +1,6 @@
 import type { Port } from "../../engines/engine.ts";
 import type { MethodInfo, ModelInfo } from "../../host/describe.ts";
-import type { LoraInfo } from "../../host/lora-bases.ts";
+import type { LoraInfo } from "../../host/lora/lora-bases.ts";
 import { shortDigest } from "../../model/digest.ts";
 import { type DefineCommand, examples } from "../command.ts";
 import { bytes, table } from "../context.ts";

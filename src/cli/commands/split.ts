@@ -1,8 +1,13 @@
 import { readFile } from "node:fs/promises";
 import { parseStrictJson } from "../../encodings/json.ts";
 import { UsageError } from "../../errors.ts";
-import type { SplitFileInfo, SplitResult } from "../../host/split.ts";
-import { parseSplitRule, parseSplitRules, type SplitPart, type SplitRule } from "../../link/split-rules.ts";
+import type { SplitFileInfo, SplitResult } from "../../host/split/split.ts";
+import {
+  parseSplitRule,
+  parseSplitRules,
+  type SplitPart,
+  type SplitRule,
+} from "../../link/split/split-rules.ts";
 import { type DefineCommand, examples } from "../command.ts";
 import { bytes, table } from "../context.ts";
 

@@ -1,0 +1,255 @@
+import { EngineError, LinkError, UsageError } from "../../errors.ts";
+import type { OnnxNode } from "../../formats/onnx/graph.ts";
+import type { Weight } from "../../model/config.ts";
+import { type Digest, digestHex } from "../../model/digest.ts";
+import type {
+  Backend,
+  BackendBlobs,
+  BackendOptions,
+  BackendProgram,
+  BackendServices,
+  Partition,
+} from "./backend.ts";
+import type { CompiledFile } from "./compiled-file.ts";
+import {
+  checkFlow,
+  type CompiledData,
+  type CompiledMethod,
+  type CompiledModel,
+  type CompiledPartition,
+  type CompileRecord,
+} from "./compiled-model.ts";
+import { cutMethod, type MethodSource } from "./cut-method.ts";
+import { countNodes } from "./operators.ts";
+import {
+  describePartitionRule,
+  partitionNodes,
+  type PartitionRule,
+  partitionRuleSelects,
+} from "./partition.ts";
+
+/** In bytes. What backends put travels with the programs; large data is a weight of some model, and stays one. */
+const MOST_DATA = 64 * 1024 * 1024;
+
+/** What is known of data that was put. */
+export interface PutData {
+  readonly digest: Digest;
+  readonly length: number;
+  readonly alignment: number;
+}
+
+/** Where backends' data goes and is read again: part of what {@link BlobService} does. */
+export interface CompileBlobs extends BackendBlobs {
+  keys(): readonly string[];
+  get(key: string): PutData | undefined;
+  stream(key: string): AsyncIterable<Uint8Array>;
+}
+
+/** What compiling needs from around it. */
+export interface CompileSurroundings extends BackendServices {
+  readonly blobs: CompileBlobs;
+  digest(bytes: Uint8Array): Digest;
+}
+
+/** How a model is compiled. */
+export interface CompileSettings {
+  /** In the order of preference: without rules, each node goes to the first that takes it. */
+  readonly backends: readonly Backend[];
+  readonly rules: readonly PartitionRule[];
+  /** Each backend's own settings, by its id. */
+  readonly options: Readonly<Record<string, BackendOptions>>;
+}
+
+/** A compiled model, fresh. */
+export interface Compiled extends CompiledFile {
+  /** How many partitions a backend had compiled before. */
+  readonly reused: number;
+}
+
+/**
+ * Compiles all methods of a model: cuts each into partitions, hands every backend all of its own at once, and checks
+ * what comes back. No value of a weight has a part in it.
+ * @throws UsageError for rules that fit nothing; FormatError `unsupported` for what cannot be cut or nobody takes;
+ * EngineError for a backend that answers wrongly; and whatever backends throw
+ */
+export async function compileModel(
+  model: string,
+  methods: readonly MethodSource[],
+  settings: CompileSettings,
+  surroundings: CompileSurroundings,
+): Promise<Compiled> {
+  checkRules(methods, settings.rules);
+  const work: { readonly partition: Partition; readonly backend: Backend }[] = [];
+  for (const method of methods) {
+    const runs = partitionNodes(method.name, method.graph, settings.backends, settings.rules);
+    const partitions = await cutMethod(method, runs, (bytes) => digestHex(surroundings.digest(bytes)));
+    work.push(...partitions);
+  }
+  const programs = new Map<Partition, BackendProgram>();
+  const records: CompileRecord[] = [];
+  for (const backend of settings.backends) {
+    const mine = work.filter((each) => each.backend === backend).map((each) => each.partition);
+    if (mine.length === 0) continue;
+    surroundings.signal?.throwIfAborted();
+    const result = await backend.compile(mine, surroundings, settings.options[backend.id] ?? {});
+    for (const [partition, program] of answers(backend, mine, result.programs))
+      programs.set(partition, program);
+    records.push({ backend: backend.id, ...result.record });
+  }
+
+  const bytes = new Map<Digest, Uint8Array>();
+  const describe = (method: MethodSource): CompiledMethod => ({
+    name: method.name,
+    source: method.source,
+    signature: method.signature,
+    partitions: work
+      .filter(({ partition }) => partition.method === method.name)
+      .map(({ partition, backend }) => {
+        const program = programs.get(partition) as BackendProgram;
+        const digest = surroundings.digest(program.bytes);
+        bytes.set(digest, program.bytes);
+        return describePartition(backend, method, partition, program, digest);
+      }),
+  });
+  const data = await dataOf(surroundings.blobs, bytes);
+  const compiled = { model, methods: methods.map(describe), records, data };
+  for (const method of compiled.methods) checkFlow(method, model);
+  const reused = [...programs.values()].filter((program) => program.reused).length;
+  return { model: compiled, parts: bytes, reused };
+}
+
+/**
+ * What was compiled for one model, for another of its family: the same programs, and this one's weights.
+ * @param tables of its methods, by name
+ * @throws LinkError `missing-weight`, `mismatch`
+ */
+export function adopt(
+  compiled: CompiledModel,
+  model: string,
+  tables: ReadonlyMap<string, readonly Weight[]>,
+): CompiledModel {
+  const methods = compiled.methods.map((method) => {
+    const table = new Map((tables.get(method.name) ?? []).map((weight) => [weight.name, weight]));
+    const partitions = method.partitions.map((partition) => ({
+      ...partition,
+      bindings: partition.bindings.map((binding) => {
+        const weight = table.get(binding.weight);
+        if (!weight) throw missing(model, binding.weight);
+        if (weight.dtype !== binding.dtype || weight.shape.join() !== binding.shape.join()) {
+          throw new LinkError(
+            "mismatch",
+            `Cannot bind weight "${binding.weight}" of "${model}": the program wants ${binding.dtype} [${binding.shape.join(", ")}], the table has ${weight.dtype} [${weight.shape.join(", ")}]`,
+            { tensor: binding.weight, digest: weight.digest },
+          );
+        }
+        return { ...binding, digest: weight.digest };
+      }),
+    }));
+    return { ...method, partitions };
+  });
+  return { ...compiled, model, methods };
+}
+
+/** Reads what backends have put: small, since weights are not data. */
+async function dataOf(blobs: CompileBlobs, parts: Map<Digest, Uint8Array>): Promise<CompiledData[]> {
+  const data: CompiledData[] = [];
+  let total = 0;
+  for (const key of blobs.keys()) {
+    const { digest, length, alignment } = blobs.get(key) as PutData;
+    data.push({ key, digest, size: length, alignment });
+    if (parts.has(digest)) continue;
+    total += length;
+    if (total > MOST_DATA) {
+      throw new EngineError(
+        "too-large",
+        `Cannot keep "${key}": backends may put ${MOST_DATA} bytes for a model, and this is more`,
+        { tensor: key, digest },
+      );
+    }
+    const bytes = new Uint8Array(length);
+    let at = 0;
+    for await (const chunk of blobs.stream(key)) {
+      bytes.set(chunk, at);
+      at += chunk.byteLength;
+    }
+    parts.set(digest, bytes);
+  }
+  return data;
+}
+
+/** A rule that selects nothing is a slip of the pen. */
+function checkRules(methods: readonly MethodSource[], rules: readonly PartitionRule[]): void {
+  for (const rule of rules) {
+    const selects = (node: OnnxNode): boolean => partitionRuleSelects(rule, node);
+    if (methods.some((method) => method.graph.graph.nodes.some(selects))) continue;
+    throw new UsageError("usage", `Cannot use the rule ${describePartitionRule(rule)}: it selects no node`, {
+      hint: "a pattern matches a whole operator type or node name; * stands for any characters",
+    });
+  }
+}
+
+/** Pairs partitions with a backend's answers: each has one, and there is no other. */
+function answers(
+  backend: Backend,
+  partitions: readonly Partition[],
+  programs: readonly BackendProgram[],
+): Map<Partition, BackendProgram> {
+  const found = new Map<Partition, BackendProgram>();
+  for (const program of programs) {
+    const partition = partitions.find(
+      ({ method, index }) => method === program.method && index === program.index,
+    );
+    if (!partition || found.has(partition)) {
+      throw wrong(
+        backend,
+        `answers partition ${program.index} of "${program.method}"${partition ? " twice" : ""}`,
+      );
+    }
+    found.set(partition, program);
+  }
+  const left = partitions.find((partition) => !found.has(partition));
+  if (left) throw wrong(backend, `leaves out partition ${left.index} of "${left.method}"`);
+  return found;
+}
+
+function describePartition(
+  backend: Backend,
+  method: MethodSource,
+  partition: Partition,
+  program: BackendProgram,
+  digest: Digest,
+): CompiledPartition {
+  const table = new Map(method.weights.map((weight) => [weight.name, weight]));
+  const open = new Set(partition.weights.map((each) => each.weight));
+  const seen = new Set<string>();
+  const bindings = program.bindings.map(({ input, weight: name, layout }) => {
+    const weight = table.get(name);
+    if (!weight) throw missing(method.name, name);
+    if (!open.has(name)) throw wrong(backend, `binds weight "${name}", which its partition does not have`);
+    if (seen.has(input)) throw wrong(backend, `binds "${input}" twice`);
+    seen.add(input);
+    return { input, weight: name, digest: weight.digest, dtype: weight.dtype, shape: weight.shape, layout };
+  });
+  return {
+    backend: backend.id,
+    form: program.form,
+    program: { digest, size: program.bytes.byteLength },
+    signature: partition.signature,
+    bindings,
+    nodes: {
+      before: countNodes(partition.graph),
+      after: program.nodes,
+    },
+    settings: program.settings,
+  };
+}
+
+function missing(model: string, name: string): LinkError {
+  return new LinkError("missing-weight", `Cannot link "${model}": its table lacks weight "${name}"`, {
+    tensor: name,
+  });
+}
+
+function wrong(backend: Backend, reason: string): EngineError {
+  return new EngineError("engine", `Cannot use what backend "${backend.id}" compiled: it ${reason}`);
+}

@@ -1,0 +1,210 @@
+import type { ReadOptions } from "../../bytes/byte-source.ts";
+import { StoreError } from "../../errors.ts";
+import type { CreateDigest, Digest } from "../../model/digest.ts";
+import type { BlobSink, StagedBlob } from "../../store/blob-sink.ts";
+import { bothAlignments, checkAlignment } from "./alignment.ts";
+import { alignmentConflict, BlobConflictError, conflictsOf, type KeyClaim } from "./blob-conflict.ts";
+import { checkedBlob, HashedChunks } from "./checked-chunks.ts";
+import { type BlobData, checkChunk, chunksOf, knownSize, type StreamOptions } from "../chunks.ts";
+import { checkKey, checkLayout, checkSize, checkTag } from "./put-checks.ts";
+import {
+  type BlobEntry,
+  planShardFiles,
+  type ShardFile,
+  type ShardOptions,
+  type ShardPlan,
+} from "./shard-plan.ts";
+import type { TensorLayout } from "../tensor-layout.ts";
+import { writeShardFile } from "./write-shard.ts";
+
+/** What a {@link BlobService} is made of. */
+export interface BlobServiceOptions {
+  /** Keeps the bytes. */
+  readonly sink: BlobSink;
+  readonly createDigest: CreateDigest;
+}
+
+/** Options of {@link BlobService.put}. */
+export interface PutOptions extends ReadOptions {
+  /** The blob is to lie at a multiple of this, in bytes: from 1 (if left out) to 64 MiB. */
+  readonly alignment?: number | undefined;
+  /** Which data files it belongs to; what has none goes into the program. */
+  readonly tag?: string | undefined;
+  /** What the bytes are, where they are a tensor. */
+  readonly layout?: TensorLayout | undefined;
+}
+
+/** What became of a put. */
+export interface PutResult {
+  readonly digest: Digest;
+  /** Whether no key had these bytes before. */
+  readonly fresh: boolean;
+}
+
+interface Key {
+  readonly digest: Digest;
+  readonly tag: string | undefined;
+  readonly layout: TensorLayout | undefined;
+}
+
+interface Blob {
+  readonly length: number;
+  readonly alignment: number;
+}
+
+/**
+ * What a compiler's backends put data into, ahead of time: bytes under keys, equal bytes once across all files of the
+ * output, laid out into data files in the end. Methods and partitions may put at the same time, in any order: the
+ * result is the same.
+ */
+export class BlobService {
+  readonly #sink: BlobSink;
+  readonly #createDigest: CreateDigest;
+  readonly #keys = new Map<string, Key>();
+  readonly #blobs = new Map<Digest, Blob>();
+  #last: Promise<unknown> = Promise.resolve();
+
+  constructor({ sink, createDigest }: BlobServiceOptions) {
+    this.#sink = sink;
+    this.#createDigest = createDigest;
+  }
+
+  /**
+   * Stores bytes under a key, hashed as they pass. The same bytes again change nothing, but that the blob's alignment
+   * satisfies both; a layout may be added to a key that had none. Of a put that fails or is aborted nothing is kept.
+   * Memory that is given must not be written to meanwhile.
+   * @throws BlobConflictError `duplicate` for other bytes, `mismatch` for another tag or layout, `too-large` for
+   * alignments of one blob without a common multiple of up to 64 MiB; StoreError `size-mismatch`, `bad-name`;
+   * RangeError; and whatever the source of the bytes or the sink throws
+   */
+  async put(key: string, data: BlobData, options: PutOptions = {}): Promise<PutResult> {
+    const { alignment = 1, tag, layout, signal } = options;
+    checkKey(key);
+    checkAlignment(alignment);
+    if (tag !== undefined) checkTag(key, tag);
+    const length = layout && checkLayout(key, layout);
+    const size = knownSize(data);
+    if (layout && size !== undefined) checkSize(key, layout, length, size);
+    // The caller may change its shape later.
+    const kept = layout && { dtype: layout.dtype, shape: [...layout.shape] };
+    const asked = { digest: undefined, length, alignment, tag, layout: kept };
+    this.#refuse("put", [[key, asked]]);
+
+    const hash = this.#createDigest();
+    const chunks = new HashedChunks(chunksOf(data, signal), hash, (passed, atEnd) => {
+      if (layout && (atEnd || passed > (length ?? 0))) checkSize(key, layout, length, passed, atEnd);
+    });
+    await using staged = await this.#sink.stage(chunks);
+    const { digest, size: bytes } = chunks.result();
+    return await this.#inTurn(async () => {
+      signal?.throwIfAborted();
+      const entry: BlobEntry = { ...asked, digest, length: bytes };
+      this.#refuse("put", [[key, entry]]);
+      const fresh = !this.#blobs.has(digest);
+      if (fresh) await staged.commit(digest);
+      this.#record(key, entry);
+      return { digest, fresh };
+    });
+  }
+
+  /** What a key stands for. */
+  get(key: string): BlobEntry | undefined {
+    const known = this.#keys.get(key);
+    return known && { ...known, ...(this.#blobs.get(known.digest) as Blob) };
+  }
+
+  /** All keys, sorted. */
+  keys(): string[] {
+    return [...this.#keys.keys()].sort();
+  }
+
+  /**
+   * A key's bytes, checked against their digest at the end.
+   * @throws StoreError `not-found`, `corrupted`
+   */
+  stream(key: string, options: StreamOptions = {}): AsyncIterable<Uint8Array> {
+    checkChunk(options);
+    const entry = this.get(key);
+    if (!entry)
+      throw new StoreError("not-found", `Cannot read "${key}": nothing was put under it`, { tensor: key });
+    return checkedBlob(this.#sink, entry, this.#createDigest(), options);
+  }
+
+  /**
+   * Takes in all that another service has, or nothing of it.
+   * @throws BlobConflictError with every conflict; StoreError `corrupted`; whatever the sinks throw
+   */
+  async merge(other: BlobService, { signal }: ReadOptions = {}): Promise<void> {
+    if (other === this) return;
+    const entries = [...other.#entries()];
+    this.#refuse("merge", entries);
+    const staged = new Map<Digest, StagedBlob>();
+    try {
+      for (const [, entry] of entries) {
+        if (other.#sink === this.#sink || this.#blobs.has(entry.digest) || staged.has(entry.digest)) continue;
+        const chunks = checkedBlob(other.#sink, entry, this.#createDigest(), { signal });
+        staged.set(entry.digest, await this.#sink.stage(chunks));
+      }
+      await this.#inTurn(async () => {
+        signal?.throwIfAborted();
+        this.#refuse("merge", entries);
+        for (const [digest, blob] of staged) if (!this.#blobs.has(digest)) await blob.commit(digest);
+        for (const [key, entry] of entries) this.#record(key, entry);
+      });
+    } finally {
+      for (const blob of staged.values()) await blob[Symbol.asyncDispose]();
+    }
+  }
+
+  /**
+   * Lays everything out into data files of each tag, and what the program embeds; the same puts in any order give the
+   * same plan. What is put later is not in it.
+   */
+  shards(options: ShardOptions = {}): ShardPlan {
+    return planShardFiles(this.#entries(), options);
+  }
+
+  /**
+   * The bytes of a file of {@link shards}, zeros between its blobs, each blob checked against its digest on the way.
+   * Read as fast as they are asked for.
+   * @throws StoreError `missing-blob`, `corrupted`
+   */
+  writeShard(
+    file: Pick<ShardFile, "blobs" | "size">,
+    options: StreamOptions = {},
+  ): AsyncIterable<Uint8Array> {
+    checkChunk(options);
+    return writeShardFile(this.#sink, file, this.#createDigest, options);
+  }
+
+  #entries(): Map<string, BlobEntry> {
+    return new Map(this.keys().map((key) => [key, this.get(key) as BlobEntry]));
+  }
+
+  #refuse(verb: string, entries: readonly (readonly [string, KeyClaim])[]): void {
+    const conflicts = entries.flatMap(([key, asked]) => {
+      const known = this.get(key);
+      const blob = asked.digest && this.#blobs.get(asked.digest);
+      return [
+        ...(known ? conflictsOf(key, known, asked) : []),
+        ...(blob ? alignmentConflict(key, blob.alignment, asked.alignment) : []),
+      ];
+    });
+    const [first, ...others] = conflicts;
+    if (first) throw new BlobConflictError(verb, [first, ...others]);
+  }
+
+  #record(key: string, { digest, length, alignment, tag, layout }: BlobEntry): void {
+    const known = this.#keys.get(key);
+    this.#keys.set(key, { digest, tag, layout: known?.layout ?? layout });
+    const blob = this.#blobs.get(digest);
+    this.#blobs.set(digest, { length, alignment: bothAlignments(blob?.alignment ?? 1, alignment) });
+  }
+
+  /** What decides and records goes one after the other; bytes do not wait for it. */
+  #inTurn<T>(work: () => Promise<T>): Promise<T> {
+    const result = this.#last.then(work);
+    this.#last = result.catch(() => undefined);
+    return result;
+  }
+}
