@@ -2,7 +2,13 @@
 import { randomFillSync } from "node:crypto";
 import { closeSync, existsSync, mkdirSync, openSync, writeFileSync, writeSync } from "node:fs";
 import { BinaryWriter, WireType } from "@bufbuild/protobuf/wire";
-import { encodeInitializer, encodeInput, encodeOpset, encodeTensor } from "../dist/formats/onnx/encode.js";
+import {
+  encodeInitializer,
+  encodeInput,
+  encodeOpset,
+  encodeOutput,
+  encodeTensor,
+} from "../dist/formats/onnx/encode.js";
 
 const BYTES = WireType.LengthDelimited;
 
@@ -37,9 +43,8 @@ export function generateFamily(root, { models, blocks, width, own }) {
     const graph = new BinaryWriter();
     for (const each of [...nodes, ...initializers]) graph.raw(each);
     graph.tag(2, BYTES).string("family");
-    graph.raw(encodeInput("x", "float32", [1, width]));
-    // An output is an input under another field number (12 instead of 11).
-    graph.raw(encodeInput("y", "float32", [1, width]).with(0, (12 << 3) | BYTES));
+    graph.raw(encodeInput({ name: "x", dtype: "float32", shape: [1, width] }));
+    graph.raw(encodeOutput({ name: "y", dtype: "float32", shape: [1, width] }));
     const model = new BinaryWriter().tag(1, WireType.Varint).int64(8);
     model.tag(7, BYTES).bytes(graph.finish()).raw(encodeOpset("", 17));
     writeFileSync(`${folder}/model.onnx`, model.finish());

@@ -2,7 +2,13 @@
 import { randomFillSync } from "node:crypto";
 import { closeSync, existsSync, mkdirSync, openSync, writeFileSync, writeSync } from "node:fs";
 import { BinaryWriter, WireType } from "@bufbuild/protobuf/wire";
-import { encodeInitializer, encodeInput, encodeOpset, encodeTensor } from "../dist/formats/onnx/encode.js";
+import {
+  encodeInitializer,
+  encodeInput,
+  encodeOpset,
+  encodeOutput,
+  encodeTensor,
+} from "../dist/formats/onnx/encode.js";
 
 const BYTES = WireType.LengthDelimited;
 const BLOCK = 32;
@@ -78,9 +84,8 @@ function write(folder, tensors, nodes, output) {
   closeSync(data);
   graph.raw(node("Identity", [output], ["y"]));
   graph.tag(2, BYTES).string("quantized");
-  graph.raw(encodeInput("x", "float32"));
-  // An output is an input under another field number (12 instead of 11).
-  graph.raw(encodeInput("y", "float32").with(0, (12 << 3) | BYTES));
+  graph.raw(encodeInput({ name: "x", dtype: "float32", shape: undefined }));
+  graph.raw(encodeOutput({ name: "y", dtype: "float32", shape: undefined }));
   const model = new BinaryWriter().tag(1, WireType.Varint).int64(8);
   model.tag(7, BYTES).bytes(graph.finish()).raw(encodeOpset("", 17)).raw(encodeOpset("com.microsoft", 1));
   writeFileSync(`${folder}/model.onnx`, model.finish());

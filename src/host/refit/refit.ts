@@ -3,6 +3,7 @@ import { parseRefitMapping } from "../../compile/refit/refit-mapping.ts";
 import { namedWeights, type NamedWeight } from "../../compile/refit/refit-names.ts";
 import { LinkError, UsageError } from "../../errors.ts";
 import type { Weight } from "../../model/config.ts";
+import type { Digest } from "../../model/digest.ts";
 import type { StoredModel } from "../../model/stored-model.ts";
 import { openModel } from "../../node/open-model.ts";
 import type { Progress } from "../../node/progress.ts";
@@ -72,9 +73,7 @@ export async function refitModel(
     replacementOf(match.weights.get(name) as NamedWeight, from, place),
   );
   const result = await deriveModel(store, model, options.as, replacements, options);
-  const now = await store.model(options.as);
-  const used = new Set(now.manifest.layers.map((layer) => layer.digest));
-  const staged = [...weights.fresh].filter(([digest]) => used.has(digest));
+  const staged = weights.fresh.size > 0 ? await usedBy(store, options.as, weights.fresh) : [];
   return {
     ...result,
     newBytes: result.newBytes + staged.reduce((sum, [, size]) => sum + size, 0),
@@ -84,6 +83,17 @@ export async function refitModel(
     bound: match.bound.size,
     kept: match.kept,
   };
+}
+
+/** Those of some blobs that a model needs. */
+async function usedBy(
+  store: FileStore,
+  name: string,
+  blobs: NewWeights["fresh"],
+): Promise<[Digest, number][]> {
+  const { manifest } = await store.model(name);
+  const used = new Set(manifest.layers.map((layer) => layer.digest));
+  return [...blobs].filter(([digest]) => used.has(digest));
 }
 
 /** What each weight of a model becomes. */

@@ -30,6 +30,7 @@ import { placeSync } from "./place.ts";
 
 /** Blobs may move while they are read: another process lays them out anew, or collects. */
 const ATTEMPTS = 4;
+const NOTHING_KNOWN: KnownWeights = { inside: new Map(), namesakes: () => [] };
 
 /** A piece of a weight: what it was and what it becomes. */
 export interface DerivedPiece {
@@ -130,7 +131,9 @@ export async function deriveModel(
         let done = 0;
         const advance = (bytes: number): void => options.onProgress?.({ done: (done += bytes), total });
         advance(0);
-        const known = await knownWeights(layout);
+        // Where all is stored already, nothing has to be found by its bytes.
+        const writes = derivations.some((each) => "derive" in each);
+        const known = writes ? await knownWeights(layout) : NOTHING_KNOWN;
         const placed = new Map<Derivation | Replacement, Placed>();
         const work: Work = { store, lease, known, fresh, advance, signal };
         for (const each of derivations) {
@@ -178,6 +181,8 @@ export async function deriveModel(
 
 /** The base as it lies now. */
 async function sameModel(store: FileStore, base: StoredModel): Promise<StoredModel> {
+  const tag = (await store.tags()).find(({ name }) => name === base.name);
+  if (tag?.digest === base.digest) return base;
   const model = await store.model(base.name);
   if (model.manifest.config.digest === base.manifest.config.digest) return model;
   throw new StoreError("source-changed", `Cannot go on with "${base.name}": another model took its name`, {
