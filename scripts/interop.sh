@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# Tests against other tools: ONNX's own test vectors, skopeo, Python's onnx, onnxruntime, safetensors and gguf, a full disk. Installs what
+# Tests against other tools: ONNX's own test vectors, skopeo, Python's onnx, onnxruntime, safetensors, gguf and IREE, a full disk. Installs what
 # is missing, builds, and runs them.
 set -euo pipefail
 cd "$(dirname "$0")/.."
@@ -16,7 +16,7 @@ if [ "${#missing[@]}" -gt 0 ]; then
 fi
 
 venv=build/interop/venv
-packages=(onnx==1.23.2 onnxruntime==1.30.0 numpy==2.4.6 safetensors==0.8.0 gguf==0.19.0)
+packages=(onnx==1.23.2 onnxruntime==1.30.0 numpy==2.4.6 safetensors==0.8.0 gguf==0.19.0 iree-base-runtime==3.13.0)
 # What was installed, and what made the vectors: both are made again when either changes.
 stamp="${packages[*]} $(sha256sum test/interop/export_vectors.py | cut -d ' ' -f 1)"
 if [ "$(cat "$venv/stamp" 2>/dev/null || true)" != "$stamp" ]; then

@@ -24,6 +24,8 @@ export interface Format {
   readonly id: string;
   /** What a program's file name ends in, dot included. */
   readonly extensions: readonly string[];
+  /** Whole names of files that are programs; the extension alone says nothing there. */
+  readonly names?: readonly string[];
   /**
    * Reads the programs of one model, a method each, and finds their weights without reading them.
    * @throws FormatError naming file, offset and tensor

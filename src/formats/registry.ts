@@ -1,26 +1,59 @@
 import type { Format } from "./format.ts";
 
+/** How the files of a format are called, and how it is loaded. */
+interface Entry {
+  readonly extensions: readonly string[];
+  /** Whole names, where the extension says too little. */
+  readonly names?: readonly string[];
+  readonly load: () => Promise<Format>;
+}
+
 /** The formats tare reads, loaded on first use. */
-const FORMATS: Readonly<Record<string, { extensions: readonly string[]; load: () => Promise<Format> }>> = {
+const FORMATS: Readonly<Record<string, Entry>> = {
   gguf: { extensions: [".gguf"], load: async () => (await import("./gguf/read.ts")).gguf },
+  irpa: { extensions: [".irpa"], load: async () => (await import("./irpa/read.ts")).irpa },
+  mlc: {
+    extensions: [],
+    names: ["tensor-cache.json", "ndarray-cache.json"],
+    load: async () => (await import("./mlc/read.ts")).mlc,
+  },
   numpy: { extensions: [".npz", ".npy"], load: async () => (await import("./npy/read.ts")).numpy },
   onnx: { extensions: [".onnx"], load: async () => (await import("./onnx/read.ts")).onnx },
+  pytorch: { extensions: [".pt", ".pth"], load: async () => (await import("./pytorch/read.ts")).pytorch },
   safetensors: {
     extensions: [".safetensors"],
     load: async () => (await import("./safetensors/read.ts")).safetensors,
   },
+  "tvm-params": {
+    extensions: [".params"],
+    load: async () => (await import("./tvm/params/read.ts")).tvmParams,
+  },
 };
 
-/** Every file name extension of a model. */
-export const MODEL_EXTENSIONS: readonly string[] = Object.values(FORMATS).flatMap((each) => each.extensions);
+/** What the names of models end in, or are: for people. */
+export const MODEL_FILES: readonly string[] = Object.values(FORMATS).flatMap((each) => [
+  ...each.extensions,
+  ...(each.names ?? []),
+]);
 
-/** Extensions that lie beside a model as often as they are one: inputs and outputs. */
-export const SIDE_EXTENSIONS: readonly string[] = FORMATS.numpy?.extensions ?? [];
+/** Extensions that lie beside a model as often as they are one: inputs and outputs, the states of optimizers. */
+export const SIDE_EXTENSIONS: readonly string[] = ["numpy", "pytorch"].flatMap(
+  (each) => FORMATS[each]?.extensions ?? [],
+);
+
+/** Whether a file is a model, by its name. */
+export function isModelFile(path: string): boolean {
+  return entryOf(path) !== undefined;
+}
 
 /** The format of a file, by its name; `undefined` where no format claims it. */
 export async function formatOf(path: string): Promise<Format | undefined> {
-  const entry = Object.values(FORMATS).find((each) =>
-    each.extensions.some((end) => path.toLowerCase().endsWith(end)),
+  return entryOf(path)?.load();
+}
+
+function entryOf(path: string): Entry | undefined {
+  const name = path.toLowerCase().split("/").at(-1) ?? "";
+  return Object.values(FORMATS).find(
+    ({ extensions, names = [] }) => names.includes(name) || extensions.some((end) => name.endsWith(end)),
   );
-  return entry?.load();
 }

@@ -2,7 +2,7 @@ import { readdir, stat } from "node:fs/promises";
 import { basename, dirname, extname, join, resolve } from "node:path";
 import type { ReadOptions } from "../bytes/byte-source.ts";
 import { FormatError, UsageError } from "../errors.ts";
-import { formatOf, MODEL_EXTENSIONS, SIDE_EXTENSIONS } from "../formats/registry.ts";
+import { formatOf, isModelFile, MODEL_FILES, SIDE_EXTENSIONS } from "../formats/registry.ts";
 import type { FileDraft, ModelDraft } from "../model/draft.ts";
 import { fileError, type FileSource, openFileSource } from "./file-source.ts";
 import { openFolder } from "./model-folder.ts";
@@ -68,7 +68,7 @@ export async function openModel(paths: readonly string[], options: ReadOptions =
     if (!format) {
       throw new FormatError("unknown-format", `Cannot tell the format of "${first}"`, {
         path: first,
-        hint: `tare reads ${MODEL_EXTENSIONS.join(", ")}`,
+        hint: `tare reads ${MODEL_FILES.join(", ")}`,
       });
     }
     const draft = await format.read(programs, home, options);
@@ -92,14 +92,12 @@ export async function openModel(paths: readonly string[], options: ReadOptions =
 }
 
 async function programsIn(folder: string, path: string): Promise<string[]> {
-  const names = (await readdir(folder))
-    .filter((name) => MODEL_EXTENSIONS.includes(extname(name).toLowerCase()))
-    .sort();
+  const names = (await readdir(folder)).filter(isModelFile).sort();
   const models = names.filter((name) => !SIDE_EXTENSIONS.includes(extname(name).toLowerCase()));
   if (names.length > 0) return models.length > 0 ? models : names;
   throw new FormatError("unknown-format", `Cannot find a model in "${path}"`, {
     path,
-    hint: `a model's folder holds files ending in ${MODEL_EXTENSIONS.join(", ")}`,
+    hint: `a model's folder holds files ending in ${MODEL_FILES.join(", ")}`,
   });
 }
 

@@ -1,6 +1,7 @@
-"""What Python's onnx, onnxruntime, numpy, safetensors and gguf make of files: each command prints JSON.
+"""What Python's onnx, onnxruntime, numpy, safetensors, gguf and IREE make of files: each command prints JSON.
 
     gguf FILE...              tensors and metadata of GGUF files together, read by gguf
+    irpa FILE                 parameters of an IREE archive, read by iree.runtime
     initializers MODEL        every initializer of a model, read by onnx.load
     run MODEL INPUTS.npz      outputs of onnxruntime, set as tare's engine is
     save MODEL OUT one|many   writes the model again, every tensor in one file of external data, or in one each
@@ -16,7 +17,14 @@ import numpy as np
 
 
 def main(command: str, *arguments: str):
-    commands = {"gguf": gguf, "initializers": initializers, "run": run, "save": save, "tensors": tensors}
+    commands = {
+        "gguf": gguf,
+        "initializers": initializers,
+        "irpa": irpa,
+        "run": run,
+        "save": save,
+        "tensors": tensors,
+    }
     return commands[command](*arguments)
 
 
@@ -47,6 +55,22 @@ def initializers(path: str):
     except onnx.checker.ValidationError as error:
         return {"refused": str(error)}
     return described({each.name: onnx.numpy_helper.to_array(each) for each in model.graph.initializer})
+
+
+def irpa(path: str):
+    import iree.runtime as rt
+
+    index = rt.ParameterIndex()
+    index.load(path)
+    entries = dict(index.items())
+    data = {name: entry for name, entry in entries.items() if entry.is_file}
+    splats = {
+        name: {"pattern": entry.splat_pattern.hex(), "length": entry.length}
+        for name, entry in entries.items()
+        if entry.is_splat
+    }
+    arrays = {name: rt.parameter_index_entry_as_numpy_ndarray(entry) for name, entry in data.items()}
+    return {"tensors": described(arrays), "splats": splats}
 
 
 def run(path: str, inputs: str):

@@ -1,7 +1,7 @@
 import { type HttpSourceOptions, openHttpSource } from "../../bytes/http-source.ts";
 import { FormatError, SourceError } from "../../errors.ts";
 import type { ModelFolder } from "../../formats/format.ts";
-import { formatOf, MODEL_EXTENSIONS } from "../../formats/registry.ts";
+import { formatOf, MODEL_FILES } from "../../formats/registry.ts";
 import { isPlainPath } from "../../model/config.ts";
 import type { ModelDraft } from "../../model/draft.ts";
 
@@ -17,7 +17,7 @@ export async function openHttpModel(url: string | URL, options: HttpSourceOption
   if (!format) {
     throw new FormatError("unknown-format", `Cannot tell the format of "${start}"`, {
       path: String(start),
-      hint: `tare reads ${MODEL_EXTENSIONS.join(", ")}`,
+      hint: `tare reads ${MODEL_FILES.join(", ")}`,
     });
   }
   const source = await openHttpSource(start, options);

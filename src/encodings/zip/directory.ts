@@ -73,7 +73,8 @@ export function findZipDirectory(tail: Uint8Array, start: number, fail: ZipFail)
       count: view.getUint16(at + 10, true),
     };
     const large = directory.offset === FULL32 || directory.size === FULL32 || directory.count === FULL16;
-    const at64 = large ? findEnd64(view, at, start, fail) : undefined;
+    // Some writers, PyTorch's among them, have the record whether there are large numbers or not.
+    const at64 = findEnd64(view, at, start, large, fail);
     // The disk this is, the disk the directory starts on, and how much of the directory is on it.
     if (
       at64 === undefined &&
@@ -90,13 +91,23 @@ export function findZipDirectory(tail: Uint8Array, start: number, fail: ZipFail)
   throw fail("unknown-format", "it does not end as a zip archive does", start + view.byteLength);
 }
 
-/** Where the record with the large numbers lies in the tail; nothing may lie between it and the end. */
-function findEnd64(view: DataView, end: number, start: number, fail: ZipFail): number | undefined {
+/**
+ * Where the record with the large numbers lies in the tail; nothing may lie between it and the end.
+ * @param needed whether the end says so: otherwise what looks like a record may be something else
+ */
+function findEnd64(
+  view: DataView,
+  end: number,
+  start: number,
+  needed: boolean,
+  fail: ZipFail,
+): number | undefined {
   const locator = end - Size.locator;
   if (locator < 0 || view.getUint32(locator, true) !== Signature.locator) return undefined;
   const at = locator - Size.end64;
   const said = view.getBigUint64(locator + 8, true);
   if (at < 0 || said !== BigInt(start + at) || view.getUint32(at, true) !== Signature.end64) {
+    if (!needed) return undefined;
     throw fail("malformed", "its zip64 end is not before its end", start + locator);
   }
   return at;

@@ -53,7 +53,7 @@ async function stageFiles(store: FileStore, path: string, options: NewWeightsOpt
     const [note] = opened.draft.notes ?? [];
     throw new LinkError("missing-weight", `Cannot take weights from "${path}": it has none`, {
       path,
-      hint: note ?? "name a checkpoint: .safetensors, .npz, .gguf or .onnx",
+      hint: note ?? "name a checkpoint: .safetensors, .npz, .pt, .gguf or .onnx",
     });
   }
   const staged = await stageModel(store.layout, path, opened.draft, opened.files, options);

@@ -1,0 +1,235 @@
+import type { FormatError } from "../../errors.ts";
+import { type Fail, failureIn, shorten } from "../failure.ts";
+import { Alignment, Entry, EntryType, Header, LONGEST_SEGMENT, MAGIC, Size } from "./schema.ts";
+
+/** The file that an archive is. */
+export interface IrpaFile {
+  /** For errors. */
+  readonly name: string;
+  /** In bytes. */
+  readonly size: number;
+}
+
+/** A range of an archive, in bytes from its start. */
+export interface Segment {
+  readonly offset: number;
+  readonly length: number;
+}
+
+/** The header of an archive: where its parts lie. */
+export interface IrpaHeader {
+  readonly entryCount: number;
+  readonly entries: Segment;
+  readonly metadata: Segment;
+  readonly storage: Segment;
+}
+
+/** A parameter whose bytes are in the archive. */
+export interface IrpaData {
+  readonly kind: "data";
+  readonly name: string;
+  /** Whatever the writer put there. */
+  readonly metadata: Uint8Array;
+  /** What the writer wanted the data aligned to, in bytes. */
+  readonly alignment: number;
+  /** In bytes from the start of the archive. */
+  readonly offset: number;
+  readonly length: number;
+}
+
+/** A parameter that is one pattern over and over. */
+export interface IrpaSplat {
+  readonly kind: "splat";
+  readonly name: string;
+  readonly metadata: Uint8Array;
+  /** Of 1 to 16 bytes. */
+  readonly pattern: Uint8Array;
+  /** In bytes, of all repetitions. */
+  readonly length: number;
+}
+
+/** A parameter of an archive. */
+export type IrpaEntry = IrpaData | IrpaSplat;
+
+/**
+ * Parses the header of an archive.
+ * @param bytes the first 88 of the file, or all where it is shorter
+ * @throws FormatError `unknown-format`, `malformed`, `unsupported`, `too-large`
+ */
+export function parseIrpaHeader(bytes: Uint8Array, file: IrpaFile): IrpaHeader {
+  const fail = failureIn(file);
+  const view = new DataView(bytes.buffer, bytes.byteOffset, bytes.byteLength);
+  if (view.byteLength >= 4 && view.getUint32(0, true) !== MAGIC) {
+    throw fail("unknown-format", "it does not start with IRPA", 0);
+  }
+  if (view.byteLength < Size.header) {
+    throw fail("malformed", `it has ${view.byteLength} bytes, fewer than a header`, 0);
+  }
+  const major = view.getUint16(Header.major, true);
+  const minor = view.getUint16(Header.minor, true);
+  if (major !== 0 || minor !== 0) throw fail("unsupported", `its version is ${major}.${minor}`, Header.major);
+  const headerSize = view.getBigUint64(Header.headerSize, true);
+  if (headerSize !== BigInt(Size.header)) {
+    throw fail("malformed", `its header says to have ${headerSize} bytes`, Header.headerSize);
+  }
+  const next = view.getBigUint64(Header.next, true);
+  if (next !== 0n) throw fail("unsupported", `it goes on in another header at byte ${next}`, Header.next);
+  const segment = (at: number, what: string): Segment => segmentAt(view, at, file.size, what, fail);
+  const entries = segment(Header.entries, "entry table");
+  const metadata = segment(Header.metadata, "metadata");
+  const storage = segment(Header.storage, "storage");
+  for (const [what, { length }] of [
+    ["entry table", entries],
+    ["metadata", metadata],
+  ] as const) {
+    if (length > LONGEST_SEGMENT) throw fail("too-large", `its ${what} has ${length} bytes`, Header.entries);
+  }
+  const parts = [{ offset: 0, length: Size.header }, entries, metadata, storage];
+  let end = 0;
+  for (const part of parts.filter(({ length }) => length > 0).sort((a, b) => a.offset - b.offset)) {
+    if (part.offset < end) throw fail("malformed", "its parts lie one over another", part.offset);
+    end = part.offset + part.length;
+  }
+  const count = view.getBigUint64(Header.entryCount, true);
+  if (count > BigInt(Math.floor(entries.length / Size.entry))) {
+    throw fail("malformed", `${count} entries do not fit its entry table`, Header.entryCount);
+  }
+  return { entryCount: Number(count), entries, metadata, storage };
+}
+
+/**
+ * Parses the entries of an archive, in their order; those to be skipped are left out.
+ * Refuses what IREE's own reader does, and a name that stands twice, data that overlaps other data without being the
+ * same, and entries after the last.
+ * @param table all bytes of `header.entries`
+ * @param names all bytes of `header.metadata`
+ * @throws FormatError `malformed`, `unsupported`, `duplicate`, `too-large`
+ */
+export function parseIrpaEntries(
+  table: Uint8Array,
+  names: Uint8Array,
+  header: IrpaHeader,
+  file: IrpaFile,
+): IrpaEntry[] {
+  const fail = failureIn(file);
+  const view = new DataView(table.buffer, table.byteOffset, table.byteLength);
+  const seen = new Set<string>();
+  const entries: IrpaEntry[] = [];
+  let at = 0;
+  let named = 0;
+  for (let index = 0; index < header.entryCount; index++) {
+    const where = header.entries.offset + at;
+    const left = view.byteLength - at;
+    const size = left < Size.entry ? Number.NaN : Number(view.getBigUint64(at + Entry.size, true));
+    if (!(size >= Size.entry && size <= left)) {
+      throw fail("malformed", `entry ${index} does not fit its entry table`, where);
+    }
+    const entryView = new DataView(view.buffer, view.byteOffset + at, size);
+    // Names over one another would let a small table hold any number of long ones.
+    named += rangeAt(entryView, Entry.name).length;
+    if (named > names.byteLength) throw fail("malformed", "its names are longer than its metadata", where);
+    const entry = parseEntry(entryView, where, names, header, fail);
+    at += Math.ceil(size / Alignment.entry) * Alignment.entry;
+    if (!entry) continue;
+    if (seen.has(entry.name)) throw fail("duplicate", "it is there twice", where, entry.name);
+    seen.add(entry.name);
+    entries.push(entry);
+  }
+  if (view.byteLength - at >= Alignment.entry) {
+    const reason = `its entry table goes on after its ${header.entryCount} entries`;
+    throw fail("malformed", reason, header.entries.offset + at);
+  }
+  checkOverlaps(entries, fail);
+  return entries;
+}
+
+function parseEntry(
+  view: DataView,
+  where: number,
+  names: Uint8Array,
+  header: IrpaHeader,
+  fail: Fail,
+): IrpaEntry | undefined {
+  const type = view.getUint32(Entry.type, true);
+  if (type === EntryType.skip) return undefined;
+  const resolve = (field: number, what: string): Uint8Array => {
+    const { offset, length } = rangeAt(view, field);
+    if (length === 0) return new Uint8Array();
+    if (offset + length > names.byteLength) {
+      throw fail("malformed", `the ${what} of an entry ends past the metadata`, where + field);
+    }
+    return names.subarray(offset, offset + length);
+  };
+  const name = decodeName(resolve(Entry.name, "name"), where, fail);
+  const metadata = resolve(Entry.metadata, "metadata");
+  const bad = (code: "malformed" | "unsupported" | "too-large", reason: string): FormatError =>
+    fail(code, reason, where, name);
+  if (type === EntryType.splat) {
+    if (view.byteLength < Size.splat) throw bad("malformed", `its entry has ${view.byteLength} bytes`);
+    const length = Number(view.getBigUint64(Entry.splatLength, true));
+    if (!Number.isSafeInteger(length)) throw bad("too-large", "it has over 2^53 bytes");
+    const patternLength = view.getUint8(Entry.patternLength);
+    if (patternLength === 0 || patternLength > Size.pattern) {
+      throw bad("malformed", `its pattern has ${patternLength} bytes`);
+    }
+    const start = view.byteOffset + Entry.pattern;
+    return {
+      kind: "splat",
+      name,
+      metadata,
+      pattern: new Uint8Array(view.buffer, start, patternLength),
+      length,
+    };
+  }
+  if (type === EntryType.external) throw bad("unsupported", "its data is in another file (EXTERNAL)");
+  if (type !== EntryType.data) throw bad("unsupported", `its entry is of type ${type}`);
+  if (view.byteLength < Size.data) throw bad("malformed", `its entry has ${view.byteLength} bytes`);
+  const { offset, length } = rangeAt(view, Entry.storage);
+  if (length > 0 && offset + length > header.storage.length) {
+    throw bad("malformed", `it ends at byte ${offset + length} of ${header.storage.length} of the storage`);
+  }
+  const alignment = Number(view.getBigUint64(Entry.alignment, true));
+  const start = header.storage.offset + (length > 0 ? offset : 0);
+  return { kind: "data", name, metadata, alignment, offset: start, length };
+}
+
+/** Two parameters may be one range; parts of others would let a small file hold any number of large weights. */
+function checkOverlaps(entries: readonly IrpaEntry[], fail: Fail): void {
+  const data = entries.filter((entry) => entry.kind === "data" && entry.length > 0) as IrpaData[];
+  let before: IrpaData | undefined;
+  for (const entry of data.sort((a, b) => a.offset - b.offset || a.length - b.length)) {
+    const same = entry.offset === before?.offset && entry.length === before.length;
+    if (before && !same && entry.offset < before.offset + before.length) {
+      const reason = `it starts at byte ${entry.offset}, inside tensor "${shorten(before.name)}"`;
+      throw fail("malformed", reason, entry.offset, entry.name);
+    }
+    before = entry;
+  }
+}
+
+function segmentAt(view: DataView, at: number, size: number, what: string, fail: Fail): Segment {
+  const range = rangeAt(view, at);
+  // An empty one may say anything.
+  if (range.length === 0) return { offset: Math.min(range.offset, size), length: 0 };
+  if (range.offset + range.length > size) {
+    throw fail(
+      "malformed",
+      `its ${what} ends at byte ${range.offset + range.length}, past the end at ${size}`,
+      at,
+    );
+  }
+  return range;
+}
+
+/** Over 2^53 these are rounded, and past the end of every file all the same. */
+function rangeAt(view: DataView, at: number): Segment {
+  return { offset: Number(view.getBigUint64(at, true)), length: Number(view.getBigUint64(at + 8, true)) };
+}
+
+function decodeName(bytes: Uint8Array, where: number, fail: Fail): string {
+  try {
+    return new TextDecoder("utf-8", { fatal: true, ignoreBOM: true }).decode(bytes);
+  } catch {
+    throw fail("malformed", "the name of an entry is not UTF-8", where);
+  }
+}

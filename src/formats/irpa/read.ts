@@ -1,0 +1,94 @@
+import type { ByteSource, ReadOptions } from "../../bytes/byte-source.ts";
+import { parseStrictJson } from "../../encodings/json.ts";
+import { FormatError } from "../../errors.ts";
+import type { ModelDraft, WeightDraft } from "../../model/draft.ts";
+import { type DType, isDType, tensorBytes } from "../../model/dtype.ts";
+import { shorten } from "../failure.ts";
+import type { Format, ModelFile, ModelFolder } from "../format.ts";
+import { methodPerFile } from "../method-per-file.ts";
+import { type IrpaData, type IrpaEntry, parseIrpaEntries, parseIrpaHeader, type Segment } from "./parse.ts";
+import { Size, TENSOR_METADATA } from "./schema.ts";
+
+export const irpa: Format = { id: "irpa", extensions: [".irpa"], read: readIrpa };
+
+/** Metadata that says a tensor's dtype and shape has some 200 bytes. */
+const LONGEST_METADATA = 4096;
+
+/**
+ * Reads IREE parameter archives: a method for each file, a weight for each parameter with data of its own. The format
+ * has neither types nor shapes: a weight has those that its metadata says, as IREE's Python tools put them there, and
+ * is plain bytes otherwise. Splats are part of the program; the draft's notes count them.
+ * Only the header, the entry table and the metadata are read.
+ * @throws FormatError with file, tensor and offset
+ */
+export async function readIrpa(
+  files: readonly ModelFile[],
+  _folder: ModelFolder,
+  options: ReadOptions = {},
+): Promise<ModelDraft> {
+  const notes: string[] = [];
+  const weights: WeightDraft[][] = [];
+  for (const [file, { source }] of files.entries()) {
+    const entries = await readIrpaEntries(source, options);
+    const splats = entries.filter(({ kind }) => kind === "splat");
+    if (splats.length > 0) {
+      notes.push(
+        `Parameters of one repeated pattern are part of the program of "${source.name}": ${splats.length}`,
+      );
+    }
+    weights.push(
+      entries
+        .filter((entry) => entry.kind === "data")
+        .map((entry) => weightOf(entry, file, source.name, notes)),
+    );
+  }
+  const methods = methodPerFile(files, weights);
+  const draft = { format: "irpa", methods, files: files.map(({ path, source }) => ({ path, source })) };
+  return notes.length > 0 ? { ...draft, notes } : draft;
+}
+
+/**
+ * Reads what an archive says of its parameters.
+ * @throws FormatError what {@link parseIrpaHeader} and {@link parseIrpaEntries} throw
+ */
+export async function readIrpaEntries(source: ByteSource, options: ReadOptions = {}): Promise<IrpaEntry[]> {
+  const first = await source.read(0, Math.min(source.size, Size.header), options);
+  const header = parseIrpaHeader(first, source);
+  const read = ({ offset, length }: Segment): Promise<Uint8Array> => source.read(offset, length, options);
+  return parseIrpaEntries(await read(header.entries), await read(header.metadata), header, source);
+}
+
+function weightOf(entry: IrpaData, file: number, path: string, notes: string[]): WeightDraft {
+  const { name, offset, length } = entry;
+  const at = { file, offset, length };
+  const tensor = tensorOf(entry, path);
+  if (tensor) return { name, ...tensor, at };
+  if (entry.metadata.byteLength > 0) {
+    notes.push(
+      `Parameter "${shorten(name)}" has metadata that says no dtype and shape of it: kept as plain bytes`,
+    );
+  }
+  return { name, dtype: "uint8", shape: [length], at };
+}
+
+/** The dtype and shape that metadata says, if the data is of their size. */
+function tensorOf(
+  { metadata, length }: IrpaData,
+  path: string,
+): { dtype: DType; shape: readonly number[] } | undefined {
+  if (metadata.byteLength > LONGEST_METADATA) return undefined;
+  const text = new TextDecoder().decode(metadata);
+  const prefix = TENSOR_METADATA.find((each) => text.startsWith(each));
+  if (prefix === undefined) return undefined;
+  let json: unknown;
+  try {
+    json = parseStrictJson(text.slice(prefix.length), path);
+  } catch (error) {
+    if (error instanceof FormatError) return undefined;
+    throw error;
+  }
+  if (typeof json !== "object" || json === null) return undefined;
+  const { dtype, shape } = json as Record<string, unknown>;
+  if (typeof dtype !== "string" || !isDType(dtype) || !Array.isArray(shape)) return undefined;
+  return tensorBytes(dtype, shape as number[]) === length ? { dtype, shape: shape as number[] } : undefined;
+}

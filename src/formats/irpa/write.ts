@@ -1,0 +1,131 @@
+import type { DType } from "../../model/dtype.ts";
+import { refusalOf } from "../failure.ts";
+import { Alignment, Entry, EntryType, Header, MAGIC, Size, TENSOR_METADATA } from "./schema.ts";
+
+/** A parameter that an archive is to have; what `parseIrpaEntries` gives fits. */
+export type IrpaSpec = IrpaDataSpec | IrpaSplatSpec;
+
+interface IrpaDataSpec {
+  readonly kind: "data";
+  readonly name: string;
+  /** {@link irpaTensorMetadata}, or anything else. */
+  readonly metadata?: Uint8Array;
+  /** In bytes; 64 unless given. */
+  readonly alignment?: number;
+  /** In bytes. */
+  readonly length: number;
+}
+
+interface IrpaSplatSpec {
+  readonly kind: "splat";
+  readonly name: string;
+  readonly metadata?: Uint8Array;
+  /** Of 1, 2, 4, 8 or 16 bytes. */
+  readonly pattern: Uint8Array;
+  /** In bytes, of all repetitions. */
+  readonly length: number;
+}
+
+/** What stands before the data of an archive, and where the data goes. */
+export interface EncodedIrpaHeader {
+  readonly bytes: Uint8Array;
+  /** Where the data of each entry starts, in bytes from the start of the file; `undefined` for splats. */
+  readonly offsets: readonly (number | undefined)[];
+  /** Of the whole file, in bytes; what no data fills is zeros. */
+  readonly size: number;
+}
+
+const refusal = refusalOf("irpa");
+
+/**
+ * Writes what stands before the data of an IREE parameter archive, byte for byte as IREE's own tools do.
+ * @throws FormatError `duplicate`, `malformed`, `too-large`
+ */
+export function encodeIrpaHeader(entries: readonly IrpaSpec[]): EncodedIrpaHeader {
+  const encoder = new TextEncoder();
+  const names = new Set<string>();
+  const items: { spec: IrpaSpec; name: Uint8Array; at: number; start: number; storage: number }[] = [];
+  const tableStart = align(Size.header, Alignment.entry);
+  let table = 0;
+  let metadata = 0;
+  let storage = 0;
+  let base = 1;
+  for (const spec of entries) {
+    checkSpec(spec, names);
+    names.add(spec.name);
+    const name = encoder.encode(spec.name);
+    const at = align(table, Alignment.entry);
+    table = at + (spec.kind === "data" ? Size.data : Size.splat);
+    const alignment = spec.kind === "data" ? (spec.alignment ?? Alignment.data) : 1;
+    const place = spec.kind === "data" ? align(storage, alignment) : 0;
+    items.push({ spec, name, at: tableStart + at, start: metadata, storage: place });
+    metadata += name.byteLength + (spec.metadata?.byteLength ?? 0);
+    if (spec.kind !== "data") continue;
+    storage = place + spec.length;
+    base = Math.max(base, alignment);
+    if (!Number.isSafeInteger(storage)) throw refusal("too-large", "over 2^53 bytes of data", spec.name);
+  }
+  const metadataStart = tableStart + table;
+  const storageStart = align(metadataStart + metadata, base);
+  const bytes = new Uint8Array(storageStart);
+  const view = new DataView(bytes.buffer);
+  view.setUint32(0, MAGIC, true);
+  const setRange = (at: number, offset: number, length: number): void => {
+    view.setBigUint64(at, BigInt(offset), true);
+    view.setBigUint64(at + 8, BigInt(length), true);
+  };
+  view.setBigUint64(Header.headerSize, BigInt(Size.header), true);
+  view.setBigUint64(Header.entryCount, BigInt(items.length), true);
+  setRange(Header.entries, tableStart, table);
+  setRange(Header.metadata, metadataStart, metadata);
+  setRange(Header.storage, storageStart, storage);
+  for (const { spec, name, at, start, storage: place } of items) {
+    const data = spec.kind === "data";
+    view.setBigUint64(at + Entry.size, BigInt(data ? Size.data : Size.splat), true);
+    view.setUint32(at + Entry.type, data ? EntryType.data : EntryType.splat, true);
+    setRange(at + Entry.name, start, name.byteLength);
+    bytes.set(name, metadataStart + start);
+    if (spec.metadata && spec.metadata.byteLength > 0) {
+      setRange(at + Entry.metadata, start + name.byteLength, spec.metadata.byteLength);
+      bytes.set(spec.metadata, metadataStart + start + name.byteLength);
+    }
+    if (spec.kind === "data") {
+      view.setBigUint64(at + Entry.alignment, BigInt(spec.alignment ?? Alignment.data), true);
+      setRange(at + Entry.storage, place, spec.length);
+    } else {
+      view.setBigUint64(at + Entry.splatLength, BigInt(spec.length), true);
+      bytes.set(spec.pattern, at + Entry.pattern);
+      view.setUint8(at + Entry.patternLength, spec.pattern.byteLength);
+    }
+  }
+  const offsets = items.map(({ spec, storage: place }) =>
+    spec.kind === "data" ? storageStart + place : undefined,
+  );
+  return { bytes, offsets, size: align(storageStart + storage, Alignment.file) };
+}
+
+/** The metadata by which IREE's Python tools know a tensor's dtype and shape. */
+export function irpaTensorMetadata(dtype: DType, shape: readonly number[]): Uint8Array {
+  return new TextEncoder().encode(`${TENSOR_METADATA[0]}${JSON.stringify({ type: "Tensor", dtype, shape })}`);
+}
+
+function checkSpec(spec: IrpaSpec, names: ReadonlySet<string>): void {
+  const { name, length } = spec;
+  if (names.has(name)) throw refusal("duplicate", "it is there twice", name);
+  if (!Number.isSafeInteger(length) || length < 0) throw refusal("too-large", `it has ${length} bytes`, name);
+  if (spec.kind === "splat") {
+    const { byteLength } = spec.pattern;
+    if (![1, 2, 4, 8, 16].includes(byteLength)) {
+      throw refusal("malformed", `its pattern has ${byteLength} bytes, not 1, 2, 4, 8 or 16`, name);
+    }
+    return;
+  }
+  const { alignment = Alignment.data } = spec;
+  if (!Number.isInteger(Math.log2(alignment)) || alignment < 1 || alignment > 2 ** 30) {
+    throw refusal("malformed", `its alignment is ${alignment}, no power of two up to 2^30`, name);
+  }
+}
+
+function align(value: number, alignment: number): number {
+  return Math.ceil(value / alignment) * alignment;
+}

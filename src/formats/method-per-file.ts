@@ -1,0 +1,27 @@
+import { FormatError } from "../errors.ts";
+import type { MethodDraft, WeightDraft } from "../model/draft.ts";
+import { shorten } from "./failure.ts";
+
+/**
+ * Makes methods of files that are a model each, named as the files are without their extension.
+ * @param weights of each file
+ * @throws FormatError `duplicate` for two files of one name
+ */
+export function methodPerFile(
+  files: readonly { readonly path: string }[],
+  weights: readonly (readonly WeightDraft[])[],
+): MethodDraft[] {
+  const names = new Set<string>();
+  return files.map(({ path }, file) => {
+    const name = path.replace(/\.[^./]+$/, "") || path;
+    if (names.has(name)) {
+      throw new FormatError(
+        "duplicate",
+        `Cannot read "${path}": another file given with it is named "${shorten(name)}" too`,
+        { path, hint: "Add each model by itself" },
+      );
+    }
+    names.add(name);
+    return { name, file, weights: weights[file] ?? [], constants: [] };
+  });
+}

@@ -1,0 +1,138 @@
+import { parseStrictJson } from "../../encodings/json.ts";
+import { isPlainPath } from "../../model/config.ts";
+import { type DType, DTYPE_BITS, isDType, tensorBytes } from "../../model/dtype.ts";
+import { type Fail, failureIn, shorten } from "../failure.ts";
+
+/** NumPy's own limit, from whose arrays caches are made. */
+const MOST_DIMENSIONS = 64;
+
+/** A tensor of a cache that was not read. */
+export interface CacheRecord {
+  readonly name: string;
+  readonly dtype: DType;
+  readonly shape: readonly number[];
+  /** In bytes from the start of its shard. */
+  readonly offset: number;
+  readonly length: number;
+  /** What the cache calls the dtype, where tare has none of that name. */
+  readonly unknown?: string;
+  /** Whether it was float32 before it was put there. */
+  readonly narrowed: boolean;
+}
+
+/** A file of a cache's tensors. */
+export interface CacheShard {
+  /** Relative to the cache's file; plain. */
+  readonly path: string;
+  /** In bytes. */
+  readonly size: number;
+  /** Sorted by offset. */
+  readonly records: readonly CacheRecord[];
+}
+
+/**
+ * Parses the list of a tensor cache: `{metadata, records: [{dataPath, format, nbytes, records: […]}]}`. Checksums of
+ * shards are MD5, which proves nothing: they are part of the program and not looked at. Other fields are let pass.
+ * Source: tvm.contrib.tvmjs of Apache TVM.
+ * @throws FormatError `malformed`, `duplicate`, `unsupported`, `unsafe-path`, `size-mismatch`, `too-large`
+ */
+export function parseTensorCache(bytes: Uint8Array, name: string): CacheShard[] {
+  const fail = failureIn({ name });
+  let text: string;
+  try {
+    text = new TextDecoder("utf-8", { fatal: true }).decode(bytes);
+  } catch {
+    throw fail("malformed", "it is not UTF-8");
+  }
+  const shards = fieldOf(parseStrictJson(text, name), "records");
+  if (!Array.isArray(shards))
+    throw fail("malformed", "it has no list of records that says what is in which file");
+  const names = new Set<string>();
+  const paths = new Set<string>();
+  return shards.map((shard: unknown, nth) => {
+    const found = parseShard(shard, nth, names, fail);
+    if (paths.has(found.path)) throw fail("duplicate", `it has "${shorten(found.path)}" twice`);
+    paths.add(found.path);
+    return found;
+  });
+}
+
+function parseShard(value: unknown, nth: number, names: Set<string>, fail: Fail): CacheShard {
+  const path = fieldOf(value, "dataPath");
+  if (typeof path !== "string") throw fail("malformed", `file ${nth} has no dataPath`);
+  const what = `"${shorten(path)}"`;
+  if (!isPlainPath(path)) throw fail("unsafe-path", `${what} is not a plain path in the model's folder`);
+  const format = fieldOf(value, "format");
+  if (format !== "raw-shard") throw fail("unsupported", `${what} is of format ${quoted(format)}`);
+  const size = fieldOf(value, "nbytes");
+  if (!isWhole(size)) throw fail("malformed", `${what} has no number of bytes`);
+  const list = fieldOf(value, "records");
+  if (!Array.isArray(list)) throw fail("malformed", `${what} has no list of records`);
+  const records = list.map((record: unknown) => {
+    const found = parseRecord(record, what, size, fail);
+    if (names.has(found.name)) throw fail("duplicate", "it is there twice", undefined, found.name);
+    names.add(found.name);
+    return found;
+  });
+  // Of tensors at one place those without data come first: there may be many, and they overlap nothing.
+  records.sort((a, b) => a.offset - b.offset || a.length - b.length);
+  let end = 0;
+  let before = "";
+  for (const { name, offset, length } of records) {
+    if (offset < end) {
+      const reason = `it starts at byte ${offset} of ${what}, inside tensor "${shorten(before)}"`;
+      throw fail("malformed", reason, undefined, name);
+    }
+    end = offset + length;
+    before = name;
+  }
+  return { path, size, records };
+}
+
+function parseRecord(value: unknown, what: string, size: number, fail: Fail): CacheRecord {
+  const name = fieldOf(value, "name");
+  if (typeof name !== "string") throw fail("malformed", `a record of ${what} has no name`);
+  const bad = (code: "malformed" | "unsupported" | "size-mismatch", reason: string): Error =>
+    fail(code, reason, undefined, name);
+  const said = fieldOf(value, "dtype");
+  const format = fieldOf(value, "format");
+  const shape = fieldOf(value, "shape");
+  const length = fieldOf(value, "nbytes");
+  const offset = fieldOf(value, "byteOffset");
+  if (typeof said !== "string") throw bad("malformed", "it has no dtype");
+  if (format !== "raw" && format !== "f32-to-bf16")
+    throw bad("unsupported", `its format is ${quoted(format)}`);
+  if (!Array.isArray(shape) || shape.length > MOST_DIMENSIONS || !shape.every(isWhole)) {
+    throw bad("malformed", "its shape is not a list of up to 64 whole numbers");
+  }
+  if (!isWhole(length) || !isWhole(offset))
+    throw bad("malformed", "its nbytes and byteOffset are not whole numbers");
+  if (offset > size - length) {
+    throw bad("malformed", `it ends at byte ${offset + length}, past the end of ${what} at ${size}`);
+  }
+  // Tensors of other types are kept as they are, whatever the format says.
+  const narrowed = format === "f32-to-bf16" && said === "float32";
+  const dtype = narrowed ? "bfloat16" : said;
+  // Of types of less than a byte nothing says how they are packed.
+  if (!isDType(dtype) || DTYPE_BITS[dtype] % 8 !== 0) {
+    return { name, dtype: "uint8", shape: [length], offset, length, unknown: said, narrowed };
+  }
+  const takes = tensorBytes(dtype, shape);
+  if (takes !== length) {
+    throw bad("size-mismatch", `[${shape.join(", ")}] ${dtype} takes ${takes} bytes, its data has ${length}`);
+  }
+  return { name, dtype, shape, offset, length, narrowed };
+}
+
+function fieldOf(value: unknown, key: string): unknown {
+  if (typeof value !== "object" || value === null || Array.isArray(value)) return undefined;
+  return Object.hasOwn(value, key) ? (value as Record<string, unknown>)[key] : undefined;
+}
+
+function isWhole(value: unknown): value is number {
+  return typeof value === "number" && Number.isSafeInteger(value) && value >= 0 && !Object.is(value, -0);
+}
+
+function quoted(value: unknown): string {
+  return typeof value === "string" ? `"${value.slice(0, 40)}"` : "not a string";
+}

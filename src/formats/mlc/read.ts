@@ -1,0 +1,101 @@
+import type { ReadOptions } from "../../bytes/byte-source.ts";
+import type { FileDraft, ModelDraft, WeightDraft } from "../../model/draft.ts";
+import { failureIn, shorten } from "../failure.ts";
+import type { Format, ModelFile, ModelFolder } from "../format.ts";
+import { methodPerFile } from "../method-per-file.ts";
+import { type CacheShard, parseTensorCache } from "./parse.ts";
+
+export const mlc: Format = {
+  id: "mlc",
+  extensions: [],
+  names: ["tensor-cache.json", "ndarray-cache.json"],
+  read: readTensorCache,
+};
+
+/** A list of a million tensors; more is none. In bytes. */
+const LARGEST = 100_000_000;
+
+/**
+ * Reads tensor caches as MLC and WebLLM have them: the list is the program, and the shards that it names, beside it,
+ * have the weights. Tensors that were narrowed to bfloat16 are bfloat16 weights, and the draft's notes count them.
+ * Only lists are read.
+ * @throws FormatError naming tensor and shard; `not-found` for a shard that is not there, `size-mismatch` for one of
+ * another size
+ */
+export async function readTensorCache(
+  lists: readonly ModelFile[],
+  folder: ModelFolder,
+  options: ReadOptions = {},
+): Promise<ModelDraft> {
+  const files: FileDraft[] = lists.map(({ path, source }) => ({ path, source }));
+  const notes: string[] = [];
+  const weights: WeightDraft[][] = [];
+  for (const list of lists) {
+    const { source } = list;
+    if (source.size > LARGEST) throw failureIn(source)("too-large", `it has ${source.size} bytes`);
+    const shards = parseTensorCache(await source.read(0, source.size, options), source.name);
+    const found: WeightDraft[] = [];
+    for (const shard of shards) {
+      const file = await openShard(list, shard, files, lists.length, folder, options);
+      for (const { name, dtype, shape, offset, length } of shard.records) {
+        found.push({ name, dtype, shape, at: { file, offset, length } });
+      }
+    }
+    notes.push(...notesOf(source.name, shards));
+    weights.push(found);
+  }
+  const draft = { format: mlc.id, methods: methodPerFile(lists, weights), files };
+  return notes.length > 0 ? { ...draft, notes } : draft;
+}
+
+/**
+ * Finds a shard beside its list; a folder may have a list of the old name and one of the new over the same shards.
+ * @param files those that were found, the lists first
+ */
+async function openShard(
+  list: ModelFile,
+  shard: CacheShard,
+  files: FileDraft[],
+  lists: number,
+  folder: ModelFolder,
+  options: ReadOptions,
+): Promise<number> {
+  const fail = failureIn(list.source);
+  const path = list.path.slice(0, list.path.lastIndexOf("/") + 1) + shard.path;
+  let index = files.findIndex((file) => file.path === path);
+  if (index !== -1 && index < lists) throw fail("malformed", `"${shorten(shard.path)}" is a list itself`);
+  if (index === -1) {
+    const source = await folder.open(path, options);
+    if (!source) {
+      const reason = `"${shorten(shard.path)}" is not there`;
+      throw fail("not-found", reason, undefined, shard.records[0]?.name, "Put all shards into one folder");
+    }
+    index = files.push({ path, source }) - 1;
+  }
+  const size = files[index]?.source.size;
+  if (size !== shard.size) {
+    const reason = `"${shorten(shard.path)}" has ${size} bytes, not ${shard.size}`;
+    throw fail(
+      "size-mismatch",
+      reason,
+      undefined,
+      undefined,
+      "Get the shard again: it is cut off or another one",
+    );
+  }
+  return index;
+}
+
+function notesOf(path: string, shards: readonly CacheShard[]): string[] {
+  const records = shards.flatMap((shard) => shard.records);
+  const narrowed = records.filter((record) => record.narrowed).length;
+  const notes = records
+    .filter(({ unknown }) => unknown !== undefined)
+    .map(({ name, unknown = "" }) => {
+      return `Tensor "${shorten(name)}" is of dtype "${shorten(unknown)}", which tare does not know: kept as plain bytes`;
+    });
+  if (narrowed > 0) {
+    notes.unshift(`"${path}" keeps float32 tensors as bfloat16, and so they are weights: ${narrowed}`);
+  }
+  return notes;
+}

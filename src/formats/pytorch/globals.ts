@@ -1,0 +1,116 @@
+import type { DType } from "../../model/dtype.ts";
+
+/** A type of storage: how PyTorch calls its elements, their bytes, and tare's dtype for them. */
+export interface ElementType {
+  readonly name: string;
+  /** Of an element. */
+  readonly bytes: number;
+  /** `undefined` for quantized elements, whose scales are elsewhere. */
+  readonly dtype?: DType;
+}
+
+const one = (name: string, bytes: number, dtype?: DType): ElementType => ({
+  name,
+  bytes,
+  ...(dtype && { dtype }),
+});
+
+/** Storages by the classes that pickles name, whose elements' type they say. */
+const STORAGES: ReadonlyMap<string, ElementType> = new Map([
+  ["DoubleStorage", one("float64", 8, "float64")],
+  ["FloatStorage", one("float32", 4, "float32")],
+  ["HalfStorage", one("float16", 2, "float16")],
+  ["BFloat16Storage", one("bfloat16", 2, "bfloat16")],
+  ["LongStorage", one("int64", 8, "int64")],
+  ["IntStorage", one("int32", 4, "int32")],
+  ["ShortStorage", one("int16", 2, "int16")],
+  ["CharStorage", one("int8", 1, "int8")],
+  ["ByteStorage", one("uint8", 1, "uint8")],
+  ["BoolStorage", one("bool", 1, "bool")],
+  ["ComplexFloatStorage", one("complex64", 8, "complex64")],
+  ["ComplexDoubleStorage", one("complex128", 16, "complex128")],
+  ["QInt8Storage", one("qint8", 1)],
+  ["QUInt8Storage", one("quint8", 1)],
+  ["QInt32Storage", one("qint32", 4)],
+  ["QUInt4x2Storage", one("quint4x2", 1)],
+  ["QUInt2x4Storage", one("quint2x4", 1)],
+  ["UntypedStorage", one("uint8", 1, "uint8")],
+]);
+
+/** Types by the names that pickles have for `torch.dtype`. */
+const DTYPES: ReadonlyMap<string, ElementType> = new Map(
+  [
+    ...STORAGES.values(),
+    one("uint16", 2, "uint16"),
+    one("uint32", 4, "uint32"),
+    one("uint64", 8, "uint64"),
+    one("float8_e4m3fn", 1, "float8_e4m3fn"),
+    one("float8_e4m3fnuz", 1, "float8_e4m3fnuz"),
+    one("float8_e5m2", 1, "float8_e5m2"),
+    one("float8_e5m2fnuz", 1, "float8_e5m2fnuz"),
+    one("float8_e8m0fnu", 1, "float8_e8m0"),
+    one("complex32", 4),
+    one("float4_e2m1fn_x2", 1),
+  ].map((each) => [each.name, each]),
+);
+
+/** What a storage's class says, `torch.FloatStorage` as well as `torch.cuda.FloatStorage`. */
+export function storageType(global: string): ElementType | undefined {
+  const [, name = ""] = /^torch(?:\.cuda|\.storage)?\.(\w+)$/.exec(global) ?? [];
+  return STORAGES.get(name);
+}
+
+/** What a `torch.dtype` is. */
+export function elementType(global: string): ElementType | undefined {
+  return global.startsWith("torch.") ? DTYPES.get(global.slice("torch.".length)) : undefined;
+}
+
+/** What makes plain tensors, of storages or of another tensor. */
+export const Rebuild = {
+  tensor: "torch._utils._rebuild_tensor",
+  tensor2: "torch._utils._rebuild_tensor_v2",
+  tensor3: "torch._utils._rebuild_tensor_v3",
+  parameter: "torch._utils._rebuild_parameter",
+  parameterWithState: "torch._utils._rebuild_parameter_with_state",
+  fromType: "torch._tensor._rebuild_from_type_v2",
+} as const;
+
+/** What else pickles of checkpoints name. Whatever it would make is part of the program. */
+const OTHERS: ReadonlySet<string> = new Set([
+  ...Object.values(Rebuild),
+  ...["sparse_tensor", "qtensor", "meta_tensor_no_storage", "sparse_csr_tensor", "nested_tensor"].map(
+    (name) => `torch._utils._rebuild_${name}`,
+  ),
+  "torch._utils._rebuild_device_tensor_from_numpy",
+  "torch._utils._rebuild_wrapper_subclass",
+  "torch.serialization._get_layout",
+  "torch.Size",
+  "torch.device",
+  "torch.Tensor",
+  "torch.nn.parameter.Parameter",
+  "torch.nn.parameter.Buffer",
+  "torch.storage.TypedStorage",
+  "torch.storage._load_from_bytes",
+  ...["per_tensor_affine", "per_channel_affine", "per_tensor_symmetric", "per_channel_symmetric"].map(
+    (name) => `torch.${name}`,
+  ),
+  "collections.OrderedDict",
+  "collections.Counter",
+  "collections.defaultdict",
+  "_codecs.encode",
+  ...["set", "frozenset", "bytearray", "complex", "dict", "list", "tuple", "int", "float"].flatMap((name) => [
+    `builtins.${name}`,
+    `__builtin__.${name}`,
+  ]),
+  "numpy.dtype",
+  "numpy.ndarray",
+  ...["scalar", "_reconstruct"].flatMap((name) => [
+    `numpy.core.multiarray.${name}`,
+    `numpy._core.multiarray.${name}`,
+  ]),
+]);
+
+/** Whether a pickle may name it. */
+export function isKnownGlobal(name: string): boolean {
+  return OTHERS.has(name) || storageType(name) !== undefined || elementType(name) !== undefined;
+}

@@ -1,0 +1,142 @@
+import type { ByteSource, ReadOptions } from "../../bytes/byte-source.ts";
+import { readZip, type ZipMember } from "../../encodings/zip/read.ts";
+import type { ModelDraft, WeightDraft } from "../../model/draft.ts";
+import { tensorBytes } from "../../model/dtype.ts";
+import { type Fail, failureIn, shorten } from "../failure.ts";
+import type { Format, ModelFile, ModelFolder } from "../format.ts";
+import { methodPerFile } from "../method-per-file.ts";
+import { parsePickle } from "./pickle.ts";
+import { collectTensors, type TensorView } from "./tensors.ts";
+
+export const pytorch: Format = { id: "pytorch", extensions: [".pt", ".pth"], read: readPytorch };
+
+/** Of a pickle, in bytes: it says some 200 about a tensor. */
+const LARGEST_PICKLE = 32 * 1024 * 1024;
+/** Views may overlap, and no checkpoint has its storages more often than that. */
+const MOST_OVERLAP = 16;
+const LEGACY = Uint8Array.of(0x80, 0x02, 0x8a, 0x0a, 0x6c, 0xfc, 0x9c, 0x46, 0xf9, 0x20);
+const SAVE_AGAIN = "Load it with PyTorch, and save its state_dict again: with torch.save, or as safetensors";
+
+/**
+ * Reads checkpoints that `torch.save` made: a method for each file, a weight for each tensor that lies in its storage
+ * as it is used. Others stay in the file's other bytes, and the draft's notes say so. The pickle is read as data:
+ * nothing that it names is called, and names that do not belong to checkpoints are refused.
+ * The archive's directory is read, the pickle and the record of the byte order.
+ * @throws FormatError with file, tensor and offset
+ */
+export async function readPytorch(
+  files: readonly ModelFile[],
+  _folder: ModelFolder,
+  options: ReadOptions = {},
+): Promise<ModelDraft> {
+  const notes: string[] = [];
+  const weights: WeightDraft[][] = [];
+  for (const [file, { source }] of files.entries()) {
+    weights.push(await readCheckpoint(source, file, notes, options));
+  }
+  const methods = methodPerFile(files, weights);
+  const draft = { format: pytorch.id, methods, files: files.map(({ path, source }) => ({ path, source })) };
+  return notes.length > 0 ? { ...draft, notes } : draft;
+}
+
+async function readCheckpoint(
+  source: ByteSource,
+  file: number,
+  notes: string[],
+  options: ReadOptions,
+): Promise<WeightDraft[]> {
+  const fail = failureIn(source);
+  await refuseLegacy(source, fail, options);
+  const members = new Map((await readZip(source, options)).map((member) => [member.name, member]));
+  const pickles = [...members.values()].filter(({ name }) => /^[^/]+\/data\.pkl$/.test(name));
+  const [pickle] = pickles;
+  if (!pickle || pickles.length > 1) {
+    throw fail("unknown-format", "it is no archive that torch.save made", undefined, undefined, SAVE_AGAIN);
+  }
+  if (pickle.compression !== "stored") {
+    throw fail("unsupported", "its pickle is compressed", pickle.start, undefined, SAVE_AGAIN);
+  }
+  if (pickle.size > LARGEST_PICKLE) {
+    throw fail("too-large", `its pickle has ${pickle.size} bytes`, pickle.start);
+  }
+  const root = parsePickle(
+    await source.read(pickle.start, pickle.size, options),
+    (code, reason, offset, hint) => fail(code, reason, pickle.start + offset, undefined, hint),
+  );
+  const folder = pickle.name.slice(0, -"data.pkl".length);
+  const little = await isLittleEndian(source, members.get(`${folder}byteorder`), fail, options);
+  const odd = new Map<string, string[]>();
+  const weights: WeightDraft[] = [];
+  for (const { name, view } of collectTensors(root, fail)) {
+    const found = "odd" in view ? view : placeOf(view, members, folder, little, name, fail);
+    if (!("odd" in found)) {
+      weights.push({ name, ...found, at: { file, ...found.at } });
+      continue;
+    }
+    const names = odd.get(found.odd);
+    if (names) names.push(name);
+    else odd.set(found.odd, [name]);
+  }
+  checkOverlap(weights, source.size, fail);
+  for (const [what, [first = "", ...others]] of odd) {
+    const are = others.length > 0 ? `and ${others.length} more are` : "is";
+    notes.push(`Tensor "${shorten(first)}" ${are} ${what}: kept as plain bytes`);
+  }
+  return weights;
+}
+
+type Placed = Pick<WeightDraft, "dtype" | "shape"> & { readonly at: { offset: number; length: number } };
+
+/** Where in the file a tensor lies, or why nowhere. */
+function placeOf(
+  { storage, element, shape, offset }: TensorView,
+  members: ReadonlyMap<string, ZipMember>,
+  folder: string,
+  little: boolean,
+  name: string,
+  fail: Fail,
+): Placed | { readonly odd: string } {
+  const member = members.get(`${folder}data/${storage.key}`);
+  if (!member) throw fail("malformed", `storage "${shorten(storage.key)}" is not in it`, undefined, name);
+  if (member.size !== storage.size) {
+    const reason = `storage "${shorten(storage.key)}" has ${member.size} bytes, not ${storage.size}`;
+    throw fail("size-mismatch", reason, member.start, name);
+  }
+  if (member.compression !== "stored") return { odd: "compressed" };
+  if (!little && element.bytes > 1) return { odd: "big-endian" };
+  const { dtype } = element;
+  const length = dtype && tensorBytes(dtype, shape);
+  if (!dtype || length === undefined) return { odd: `of type ${element.name}` };
+  return { dtype, shape, at: { offset: member.start + offset * element.bytes, length } };
+}
+
+/** Before version 2.1 PyTorch wrote no record, and was little-endian where it mattered. */
+async function isLittleEndian(
+  source: ByteSource,
+  record: ZipMember | undefined,
+  fail: Fail,
+  options: ReadOptions,
+): Promise<boolean> {
+  if (!record) return true;
+  const bytes =
+    record.packed <= 16 ? await source.read(record.start, record.packed, options) : new Uint8Array();
+  const text = new TextDecoder().decode(bytes);
+  if (record.compression === "stored" && (text === "little" || text === "big")) return text === "little";
+  throw fail("unsupported", "its byte order is neither little nor big", record.start);
+}
+
+async function refuseLegacy(source: ByteSource, fail: Fail, options: ReadOptions): Promise<void> {
+  const first = await source.read(0, Math.min(source.size, LEGACY.byteLength), options);
+  if (first.byteLength < LEGACY.byteLength || !LEGACY.every((byte, nth) => first[nth] === byte)) return;
+  const reason = "it has the form from before PyTorch 1.6, a pickle without an archive";
+  throw fail("unsupported", reason, 0, undefined, SAVE_AGAIN);
+}
+
+/** A small file must not become any number of large weights. */
+function checkOverlap(weights: readonly WeightDraft[], size: number, fail: Fail): void {
+  const ranges = new Map(weights.map(({ at }) => [`${at.offset}:${at.length}`, at.length]));
+  const total = [...ranges.values()].reduce((sum, length) => sum + length, 0);
+  if (total > size * MOST_OVERLAP) {
+    throw fail("too-large", `its tensors have ${total} bytes, over and over the same of ${size}`);
+  }
+}

@@ -1,0 +1,195 @@
+import { elementCount } from "../../model/dtype.ts";
+import type { Fail } from "../failure.ts";
+import { type ElementType, elementType, Rebuild, storageType } from "./globals.ts";
+import { isKind, type PickleValue } from "./values.ts";
+
+/** A tensor that a checkpoint has. */
+export interface CheckpointTensor {
+  /** The keys that lead to it, with dots between. */
+  readonly name: string;
+  readonly view: TensorView | OddTensor;
+}
+
+/** A tensor whose elements lie in a storage in their order. */
+export interface TensorView {
+  readonly storage: Storage;
+  readonly element: ElementType;
+  readonly shape: readonly number[];
+  /** In elements from the start of the storage. */
+  readonly offset: number;
+}
+
+/** A tensor that is no range of a storage. */
+export interface OddTensor {
+  /** What it is, to follow "is". */
+  readonly odd: string;
+}
+
+/** A file of the archive that tensors are views of. */
+export interface Storage {
+  /** Of its file, in the archive's folder `data`. */
+  readonly key: string;
+  /** In bytes. */
+  readonly size: number;
+}
+
+/** Nested state dicts are a few levels deep. */
+const DEEPEST = 64;
+/** A value that stands in several places counts as often: a small pickle may say a large list any number of times. */
+const MOST_VALUES = 5_000_000;
+/** PyTorch's own limit. */
+const MOST_DIMENSIONS = 64;
+const LONGEST_NAME = 4096;
+/** Of all names together, in characters. */
+const LONGEST_NAMES = 32 * 1024 * 1024;
+
+/**
+ * Finds the tensors of a checkpoint, in their order: of a dict, and of all dicts, lists and tuples in it.
+ * @throws FormatError `malformed`, `duplicate`, `too-large`
+ */
+export function collectTensors(root: PickleValue, fail: Fail): CheckpointTensor[] {
+  const found = new Map<string, CheckpointTensor>();
+  let values = 0;
+  let characters = 0;
+  const visit = (value: PickleValue, name: string, depth: number): void => {
+    if (depth > DEEPEST) throw fail("too-large", `it is nested over ${DEEPEST} levels deep`);
+    const view = tensorOf(value, name, fail);
+    if (view) {
+      const path = name || "tensor";
+      characters += path.length;
+      if (path.length > LONGEST_NAME || characters > LONGEST_NAMES) {
+        throw fail("too-large", "the keys to its tensors are too long");
+      }
+      if (found.has(path)) throw fail("duplicate", "several keys lead to it by that name", undefined, path);
+      found.set(path, { name: path, view });
+      return;
+    }
+    const below = (key: string, child: PickleValue): void => {
+      if (++values > MOST_VALUES) throw fail("too-large", `it has over ${MOST_VALUES} values`);
+      // Without others in it, it is no tensor and has none: most values.
+      if (typeof child !== "object" || child === null || child instanceof Uint8Array) return;
+      visit(child, name === "" ? key : `${name}.${key}`, depth + 1);
+    };
+    if (isKind(value, "dict")) {
+      let nth = 0;
+      for (const [key, child] of value.entries) below(keyOf(key, nth++), child);
+    } else if (isKind(value, "list") || isKind(value, "tuple") || isKind(value, "set")) {
+      for (const [nth, child] of value.items.entries()) below(String(nth), child);
+    }
+  };
+  visit(root, "", 0);
+  return [...found.values()];
+}
+
+/** Keys that are no text or number are called by their place. */
+function keyOf(key: PickleValue, nth: number): string {
+  if (typeof key === "string") return key.length > LONGEST_NAME ? key.slice(0, LONGEST_NAME + 1) : key;
+  return typeof key === "number" || typeof key === "bigint" ? String(key) : `#${nth}`;
+}
+
+function tensorOf(value: PickleValue, name: string, fail: Fail): TensorView | OddTensor | undefined {
+  let call = value;
+  // A parameter is around a tensor, and a subclass's around that; nothing has it deeper.
+  for (let depth = 0; depth < 8; depth++) {
+    if (!isKind(call, "call")) return undefined;
+    const { name: called, args } = call;
+    switch (called) {
+      case Rebuild.tensor:
+      case Rebuild.tensor2:
+        return viewOf(args, undefined, args[6], name, fail);
+      case Rebuild.tensor3:
+        return viewOf(args, args[6], args[7], name, fail);
+      case Rebuild.parameter:
+      case Rebuild.parameterWithState:
+        call = args[0] ?? null;
+        break;
+      case Rebuild.fromType: {
+        const [rebuild, , inner] = args;
+        if (!isKind(rebuild, "global") || !isKind(inner, "tuple")) {
+          throw fail("malformed", "it says no way to make it", undefined, name);
+        }
+        call = { kind: "call", name: rebuild.name, args: inner.items };
+        break;
+      }
+      default:
+        return called.startsWith("torch._utils._rebuild_") ? { odd: `made by ${called}` } : undefined;
+    }
+  }
+  throw fail("too-large", "it is a parameter of a parameter, over and over", undefined, name);
+}
+
+function viewOf(
+  args: readonly PickleValue[],
+  dtype: PickleValue | undefined,
+  metadata: PickleValue | undefined,
+  name: string,
+  fail: Fail,
+): TensorView | OddTensor {
+  const [stored, offset, size, strides] = args;
+  const { storage, element: elements } = storageOf(stored, name, fail);
+  const element =
+    dtype === undefined ? elements : isKind(dtype, "global") ? elementType(dtype.name) : undefined;
+  const shape = wholesOf(size);
+  const stride = wholesOf(strides);
+  if (!element || !isWhole(offset) || !shape || stride?.length !== shape.length) {
+    throw fail(
+      "malformed",
+      "its type, offset, shape and stride are not what they should be",
+      undefined,
+      name,
+    );
+  }
+  const count = elementCount(shape);
+  if (count === undefined) throw fail("too-large", `its shape is [${shape.join(", ")}]`, undefined, name);
+  if (isKind(metadata, "dict") && (metadata.entries.get("conj") || metadata.entries.get("neg"))) {
+    return { odd: "conjugated or negated when it is read" };
+  }
+  if (!element.dtype) return { odd: `of type ${element.name}` };
+  if (!isContiguous(shape, stride)) return { odd: "not contiguous" };
+  if (count > 0 && (offset + count) * element.bytes > storage.size) {
+    const reason = `it ends at element ${offset + count}, past the end of storage "${storage.key}"`;
+    throw fail("malformed", reason, undefined, name);
+  }
+  return { storage, element, shape, offset: count > 0 ? offset : 0 };
+}
+
+/** `("storage", type, key, location, number of elements)`, as `torch.save` names storages. */
+function storageOf(
+  value: PickleValue | undefined,
+  name: string,
+  fail: Fail,
+): { storage: Storage; element: ElementType } {
+  const parts = isKind(value, "persistent") && isKind(value.id, "tuple") ? value.id.items : [];
+  const [kind, type, key, , count] = parts;
+  const element = isKind(type, "global") ? storageType(type.name) : undefined;
+  if (kind !== "storage" || !element || typeof key !== "string" || !isWhole(count)) {
+    throw fail("malformed", "it is in no storage", undefined, name);
+  }
+  const size = count * element.bytes;
+  if (!Number.isSafeInteger(size)) throw fail("too-large", `its storage has ${size} bytes`, undefined, name);
+  return { storage: { key, size }, element };
+}
+
+/** Whether the elements lie in their order, one after another; dimensions of one element may have any stride. */
+function isContiguous(shape: readonly number[], stride: readonly number[]): boolean {
+  if (shape.includes(0)) return true;
+  let expected = 1;
+  for (let nth = shape.length - 1; nth >= 0; nth--) {
+    const dimension = shape[nth] as number;
+    if (dimension === 1) continue;
+    if (stride[nth] !== expected) return false;
+    expected *= dimension;
+  }
+  return true;
+}
+
+/** A tuple of whole numbers, or a `torch.Size` of one. */
+function wholesOf(value: PickleValue | undefined): number[] | undefined {
+  const tuple = isKind(value, "call") && value.name === "torch.Size" ? value.args[0] : value;
+  if (!isKind(tuple, "tuple") && !isKind(tuple, "list")) return undefined;
+  return tuple.items.length <= MOST_DIMENSIONS && tuple.items.every(isWhole) ? tuple.items : undefined;
+}
+
+function isWhole(value: PickleValue | undefined): value is number {
+  return typeof value === "number" && Number.isSafeInteger(value) && value >= 0 && !Object.is(value, -0);
+}
