@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
-# Tests against other tools: ONNX's own test vectors, skopeo, Python's onnx, onnxruntime, safetensors, gguf and IREE, a full disk. Installs what
-# is missing, builds, and runs them.
+# Tests against other tools: ONNX's own test vectors, skopeo, Python's onnx, onnxruntime, safetensors, gguf and IREE,
+# mlir-opt of LLVM 19 and 22, a full disk. Installs what is missing, builds, and runs them.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 
@@ -9,6 +9,7 @@ as_root() { if [ "$(id -u)" -eq 0 ]; then "$@"; else sudo "$@"; fi; }
 missing=()
 command -v skopeo >/dev/null || missing+=(skopeo)
 [ -d /usr/share/libonnx-testdata ] || missing+=(libonnx-testdata)
+for llvm in 19 22; do command -v "mlir-opt-$llvm" >/dev/null || missing+=("mlir-$llvm-tools"); done
 python3 -c 'import ensurepip, venv' 2>/dev/null || missing+=(python3-venv)
 if [ "${#missing[@]}" -gt 0 ]; then
   as_root apt-get update

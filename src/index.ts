@@ -119,6 +119,13 @@ export type { CompiledStored, CompileOptions } from "./host/compile/compile-mode
 export type { LoraInfo } from "./host/lora/lora-bases.ts";
 export type { MergeLora, MergeOptions, MergeResult } from "./host/lora/merge.ts";
 export type { PooledText, SwapOptions, TextPool, TextPoolOptions, TextTurn } from "./host/text/text-pool.ts";
+export type { AttachOptions, AttachResult, ResourceInfo } from "./host/mlir/attach.ts";
+export {
+  detachInPlace,
+  type DetachInPlaceOptions,
+  type DetachOptions,
+  type DetachResult,
+} from "./host/mlir/detach.ts";
 export type { MethodInfo, ModelInfo, WeightInfo } from "./host/describe.ts";
 export {
   defaultStorePath,

@@ -16,6 +16,7 @@ test("the public surface grows only where this list does", () => {
       "UsageError",
       "createSha256",
       "defaultStorePath",
+      "detachInPlace",
       "draftNamedData",
       "drawFamilyHtml",
       "drawFamilySvg",

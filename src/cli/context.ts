@@ -29,8 +29,13 @@ export class Context {
     this.signal = signal;
   }
 
+  /** The store's folder. */
+  get storePath(): string {
+    return this.options.store ?? defaultStorePath(this.streams.env);
+  }
+
   openStore(): Promise<TareStore> {
-    return openStore({ path: this.options.store ?? defaultStorePath(this.streams.env) });
+    return openStore({ path: this.storePath });
   }
 
   /** Prints a result: as JSON if asked for, else as text. */

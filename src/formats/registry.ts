@@ -17,6 +17,7 @@ const FORMATS: Readonly<Record<string, Entry>> = {
     names: ["tensor-cache.json", "ndarray-cache.json"],
     load: async () => (await import("./mlc/read.ts")).mlc,
   },
+  mlir: { extensions: [".mlirbc"], load: async () => (await import("./mlir/read.ts")).mlir },
   numpy: { extensions: [".npz", ".npy"], load: async () => (await import("./npy/read.ts")).numpy },
   onnx: { extensions: [".onnx"], load: async () => (await import("./onnx/read.ts")).onnx },
   pytorch: { extensions: [".pt", ".pth"], load: async () => (await import("./pytorch/read.ts")).pytorch },

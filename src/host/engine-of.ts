@@ -33,6 +33,15 @@ export function requireEngine({ name, config }: StoredModel, engine: Runner, doi
 
 /** The error for a model that no engine runs. */
 export function noEngine(name: string, format: string, doing: string): EngineError {
+  if (format === "mlir") {
+    return new EngineError(
+      "unsupported",
+      `Cannot ${doing} "${name}": an mlir model is for compilers, and no engine runs it`,
+      {
+        hint: "tare export writes it back for them; tare detach and tare attach compile it without its weights",
+      },
+    );
+  }
   return new EngineError(
     "unsupported",
     `Cannot ${doing} "${name}": a ${format} model has weights and no program, so no engine runs it by itself`,

@@ -6,19 +6,17 @@ import type { NamedData } from "../compile/named-data/named-data.ts";
 import { storedNamedData } from "../compile/named-data/stored-named-data.ts";
 import type { Proposal } from "../compile/refit/refit-propose.ts";
 import type { Session } from "../engines/engine.ts";
-import { LinkError } from "../errors.ts";
 import type { Llama } from "../engines/llama/engine.ts";
 import type { LlamaSession } from "../engines/llama/session.ts";
 import type { OnnxRuntime, OrtLoadOptions } from "../engines/onnxruntime/engine.ts";
 import type { OrtSessionInfo } from "../engines/onnxruntime/session.ts";
 import { type ModelDiff, diffModels } from "../link/diff.ts";
-import { linkOnnx, type OnnxProgram, openOnnxProgram } from "../link/onnx-program.ts";
+import { type OnnxProgram, openOnnxProgram } from "../link/onnx-program.ts";
 import { methodOf, planLink } from "../link/plan.ts";
-import { sharesOf, usersOf, weightBytes } from "../link/sharing.ts";
-import type { StoredFile } from "../model/config.ts";
-import { type Digest, digestHex } from "../model/digest.ts";
+import { sharesOf, usersOf } from "../link/sharing.ts";
+import { type Digest } from "../model/digest.ts";
 import type { Tensors } from "../model/tensor.ts";
-import { companionsOf, manifestBlobs, type StoredModel } from "../model/stored-model.ts";
+import { type StoredModel } from "../model/stored-model.ts";
 import { type ExportOptions, type ExportResult, exportModel } from "../node/export.ts";
 import { openModel } from "../node/open-model.ts";
 import { type AddOptions, type AddResult, addModel } from "../node/store/add.ts";
@@ -29,13 +27,7 @@ import { FileStore } from "../node/store/file-store.ts";
 import { collect, type GcOptions, type GcResult } from "../node/store/gc.ts";
 import { type StoreStatus, storeStatus } from "../node/store/status.ts";
 import { type VerifyOptions, type VerifyResult, verifyStore } from "../node/store/verify.ts";
-import {
-  type LinkedFile,
-  type ViewOptions,
-  type ViewResult,
-  writeView,
-  type WrittenFile,
-} from "../node/view.ts";
+import { type ViewOptions, type ViewResult } from "../node/view.ts";
 import type { FamilyMap } from "../picture/family-map.ts";
 import { compileSettings } from "./compile/backends.ts";
 import {
@@ -47,8 +39,17 @@ import {
 } from "./compile/compile-model.ts";
 import { describeModel, type ModelInfo } from "./describe.ts";
 import { requireEngine } from "./engine-of.ts";
-import { withGgufView } from "./text/gguf-view.ts";
+import { familyMap } from "./family-map.ts";
+import { linkModel } from "./link-model.ts";
 import { loadCompiledMethod } from "./compile/load-compiled.ts";
+import {
+  attachMlir,
+  type AttachOptions,
+  type AttachResult,
+  listResources,
+  type ResourceInfo,
+} from "./mlir/attach.ts";
+import { type DetachOptions, type DetachResult, detachToStore } from "./mlir/detach.ts";
 import { FedWeights } from "./mutable/fed-weights.ts";
 import { StagedWeights } from "./mutable/staged-weights.ts";
 import { MutableModel, type MutableOptions } from "./mutable/mutable-model.ts";
@@ -181,28 +182,7 @@ export class TareStore implements AsyncDisposable {
 
   /** The picture's data: which model has which weights; all models unless named. */
   async map(names?: readonly string[]): Promise<FamilyMap> {
-    const models = names?.length
-      ? await Promise.all(names.map((name) => this.#files.model(name)))
-      : await this.#files.models();
-    const blobs = new Map(
-      models.flatMap((each) => manifestBlobs(each.manifest).map(({ digest, size }) => [digest, size])),
-    );
-    return {
-      storedBytes: [...blobs.values()].reduce((sum, size) => sum + size, 0),
-      models: models.map((model) => ({
-        name: model.name,
-        fileBytes: model.config.files.reduce((sum, file) => sum + file.size, 0),
-        weights: model.config.methods.flatMap((method) =>
-          method.weights.map((weight) => ({
-            name: `${method.name}/${weight.name}`,
-            digest: weight.digest,
-            bytes: weightBytes(weight),
-            dtype: weight.dtype,
-            shape: weight.shape,
-          })),
-        ),
-      })),
-    };
+    return familyMap(this.#files, names);
   }
 
   /**
@@ -224,40 +204,7 @@ export class TareStore implements AsyncDisposable {
    * @throws SourceError `exists`; LinkError `unsupported` for a format whose files cannot be links
    */
   async link(name: string, path: string, options: ViewOptions = {}): Promise<ViewResult> {
-    const { format } = (await this.#files.model(name)).config;
-    if (format === "gguf") {
-      return withGgufView(this.#files, name, async (view) => {
-        await this.#files.requireModel(await this.#files.model(name));
-        return writeView(path, view.links, view.written, options);
-      });
-    }
-    if (format === "onnx") {
-      return this.#files.withModel(name, (model) => this.#linkOnnx(model, path, options));
-    }
-    throw new LinkError(
-      "unsupported",
-      `Cannot link "${name}": a ${format} file holds its weights itself, so a link would be a copy of it`,
-      { hint: `tare export ${name} writes the file` },
-    );
-  }
-
-  async #linkOnnx(model: StoredModel, path: string, options: ViewOptions): Promise<ViewResult> {
-    await this.#files.requireModel(model);
-    const written: WrittenFile[] = [];
-    const links = new Map<Digest, LinkedFile>();
-    for (const method of model.config.methods) {
-      const plan = planLink(model, method, (blob) => `weights/${digestHex(blob)}`);
-      const program = await openOnnxProgram(this.#files, model, method, plan);
-      written.push({ path: (model.config.files[method.file] as StoredFile).path, bytes: linkOnnx(program) });
-      for (const weight of method.weights) {
-        const { blob } = model.locations.get(weight.digest) ?? { blob: weight.digest };
-        links.set(blob, { path: `weights/${digestHex(blob)}`, blob: this.#files.layout.blob(blob) });
-      }
-    }
-    for (const file of companionsOf(model)) {
-      written.push({ path: file.path, bytes: await this.#files.readBlob(file.rest) });
-    }
-    return writeView(path, [...links.values()], written, options);
+    return linkModel(this.#files, name, path, options);
   }
 
   /**
@@ -312,6 +259,31 @@ export class TareStore implements AsyncDisposable {
       checks.push(await compareSessions(method, ours, theirs, inputs[method]));
     }
     return checks;
+  }
+
+  /**
+   * Puts the weights of an MLIR file (bytecode or text) into the store, and writes its program without them: compilers
+   * work on that, and {@link attach} gives the weights back to whatever they made of it.
+   * @throws FormatError, SourceError `exists`, StoreError `name-taken`; LinkError `missing-weight` for a file without any
+   */
+  async detach(path: string, out: string, options: DetachOptions = {}): Promise<DetachResult> {
+    return detachToStore(this.#files, path, out, options);
+  }
+
+  /**
+   * Writes a thin MLIR file with its weights, from where it says they are or from a model or file that has them by name.
+   * @throws LinkError `missing-weight`, `mismatch`; StoreError `corrupted`; SourceError `exists`, `source-changed`
+   */
+  async attach(thin: string, out: string, options: AttachOptions = {}): Promise<AttachResult> {
+    return attachMlir(thin, out, async () => this.#files, options);
+  }
+
+  /** The resources of an MLIR file, and where the bytes of each are. */
+  async resources(
+    path: string,
+    options: Pick<AttachOptions, "from" | "signal"> & { readonly verify?: boolean } = {},
+  ): Promise<ResourceInfo[]> {
+    return listResources(path, async () => this.#files, options);
   }
 
   /** Takes models out of the store; {@link gc} then frees what nothing else uses. */

@@ -125,7 +125,8 @@ async function writeFile(
   }
 }
 
-async function writeAll(handle: FileHandle, bytes: Uint8Array): Promise<void> {
+/** Writes all of the bytes, however many a system call takes. */
+export async function writeAll(handle: FileHandle, bytes: Uint8Array): Promise<void> {
   for (let written = 0; written < bytes.byteLength; ) {
     written += (await handle.write(bytes, written, bytes.byteLength - written)).bytesWritten;
   }

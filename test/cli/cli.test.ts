@@ -6,6 +6,7 @@ import { COMMANDS } from "../../src/cli/commands/index.ts";
 import { run } from "../../src/cli/run.ts";
 import { parseNpz } from "../../src/formats/npy/npz.ts";
 import { charlm } from "../support/charlm.ts";
+import { mlirPath } from "../support/mlir.ts";
 import { temporaryFolder } from "../support/temporary.ts";
 
 let family: string;
@@ -29,6 +30,8 @@ const VERBS = [
   "join",
   "merge",
   "refit",
+  "detach",
+  "attach",
   "rm",
   "gc",
   "verify",
@@ -231,6 +234,31 @@ describe("tare", () => {
     const files = await Promise.all(["a", "b"].map((name) => readFile(join(folder, name, "decoder.onnx"))));
     expect(files[0]?.equals(await readFile(join(family, "base", "decoder.onnx")))).toBe(true);
     expect(files[0]?.equals(files[1] as Buffer)).toBe(true);
+  });
+
+  test("detach and attach say what went where, and list it", async () => {
+    const folder = await temporaryFolder();
+    const fixture = (name: string): string => mlirPath(name);
+    const [thin, full] = [join(folder, "thin.mlirbc"), join(folder, "full.mlirbc")];
+    const detached = await tare("detach", fixture("base-22.mlirbc"), "--out", thin, "--as", "program");
+    expect(detached).toMatchObject({ code: 0, err: "" });
+    expect(detached.out).toMatch(
+      /^detached .*: 17.4 kB, thin 1.4 kB in .*\n6 weights, 16.7 kB: in the store as program, .* new\nnote: bytecode 6 is for MLIR22.1.8/,
+    );
+    const listed = await tare("attach", thin, "--list");
+    expect(listed.out).toMatch(/^RESOURCE .*\nscale +16 B +3bb5bfd16da1 +found +store: program\n/);
+    expect((await tare("attach", thin, "--verify")).code).toBe(0);
+    expect(
+      (await tare("attach", fixture("lowered-thin-22.mlirbc"), "--out", full, "--from", "program")).out,
+    ).toMatch(/^attached 5 weights, 16.7 kB: 17.4 kB in .*\nunused: 1 \(unused\)\n$/);
+    expect((await readFile(full)).equals(await readFile(fixture("lowered-22.mlirbc")))).toBe(true);
+    expect((await tare("rm", "program")).code).toBe(0);
+    expect((await tare("attach", thin, "--list")).code).toBe(1);
+    const inPlace = join(folder, "in-place.mlirbc");
+    const left = await tare("detach", fixture("base-22.mlirbc"), "--out", inPlace, "--in-place", "--json");
+    expect(JSON.parse(left.out)).toMatchObject({ weights: 6, weightBytes: 16_696 });
+    expect((await tare("detach", thin, "--out", inPlace, "--in-place", "--as", "x")).code).toBe(2);
+    expect((await tare("detach", fixture("base-22.mlirbc"))).code).toBe(2);
   });
 
   test("link says how the weights got there", async () => {

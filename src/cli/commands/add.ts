@@ -13,7 +13,7 @@ export const add: DefineCommand = (program, act) => {
     .command("add")
     .summary("add models to the store")
     .description(
-      "Add models: each PATH is one (an .onnx, .gguf or .safetensors file, or a folder of such files, each a method,\n" +
+      "Add models: each PATH is one (an .onnx, .gguf, .safetensors or .mlirbc file, or a folder of such files, each a method,\n" +
         "whose small companions, like a tokenizer, go with it). With --as, all PATHs are one model. External data, the\n" +
         "other shards of a split model and their index are found. Every weight is read and hashed once; what the store\n" +
         "has already is not stored again.",

@@ -1,6 +1,8 @@
 import type { DefineCommand } from "../command.ts";
 import { add } from "./add.ts";
+import { attach } from "./attach.ts";
 import { compile } from "./compile.ts";
+import { detach } from "./detach.ts";
 import { diff } from "./diff.ts";
 import { exportCommand } from "./export.ts";
 import { gc } from "./gc.ts";
@@ -34,6 +36,8 @@ export const COMMANDS: readonly DefineCommand[] = [
   join,
   merge,
   refit,
+  detach,
+  attach,
   rm,
   gc,
   verify,

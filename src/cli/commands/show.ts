@@ -44,7 +44,7 @@ export const show: DefineCommand = (program, act) => {
           (each) => flags.method === undefined || each.name === flags.method,
         );
         context.print({ ...info, methods }, () =>
-          [header(info), ...methods.map((method) => describe(method, info.engine))].join("\n\n"),
+          [header(info), ...methods.map((method) => describe(method, info))].join("\n\n"),
         );
       }),
     );
@@ -73,8 +73,9 @@ function loraLine(lora: LoraInfo): string {
   return `${loraText(lora)}: rank ${ranks.join(", ")}, alpha ${alphas.join(", ")}, for ${targets} weights`;
 }
 
-function describe(method: MethodInfo, engine: ModelInfo["engine"]): string {
+function describe(method: MethodInfo, { engine, format }: ModelInfo): string {
   const engineText = (): string => {
+    if (format === "mlir") return "none: it is for compilers";
     if (engine === undefined) return "none runs it by itself: it has weights and no program";
     if (method.prepacking === undefined) return "maps every weight, copies none";
     return `prepacks for ${method.prepacking}: ${packing(method)}`;

@@ -1,0 +1,84 @@
+import { shortDigest } from "../../model/digest.ts";
+import { attachMlir, type AttachResult, listResources, type ResourceInfo } from "../../host/mlir/attach.ts";
+import { FileStore } from "../../node/store/file-store.ts";
+import { type DefineCommand, examples } from "../command.ts";
+import { bytes, table } from "../context.ts";
+import { outputPath } from "./export.ts";
+
+interface AttachFlags {
+  readonly out?: string;
+  readonly from?: string;
+  readonly list?: boolean;
+  readonly verify?: boolean;
+}
+
+/** `tare attach`: the weights back into a thin MLIR file. */
+export const attach: DefineCommand = (program, act) => {
+  program
+    .command("attach")
+    .summary("give a thin MLIR file its weights back, whatever passes made of it")
+    .description(
+      "Write a thin MLIR file (bytecode or text) with its weights, in one sequential pass: from where the file says they\n" +
+        "are, or by name from a model of the store or a file. Weights that the program does not use any more are told;\n" +
+        "one that is not found, or is of another size or type, is an error.",
+    )
+    .argument("<thin>")
+    .option("--out <full>", "where to write")
+    .option(
+      "--from <model|file>",
+      "what has the weights: a model of the store, or a .safetensors, .mlirbc, … file",
+    )
+    .option("--list", "write nothing: list the resources, and where the bytes of each are")
+    .option("--verify", "write nothing: list them, and check every weight against its digest")
+    .addHelpText(
+      "after",
+      examples(
+        "tare attach lowered.mlirbc --out full.mlirbc",
+        "tare attach thin.mlir --out full.mlir --from fine-tune.safetensors",
+        "tare attach thin.mlirbc --list",
+      ),
+    )
+    .action(
+      act(async (context, thin: string, flags: AttachFlags) => {
+        const openStore = (): Promise<FileStore> => FileStore.open(context.storePath);
+        const { from, list, verify } = flags;
+        const { signal } = context;
+        if (list || verify) {
+          const rows = await listResources(thin, openStore, { from, verify, signal });
+          context.print(rows, () => describeAll(rows));
+          return rows.some((row) => row.state === "missing") ? 1 : 0;
+        }
+        const out = outputPath(undefined, flags.out);
+        const result = await context.withProgress(`attaching ${thin}`, (onProgress) =>
+          attachMlir(thin, out, openStore, { from, signal, onProgress }),
+        );
+        context.print(result, () => describe(result));
+        return 0;
+      }),
+    );
+};
+
+/** Names of unused weights that are shown. */
+const MOST_SHOWN = 8;
+
+function describe({ path, bytes: size, weights, weightBytes, unused, notes }: AttachResult): string {
+  const names = unused.slice(0, MOST_SHOWN).join(", ") + (unused.length > MOST_SHOWN ? ", …" : "");
+  return [
+    `attached ${weights} weights, ${bytes(weightBytes)}: ${bytes(size)} in ${path}`,
+    ...(unused.length > 0 ? [`unused: ${unused.length} (${names})`] : []),
+    ...notes.map((note) => `note: ${note}`),
+  ].join("\n");
+}
+
+function describeAll(rows: readonly ResourceInfo[]): string {
+  if (rows.length === 0) return "it has no resources that dense_resource names";
+  const cells = rows.map(({ key, type, bytes: size, digest, state, where }) => [
+    key,
+    type ?? "",
+    size === undefined ? "" : bytes(size),
+    digest === undefined ? "" : shortDigest(digest),
+    state,
+    where ?? "",
+  ]);
+  return table([["RESOURCE", "TYPE", "SIZE", "DIGEST", "STATE", "WHERE"], ...cells], [2]);
+}

@@ -1,0 +1,155 @@
+import type { ByteSource, ReadOptions } from "../../bytes/byte-source.ts";
+import { Cursor } from "./cursor.ts";
+import { type Fail, failureIn } from "./failure.ts";
+import { BUILTIN, Kind, LARGEST_TABLE, Section, SECTION_NAMES } from "./schema.ts";
+import {
+  checkAlignment,
+  checkPadding,
+  type Container,
+  isBytecode,
+  readSections,
+  type SectionRange,
+} from "./sections.ts";
+import {
+  parseDialects,
+  parseResourceTable,
+  parseStrings,
+  type TableEntry,
+  type TableGroup,
+} from "./tables.ts";
+import { type Peek, windowed } from "./windowed.ts";
+
+/** What an entry holds: for a blob where its bytes lie, for a string its index. */
+export type ResourceContent =
+  | { readonly kind: "declared" }
+  | { readonly kind: "blob"; readonly alignment: number; readonly offset: number; readonly length: number }
+  | { readonly kind: "string"; readonly index: number }
+  | { readonly kind: "bool"; readonly value: number };
+
+/** A resource, by name. */
+export interface Resource {
+  readonly name: string;
+  /** Index of the name among the strings. */
+  readonly key: number;
+  /** As the table has it, which a declared resource has too. */
+  readonly kindByte: number;
+  readonly content: ResourceContent;
+}
+
+/** Resources of one owner: a dialect, or something outside. */
+export interface ResourceGroup {
+  readonly name: string;
+  /** Index of a dialect, or of a string for an external group. */
+  readonly owner: number;
+  readonly resources: readonly Resource[];
+}
+
+/** A file of bytecode, its resources found but not read. */
+export interface MlirBytecode extends Container {
+  readonly source: ByteSource;
+  readonly strings: readonly Uint8Array[];
+  readonly external: readonly ResourceGroup[];
+  readonly dialects: readonly ResourceGroup[];
+}
+
+/** Whether a file is bytecode, whatever it is called; else it is text. */
+export async function hasBytecode(source: ByteSource, options: ReadOptions = {}): Promise<boolean> {
+  return isBytecode(await source.read(0, Math.min(4, source.size), options));
+}
+
+/**
+ * Reads what a file of MLIR bytecode says of its resources: heads and tables, and none of the blobs' bytes.
+ * @throws FormatError naming file, resource and offset
+ */
+export async function readBytecode(source: ByteSource, options: ReadOptions = {}): Promise<MlirBytecode> {
+  const fail = failureIn(source);
+  const peek = windowed(source, options);
+  const container = await readSections(source, peek, fail);
+  const find = (id: number): SectionRange | undefined => container.sections.find((each) => each.id === id);
+  const table = async (section: SectionRange): Promise<Uint8Array> => {
+    const { id, offset, length } = section;
+    if (length > LARGEST_TABLE) {
+      throw fail("too-large", `its ${SECTION_NAMES[id]} section has ${length} bytes`, offset);
+    }
+    return peek(offset, length);
+  };
+  const stringSection = find(Section.string) as SectionRange;
+  const strings = parseStrings(await table(stringSection), stringSection, fail);
+  const dialectSection = find(Section.dialect) as SectionRange;
+  const names = parseDialects(await table(dialectSection), dialectSection, container.version, fail);
+  const resources = find(Section.resource);
+  const offsets = find(Section.resourceOffset);
+  if (!resources || !offsets) return { ...container, source, strings, external: [], dialects: [] };
+  const read = parseResourceTable(await table(offsets), offsets, resources, fail);
+  const nameOf = (index: number | undefined, at: number): string => {
+    const bytes = index === undefined ? undefined : strings[index];
+    if (!bytes) throw fail("malformed", `it names string ${index} of ${strings.length}`, at);
+    return new TextDecoder().decode(bytes);
+  };
+  const groupsOf = async (
+    groups: readonly TableGroup[],
+    stringOf: (owner: number) => number | undefined,
+  ): Promise<ResourceGroup[]> => {
+    const found: ResourceGroup[] = [];
+    for (const { owner, entries } of groups) {
+      const name = nameOf(stringOf(owner), entries[0]?.saidAt ?? offsets.offset);
+      if (found.some((each) => each.name === name)) {
+        throw fail("duplicate", `it has resources of "${name}" in two groups`, entries[0]?.saidAt);
+      }
+      const keys = new Set<string>();
+      const list: Resource[] = [];
+      for (const entry of entries) {
+        const key = nameOf(entry.key, entry.saidAt);
+        if (keys.has(key)) throw fail("duplicate", `"${name}" has it twice`, entry.saidAt, key);
+        keys.add(key);
+        const content = await readContent(source, peek, entry, key, fail);
+        if (content.kind === "string") nameOf(content.index, entry.offset);
+        list.push({ name: key, key: entry.key, kindByte: entry.kind, content });
+      }
+      found.push({ name, owner, resources: list });
+    }
+    return found;
+  };
+  const external = await groupsOf(read.external, (owner) => owner);
+  const dialects = await groupsOf(read.dialects, (owner) => names[owner]);
+  return { ...container, source, strings, external, dialects };
+}
+
+/** The resources that `dense_resource` names. */
+export function builtinResources(file: Pick<MlirBytecode, "dialects">): readonly Resource[] {
+  return file.dialects.find((each) => each.name === BUILTIN)?.resources ?? [];
+}
+
+/** An alignment and a size, at their longest. */
+const LONGEST_HEAD = 18;
+
+async function readContent(
+  source: ByteSource,
+  peek: Peek,
+  entry: TableEntry,
+  key: string,
+  fail: Fail,
+): Promise<ResourceContent> {
+  const { kind, offset, size } = entry;
+  if (size === 0) return { kind: "declared" };
+  const failKey: Fail = (code, reason, at) => fail(code, reason, at, key);
+  const cursor = new Cursor(await peek(offset, Math.min(size, LONGEST_HEAD)), offset, failKey);
+  const end = offset + size;
+  if (kind === Kind.blob) {
+    const alignment = cursor.varint("its alignment");
+    const length = cursor.varint("its size");
+    checkAlignment(alignment, fail, offset, key);
+    const start = Math.ceil(cursor.offset / alignment) * alignment;
+    if (start + length !== end) {
+      const reason = `${length} bytes aligned to ${alignment} end at byte ${start + length}, its entry at ${end}`;
+      throw fail("size-mismatch", reason, offset, key);
+    }
+    await checkPadding(peek, cursor.offset, start, fail, key);
+    return { kind: "blob", alignment, offset: start, length };
+  }
+  const value = kind === Kind.string ? cursor.varint("its string") : cursor.byte("its value");
+  if (cursor.offset !== end || source.size < end) {
+    throw fail("malformed", `${end - cursor.offset} bytes follow its value`, cursor.offset, key);
+  }
+  return kind === Kind.string ? { kind: "string", index: value } : { kind: "bool", value };
+}

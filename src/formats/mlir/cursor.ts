@@ -1,0 +1,67 @@
+import type { Fail } from "./failure.ts";
+import { MOST_ITEMS } from "./schema.ts";
+
+/** Reads the primitives of MLIR bytecode from bytes that are at hand. */
+export class Cursor {
+  at = 0;
+  readonly #bytes: Uint8Array;
+  readonly #start: number;
+  readonly #fail: Fail;
+
+  /** @param start where in the file the bytes start, for errors */
+  constructor(bytes: Uint8Array, start: number, fail: Fail) {
+    this.#bytes = bytes;
+    this.#start = start;
+    this.#fail = fail;
+  }
+
+  /** In bytes from the start of the file. */
+  get offset(): number {
+    return this.#start + this.at;
+  }
+
+  get left(): number {
+    return this.#bytes.byteLength - this.at;
+  }
+
+  byte(what: string): number {
+    return this.take(1, what)[0] as number;
+  }
+
+  take(length: number, what: string): Uint8Array {
+    if (length > this.left) {
+      throw this.#fail("malformed", `${what} takes ${length} bytes, ${this.left} are left`, this.offset);
+    }
+    this.at += length;
+    return this.#bytes.subarray(this.at - length, this.at);
+  }
+
+  /** Longer spellings than needed are let pass, as LLVM does: writers leave room for what they fill in later. */
+  varint(what: string): number {
+    const start = this.offset;
+    const first = this.byte(what);
+    if (first & 1) return first >> 1;
+    const more = first === 0 ? 8 : 31 - Math.clz32(first & -first);
+    let value = first === 0 ? 0 : first >> (more + 1);
+    let unit = first === 0 ? 1 : 2 ** (7 - more);
+    for (const byte of this.take(more, what)) {
+      value += byte * unit;
+      unit *= 256;
+    }
+    if (value > Number.MAX_SAFE_INTEGER) {
+      throw this.#fail("malformed", `${what} is over ${Number.MAX_SAFE_INTEGER}`, start);
+    }
+    return value;
+  }
+
+  /** A count of things that take at least some bytes each: never more than are left, nor than memory is for. */
+  count(what: string, smallest: number): number {
+    const start = this.offset;
+    const count = this.varint(what);
+    if (count * smallest > this.left) {
+      throw this.#fail("malformed", `${what} is ${count}, and ${this.left} bytes are left`, start);
+    }
+    if (count > MOST_ITEMS) throw this.#fail("too-large", `${what} is ${count}, over ${MOST_ITEMS}`, start);
+    return count;
+  }
+}

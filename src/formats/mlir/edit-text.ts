@@ -1,0 +1,162 @@
+import { FormatError } from "../../errors.ts";
+import { isLinkGroup, type LinkManifest, parseLinkManifest, spellLinkManifest } from "./link-manifest.ts";
+import type { BlobLayout, Piece } from "./piece.ts";
+import { BUILTIN } from "./schema.ts";
+import { builtinEntries, type MlirText } from "./text.ts";
+import { decodeString, encodeString } from "./text-chunks.ts";
+import type { TextGroup } from "./text-metadata.ts";
+
+/** The manifest that travels inside a text; `undefined` where there is none. */
+export function textManifest(file: MlirText): LinkManifest | undefined {
+  const external = file.sections.find((each) => each.name === "external_resources");
+  return parseLinkManifest((name) => {
+    const group = external?.groups.find((each) => each.name === name);
+    return group?.entries.map(({ key, value }): [string, string] => {
+      if (value.kind !== "string" || value.text === undefined) {
+        const path = file.source.name;
+        throw new FormatError("malformed", `Cannot read resource "${key}" of "${path}": it is no string`, {
+          path,
+          tensor: key,
+          offset: value.start,
+        });
+      }
+      return [key, decodeString(value.text)];
+    });
+  }, file.source.name);
+}
+
+/** The resources that the program names and the text does not have, in the order of the program. */
+export function missingKeys(file: MlirText): string[] {
+  const there = new Set(builtinEntries(file).map((entry) => entry.key));
+  return [...new Set(file.uses.map((use) => use.key))].filter((key) => !there.has(key));
+}
+
+/** Lays a text out without the blobs that its manifest names; the manifest travels inside. */
+export function thinText(file: MlirText, manifest: LinkManifest): Piece[] {
+  const links = spellLinkManifest(manifest).map(([name, entries]): PrintedGroup => {
+    return [name, entries.map(([key, text]) => [key, [ascii(`"${encodeString(text)}"`)]] as const)];
+  });
+  return layoutText(
+    file,
+    groupsOf(file, "dialect_resources", (group, key) => group === BUILTIN && manifest.weights.has(key)),
+    [...groupsOf(file, "external_resources", (group) => isLinkGroup(group)), ...links],
+  );
+}
+
+/**
+ * Lays a text out with weights in it, as LLVM prints them, and without its manifest. A global that waits for a weight
+ * gets it as its value.
+ */
+export function fillText(file: MlirText, weights: ReadonlyMap<string, BlobLayout>): Piece[] {
+  const globals = file.externs.filter(({ key }) => weights.has(key));
+  const waiting = [...missingKeys(file), ...globals.map((each) => each.key)];
+  const order = [...new Set(waiting)].filter((key) => weights.has(key));
+  const added = order.map((key): PrintedEntry => {
+    const { alignment, length } = weights.get(key) as BlobLayout;
+    const head = [alignment & 255, (alignment >> 8) & 255, (alignment >> 16) & 255, alignment >>> 24];
+    const digits = head.map((byte) => byte.toString(16).toUpperCase().padStart(2, "0")).join("");
+    return [key, [ascii(`"0x${digits}`), { kind: "weight", key, length, hex: true }, ascii('"')]];
+  });
+  const dialects = groupsOf(file, "dialect_resources", () => false);
+  const builtin = dialects.find(([name]) => name === BUILTIN);
+  if (added.length > 0 && !builtin) dialects.push([BUILTIN, added]);
+  const merged = dialects.map(([name, entries]): PrintedGroup => {
+    if (name !== BUILTIN || !builtin) return [name, entries];
+    const uses = new Map([...new Set(file.uses.map((use) => use.key))].map((key, nth) => [key, nth]));
+    const place = ([key]: PrintedEntry): number => uses.get(key) ?? uses.size;
+    return [name, [...entries, ...added].sort((a, b) => place(a) - place(b))];
+  });
+  return layoutText(
+    file,
+    merged,
+    groupsOf(file, "external_resources", (group) => isLinkGroup(group)),
+    globals.map(({ key, spelled, start, end }) => {
+      return { start, end, piece: ascii(`dense_resource<${keyword(key)}> : ${spelled}`) };
+    }),
+  );
+}
+
+/** A key, and its value as pieces. */
+type PrintedEntry = readonly [key: string, value: readonly Piece[]];
+type PrintedGroup = readonly [name: string, entries: readonly PrintedEntry[]];
+
+/** The groups of a section as they are, without entries that are dropped and groups that had no others. */
+function groupsOf(
+  file: MlirText,
+  section: string,
+  dropped: (group: string, key: string) => boolean,
+): PrintedGroup[] {
+  const groups = file.sections.find((each) => each.name === section)?.groups ?? [];
+  return groups.flatMap(({ name, entries }: TextGroup): PrintedGroup[] => {
+    const kept = entries.filter(({ key }) => !dropped(name, key));
+    if (kept.length === 0) return [];
+    return [
+      [
+        name,
+        kept.map(({ key, value }): PrintedEntry => {
+          const { start, end } = value;
+          const quote = value.kind === "string" ? 1 : 0;
+          return [key, [{ kind: "range", offset: start - quote, length: end - start + 2 * quote }]];
+        }),
+      ],
+    ];
+  });
+}
+
+function layoutText(
+  { source, metadata }: MlirText,
+  dialects: readonly PrintedGroup[],
+  external: readonly PrintedGroup[],
+  edits: readonly { readonly start: number; readonly end: number; readonly piece: Piece }[] = [],
+): Piece[] {
+  const start = metadata?.start ?? source.size;
+  const end = metadata?.end ?? source.size;
+  const sections = [
+    ["dialect_resources", dialects] as const,
+    ["external_resources", external] as const,
+  ].filter(([, groups]) => groups.length > 0);
+  const block = sections.length === 0 ? [] : printMetadata(sections);
+  if (!metadata && block.length > 0) {
+    block.unshift(ascii("\n"));
+    block.push(ascii("\n"));
+  }
+  const pieces: Piece[] = [];
+  let at = 0;
+  for (const edit of edits) {
+    pieces.push({ kind: "range", offset: at, length: edit.start - at }, edit.piece);
+    at = edit.end;
+  }
+  pieces.push({ kind: "range", offset: at, length: start - at }, ...block, {
+    kind: "range",
+    offset: end,
+    length: source.size - end,
+  });
+  return pieces.filter((piece) => piece.kind !== "range" || piece.length > 0);
+}
+
+/** `{-# … #-}` as LLVM prints it. */
+function printMetadata(sections: readonly (readonly [string, readonly PrintedGroup[]])[]): Piece[] {
+  const pieces: Piece[] = [ascii("{-#\n")];
+  for (const [nth, [section, groups]] of sections.entries()) {
+    pieces.push(ascii(`${nth > 0 ? ",\n" : ""}  ${section}: {\n`));
+    for (const [place, [group, entries]] of groups.entries()) {
+      pieces.push(ascii(`${place > 0 ? ",\n" : ""}    ${keyword(group)}: {\n`));
+      for (const [index, [key, value]] of entries.entries()) {
+        pieces.push(ascii(`${index > 0 ? ",\n" : ""}      ${keyword(key)}: `), ...value);
+      }
+      pieces.push(ascii("\n    }"));
+    }
+    pieces.push(ascii("\n  }"));
+  }
+  pieces.push(ascii("\n#-}"));
+  return pieces;
+}
+
+/** A key that is no plain word has quotes. */
+function keyword(key: string): string {
+  return /^[A-Za-z_][\w$.]*$/.test(key) ? key : `"${encodeString(key)}"`;
+}
+
+function ascii(text: string): Piece {
+  return { kind: "bytes", bytes: new TextEncoder().encode(text) };
+}

@@ -1,0 +1,112 @@
+import { builtinResources, type MlirBytecode, type ResourceGroup } from "./bytecode.ts";
+import { isLinkGroup } from "./link-manifest.ts";
+import { type BlobLayout, type Piece, piecesLength } from "./piece.ts";
+import { BUILTIN, MAPPED_FROM, PAGE, SMALLEST_BUFFER_ALIGNMENT } from "./schema.ts";
+import { keepGroup, layoutBytecode, type NewContent, type NewGroup } from "./write.ts";
+
+/** A file laid out with its weights. */
+export interface FilledBytecode {
+  readonly pieces: readonly Piece[];
+  /** What differs from what was asked for, in sentences. */
+  readonly notes: readonly string[];
+}
+
+/** The resources of a thin file that wait for their bytes. */
+export function declaredKeys(file: MlirBytecode): string[] {
+  return builtinResources(file).flatMap(({ name, content }) => (content.kind === "declared" ? [name] : []));
+}
+
+/**
+ * Lays a thin file out with weights in it, and without its manifest: byte for byte what the LLVM that wrote it writes
+ * for the same program with them.
+ */
+export function fillBytecode(file: MlirBytecode, weights: ReadonlyMap<string, BlobLayout>): FilledBytecode {
+  const { strings, renumber } = stringsWithout(file);
+  const layOut = (most: number, producerSuffix = ""): Piece[] => {
+    const contentOf = (key: string): NewContent | undefined => {
+      const weight = weights.get(key);
+      if (!weight) return undefined;
+      const data: Piece = { kind: "weight", key, length: weight.length, hex: false };
+      return { kind: "blob", alignment: Math.min(weight.alignment, most), data };
+    };
+    const external = file.external.flatMap((group) =>
+      isLinkGroup(group.name) ? [] : [keepGroup(group, renumber, undefined, renumber(group.owner))],
+    );
+    const dialects = file.dialects.map(
+      (group): NewGroup =>
+        group.name === BUILTIN ? keepGroup(group, renumber, contentOf) : keepGroup(group, renumber),
+    );
+    return layoutBytecode(file, { strings, external, dialects, producerSuffix });
+  };
+  return alignForReaders(weights, layOut);
+}
+
+/**
+ * LLVM reads a file into a buffer aligned to 16 where it is small or its size is a multiple of the page, and maps it
+ * to a page's start otherwise. What must be aligned to more is not read then, not even by whoever wrote it.
+ */
+function alignForReaders(
+  weights: ReadonlyMap<string, BlobLayout>,
+  layOut: (most: number, producerSuffix?: string) => Piece[],
+): FilledBytecode {
+  let asked = 1;
+  for (const { alignment } of weights.values()) asked = Math.max(asked, alignment);
+  const plain = layOut(PAGE);
+  const size = piecesLength(plain);
+  const notes = asked > PAGE ? [`weights are aligned to ${PAGE}, not to ${asked}: no reader maps more`] : [];
+  if (asked <= SMALLEST_BUFFER_ALIGNMENT) return { pieces: plain, notes };
+  if (size < MAPPED_FROM) {
+    const reason = `weights are aligned to ${SMALLEST_BUFFER_ALIGNMENT}, not to ${asked}`;
+    const note = `${reason}: a file below ${MAPPED_FROM} bytes is not read with more`;
+    return { pieces: layOut(SMALLEST_BUFFER_ALIGNMENT), notes: [note] };
+  }
+  // A longer head may be taken out of padding, so that the size stays: then longer still.
+  const longest = size % PAGE === 0 ? PAGE : 0;
+  for (let more = 1; more <= longest; more++) {
+    const pieces = layOut(PAGE, " ".repeat(more));
+    if (piecesLength(pieces) % PAGE === 0) continue;
+    const note = `the producer's name is ${more} bytes longer: a file of whole pages is not read with weights aligned to ${asked}`;
+    return { pieces, notes: [...notes, note] };
+  }
+  return { pieces: plain, notes };
+}
+
+/**
+ * The strings of a file without those that its manifest brought. LLVM numbers strings as it meets them, and the
+ * resources come last: so what is behind the manifest's first string is named by resources alone, and can be numbered
+ * anew as LLVM would. Where that does not hold, all strings stay: that costs some bytes and changes nothing.
+ */
+function stringsWithout(file: MlirBytecode): {
+  readonly strings: readonly Uint8Array[];
+  readonly renumber: (index: number) => number;
+} {
+  const link = file.external.filter(({ name }) => isLinkGroup(name));
+  let first = Number.POSITIVE_INFINITY;
+  for (const { content } of link.flatMap((group) => group.resources)) {
+    if (content.kind === "string") first = Math.min(first, content.index);
+  }
+  const after = mentioned(file.external, file.dialects).filter((index) => index >= first);
+  const inOrder =
+    after.length === file.strings.length - first && after.every((each, nth) => each === first + nth);
+  if (!inOrder) return { strings: file.strings, renumber: (index) => index };
+  const kept = mentioned(
+    file.external.filter((group) => !link.includes(group)),
+    file.dialects,
+  ).filter((index) => index >= first);
+  const places = new Map(kept.map((index, nth) => [index, first + nth]));
+  return {
+    strings: [...file.strings.slice(0, first), ...kept.map((index) => file.strings[index] as Uint8Array)],
+    renumber: (index) => places.get(index) ?? index,
+  };
+}
+
+/** The strings that resources name, each once, in the order in which LLVM meets them. */
+function mentioned(external: readonly ResourceGroup[], dialects: readonly ResourceGroup[]): number[] {
+  const seen = new Set<number>();
+  for (const group of [...external, ...dialects]) {
+    for (const { content } of group.resources) if (content.kind === "string") seen.add(content.index);
+    if (external.includes(group)) seen.add(group.owner);
+    for (const { key } of group.resources) seen.add(key);
+  }
+  return [...seen];
+}

@@ -1,0 +1,105 @@
+import type { ByteSource, ReadOptions } from "../../bytes/byte-source.ts";
+
+/** Read at a time. */
+const CHUNK = 4 * 1024 * 1024;
+/** At hand as text at a time. */
+const STRETCH = 256 * 1024;
+/** No token but a string is longer: so much of the text is at hand wherever a token starts. */
+export const LONGEST_TOKEN: number = 64 * 1024;
+const QUOTE = 0x22;
+const ESCAPE = 0x5c;
+
+/** A text of any size, a character a byte, of which a stretch is at hand. */
+export class TextChunks {
+  /** What is at hand. */
+  text = "";
+  /** Where in the file that starts. */
+  start = 0;
+  #bytes: Uint8Array = new Uint8Array();
+  #bytesStart = 0;
+  readonly #source: ByteSource;
+  readonly #options: ReadOptions;
+
+  constructor(source: ByteSource, options: ReadOptions) {
+    this.#source = source;
+    this.#options = options;
+  }
+
+  get size(): number {
+    return this.#source.size;
+  }
+
+  /**
+   * Makes sure that a token which starts at an offset is at hand.
+   * @returns where in {@link text} it starts
+   */
+  async at(offset: number): Promise<number> {
+    if (!covers(this.start, this.text.length, offset, this.size)) {
+      if (!covers(this.#bytesStart, this.#bytes.byteLength, offset, this.size)) await this.#read(offset);
+      const from = offset - this.#bytesStart;
+      this.text = latin1(this.#bytes.subarray(from, from + STRETCH));
+      this.start = offset;
+    }
+    return offset - this.start;
+  }
+
+  /**
+   * Finds where a string ends.
+   * @param offset of the first character after its quote
+   * @returns the offset of the quote that ends it; `undefined` if none does
+   */
+  async endOfString(offset: number): Promise<number | undefined> {
+    for (let at = offset; at < this.size; ) {
+      if (at < this.#bytesStart || at >= this.#bytesStart + this.#bytes.byteLength) await this.#read(at);
+      const from = at - this.#bytesStart;
+      const quote = this.#bytes.indexOf(QUOTE, from);
+      const escape = this.#bytes.subarray(from, quote < 0 ? undefined : quote).indexOf(ESCAPE);
+      if (escape >= 0) at += escape + 2;
+      else if (quote >= 0) return this.#bytesStart + quote;
+      else at = this.#bytesStart + this.#bytes.byteLength;
+    }
+    return undefined;
+  }
+
+  async #read(offset: number): Promise<void> {
+    const length = Math.min(CHUNK, this.size - offset);
+    this.#bytes = await this.#source.read(offset, length, this.#options);
+    this.#bytesStart = offset;
+  }
+}
+
+/** Whether a stretch has any token that starts at an offset. */
+function covers(start: number, length: number, offset: number, size: number): boolean {
+  const end = start + length;
+  return offset >= start && (end >= size || offset + LONGEST_TOKEN <= end);
+}
+
+/** Each byte as a character: what TextDecoder calls latin1 is another encoding. */
+function latin1(bytes: Uint8Array): string {
+  let text = "";
+  for (let at = 0; at < bytes.byteLength; at += 8192) {
+    // Not spread, which is many times slower.
+    text += String.fromCharCode.apply(null, bytes.subarray(at, at + 8192) as unknown as number[]);
+  }
+  return text;
+}
+
+/** What a string's characters, of which each is a byte, mean: escapes undone, as UTF-8. */
+export function decodeString(raw: string): string {
+  const plain = raw.replace(/\\(?:([0-9A-Fa-f]{2})|(.))/gs, (_, hex?: string, character?: string) => {
+    if (hex !== undefined) return String.fromCharCode(Number.parseInt(hex, 16));
+    return character === "n" ? "\n" : character === "t" ? "\t" : (character as string);
+  });
+  return new TextDecoder().decode(Uint8Array.from(plain, (character) => character.charCodeAt(0)));
+}
+
+/** A string as MLIR prints it, without its quotes. */
+export function encodeString(text: string): string {
+  let spelled = "";
+  for (const byte of new TextEncoder().encode(text)) {
+    if (byte === ESCAPE) spelled += "\\\\";
+    else if (byte >= 0x20 && byte < 0x7f && byte !== QUOTE) spelled += String.fromCharCode(byte);
+    else spelled += `\\${byte.toString(16).toUpperCase().padStart(2, "0")}`;
+  }
+  return spelled;
+}

@@ -1,0 +1,142 @@
+import type { Fail } from "./failure.ts";
+import { MOST_ITEMS } from "./schema.ts";
+import { decodeString, LONGEST_TOKEN, type TextChunks } from "./text-chunks.ts";
+
+/** A value of an entry: where it stands, without quotes for a string. */
+export type TextValue =
+  | {
+      readonly kind: "string";
+      readonly start: number;
+      readonly end: number;
+      readonly text: string | undefined;
+    }
+  | { readonly kind: "word"; readonly start: number; readonly end: number; readonly text: string };
+
+/** A resource as text. */
+export interface TextEntry {
+  readonly key: string;
+  readonly value: TextValue;
+}
+
+/** Resources of one owner. */
+export interface TextGroup {
+  readonly name: string;
+  readonly entries: readonly TextEntry[];
+}
+
+/** `dialect_resources` or `external_resources`. */
+export interface TextSection {
+  readonly name: string;
+  readonly groups: readonly TextGroup[];
+}
+
+/** Where in the text a reader of metadata is. */
+export interface MetadataTokens {
+  readonly chunks: TextChunks;
+  at: number;
+  readonly fail: Fail;
+}
+
+/** Longest string whose characters are kept: a blob is longer, and only its place matters. */
+const LONGEST_TEXT = 32 * 1024;
+const SPACE = /(?:\s+|\/\/[^\n]*\n)*/y;
+const WORD = /[A-Za-z_][\w$.]*|#-\}|[{}:,]/y;
+
+type Token =
+  | {
+      readonly kind: "string";
+      readonly start: number;
+      readonly end: number;
+      readonly text: string | undefined;
+    }
+  | { readonly kind: "word" | "mark"; readonly start: number; readonly end: number; readonly text: string };
+
+/**
+ * Reads what stands between `{-#` and `#-}`, and goes past it.
+ * @throws FormatError `malformed`, `duplicate`
+ */
+export async function readMetadata(tokens: MetadataTokens): Promise<TextSection[]> {
+  const sections = await readList(tokens, "#-}", async (name, at): Promise<TextSection> => {
+    if (name !== "dialect_resources" && name !== "external_resources") {
+      throw tokens.fail("unsupported", `its metadata has a section "${name.slice(0, 80)}"`, at);
+    }
+    await expect(tokens, "{");
+    const groups = await readList(tokens, "}", async (group): Promise<TextGroup> => {
+      await expect(tokens, "{");
+      const entries = await readList(tokens, "}", async (key) => ({ key, value: await readValue(tokens) }));
+      return { name: group, entries };
+    });
+    return { name, groups };
+  });
+  return sections;
+}
+
+/** Reads `key: value` one after another, up to what ends them. */
+async function readList<T>(
+  tokens: MetadataTokens,
+  end: string,
+  readItem: (key: string, at: number) => Promise<T>,
+): Promise<T[]> {
+  const items: T[] = [];
+  const keys = new Set<string>();
+  for (;;) {
+    const key = await next(tokens);
+    if (key.kind === "mark" && key.text === end && items.length === 0) return items;
+    if (key.kind === "mark" || key.text === undefined) throw unexpected(tokens, key);
+    const name = key.kind === "string" ? decodeString(key.text) : key.text;
+    if (keys.has(name)) throw tokens.fail("duplicate", "it stands there twice", key.start, name);
+    if (keys.size >= MOST_ITEMS)
+      throw tokens.fail("too-large", `it has over ${MOST_ITEMS} resources`, key.start);
+    keys.add(name);
+    await expect(tokens, ":");
+    items.push(await readItem(name, key.start));
+    const after = await next(tokens);
+    if (after.kind === "mark" && after.text === end) return items;
+    if (after.kind !== "mark" || after.text !== ",") throw unexpected(tokens, after);
+  }
+}
+
+async function readValue(tokens: MetadataTokens): Promise<TextValue> {
+  const { kind, start, end, text } = await next(tokens);
+  if (kind === "string") return { kind, start, end, text };
+  if (kind === "word" && (text === "true" || text === "false")) return { kind, start, end, text };
+  throw unexpected(tokens, { kind, start, end, text });
+}
+
+async function expect(tokens: MetadataTokens, mark: string): Promise<void> {
+  const token = await next(tokens);
+  if (token.kind !== "mark" || token.text !== mark) throw unexpected(tokens, token);
+}
+
+async function next(tokens: MetadataTokens): Promise<Token> {
+  const { chunks, fail } = tokens;
+  let index = await chunks.at(tokens.at);
+  for (;;) {
+    SPACE.lastIndex = index;
+    const length = SPACE.exec(chunks.text)?.[0].length ?? 0;
+    tokens.at = chunks.start + index + length;
+    index = await chunks.at(tokens.at);
+    // A stretch of space may be longer than what is at hand.
+    if (length < LONGEST_TOKEN) break;
+  }
+  const start = tokens.at;
+  if (chunks.text[index] === '"') {
+    const end = await chunks.endOfString(start + 1);
+    if (end === undefined) throw fail("malformed", "a string of its metadata does not end", start);
+    tokens.at = end + 1;
+    const text = end - start <= LONGEST_TEXT ? chunks.text.slice(index + 1, index + end - start) : undefined;
+    return { kind: "string", start: start + 1, end, text };
+  }
+  WORD.lastIndex = index;
+  const [text] = WORD.exec(chunks.text) ?? [];
+  if (text === undefined) {
+    const what = start < chunks.size ? "is not what it may have there" : "does not end";
+    throw fail("malformed", `its metadata ${what}`, start);
+  }
+  tokens.at = start + text.length;
+  return { kind: /^\w/.test(text) ? "word" : "mark", start, end: tokens.at, text };
+}
+
+function unexpected({ fail }: MetadataTokens, { start, text = "…" }: Token): Error {
+  return fail("malformed", `its metadata has "${text.slice(0, 40)}" where it may not`, start);
+}

@@ -1,0 +1,185 @@
+import type { ByteSource, ReadOptions } from "../../bytes/byte-source.ts";
+import { type Fail, failureIn } from "./failure.ts";
+import { LARGEST_ALIGNMENT, MOST_ITEMS } from "./schema.ts";
+import { decodeString, LONGEST_TOKEN, TextChunks } from "./text-chunks.ts";
+import { type MetadataTokens, readMetadata, type TextSection } from "./text-metadata.ts";
+import { type ExternGlobal, externAlias, parseExternGlobal } from "./text-globals.ts";
+import { parseTextType, type TextType } from "./text-types.ts";
+
+/** A name that the program gives to a resource. */
+export interface TextUse {
+  readonly key: string;
+  /** The type beside it; `undefined` where none is told that has a size. */
+  readonly type: TextType | undefined;
+  /** In bytes from the start of the file. */
+  readonly offset: number;
+}
+
+/** A file of MLIR as text, its resources found but not read. */
+export interface MlirText {
+  readonly source: ByteSource;
+  /** Of `{-# … #-}`, quotes and all; `undefined` where the file has none. */
+  readonly metadata: { readonly start: number; readonly end: number } | undefined;
+  readonly sections: readonly TextSection[];
+  /** In the order of the text; a key once for each type. */
+  readonly uses: readonly TextUse[];
+  /** Globals that wait for a value, in the order of the text. */
+  readonly externs: readonly ExternGlobal[];
+}
+
+/** What the program has that matters: strings and comments hide the rest. */
+const TOKEN =
+  /"|\/\/|\{-#|dense_resource\s*<|ml_program\.global\s|#[\w$.]+\s*=\s*#ml_program\.extern(?![\w$.])/g;
+const USE =
+  /dense_resource\s*<\s*(?:"((?:[^"\\]|\\.)*)"|([A-Za-z_][\w$.]*))\s*>(?:\s*:\s*((?:tensor|vector)<[^"<>]*(?:<[^"<>]*>[^"<>]*)?>))?/y;
+
+/**
+ * Reads what a text says of its resources, in one pass: what the program calls them, and where their bytes stand.
+ * @throws FormatError naming file, resource and offset
+ */
+export async function readMlirText(source: ByteSource, options: ReadOptions = {}): Promise<MlirText> {
+  const fail = failureIn(source);
+  const chunks = new TextChunks(source, options);
+  const uses = new Map<string, TextUse>();
+  const externs: ExternGlobal[] = [];
+  const aliases = new Set<string>();
+  const said = (): Pick<MlirText, "uses" | "externs"> => ({ uses: [...uses.values()], externs });
+  for (let at = 0; at < source.size; ) {
+    TOKEN.lastIndex = await chunks.at(at);
+    const found = TOKEN.exec(chunks.text);
+    if (!found) {
+      at = pastStretch(chunks);
+      continue;
+    }
+    // A token that starts near the end of what is at hand may go on behind it.
+    const start = chunks.start + found.index;
+    const index = await chunks.at(start);
+    if (found[0] === '"') at = (await endOfString(chunks, start, fail)) + 1;
+    else if (found[0] === "//") at = await endOfLine(chunks, start);
+    else if (found[0] === "{-#") {
+      const tokens: MetadataTokens = { chunks, at: start + 3, fail };
+      const sections = await readMetadata(tokens);
+      await refuseMore(chunks, tokens.at, fail);
+      return { source, metadata: { start, end: tokens.at }, sections, ...said() };
+    } else {
+      const alias = externAlias(found[0]);
+      if (alias !== undefined) aliases.add(alias);
+      const global = parseExternGlobal(chunks.text, index, chunks.start, aliases);
+      if (global) externs.push(global);
+      const use = readUse(chunks, index);
+      if (use) uses.set(`${use.key}\0${use.type?.text ?? ""}`, use);
+      if (uses.size + externs.length > MOST_ITEMS)
+        throw fail("too-large", `it names over ${MOST_ITEMS} resources`, start);
+      at = start + found[0].length;
+    }
+  }
+  return { source, metadata: undefined, sections: [], ...said() };
+}
+
+/** Where to go on if what is at hand has no more tokens: one may start in its last characters. */
+function pastStretch(chunks: TextChunks): number {
+  const end = chunks.start + chunks.text.length;
+  return end >= chunks.size ? end : end - LONGEST_TOKEN / 2;
+}
+
+function readUse(chunks: TextChunks, index: number): TextUse | undefined {
+  USE.lastIndex = index;
+  const [, quoted, bare, type] = USE.exec(chunks.text) ?? [];
+  const key = quoted === undefined ? bare : decodeString(quoted);
+  if (key === undefined) return undefined;
+  return {
+    key,
+    type: type === undefined ? undefined : parseTextType(type),
+    offset: chunks.start + index,
+  };
+}
+
+async function endOfString(chunks: TextChunks, start: number, fail: Fail): Promise<number> {
+  const end = await chunks.endOfString(start + 1);
+  if (end === undefined) throw fail("malformed", `the string at byte ${start} does not end`, start);
+  return end;
+}
+
+async function endOfLine(chunks: TextChunks, start: number): Promise<number> {
+  for (let at = start; at < chunks.size; at = chunks.start + chunks.text.length) {
+    const line = chunks.text.indexOf("\n", await chunks.at(at));
+    if (line >= 0) return chunks.start + line;
+  }
+  return chunks.size;
+}
+
+/** Nothing but space and comments may follow: a second program would have resources of its own. */
+async function refuseMore(chunks: TextChunks, from: number, fail: Fail): Promise<void> {
+  for (let at = from; at < chunks.size; ) {
+    const index = await chunks.at(at);
+    const space = /\s*/y;
+    space.lastIndex = index;
+    const next = index + (space.exec(chunks.text)?.[0].length ?? 0);
+    at = chunks.start + next;
+    if (next >= chunks.text.length) continue;
+    if (!chunks.text.startsWith("//", next)) {
+      throw fail(
+        "unsupported",
+        "something follows its resources",
+        at,
+        undefined,
+        "split the file at // -----",
+      );
+    }
+    at = await endOfLine(chunks, at);
+  }
+}
+
+/** A blob that stands in the text. */
+export interface TextBlob {
+  readonly key: string;
+  readonly alignment: number;
+  /** Of the first digit of its bytes. */
+  readonly offset: number;
+  /** In bytes, each of two digits. */
+  readonly length: number;
+}
+
+/** `0x` and the alignment: a little-endian number of four bytes. */
+const HEX_HEAD = 2 + 8;
+
+/**
+ * The blobs that `dense_resource` names; empty ones belong to the program.
+ * @throws FormatError for digits that do not make whole bytes, and an odd alignment
+ */
+export async function textBlobs(file: MlirText, options: ReadOptions = {}): Promise<TextBlob[]> {
+  const fail = failureIn(file.source);
+  const blobs: TextBlob[] = [];
+  for (const { key, value } of builtinEntries(file)) {
+    if (value.kind !== "string") continue;
+    const { start, end } = value;
+    const length = end - start;
+    const head = decodeAscii(await file.source.read(start, Math.min(HEX_HEAD, length), options));
+    if (!head.startsWith("0x")) continue;
+    const [, digits] = /^0x([0-9A-Fa-f]{8})$/.exec(head) ?? [];
+    if (digits === undefined || length % 2 !== 0) {
+      throw fail("malformed", "its digits are not an alignment and whole bytes", start, key);
+    }
+    const bytes = [6, 4, 2, 0].map((nth) => digits.slice(nth, nth + 2));
+    const alignment = Math.max(1, Number.parseInt(bytes.join(""), 16));
+    if (!Number.isInteger(Math.log2(alignment)) || alignment > LARGEST_ALIGNMENT) {
+      throw fail("malformed", `its alignment is ${alignment}`, start, key);
+    }
+    if (length > HEX_HEAD) {
+      blobs.push({ key, alignment, offset: start + HEX_HEAD, length: (length - HEX_HEAD) / 2 });
+    }
+  }
+  return blobs;
+}
+
+/** What the file says of the resources that `dense_resource` names. */
+export function builtinEntries({
+  sections,
+}: Pick<MlirText, "sections">): TextSection["groups"][number]["entries"] {
+  const dialects = sections.find((each) => each.name === "dialect_resources");
+  return dialects?.groups.find((each) => each.name === "builtin")?.entries ?? [];
+}
+
+function decodeAscii(bytes: Uint8Array): string {
+  return String.fromCharCode(...bytes);
+}

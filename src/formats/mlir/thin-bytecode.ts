@@ -1,0 +1,82 @@
+import { FormatError } from "../../errors.ts";
+import { builtinResources, type MlirBytecode } from "./bytecode.ts";
+import { isLinkGroup, type LinkManifest, parseLinkManifest, spellLinkManifest } from "./link-manifest.ts";
+import type { Piece } from "./piece.ts";
+import { BUILTIN, Kind } from "./schema.ts";
+import { encodeVarint } from "./varint.ts";
+import { keepGroup, layoutBytecode, type NewGroup } from "./write.ts";
+
+/** A blob of the file that can be detached. */
+export interface DetachableBlob {
+  readonly key: string;
+  readonly alignment: number;
+  readonly offset: number;
+  readonly length: number;
+}
+
+/** The blobs of a file that `dense_resource` names; empty ones belong to the program. */
+export function detachableBlobs(file: MlirBytecode): DetachableBlob[] {
+  return builtinResources(file).flatMap(({ name: key, content }) =>
+    content.kind === "blob" && content.length > 0 ? [{ key, ...content }] : [],
+  );
+}
+
+/** The manifest that travels inside a file; `undefined` where there is none. */
+export function bytecodeManifest(file: MlirBytecode): LinkManifest | undefined {
+  return parseLinkManifest((name) => {
+    const group = file.external.find((each) => each.name === name);
+    return group?.resources.map((each): [string, string] => {
+      if (each.content.kind !== "string") {
+        const path = file.source.name;
+        throw new FormatError(
+          "malformed",
+          `Cannot read resource "${each.name}" of "${path}": it is no string`,
+          { path, tensor: each.name },
+        );
+      }
+      return [each.name, new TextDecoder().decode(file.strings[each.content.index])];
+    });
+  }, file.source.name);
+}
+
+/**
+ * Lays a file out without the blobs that its manifest names: they stay declared, and the manifest travels inside.
+ * New strings come last, so that no index of another section changes.
+ */
+export function thinBytecode(file: MlirBytecode, manifest: LinkManifest): Piece[] {
+  const strings = [...file.strings];
+  const known = new Map(strings.map((bytes, index) => [latin1(bytes), index]));
+  const indexOf = (text: string): number => {
+    const bytes = new TextEncoder().encode(text);
+    const found = known.get(latin1(bytes));
+    if (found !== undefined) return found;
+    known.set(latin1(bytes), strings.length);
+    return strings.push(bytes) - 1;
+  };
+  const same = (index: number): number => index;
+  const external = file.external
+    .filter(({ name }) => !isLinkGroup(name))
+    .map((group) => keepGroup(group, same));
+  for (const [name, entries] of spellLinkManifest(manifest)) {
+    // In LLVM's order: what the entries hold, the group's name, the entries' names.
+    const values = entries.map(([, text]) => indexOf(text));
+    const owner = indexOf(name);
+    const resources = entries.map(([key], nth) => {
+      const bytes = encodeVarint(values[nth] as number);
+      return { key: indexOf(key), kindByte: Kind.string, content: { kind: "value", bytes } as const };
+    });
+    external.push({ owner, resources });
+  }
+  const dialects = file.dialects.map((group): NewGroup => {
+    if (group.name !== BUILTIN) return keepGroup(group, same);
+    return keepGroup(group, same, (name) => (manifest.weights.has(name) ? { kind: "declared" } : undefined));
+  });
+  return layoutBytecode(file, { strings, external, dialects });
+}
+
+/** Bytes as a key: each is a character. */
+function latin1(bytes: Uint8Array): string {
+  let text = "";
+  for (const byte of bytes) text += String.fromCharCode(byte);
+  return text;
+}

@@ -1,0 +1,21 @@
+import type { ByteSource, ReadOptions } from "../../bytes/byte-source.ts";
+
+/** Gives up to so many bytes at an offset: fewer only at the end of the file. */
+export type Peek = (offset: number, length: number) => Promise<Uint8Array>;
+
+/** Small reads near each other as one: heads of neighbouring small blobs, headers of small sections. */
+const WINDOW = 512;
+
+/** Reads small pieces of a source, each by a window that the next one may lie in. */
+export function windowed(source: ByteSource, options: ReadOptions): Peek {
+  let start = 0;
+  let bytes: Uint8Array = new Uint8Array();
+  return async (offset, length) => {
+    const wanted = Math.min(length, source.size - offset);
+    if (offset < start || offset + wanted > start + bytes.byteLength) {
+      bytes = await source.read(offset, Math.min(Math.max(wanted, WINDOW), source.size - offset), options);
+      start = offset;
+    }
+    return bytes.subarray(offset - start, offset - start + wanted);
+  };
+}

@@ -1,0 +1,209 @@
+import { mkdtemp, rm } from "node:fs/promises";
+import { basename, dirname, extname, join, resolve } from "node:path";
+import { LinkError } from "../../errors.ts";
+import type { LinkedFile, LinkedWeight, LinkManifest } from "../../formats/mlir/link-manifest.ts";
+import { readMlir } from "../../formats/mlir/read.ts";
+import { PROPERTIES_VERSION } from "../../formats/mlir/schema.ts";
+import { plainTensor } from "../../formats/mlir/text-types.ts";
+import type { DetachableBlob } from "../../formats/mlir/thin-bytecode.ts";
+import { readSafetensors } from "../../formats/safetensors/read.ts";
+import { encodeSafetensorsHeader } from "../../formats/safetensors/write.ts";
+import type { Digest } from "../../model/digest.ts";
+import type { ModelDraft } from "../../model/draft.ts";
+import type { DType } from "../../model/dtype.ts";
+import { type FileSource, openFileSource } from "../../node/file-source.ts";
+import type { Progress } from "../../node/progress.ts";
+import { createSha256 } from "../../node/sha256.ts";
+import { type AddResult, addModel } from "../../node/store/add.ts";
+import type { FileStore } from "../../node/store/file-store.ts";
+import { requireNoFile, writeNewFile } from "../../node/write-new-file.ts";
+import { pieceChunks, rangeChunks } from "./chunks.ts";
+import { openMlir, type OpenMlir } from "./open.ts";
+
+/** Options of {@link detachToStore}. */
+export interface DetachOptions {
+  /** The store's name for the weights; the file's name unless given. */
+  readonly as?: string | undefined;
+  /** Give the name to these weights though another model has it. */
+  readonly replace?: boolean | undefined;
+  readonly onProgress?: ((progress: Progress) => void) | undefined;
+  readonly signal?: AbortSignal | undefined;
+}
+
+/** Options of {@link detachInPlace}. */
+export interface DetachInPlaceOptions extends Pick<DetachOptions, "onProgress" | "signal"> {
+  /** Read every weight once, so that attaching can tell whether it is what it was. */
+  readonly hash?: boolean | undefined;
+}
+
+/** What a detach did. Sizes in bytes. */
+export interface DetachResult {
+  /** The thin file. */
+  readonly path: string;
+  readonly thinBytes: number;
+  readonly fileBytes: number;
+  readonly weights: number;
+  readonly weightBytes: number;
+  /** What the store did; `undefined` where the weights stay in their file. */
+  readonly added?: AddResult;
+  /** What people should know, in sentences. */
+  readonly notes: readonly string[];
+}
+
+/**
+ * Puts the weights of an MLIR file into a store, and writes the program without them: the resources stay declared, and
+ * where their bytes are travels inside the thin file, through whatever passes.
+ * @throws FormatError, SourceError `exists`, StoreError `name-taken`; LinkError `missing-weight` for a file without any
+ */
+export async function detachToStore(
+  store: FileStore,
+  path: string,
+  out: string,
+  options: DetachOptions = {},
+): Promise<DetachResult> {
+  await requireNoFile(out);
+  await using mlir = await openMlir(path, options);
+  requireWeights(mlir);
+  const name = options.as ?? basename(path, extname(path));
+  const added = mlir.hex
+    ? await addText(store, mlir, name, out, options)
+    : await addFiles(store, name, await bytecodeDraft(mlir, options), [mlir.source], options);
+  const model = await store.model(added.name);
+  const digests = new Map(
+    model.config.methods.flatMap((method) => method.weights.map((each) => [each.name, each.digest])),
+  );
+  const weights = mlir.blobs.map(({ key, length, alignment }) => {
+    return [key, { length, alignment, digest: digests.get(key) as Digest }] as const;
+  });
+  const result = await writeThin(mlir, out, { model: added.name }, new Map(weights), options);
+  return { ...result, added };
+}
+
+/**
+ * Writes the program of an MLIR file without its weights, which stay where they are: the thin file says where.
+ * @throws FormatError, SourceError `exists`; LinkError `missing-weight` for a file without any
+ */
+export async function detachInPlace(
+  path: string,
+  out: string,
+  options: DetachInPlaceOptions = {},
+): Promise<DetachResult> {
+  await requireNoFile(out);
+  await using mlir = await openMlir(path, options);
+  requireWeights(mlir);
+  const weights = new Map<string, LinkedWeight>();
+  const total = mlir.blobs.reduce((sum, blob) => sum + blob.length, 0);
+  let done = 0;
+  for (const blob of mlir.blobs) {
+    const { key, offset, length, alignment } = blob;
+    const hash = createSha256();
+    if (options.hash) {
+      for await (const chunk of blobChunks(mlir, blob, options)) {
+        hash.update(chunk);
+        done += chunk.byteLength;
+        options.onProgress?.({ done, total });
+      }
+    }
+    const at = { offset, ...(mlir.hex && { hex: true as const }) };
+    weights.set(key, { length, alignment, ...(options.hash && { digest: hash.digest() }), at });
+  }
+  const { size, modified } = mlir.source.identity;
+  return await writeThin(mlir, out, { path: resolve(path), size, modified }, weights, options);
+}
+
+function requireWeights({ blobs, source, manifest }: OpenMlir): void {
+  if (blobs.length > 0) return;
+  const hint = manifest
+    ? "it was detached already: tare attach --list shows where its weights are"
+    : undefined;
+  const path = source.name;
+  throw new LinkError(
+    "missing-weight",
+    `Cannot detach "${path}": it has no resources that dense_resource names`,
+    { path, ...(hint !== undefined && { hint }) },
+  );
+}
+
+function blobChunks(
+  mlir: OpenMlir,
+  { key, offset, length }: DetachableBlob,
+  { signal }: Pick<DetachOptions, "signal">,
+): AsyncGenerator<Uint8Array> {
+  return rangeChunks(mlir.source, { offset, length, hex: mlir.hex }, key, { signal });
+}
+
+async function writeThin(
+  mlir: OpenMlir,
+  out: string,
+  where: Pick<LinkedFile, "model" | "path" | "size" | "modified">,
+  weights: ReadonlyMap<string, LinkedWeight>,
+  { signal }: Pick<DetachOptions, "signal">,
+): Promise<DetachResult> {
+  const { producer, bytecode, source } = mlir;
+  const written = producer !== undefined &&
+    bytecode !== undefined && { producer: producer.trimEnd(), bytecode };
+  const manifest: LinkManifest = { file: { version: 1, ...written, ...where }, weights };
+  await source.file.requireUnchanged();
+  const nothing = (): AsyncIterable<Uint8Array> =>
+    rangeChunks(source, { offset: 0, length: 0, hex: false }, "", {});
+  const chunks = pieceChunks(mlir.thin(manifest), source, nothing, { signal });
+  const thinBytes = await writeNewFile(out, chunks, { signal });
+  const notes =
+    bytecode !== undefined && bytecode >= PROPERTIES_VERSION
+      ? [
+          `bytecode ${bytecode} is for ${producer} alone: for another LLVM write it anew as text, or with --emit-bytecode-version=4`,
+        ]
+      : [];
+  const weightBytes = [...weights.values()].reduce((sum, each) => sum + each.length, 0);
+  return { path: resolve(out), thinBytes, fileBytes: source.size, weights: weights.size, weightBytes, notes };
+}
+
+/** Its name says of what format it is when the store reads it again. */
+async function bytecodeDraft({ source }: OpenMlir, options: DetachOptions): Promise<ModelDraft> {
+  const name = basename(source.name);
+  const path = /\.mlirbc$/i.test(name) ? name : `${name}.mlirbc`;
+  return await readMlir([{ path, source }], { open: async () => undefined }, options);
+}
+
+/** Bytes that are spelled as digits are none to share: they are written out as a safetensors file, which is added. */
+async function addText(
+  store: FileStore,
+  mlir: OpenMlir,
+  name: string,
+  out: string,
+  options: DetachOptions,
+): Promise<AddResult> {
+  const folder = await mkdtemp(join(dirname(resolve(out)), `.${basename(out)}.`));
+  try {
+    const path = `${basename(mlir.source.name, extname(mlir.source.name))}.safetensors`;
+    const specs = mlir.blobs.map((blob) => ({ name: blob.key, blob, ...typeOf(mlir, blob) }));
+    const header = encodeSafetensorsHeader(specs);
+    const chunks = async function* (): AsyncGenerator<Uint8Array> {
+      yield header.bytes;
+      for (const { spec } of header.tensors) yield* blobChunks(mlir, spec.blob, options);
+    };
+    await writeNewFile(join(folder, path), chunks(), { signal: options.signal });
+    await using source = await openFileSource(join(folder, path));
+    const draft = await readSafetensors([{ path, source }], { open: async () => undefined }, options);
+    return await addFiles(store, name, draft, [source], options);
+  } finally {
+    await rm(folder, { recursive: true, force: true });
+  }
+}
+
+/** What the program says of a blob, where that is one plain tensor; else a list of bytes. */
+function typeOf(mlir: OpenMlir, { key, length }: DetachableBlob): { dtype: DType; shape: readonly number[] } {
+  const [type, ...others] = mlir.types(key);
+  const plain = others.length === 0 ? plainTensor(type, length) : undefined;
+  return plain ?? { dtype: "uint8", shape: [length] };
+}
+
+async function addFiles(
+  store: FileStore,
+  name: string,
+  draft: ModelDraft,
+  files: readonly FileSource[],
+  { replace, onProgress, signal }: DetachOptions,
+): Promise<AddResult> {
+  return await addModel(store.layout, name, draft, files, { replace, onProgress, signal });
+}

@@ -1,0 +1,62 @@
+import { randomBytes } from "node:crypto";
+import { open, rename, rm, stat } from "node:fs/promises";
+import { basename, dirname, join, resolve } from "node:path";
+import { SourceError } from "../errors.ts";
+import { syncFolder } from "./durable.ts";
+import { writeAll } from "./export.ts";
+import { fileError } from "./file-source.ts";
+
+/** Options of {@link writeNewFile}. */
+export interface WriteNewOptions {
+  readonly signal?: AbortSignal | undefined;
+  /** Told how many bytes came. */
+  readonly onBytes?: ((bytes: number) => void) | undefined;
+}
+
+/**
+ * Makes sure that nothing is where a file is to be written.
+ * @throws SourceError `exists`
+ */
+export async function requireNoFile(path: string): Promise<void> {
+  if (!(await stat(path).catch(() => undefined))) return;
+  throw new SourceError("exists", `Cannot write "${path}": it is there already`, {
+    path,
+    hint: "choose another path, or remove it first",
+  });
+}
+
+/**
+ * Writes a file as its bytes come. Nothing appears under its name before all of them are there and durable.
+ * @returns the file's size
+ * @throws SourceError `exists`, `disk-full`, `io`; what the bytes throw
+ */
+export async function writeNewFile(
+  path: string,
+  chunks: AsyncIterable<Uint8Array>,
+  options: WriteNewOptions = {},
+): Promise<number> {
+  await requireNoFile(path);
+  const target = resolve(path);
+  const temporary = join(dirname(target), `.${basename(target)}.${randomBytes(6).toString("hex")}`);
+  let size = 0;
+  try {
+    const handle = await open(temporary, "wx");
+    try {
+      for await (const chunk of chunks) {
+        options.signal?.throwIfAborted();
+        await writeAll(handle, chunk);
+        size += chunk.byteLength;
+        options.onBytes?.(chunk.byteLength);
+      }
+      await handle.sync();
+    } finally {
+      await handle.close();
+    }
+    await rename(temporary, target);
+  } catch (error) {
+    await rm(temporary, { force: true });
+    throw error instanceof Error && "syscall" in error ? fileError(target, "write", error) : error;
+  }
+  await syncFolder(dirname(target));
+  return size;
+}
