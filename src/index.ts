@@ -127,6 +127,7 @@ export {
   type DetachResult,
 } from "./host/mlir/detach.ts";
 export type { MethodInfo, ModelInfo, WeightInfo } from "./host/describe.ts";
+export type { DelegateInfo, ExecutorchInfo } from "./host/executorch/executorch-info.ts";
 export {
   defaultStorePath,
   type LoadOptions,
@@ -136,6 +137,12 @@ export {
   type TareStore,
 } from "./host/tare-store.ts";
 export { openModelData, type OpenModelData } from "./host/model-data.ts";
+export {
+  externalize,
+  type ExternalizeOptions,
+  type ExternalizeResult,
+  type ExternalRule,
+} from "./host/executorch/externalize.ts";
 export { joinSplit } from "./host/split/join.ts";
 export type { MutableModel, MutableOptions, WeightChange } from "./host/mutable/mutable-model.ts";
 export type { NewWeightsOptions, NewWeightsSource } from "./host/refit/new-weights.ts";

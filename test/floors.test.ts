@@ -15,6 +15,7 @@ const MAY_IMPORT: Readonly<Record<string, readonly string[]>> = {
   "formats/format.ts": ["errors.ts", "bytes", "model"],
   "formats/registry.ts": [
     "formats/format.ts",
+    "formats/executorch",
     "formats/onnx",
     "formats/gguf",
     "formats/irpa",
@@ -64,6 +65,7 @@ const MAY_IMPORT: Readonly<Record<string, readonly string[]>> = {
     "formats/method-per-file.ts",
   ],
   "formats/mlir": ["errors.ts", "bytes", "encodings", "model", "formats/format.ts"],
+  "formats/executorch": ["errors.ts", "bytes", "encodings", "model", "formats/format.ts"],
   "formats/onnx": ["errors.ts", "bytes", "encodings", "model", "formats/format.ts"],
   "formats/gguf": ["errors.ts", "bytes", "encodings", "model", "formats/format.ts"],
   "formats/npy": ["errors.ts", "bytes", "encodings", "model", "formats/format.ts"],
@@ -100,6 +102,7 @@ const MAY_IMPORT: Readonly<Record<string, readonly string[]>> = {
     "bytes",
     "encodings",
     "model",
+    "formats/executorch",
     "formats/onnx",
     "formats/gguf",
     "formats/mlir",

@@ -20,6 +20,7 @@ test("the public surface grows only where this list does", () => {
       "draftNamedData",
       "drawFamilyHtml",
       "drawFamilySvg",
+      "externalize",
       "hashWeight",
       "joinSplit",
       "mapWeights",

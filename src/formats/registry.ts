@@ -10,6 +10,10 @@ interface Entry {
 
 /** The formats tare reads, loaded on first use. */
 const FORMATS: Readonly<Record<string, Entry>> = {
+  executorch: {
+    extensions: [".pte", ".ptd"],
+    load: async () => (await import("./executorch/read.ts")).executorch,
+  },
   gguf: { extensions: [".gguf"], load: async () => (await import("./gguf/read.ts")).gguf },
   irpa: { extensions: [".irpa"], load: async () => (await import("./irpa/read.ts")).irpa },
   mlc: {

@@ -11,6 +11,11 @@ import type { DType } from "../model/dtype.ts";
 import type { LinkPlan } from "../model/link-plan.ts";
 import type { StoredModel } from "../model/stored-model.ts";
 import { engineOf, type Runner } from "./engine-of.ts";
+import {
+  type DescribeProgram,
+  type ExecutorchInfo,
+  executorchDescriber,
+} from "./executorch/executorch-info.ts";
 import { FileCompileCache } from "../node/store/compile-cache.ts";
 import type { FileStore } from "../node/store/file-store.ts";
 import { type LoraInfo, lorasOf } from "./lora/lora-bases.ts";
@@ -39,6 +44,8 @@ export interface MethodInfo {
   readonly prepacking: string | undefined;
   /** Why the program cannot be compiled without its weights; `undefined` where it can. */
   readonly whole: string | undefined;
+  /** What an ExecuTorch program says of it. */
+  readonly executorch?: ExecutorchInfo;
 }
 
 /** A model, and what it shares with the others of its store. */
@@ -64,8 +71,10 @@ export async function describeModel(store: FileStore, name: string): Promise<Mod
   const models = await store.models();
   const users = usersOf(models);
   const methods: MethodInfo[] = [];
+  const describeProgram =
+    model.config.format === "executorch" ? executorchDescriber(store, model) : undefined;
   for (const method of model.config.methods)
-    methods.push(await describeMethod(store, model, method, models, users));
+    methods.push(await describeMethod(store, model, method, models, users, describeProgram));
   const files = model.config.files.map(({ path, size }) => ({ path, size }));
   const loras = await lorasOf(store, models);
   const lora = loras.get(name);
@@ -89,9 +98,11 @@ async function describeMethod(
   method: Method,
   models: readonly StoredModel[],
   users: ReadonlyMap<Digest, readonly string[]>,
+  describeProgram: DescribeProgram | undefined,
 ): Promise<MethodInfo> {
   const plan = planLink(model, method, (blob) => store.layout.location(blob));
   const engine = await engineInfo(store, model, method, plan);
+  const program = await describeProgram?.(method);
   return {
     name: method.name,
     program: plan.program,
@@ -101,7 +112,8 @@ async function describeMethod(
       )
       .map((each) => each.name)
       .filter((each) => each !== model.name),
-    signature: engine.signature,
+    signature: program?.signature ?? engine.signature,
+    ...(program && { executorch: { delegates: program.delegates, sharedMethods: program.sharedMethods } }),
     weights: method.weights.map((weight) => ({
       ...weight,
       bytes: weightBytes(weight),

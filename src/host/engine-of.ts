@@ -42,6 +42,13 @@ export function noEngine(name: string, format: string, doing: string): EngineErr
       },
     );
   }
+  if (format === "executorch") {
+    return new EngineError(
+      "unsupported",
+      `Cannot ${doing} "${name}": tare has no engine for ExecuTorch programs`,
+      { hint: `tare export ${name} writes the files that ExecuTorch's own runtime runs` },
+    );
+  }
   return new EngineError(
     "unsupported",
     `Cannot ${doing} "${name}": a ${format} model has weights and no program, so no engine runs it by itself`,

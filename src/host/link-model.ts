@@ -36,7 +36,7 @@ export async function linkModel(
   }
   throw new LinkError(
     "unsupported",
-    `Cannot link "${name}": a ${format} file holds its weights itself, so a link would be a copy of it`,
+    `Cannot link "${name}": ${format} files hold their weights themselves, so a link would be a copy of them`,
     { hint: `tare export ${name} writes the file` },
   );
 }

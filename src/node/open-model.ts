@@ -38,8 +38,9 @@ export async function openModel(paths: readonly string[], options: ReadOptions =
       hint: "put them into one folder, or add each by itself",
     });
   }
-  const kinds = new Set(names.map((each) => extname(each).toLowerCase()));
-  if (kinds.size > 1) {
+  const formats = new Set(await Promise.all(names.map(async (each) => (await formatOf(each))?.id)));
+  if (formats.size > 1) {
+    const kinds = new Set(names.map((each) => extname(each).toLowerCase()));
     throw new UsageError(
       "usage",
       `Cannot make one model of ${[...kinds].join(" and ")} files in "${first}"`,

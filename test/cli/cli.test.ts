@@ -28,6 +28,7 @@ const VERBS = [
   "link",
   "split",
   "join",
+  "externalize",
   "merge",
   "refit",
   "detach",

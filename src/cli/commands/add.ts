@@ -13,10 +13,10 @@ export const add: DefineCommand = (program, act) => {
     .command("add")
     .summary("add models to the store")
     .description(
-      "Add models: each PATH is one (an .onnx, .gguf, .safetensors or .mlirbc file, or a folder of such files, each a method,\n" +
-        "whose small companions, like a tokenizer, go with it). With --as, all PATHs are one model. External data, the\n" +
-        "other shards of a split model and their index are found. Every weight is read and hashed once; what the store\n" +
-        "has already is not stored again.",
+      "Add models: each PATH is one (a model's file or checkpoint, docs/formats.md lists them, or a folder of such files,\n" +
+        "each a method, whose small companions, like a tokenizer, go with it). With --as, all PATHs are one model.\n" +
+        "External data, the other shards of a split model and their index are found. Every weight is read and hashed\n" +
+        "once; what the store has already is not stored again.",
     )
     .argument("<path...>", "files or folders")
     .option("--as <name>", "the model's name; its file's or folder's name unless given")
@@ -48,8 +48,9 @@ export const add: DefineCommand = (program, act) => {
 };
 
 function describe(result: AddResult): string {
-  const { name, fileBytes, newBytes, weights } = result;
+  const { name, fileBytes, newBytes, weights, notes = [] } = result;
   const share = fileBytes > 0 ? Math.round((newBytes / fileBytes) * 100) : 0;
   const news = newBytes === 0 ? "all there already" : `${bytes(newBytes)} new (${share} %)`;
-  return `added ${name}: ${bytes(fileBytes)} in files, ${weights} weights, ${news}`;
+  const line = `added ${name}: ${bytes(fileBytes)} in files, ${weights} weights, ${news}`;
+  return [line, ...notes.map((note) => `  note: ${note}`)].join("\n");
 }

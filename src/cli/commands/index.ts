@@ -4,6 +4,7 @@ import { attach } from "./attach.ts";
 import { compile } from "./compile.ts";
 import { detach } from "./detach.ts";
 import { diff } from "./diff.ts";
+import { externalize } from "./externalize.ts";
 import { exportCommand } from "./export.ts";
 import { gc } from "./gc.ts";
 import { join } from "./join.ts";
@@ -34,6 +35,7 @@ export const COMMANDS: readonly DefineCommand[] = [
   link,
   split,
   join,
+  externalize,
   merge,
   refit,
   detach,

@@ -1,5 +1,6 @@
 import type { Port } from "../../engines/engine.ts";
 import type { MethodInfo, ModelInfo } from "../../host/describe.ts";
+import type { ExecutorchInfo } from "../../host/executorch/executorch-info.ts";
 import type { LoraInfo } from "../../host/lora/lora-bases.ts";
 import { shortDigest } from "../../model/digest.ts";
 import { type DefineCommand, examples } from "../command.ts";
@@ -76,6 +77,7 @@ function loraLine(lora: LoraInfo): string {
 function describe(method: MethodInfo, { engine, format }: ModelInfo): string {
   const engineText = (): string => {
     if (format === "mlir") return "none: it is for compilers";
+    if (method.executorch) return "none here: ExecuTorch's own runtime runs what tare export writes";
     if (engine === undefined) return "none runs it by itself: it has weights and no program";
     if (method.prepacking === undefined) return "maps every weight, copies none";
     return `prepacks for ${method.prepacking}: ${packing(method)}`;
@@ -88,6 +90,7 @@ function describe(method: MethodInfo, { engine, format }: ModelInfo): string {
     ],
     ...method.signature.inputs.map((port, index) => [index === 0 ? "inputs" : "", portText(port)]),
     ...method.signature.outputs.map((port, index) => [index === 0 ? "outputs" : "", portText(port)]),
+    ...(method.executorch ? programLines(method.executorch) : []),
     ["engine", engineText()],
   ];
   if (method.whole !== undefined) lines.push(["", `optimizes at every load: ${method.whole}`]);
@@ -102,6 +105,20 @@ function describe(method: MethodInfo, { engine, format }: ModelInfo): string {
     ],
   );
   return `${table(lines)}\n\n${table([["WEIGHT", "DTYPE", "SHAPE", "SIZE", "DIGEST", "SHARED WITH"], ...rows], [3])}`;
+}
+
+/** What a method's backends run, and what it has together with other methods. */
+function programLines({ delegates, sharedMethods }: ExecutorchInfo): string[][] {
+  return [
+    ...delegates.map(({ backend, weight, bytes: size, methods }, index) => [
+      index === 0 ? "delegates" : "",
+      `${weight}: ${backend}, ${bytes(size)}${methods.length > 0 ? `, the same in ${methods.join(", ")}` : ""}`,
+    ]),
+    ...sharedMethods.map(({ name, bytes: size }, index) => [
+      index === 0 ? "shares" : "",
+      `${bytes(size)} with ${name}`,
+    ]),
+  ];
 }
 
 /** What is packed: once for all, or for each session. */

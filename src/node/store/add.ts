@@ -48,6 +48,8 @@ export interface AddResult {
   readonly weights: number;
   /** Blobs that the store did not have. */
   readonly newBlobs: number;
+  /** What people should know about how the files were read, in sentences. */
+  readonly notes?: readonly string[];
 }
 
 /**
@@ -103,6 +105,7 @@ export async function addModel(
           newBytes: [...fresh.values()].reduce((sum, size) => sum + size, 0),
           newBlobs: fresh.size,
           weights: allWeights(draft).length,
+          ...(draft.notes && { notes: draft.notes }),
         };
       }
       if (attempt === ATTEMPTS) {

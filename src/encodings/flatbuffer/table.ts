@@ -1,0 +1,230 @@
+import { FormatError } from "../../errors.ts";
+import type { Pages } from "./pages.ts";
+
+/** Longest string that is read, in bytes: names and keys. */
+const LONGEST_STRING = 64 * 1024;
+/** Flatbuffers count in signed 32 bits, so none is longer. */
+const LONGEST = 2 ** 31 - 1;
+
+/**
+ * A flatbuffer, whose tables are read where they lie; nothing of it is taken on trust. Offsets only lead forward, so
+ * that no table contains itself; but many may share one, and what a parser goes through is bounded by the file's size.
+ * Alignment is not demanded: nothing here depends on it.
+ * Source: https://flatbuffers.dev/internals/
+ */
+export class Flatbuffer {
+  readonly #pages: Pages;
+  #steps: number;
+
+  constructor(pages: Pages) {
+    this.#pages = pages;
+    // A table or vector takes 8 bytes with the offset that leads to it: each may be come to four times.
+    this.#steps = 1024 + pages.size / 2;
+  }
+
+  /**
+   * The root table.
+   * @throws FormatError `malformed`, `too-large`
+   */
+  root(): FlatTable {
+    if (this.#pages.size > LONGEST) {
+      throw this.fail(`it has ${this.#pages.size} bytes, over 2 GB`, 0, "too-large");
+    }
+    return new FlatTable(this, this.follow(0, "the root table"));
+  }
+
+  /** The four letters after the root's offset. */
+  identifier(): string {
+    const view = this.view(4, 4, "its identifier");
+    return String.fromCharCode(...new Uint8Array(view.buffer, view.byteOffset, 4));
+  }
+
+  /** A view of bytes that are inside. */
+  view(offset: number, length: number, what: string): DataView {
+    this.within(offset, length, what);
+    return this.#pages.view(offset, length);
+  }
+
+  /** Refuses what is not wholly inside. */
+  within(offset: number, length: number, what: string): void {
+    const { size } = this.#pages;
+    if (length > size - offset) throw this.fail(`${what} ends past the end of its tables at ${size}`, offset);
+  }
+
+  /** Where an offset that stands in the file leads. */
+  follow(at: number, what: string): number {
+    const distance = this.view(at, 4, what).getUint32(0, true);
+    const target = at + distance;
+    if (distance < 4 || target > this.#pages.size - 4) {
+      throw this.fail(`${what} is said to be at byte ${target}`, at);
+    }
+    return target;
+  }
+
+  /** Refuses what would be gone through more often than a flatbuffer of that size has parts. */
+  step(at: number, count = 1): void {
+    this.#steps -= count;
+    if (this.#steps < 0) throw this.fail("its tables share others so often that reading them has no end", at);
+  }
+
+  fail(reason: string, offset: number, code: "malformed" | "too-large" = "malformed"): FormatError {
+    const { name } = this.#pages;
+    return new FormatError(code, `Cannot read "${name}": ${reason}`, { path: name, offset });
+  }
+}
+
+/** A vector that was not read. */
+export interface FlatVector {
+  /** Where its first element lies, in bytes from the start of the file. */
+  readonly at: number;
+  readonly count: number;
+}
+
+/** A table of a flatbuffer. Fields are read by their number in the schema; one that is not there has its default. */
+export class FlatTable {
+  readonly buffer: Flatbuffer;
+  /** In bytes from the start of the file. */
+  readonly at: number;
+  /** How many fields its layout has room for. */
+  readonly fields: number;
+  readonly #vtable: number;
+  readonly #size: number;
+
+  constructor(buffer: Flatbuffer, at: number) {
+    buffer.step(at);
+    this.buffer = buffer;
+    this.at = at;
+    this.#vtable = at - buffer.view(at, 4, "a table").getInt32(0, true);
+    if (this.#vtable < 0) throw buffer.fail(`its layout is said to be at byte ${this.#vtable}`, at);
+    const head = buffer.view(this.#vtable, 4, "the layout of a table");
+    const length = head.getUint16(0, true);
+    this.#size = head.getUint16(2, true);
+    if (length < 4 || length % 2 !== 0) {
+      throw buffer.fail(`the layout of a table has ${length} bytes`, this.#vtable);
+    }
+    if (this.#size < 4) throw buffer.fail(`a table has ${this.#size} bytes`, at);
+    buffer.view(this.#vtable, length, "the layout of a table");
+    buffer.view(at, this.#size, "a table");
+    this.fields = (length - 4) / 2;
+  }
+
+  /** Where a field lies, in bytes from the start of the file; `undefined` where it is not there. */
+  position(field: number, width: number): number | undefined {
+    if (field >= this.fields) return undefined;
+    const entry = this.#vtable + 4 + 2 * field;
+    const offset = this.buffer.view(entry, 2, "the layout of a table").getUint16(0, true);
+    if (offset === 0) return undefined;
+    if (offset < 4 || offset + width > this.#size) {
+      throw this.buffer.fail(`field ${field} of a table of ${this.#size} bytes is at ${offset}`, entry);
+    }
+    return this.at + offset;
+  }
+
+  int8(field: number): number {
+    return this.#scalar(field, 1)?.getInt8(0) ?? 0;
+  }
+
+  int32(field: number): number {
+    return this.#scalar(field, 4)?.getInt32(0, true) ?? 0;
+  }
+
+  uint32(field: number): number {
+    return this.#scalar(field, 4)?.getUint32(0, true) ?? 0;
+  }
+
+  uint64(field: number): bigint {
+    return this.#scalar(field, 8)?.getBigUint64(0, true) ?? 0n;
+  }
+
+  /**
+   * A number that has 64 bits, or 32 where an older schema wrote it: known by where the next field is, or the end of
+   * the table.
+   */
+  uint32or64(field: number): bigint {
+    return this.width(field) < 8 ? BigInt(this.uint32(field)) : this.uint64(field);
+  }
+
+  /** The most bytes that a field can have: up to the next one, or the end of the table; 0 where it is not there. */
+  width(field: number): number {
+    const at = this.position(field, 1);
+    if (at === undefined) return 0;
+    let end = this.at + this.#size;
+    for (let other = 0; other < this.fields; other++) {
+      const next = this.position(other, 1);
+      if (next !== undefined && next > at) end = Math.min(end, next);
+    }
+    return end - at;
+  }
+
+  #scalar(field: number, width: number): DataView | undefined {
+    const at = this.position(field, width);
+    return at === undefined ? undefined : this.buffer.view(at, width, "a field");
+  }
+
+  table(field: number): FlatTable | undefined {
+    const at = this.position(field, 4);
+    return at === undefined ? undefined : new FlatTable(this.buffer, this.buffer.follow(at, "a table"));
+  }
+
+  /** @throws FormatError `malformed` for what is not UTF-8; `too-large` over 64 KiB */
+  string(field: number): string | undefined {
+    const vector = this.vector(field, 1);
+    if (!vector) return undefined;
+    const { at, count } = vector;
+    if (count > LONGEST_STRING) throw this.buffer.fail(`a string has ${count} bytes`, at, "too-large");
+    this.buffer.step(at, count / 64);
+    const view = this.buffer.view(at, count, "a string");
+    try {
+      return new TextDecoder("utf-8", { fatal: true, ignoreBOM: true }).decode(
+        new Uint8Array(view.buffer, view.byteOffset, count),
+      );
+    } catch {
+      throw this.buffer.fail("a string is not UTF-8", at);
+    }
+  }
+
+  /**
+   * A vector, whose elements are inside the flatbuffer.
+   * @param width of an element, in bytes
+   */
+  vector(field: number, width: number): FlatVector | undefined {
+    const position = this.position(field, 4);
+    if (position === undefined) return undefined;
+    const start = this.buffer.follow(position, "a vector");
+    this.buffer.step(start);
+    const count = this.buffer.view(start, 4, "a vector").getUint32(0, true);
+    const at = start + 4;
+    this.buffer.within(at, count * width, `a vector of ${count} elements`);
+    return { at, count };
+  }
+
+  /** The tables of a vector; none where it is not there. */
+  *tables(field: number): Generator<FlatTable, void, undefined> {
+    const vector = this.vector(field, 4);
+    for (let nth = 0; nth < (vector?.count ?? 0); nth++) {
+      const at = (vector as FlatVector).at + 4 * nth;
+      yield new FlatTable(this.buffer, this.buffer.follow(at, "a table"));
+    }
+  }
+
+  uint8s(field: number): number[] {
+    return this.#scalars(field, 1, (view, at) => view.getUint8(at));
+  }
+
+  int32s(field: number): number[] {
+    return this.#scalars(field, 4, (view, at) => view.getInt32(at, true));
+  }
+
+  uint64s(field: number): bigint[] {
+    return this.#scalars(field, 8, (view, at) => view.getBigUint64(at, true));
+  }
+
+  #scalars<T>(field: number, width: number, read: (view: DataView, at: number) => T): T[] {
+    const vector = this.vector(field, width);
+    if (!vector) return [];
+    const { at, count } = vector;
+    this.buffer.step(at, count / 8);
+    const view = this.buffer.view(at, count * width, "a vector");
+    return Array.from({ length: count }, (_, nth) => read(view, nth * width));
+  }
+}

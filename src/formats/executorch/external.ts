@@ -1,0 +1,77 @@
+import type { ByteSource } from "../../bytes/byte-source.ts";
+import { failureIn } from "./failure.ts";
+import { type Layout, weightLayout } from "./layout.ts";
+import type { ParsedData } from "./parse-data.ts";
+import { SCALAR_TYPES } from "./schema.ts";
+import type { NamedEntry } from "./segments.ts";
+import { type FindExternal, type FoundWeight, namedWeights, sameLayout } from "./weights.ts";
+
+/** A data file that was given. */
+export interface DataFile extends ParsedData {
+  /** Its index among the model's files. */
+  readonly file: number;
+  readonly source: ByteSource;
+}
+
+/** A key of a data file. */
+interface Home {
+  readonly data: DataFile;
+  readonly weight: FoundWeight;
+  readonly entry: NamedEntry;
+}
+
+/** The data files that were given with programs, by their keys. */
+export class ExternalData {
+  readonly #homes = new Map<string, Home[]>();
+
+  constructor(files: readonly DataFile[]) {
+    for (const data of files) {
+      const weights = namedWeights(data, data.file);
+      for (const [nth, entry] of data.named.entries()) {
+        const home = { data, weight: weights[nth] as FoundWeight, entry };
+        const others = this.#homes.get(entry.key);
+        if (others) others.push(home);
+        else this.#homes.set(entry.key, [home]);
+      }
+    }
+  }
+
+  /**
+   * Finds what a program needs: in the data files, or in the program's own named data.
+   * @throws FormatError `duplicate`, `mismatch`
+   */
+  finder(own: readonly FoundWeight[], program: ByteSource): FindExternal {
+    const embedded = new Map(own.map((weight) => [weight.name, weight]));
+    const fail = failureIn(program);
+    return (tensor) => {
+      const { name, layout, at } = tensor;
+      const [home, other] = this.#homes.get(name) ?? [];
+      if (home && other) {
+        const reason = `"${home.data.source.name}" and "${other.data.source.name}" both have it`;
+        throw fail("duplicate", reason, at, name, "Give a program only the data files that it is for");
+      }
+      if (home) {
+        const { entry, data, weight } = home;
+        const { length } = weight.at;
+        const fits = entry.layout ? sameLayout(layout, entry.layout) : (layout.length ?? length) === length;
+        if (fits) return { name, ...weightLayout(layout, length), at: weight.at };
+        const there = entry.layout ? spell(entry.layout) : `${length} bytes`;
+        const reason = `the program wants ${spell(layout)}, "${data.source.name}" has ${there}`;
+        throw fail("mismatch", reason, at, name, "Give the data file that was made with the program");
+      }
+      const weight = embedded.get(name);
+      if (!weight) return undefined;
+      const { length } = weight.at;
+      if ((layout.length ?? length) === length)
+        return { name, ...weightLayout(layout, length), at: weight.at };
+      const reason = `the program wants ${spell(layout)}, its named data has ${length} bytes`;
+      throw fail("mismatch", reason, at, name);
+    };
+  }
+}
+
+function spell({ type, sizes, dimOrder }: Layout): string {
+  const dtype = SCALAR_TYPES.get(type)?.dtype ?? `scalar type ${type}`;
+  const inOrder = dimOrder.every((axis, nth) => axis === nth);
+  return `${dtype} [${sizes.join(", ")}]${inOrder ? "" : ` in the order [${dimOrder.join(", ")}]`}`;
+}

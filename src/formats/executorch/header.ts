@@ -1,0 +1,132 @@
+import type { ByteSource, ReadOptions } from "../../bytes/byte-source.ts";
+import type { FormatError } from "../../errors.ts";
+import { CUT_OFF, failureIn } from "./failure.ts";
+import { BEFORE_HEADER, DATA_HEADER, DATA_IDENTIFIER, PROGRAM_HEADER, PROGRAM_IDENTIFIER } from "./schema.ts";
+
+/** Enough for either header. */
+const WINDOW = 64;
+/** Bytes of the shortest program header, of one that says how large the segments are, and of a data header. */
+const PROGRAM_LENGTH = 24;
+const LONG_PROGRAM_LENGTH = 32;
+const DATA_LENGTH = 40;
+
+/** Which part of a file is tables, and which is data. All in bytes. */
+export interface Extent {
+  /** Where the tables end; they start at 0. */
+  readonly tables: number;
+  /** Where the segments start; `undefined` where there are none. */
+  readonly base: number | undefined;
+  /** Where the segments end, at most. */
+  readonly end: number;
+}
+
+/**
+ * Reads the header of a program (.pte); one without segments has none, and is tables to its end.
+ * @throws FormatError `unknown-format`, `unsupported`, `malformed`; `size-mismatch` for a file that is cut off
+ */
+export async function readProgramHeader(source: ByteSource, options: ReadOptions): Promise<Extent> {
+  const view = await start(source, PROGRAM_IDENTIFIER, "ET", options);
+  if (letters(view, BEFORE_HEADER) !== PROGRAM_HEADER) {
+    return { tables: source.size, base: undefined, end: source.size };
+  }
+  const length = need(source, view, PROGRAM_LENGTH);
+  const tables = within(source, view, 16, "its program");
+  const base = within(source, view, 24, "what comes before its segments");
+  // Zero where there are none; older writers do not say.
+  const size = length < LONG_PROGRAM_LENGTH ? 0n : need64(source, view, 32);
+  return extentOf(source, tables, base, size);
+}
+
+/**
+ * Reads the header of a data file (.ptd).
+ * @throws FormatError `unknown-format`, `unsupported`, `malformed`; `size-mismatch` for a file that is cut off
+ */
+export async function readDataHeader(source: ByteSource, options: ReadOptions): Promise<Extent> {
+  const view = await start(source, DATA_IDENTIFIER, "FT", options);
+  const fail = failureIn(source);
+  if (letters(view, BEFORE_HEADER) !== DATA_HEADER) {
+    throw fail("malformed", `its header does not start with ${DATA_HEADER}`, BEFORE_HEADER);
+  }
+  need(source, view, DATA_LENGTH);
+  const offset = need64(source, view, 16);
+  const size = need64(source, view, 24);
+  const tables = offset + size;
+  if (tables > BigInt(source.size)) throw pastEnd(source, "its list of weights", tables, 16);
+  const base = within(source, view, 32, "what comes before its segments");
+  return extentOf(source, Number(tables), base, need64(source, view, 40));
+}
+
+function extentOf(source: ByteSource, tables: number, base: number, size: bigint): Extent {
+  if (base === 0) {
+    if (size > 0n) throw failureIn(source)("malformed", `its ${size} bytes of segments start nowhere`, 24);
+    return { tables, base: undefined, end: source.size };
+  }
+  if (base < tables) {
+    throw failureIn(source)("malformed", `its segments start at ${base}, before its tables end at ${tables}`);
+  }
+  const end = BigInt(base) + size;
+  if (end > BigInt(source.size)) throw pastEnd(source, "its last segment", end);
+  return { tables, base, end: size === 0n ? source.size : Number(end) };
+}
+
+/** Reads what either kind of file starts with. */
+async function start(
+  source: ByteSource,
+  identifier: string,
+  kind: string,
+  options: ReadOptions,
+): Promise<DataView> {
+  const fail = failureIn(source);
+  const bytes = await source.read(0, Math.min(WINDOW, source.size), options);
+  const view = new DataView(bytes.buffer, bytes.byteOffset, bytes.byteLength);
+  const found = letters(view, 4);
+  if (found === identifier) return view;
+  if (found?.startsWith(kind)) {
+    throw fail("unsupported", `it is of version "${found}", tare reads ${identifier}`, 4);
+  }
+  throw fail(
+    "unknown-format",
+    `it has no ${identifier} at byte 4`,
+    4,
+    undefined,
+    "Is this an ExecuTorch file?",
+  );
+}
+
+function letters(view: DataView, at: number): string | undefined {
+  if (view.byteLength < at + 4) return undefined;
+  return String.fromCharCode(...new Uint8Array(view.buffer, view.byteOffset + at, 4));
+}
+
+/** The header's length, which must be at least that, and in the file. */
+function need(source: ByteSource, view: DataView, least: number): number {
+  const fail = failureIn(source);
+  const length = view.byteLength < 16 ? 0 : view.getUint32(12, true);
+  if (view.byteLength < 16 || BEFORE_HEADER + length > source.size) {
+    throw fail("size-mismatch", "it ends within its header", 12, undefined, CUT_OFF);
+  }
+  if (length >= least) return length;
+  throw fail("malformed", `its header has ${length} bytes, fewer than ${least}`, 12);
+}
+
+function need64(source: ByteSource, view: DataView, at: number): bigint {
+  if (view.byteLength >= at + 8) return view.getBigUint64(at, true);
+  throw failureIn(source)("size-mismatch", "it ends within its header", at, undefined, CUT_OFF);
+}
+
+/** A place that must be in the file. */
+function within(source: ByteSource, view: DataView, at: number, what: string): number {
+  const end = need64(source, view, at);
+  if (end > BigInt(source.size)) throw pastEnd(source, what, end, at);
+  return Number(end);
+}
+
+function pastEnd(source: ByteSource, what: string, end: bigint, at?: number): FormatError {
+  return failureIn(source)(
+    "size-mismatch",
+    `${what} ends at byte ${end}, past the end of the file at ${source.size}`,
+    at,
+    undefined,
+    CUT_OFF,
+  );
+}

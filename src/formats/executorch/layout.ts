@@ -1,0 +1,85 @@
+import type { FormatError } from "../../errors.ts";
+import type { FlatTable } from "../../encodings/flatbuffer/table.ts";
+import { type DType, elementCount } from "../../model/dtype.ts";
+import type { Fail } from "./failure.ts";
+import { SCALAR_TYPES } from "./schema.ts";
+
+/** More dimensions than ExecuTorch's tensors have. */
+const MOST_DIMENSIONS = 16;
+
+/** What a file says of a tensor's elements. */
+export interface Layout {
+  /** ExecuTorch's number of the type. */
+  readonly type: number;
+  readonly sizes: readonly number[];
+  /** From the outermost dimension to the innermost; as in the file. */
+  readonly dimOrder: readonly number[];
+  /** In bytes; `undefined` for a type that is not known. */
+  readonly length: number | undefined;
+}
+
+/** A weight's type and shape, and why they are plain bytes where they are. */
+export interface WeightLayout {
+  readonly dtype: DType;
+  readonly shape: readonly number[];
+  readonly plain?: string;
+}
+
+/** Numbers of the fields that make up a layout. */
+interface LayoutFields {
+  readonly type: number;
+  readonly sizes: number;
+  readonly dimOrder: number;
+}
+
+/**
+ * Parses a tensor's type, sizes and order of dimensions.
+ * @throws FormatError `malformed`, `too-large`
+ */
+export function parseLayout(table: FlatTable, fields: LayoutFields, name: string, fail: Fail): Layout {
+  const type = table.int8(fields.type);
+  const sizes = table.int32s(fields.sizes);
+  const given = table.uint8s(fields.dimOrder);
+  const bad = (reason: string): FormatError => fail("malformed", reason, table.at, name);
+  if (sizes.length > MOST_DIMENSIONS) throw bad(`it has ${sizes.length} dimensions`);
+  if (sizes.some((size) => size < 0)) throw bad(`its shape is [${sizes.join(", ")}]`);
+  const dimOrder = given.length === 0 ? sizes.map((_, axis) => axis) : given;
+  const axes = new Set(dimOrder);
+  if (
+    dimOrder.length !== sizes.length ||
+    axes.size !== sizes.length ||
+    dimOrder.some((a) => a >= sizes.length)
+  ) {
+    throw bad(
+      `[${given.slice(0, MOST_DIMENSIONS).join(", ")}] is no order of its ${sizes.length} dimensions`,
+    );
+  }
+  const width = SCALAR_TYPES.get(type)?.width;
+  const length = (elementCount(sizes) ?? Number.NaN) * (width ?? 1);
+  if (!Number.isSafeInteger(length)) {
+    throw fail("too-large", `its shape is [${sizes.join(", ")}]`, table.at, name);
+  }
+  return { type, sizes, dimOrder, length: width === undefined ? undefined : length };
+}
+
+/**
+ * The type and shape of a weight, which are row-major: bytes in another order, or of a type that tare has not, are
+ * kept as plain bytes.
+ * @param length of its bytes
+ */
+export function weightLayout(layout: Layout | undefined, length: number): WeightLayout {
+  const plain = (reason?: string): WeightLayout => ({
+    dtype: "uint8",
+    shape: [length],
+    ...(reason !== undefined && { plain: reason }),
+  });
+  if (!layout) return plain();
+  const { type, sizes, dimOrder } = layout;
+  const dtype = SCALAR_TYPES.get(type)?.dtype;
+  if (!dtype) return plain(`of scalar type ${type}, which tare does not know`);
+  // A dimension of one element may stand anywhere.
+  const order = dimOrder.filter((axis) => sizes[axis] !== 1);
+  const inOrder = order.every((axis, nth) => nth === 0 || axis > (order[nth - 1] as number));
+  if (!inOrder && !sizes.includes(0)) return plain(`stored in the order [${dimOrder.join(", ")}]`);
+  return { dtype, shape: sizes };
+}

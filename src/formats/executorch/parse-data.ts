@@ -1,0 +1,33 @@
+import type { Pages } from "../../encodings/flatbuffer/pages.ts";
+import { Flatbuffer } from "../../encodings/flatbuffer/table.ts";
+import { failureIn } from "./failure.ts";
+import type { Extent } from "./header.ts";
+import { type NamedEntry, parseNamed, parseSegments, type SegmentRange } from "./segments.ts";
+import { Data } from "./schema.ts";
+
+/** What stands before the data of a data file. */
+export interface ParsedData {
+  readonly version: number;
+  readonly segments: readonly SegmentRange[];
+  /** In the order of the file; several may be one segment. */
+  readonly named: readonly NamedEntry[];
+}
+
+/** The newest version that is read. */
+const VERSION = 0;
+
+/**
+ * Parses the tables of a data file (.ptd); of the segments nothing is needed but the file's size.
+ * Source: extension/flat_tensor/serialize/flat_tensor.fbs of ExecuTorch 1.5.
+ * @throws FormatError `malformed`, `unsupported`, `duplicate`, `too-large`; `size-mismatch` where data is cut off, or not of its
+ * layout's size
+ */
+export function parseData(pages: Pages, extent: Extent): ParsedData {
+  const fail = failureIn(pages);
+  const root = new Flatbuffer(pages).root();
+  const version = root.uint32(Data.version);
+  if (version > VERSION)
+    throw fail("unsupported", `it has version ${version}, tare reads ${VERSION}`, root.at);
+  const segments = parseSegments(root, Data.segments, extent, fail);
+  return { version, segments, named: parseNamed(root, Data.namedData, segments, fail) };
+}

@@ -1,0 +1,53 @@
+import type { FlatTable } from "../../encodings/flatbuffer/table.ts";
+import { type Fail, shorten } from "./failure.ts";
+import { type Layout, parseLayout } from "./layout.ts";
+import { Extra, Tensor } from "./schema.ts";
+
+/** A tensor of a program. */
+export interface ProgramTensor {
+  readonly layout: Layout;
+  /** Of its shape: 0 as it is, 1 an upper bound, 2 nothing is known. */
+  readonly dynamism: number;
+  /** Which constant it is, or which of the data that changes; 0 for none. */
+  readonly buffer: number;
+  /** Whether its data is where it starts from, and changes. */
+  readonly mutable: boolean;
+  /** Which of the lists of data that changes has it. */
+  readonly mutableSegment: number;
+  /** The name that it had in the source; `undefined` where the program does not say. */
+  readonly name: string | undefined;
+  /** Whether its data is in another file, under its name. */
+  readonly external: boolean;
+  /** Where its table is, in bytes from the start of the file. */
+  readonly at: number;
+}
+
+/**
+ * Parses a tensor.
+ * @param what it is, for errors
+ * @throws FormatError `malformed`, `unsupported`, `too-large`
+ */
+export function parseTensor(table: FlatTable, what: string, fail: Fail): ProgramTensor {
+  const extra = table.table(Tensor.extra);
+  const name = extra?.string(Extra.name) || undefined;
+  const external = extra?.int8(Extra.location) === 1;
+  const buffer = table.uint32(Tensor.buffer);
+  const called = name ?? what;
+  if (external && name === undefined) {
+    throw fail("malformed", "its data is in another file, and it has no name", table.at, called);
+  }
+  if (table.int32(Tensor.storageOffset) !== 0 && (external || buffer > 0)) {
+    throw fail("unsupported", "it starts inside its data", table.at, shorten(called));
+  }
+  const segment = extra?.uint64(Extra.mutableSegment) ?? 0n;
+  return {
+    layout: parseLayout(table, Tensor, called, fail),
+    dynamism: table.int8(Tensor.dynamism),
+    buffer,
+    mutable: table.position(Tensor.allocation, 4) !== undefined,
+    mutableSegment: Number(segment),
+    name,
+    external,
+    at: table.at,
+  };
+}

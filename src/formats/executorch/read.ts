@@ -1,0 +1,143 @@
+import type { ByteSource, ReadOptions } from "../../bytes/byte-source.ts";
+import { parsePages } from "../../encodings/flatbuffer/pages.ts";
+import { FormatError } from "../../errors.ts";
+import type { MethodDraft, ModelDraft } from "../../model/draft.ts";
+import type { Format, ModelFile, ModelFolder } from "../format.ts";
+import { ExternalData } from "./external.ts";
+import { failureIn, shorten } from "./failure.ts";
+import { readDataHeader, readProgramHeader } from "./header.ts";
+import { type ParsedData, parseData } from "./parse-data.ts";
+import { type ParsedProgram, parseProgram } from "./parse-program.ts";
+import { type FoundWeight, namedWeights, notesOf, planWeights } from "./weights.ts";
+
+export const executorch: Format = { id: "executorch", extensions: [".pte", ".ptd"], read: readExecutorch };
+
+/** A file whose tables were read. */
+type ReadFile =
+  | { readonly path: string; readonly source: ByteSource; readonly program: ParsedProgram }
+  | { readonly path: string; readonly source: ByteSource; readonly data: ParsedData };
+
+/**
+ * Reads ExecuTorch programs (.pte) and data files (.ptd): a method for each method of a program, and for each data
+ * file. Weights are constants, what methods start from and change, what backends made (a delegate's blob each), and
+ * named data; tensors in other files are found in the data files given, or in the one that has the program's name.
+ * Only tables are read. Bytes in another order than row-major, and of types that are not known, are plain bytes, and
+ * the draft's notes say so, as they say what was not found.
+ * @throws FormatError with file, tensor and offset; `mismatch` where program and data file have a tensor in two ways,
+ * `duplicate` where two data files have one that a program needs
+ */
+export async function readExecutorch(
+  files: readonly ModelFile[],
+  folder: ModelFolder,
+  options: ReadOptions = {},
+): Promise<ModelDraft> {
+  const all: ReadFile[] = [];
+  for (const file of files) all.push(await readFile(file, options));
+  const named: ReadFile[] = [];
+  for (const file of all) {
+    if (!("program" in file) || all.some((each) => "data" in each) || !needsData(file.program)) continue;
+    const path = `${stem(file.path)}.ptd`;
+    const source = await folder.open(path, options);
+    if (source) named.push(await readFile({ path, source }, options));
+  }
+  all.push(...named);
+  const external = new ExternalData(
+    all.flatMap((file, nth) => ("data" in file ? [{ ...file.data, file: nth, source: file.source }] : [])),
+  );
+  const notes: string[] = [];
+  const methods = all.flatMap((file, nth) => methodsOf(file, nth, all, external, notes));
+  refuseSameNames(methods, all);
+  const draft = { format: "executorch", methods, files: all.map(({ path, source }) => ({ path, source })) };
+  return notes.length > 0 ? { ...draft, notes } : draft;
+}
+
+/**
+ * Reads the tables of a program.
+ * @throws FormatError
+ */
+export async function readProgram(source: ByteSource, options: ReadOptions = {}): Promise<ParsedProgram> {
+  const extent = await readProgramHeader(source, options);
+  return parsePages(source, extent.tables, (pages) => parseProgram(pages, extent), options);
+}
+
+/**
+ * Reads the tables of a data file.
+ * @throws FormatError
+ */
+export async function readData(source: ByteSource, options: ReadOptions = {}): Promise<ParsedData> {
+  const extent = await readDataHeader(source, options);
+  return parsePages(source, extent.tables, (pages) => parseData(pages, extent), options);
+}
+
+async function readFile({ path, source }: ModelFile, options: ReadOptions): Promise<ReadFile> {
+  return isData(path)
+    ? { path, source, data: await readData(source, options) }
+    : { path, source, program: await readProgram(source, options) };
+}
+
+/** Whether a file is one of data, by its name. */
+export function isData(path: string): boolean {
+  return /\.ptd$/i.test(path);
+}
+
+function needsData(program: ParsedProgram): boolean {
+  return program.plans.some(({ tensors }) => tensors.some(({ external }) => external));
+}
+
+function methodsOf(
+  file: ReadFile,
+  nth: number,
+  all: readonly ReadFile[],
+  external: ExternalData,
+  notes: string[],
+): MethodDraft[] {
+  if ("data" in file) {
+    const weights = namedWeights(file.data, nth);
+    notes.push(...notesOf(weights));
+    return [methodOf(stem(file.path), nth, weights)];
+  }
+  const { program, source } = file;
+  const fail = failureIn(source);
+  const several = all.filter((each) => "program" in each).length > 1;
+  const found: FoundWeight[] = [];
+  const methods = program.plans.map((plan) => {
+    const find = external.finder(namedWeights(program, nth), source);
+    const { weights, missing } = planWeights(program, plan, nth, find, fail);
+    found.push(...weights.filter((weight) => weight.at.file === nth));
+    if (missing.length > 0) notes.push(missingNote(plan.name, missing));
+    return methodOf(several ? `${stem(file.path)}/${plan.name}` : plan.name, nth, weights);
+  });
+  notes.push(...notesOf(found));
+  return methods;
+}
+
+function methodOf(name: string, file: number, found: readonly FoundWeight[]): MethodDraft {
+  const weights = found.map(({ name: weight, dtype, shape, at }) => ({ name: weight, dtype, shape, at }));
+  return { name, file, weights, constants: [] };
+}
+
+function missingNote(method: string, [first = "", ...others]: readonly string[]): string {
+  const more = others.length > 0 ? ` and ${others.length} more` : "";
+  return `Method "${shorten(method)}" takes "${shorten(first)}"${more} from a data file that was not given: add it with the program`;
+}
+
+function stem(path: string): string {
+  return path.replace(/\.pt[ed]$/i, "");
+}
+
+function refuseSameNames(methods: readonly MethodDraft[], all: readonly ReadFile[]): void {
+  const names = new Map<string, number>();
+  for (const { name, file } of methods) {
+    const other = names.get(name);
+    if (other === undefined) {
+      names.set(name, file);
+      continue;
+    }
+    const path = all[file]?.path;
+    throw new FormatError(
+      "duplicate",
+      `Cannot read "${path}": it and "${all[other]?.path}" both have a method "${shorten(name)}"`,
+      { path, hint: "Rename the data file, or add each model by itself" },
+    );
+  }
+}

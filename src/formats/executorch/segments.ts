@@ -1,0 +1,74 @@
+import type { FlatTable } from "../../encodings/flatbuffer/table.ts";
+import { CUT_OFF, type Fail } from "./failure.ts";
+import type { Extent } from "./header.ts";
+import { type Layout, parseLayout } from "./layout.ts";
+import { Layout as LayoutFields, Named, Segment } from "./schema.ts";
+
+/** Where a segment lies. */
+export interface SegmentRange {
+  /** In bytes from the start of the file. */
+  readonly offset: number;
+  /** In bytes. */
+  readonly length: number;
+}
+
+/** A key, and the segment that it stands for. */
+export interface NamedEntry {
+  readonly key: string;
+  /** Index of the segment. */
+  readonly segment: number;
+  /** `undefined` where nothing is said of what the bytes are. */
+  readonly layout: Layout | undefined;
+}
+
+/**
+ * Parses where the segments of a file lie.
+ * @throws FormatError `malformed`; `size-mismatch` for one that ends after the data does
+ */
+export function parseSegments(root: FlatTable, field: number, extent: Extent, fail: Fail): SegmentRange[] {
+  const { base, end } = extent;
+  return [...root.tables(field)].map((table, nth) => {
+    // Of 32 bits each in programs of 2023.
+    const offset = table.uint32or64(Segment.offset);
+    const size = table.uint32or64(Segment.size);
+    if (base === undefined) {
+      if (size === 0n) return { offset: extent.tables, length: 0 };
+      throw fail("malformed", "it has segments, and no header that says where", table.at);
+    }
+    const stop = BigInt(base) + offset + size;
+    if (stop > BigInt(end)) {
+      const reason = `segment ${nth} ends at byte ${stop}, past the end of the data at ${end}`;
+      throw fail("size-mismatch", reason, table.at, undefined, CUT_OFF);
+    }
+    return { offset: base + Number(offset), length: Number(size) };
+  });
+}
+
+/**
+ * Parses what stands for which segment.
+ * @throws FormatError `malformed`, `duplicate`; `size-mismatch` where a segment is not of its layout's size
+ */
+export function parseNamed(
+  root: FlatTable,
+  field: number,
+  segments: readonly SegmentRange[],
+  fail: Fail,
+): NamedEntry[] {
+  const keys = new Set<string>();
+  return [...root.tables(field)].map((table) => {
+    const key = table.string(Named.key);
+    if (key === undefined) throw fail("malformed", "named data has no key", table.at);
+    if (keys.has(key)) throw fail("duplicate", "that key stands twice", table.at, key);
+    keys.add(key);
+    const segment = table.uint32(Named.segment);
+    const range = segments[segment];
+    if (!range) throw fail("malformed", `it is in segment ${segment} of ${segments.length}`, table.at, key);
+    const described = table.table(Named.layout);
+    const layout = described && parseLayout(described, LayoutFields, key, fail);
+    if (layout?.length !== undefined && layout.length !== range.length) {
+      const reason = `[${layout.sizes.join(", ")}] of scalar type ${layout.type} takes ${layout.length} bytes, its segment has ${range.length}`;
+      throw fail("size-mismatch", reason, range.offset, key);
+    }
+    return { key, segment, layout };
+  });
+}

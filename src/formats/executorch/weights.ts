@@ -1,0 +1,150 @@
+import type { WeightDraft } from "../../model/draft.ts";
+import { CUT_OFF, type Fail, shorten } from "./failure.ts";
+import { type Layout, weightLayout } from "./layout.ts";
+import type { Bytes, ParsedProgram, ProgramPlan } from "./parse-program.ts";
+import type { ProgramTensor } from "./parse-tensor.ts";
+import type { ParsedData } from "./parse-data.ts";
+
+/** A weight, and how it is stored where that is not as its type and shape have it. */
+export interface FoundWeight extends WeightDraft {
+  /** "stored in the order [0, 2, 3, 1]". */
+  readonly plain?: string;
+}
+
+/** Where a program's tensors in other files were found. */
+export type FindExternal = (tensor: ProgramTensor & { readonly name: string }) => FoundWeight | undefined;
+
+/** The weights of a method. */
+export interface PlanWeights {
+  readonly weights: readonly FoundWeight[];
+  /** Names of the tensors in other files that were not found. */
+  readonly missing: readonly string[];
+}
+
+/**
+ * The weights of a method: its constants, what it changes and starts from, what backends made for it, and the named
+ * data of its program. Several tensors that are the same bytes of one layout are one weight.
+ * @param file index of the program
+ * @throws FormatError `malformed`; `size-mismatch` for a tensor that its data is too short for
+ */
+export function planWeights(
+  program: ParsedProgram,
+  plan: ProgramPlan,
+  file: number,
+  find: FindExternal,
+  fail: Fail,
+): PlanWeights {
+  const weights = new DistinctWeights();
+  const missing = new Set<string>();
+  for (const tensor of plan.tensors) {
+    const { name, external, layout } = tensor;
+    if (external) {
+      const found = find({ ...tensor, name: name as string });
+      if (found) weights.add(found);
+      else missing.add(name as string);
+      continue;
+    }
+    const called = name ?? `${tensor.mutable ? "buffer" : "constant"} ${tensor.buffer}`;
+    const { offset, length } = bytesOf(program, tensor, called, fail);
+    if (layout.length !== undefined) {
+      weights.add({ name: called, ...weightLayout(layout, length), at: { file, offset, length } });
+    }
+  }
+  for (const [nth, { blob }] of plan.delegates.entries()) {
+    weights.add({ name: delegateName(nth), ...weightLayout(undefined, blob.length), at: { file, ...blob } });
+  }
+  for (const weight of namedWeights(program, file)) weights.add(weight);
+  return { weights: weights.all, missing: [...missing] };
+}
+
+/** How the weight is called that a method's nth delegate runs. */
+export function delegateName(nth: number): string {
+  return `delegate ${nth}`;
+}
+
+/** The weights that a file has by their keys. */
+export function namedWeights(
+  { named, segments }: Pick<ParsedData, "named" | "segments">,
+  file: number,
+): FoundWeight[] {
+  return named.map(({ key, segment, layout }) => {
+    const { offset, length } = segments[segment] as Bytes;
+    return { name: key, ...weightLayout(layout, length), at: { file, offset, length } };
+  });
+}
+
+/** Whether two layouts are one. */
+export function sameLayout(a: Layout, b: Layout): boolean {
+  return (
+    a.type === b.type &&
+    a.sizes.join() === b.sizes.join() &&
+    (a.dimOrder.join() === b.dimOrder.join() || (isPlain(a) && isPlain(b)))
+  );
+}
+
+function isPlain(layout: Layout): boolean {
+  return weightLayout(layout, 0).plain === undefined;
+}
+
+/** Where a tensor's data lies, of exactly its layout's size; of a type that is not known, all that may be its. */
+function bytesOf(program: ParsedProgram, tensor: ProgramTensor, called: string, fail: Fail): Bytes {
+  const { buffer, mutable, mutableSegment, layout, at } = tensor;
+  const list = mutable ? (program.mutable[mutableSegment] ?? []) : program.constants;
+  const bytes = list[buffer];
+  if (!bytes) {
+    const kind = mutable ? "initial values" : "constants";
+    throw fail("malformed", `it is number ${buffer} of ${list.length} ${kind}`, at, called);
+  }
+  const length = layout.length ?? bytes.length;
+  if (length > bytes.length) {
+    const reason = `[${layout.sizes.join(", ")}] of scalar type ${layout.type} takes ${length} bytes, ${bytes.length} are there`;
+    throw fail("size-mismatch", reason, bytes.offset, called, CUT_OFF);
+  }
+  return { offset: bytes.offset, length };
+}
+
+/** Weights of one method, each under a name of its own. */
+class DistinctWeights {
+  readonly all: FoundWeight[] = [];
+  readonly #names = new Map<string, FoundWeight>();
+
+  add(weight: FoundWeight): void {
+    for (let nth = 1; ; nth++) {
+      const name = nth === 1 ? weight.name : `${weight.name} (${nth})`;
+      const other = this.#names.get(name);
+      if (!other) {
+        const named = { ...weight, name };
+        this.#names.set(name, named);
+        this.all.push(named);
+        return;
+      }
+      if (sameWeight(weight, other)) return;
+    }
+  }
+}
+
+function sameWeight(a: FoundWeight, b: FoundWeight): boolean {
+  return (
+    a.at.file === b.at.file &&
+    a.at.offset === b.at.offset &&
+    a.at.length === b.at.length &&
+    a.dtype === b.dtype &&
+    a.shape.join() === b.shape.join()
+  );
+}
+
+/** A sentence for each way in which weights are not stored as their type and shape have it. */
+export function notesOf(weights: Iterable<FoundWeight>): string[] {
+  const odd = new Map<string, Set<string>>();
+  for (const { name, plain } of weights) {
+    if (plain === undefined) continue;
+    const names = odd.get(plain);
+    if (names) names.add(name);
+    else odd.set(plain, new Set([name]));
+  }
+  return [...odd].map(([plain, names]) => {
+    const [first = ""] = names;
+    const are = names.size > 1 ? `and ${names.size - 1} more are` : "is";
+    return `Tensor "${shorten(first)}" ${are} ${plain}: kept as plain bytes`;
+  });
+}

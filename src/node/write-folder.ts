@@ -1,0 +1,57 @@
+import { randomBytes } from "node:crypto";
+import { type FileHandle, mkdir, open, rename, rm } from "node:fs/promises";
+import { basename, dirname, join, resolve } from "node:path";
+import { syncFolder } from "./durable.ts";
+import { fileError } from "./file-source.ts";
+import { requireNothing } from "./nothing-there.ts";
+
+/** A file of a folder, as a stream. */
+export interface StreamedFile {
+  /** A plain name. */
+  readonly name: string;
+  /** Ends early, with an error, where the bytes cannot be had. */
+  readonly chunks: AsyncIterable<Uint8Array>;
+}
+
+/**
+ * Writes a folder of files. Nothing appears under its name before all of it is there.
+ * @param verb what cannot be done if something is there: "split into"
+ * @param finish runs before the folder gets its name: what it throws leaves nothing behind
+ * @throws SourceError `exists`, `disk-full`, `io`
+ */
+export async function writeFolder(
+  path: string,
+  files: readonly StreamedFile[],
+  verb: string,
+  finish: () => Promise<void>,
+): Promise<string> {
+  const target = resolve(path);
+  await requireNothing(target, verb);
+  const temporary = join(dirname(target), `.${basename(target)}.${randomBytes(6).toString("hex")}`);
+  try {
+    await mkdir(temporary, { recursive: true });
+    for (const { name, chunks } of files) {
+      const handle = await open(join(temporary, name), "wx", 0o644);
+      try {
+        for await (const chunk of chunks) await writeAll(handle, chunk);
+        await handle.sync();
+      } finally {
+        await handle.close();
+      }
+    }
+    await syncFolder(temporary);
+    await finish();
+    await rename(temporary, target);
+    await syncFolder(dirname(target));
+  } catch (error) {
+    await rm(temporary, { recursive: true, force: true });
+    throw error instanceof Error && "syscall" in error ? fileError(target, "write", error) : error;
+  }
+  return target;
+}
+
+async function writeAll(handle: FileHandle, bytes: Uint8Array): Promise<void> {
+  for (let written = 0; written < bytes.byteLength; ) {
+    written += (await handle.write(bytes, written, bytes.byteLength - written)).bytesWritten;
+  }
+}
