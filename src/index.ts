@@ -143,6 +143,8 @@ export {
   type ExternalizeResult,
   type ExternalRule,
 } from "./host/executorch/externalize.ts";
+export { type ConvertOptions, type ConvertResult, convertWeights } from "./host/convert/convert.ts";
+export type { RenameRule } from "./host/convert/rename.ts";
 export { joinSplit } from "./host/split/join.ts";
 export type { MutableModel, MutableOptions, WeightChange } from "./host/mutable/mutable-model.ts";
 export type { NewWeightsOptions, NewWeightsSource } from "./host/refit/new-weights.ts";

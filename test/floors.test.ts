@@ -103,6 +103,8 @@ const MAY_IMPORT: Readonly<Record<string, readonly string[]>> = {
     "encodings",
     "model",
     "formats/executorch",
+    "formats/irpa",
+    "formats/tvm",
     "formats/onnx",
     "formats/gguf",
     "formats/mlir",

@@ -14,6 +14,7 @@ test("the public surface grows only where this list does", () => {
       "StoreError",
       "TareError",
       "UsageError",
+      "convertWeights",
       "createSha256",
       "defaultStorePath",
       "detachInPlace",

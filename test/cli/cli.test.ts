@@ -25,6 +25,7 @@ const VERBS = [
   "compile",
   "swap",
   "export",
+  "convert",
   "link",
   "split",
   "join",

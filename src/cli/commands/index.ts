@@ -2,6 +2,7 @@ import type { DefineCommand } from "../command.ts";
 import { add } from "./add.ts";
 import { attach } from "./attach.ts";
 import { compile } from "./compile.ts";
+import { convert } from "./convert.ts";
 import { detach } from "./detach.ts";
 import { diff } from "./diff.ts";
 import { externalize } from "./externalize.ts";
@@ -32,6 +33,7 @@ export const COMMANDS: readonly DefineCommand[] = [
   compile,
   swap,
   exportCommand,
+  convert,
   link,
   split,
   join,

@@ -1,0 +1,60 @@
+import { convertWeights } from "../../host/convert/convert.ts";
+import { parseRenameRule, type RenameRule } from "../../host/convert/rename.ts";
+import { openModelData } from "../../host/model-data.ts";
+import { type DefineCommand, examples } from "../command.ts";
+import { bytes } from "../context.ts";
+import { outputPath } from "./export.ts";
+
+interface ConvertFlags {
+  readonly out?: string;
+  readonly method?: string;
+  readonly rename: readonly RenameRule[];
+}
+
+/** `tare convert`: weights in another container. */
+export const convert: DefineCommand = (program, act) => {
+  program
+    .command("convert")
+    .summary("write weights as a file of another container")
+    .description(
+      "Write the weights of a file (or of a model of the store) as .safetensors, .gguf, .irpa, .params or .ptd, by the\n" +
+        "ending of the new file. Dtypes and shapes stay exactly, names too unless a rule changes them; what the\n" +
+        "container cannot hold is refused by name. A program does not go with its weights: a .gguf written so has no\n" +
+        "metadata of a model. Nothing is stored.",
+    )
+    .argument("<in>", "a model's file or folder in any format that tare reads, or a model of the store")
+    .argument("[out]", "the same as --out")
+    .option("--out <file>", "the file to write")
+    .option("--method <name>", "the weights of this method only")
+    .option(
+      "--rename <rule>",
+      'PATTERN=NAME, such as "model.*=*"; may be repeated, the first that takes a name counts',
+      (text: string, all: readonly RenameRule[]) => [...all, parseRenameRule(text)],
+      [],
+    )
+    .addHelpText(
+      "after",
+      examples(
+        "tare convert checkpoint.pt --out checkpoint.safetensors",
+        "tare convert base weights.irpa --rename 'm.*=*'",
+      ),
+    )
+    .action(
+      act(async (context, from: string, path: string | undefined, flags: ConvertFlags) => {
+        const out = outputPath(path, flags.out);
+        const { method, rename } = flags;
+        await using store = await context.openStore();
+        const stored = (await store.list()).some((model) => model.name === from);
+        const result = await context.withProgress(`converting ${from}`, async (onProgress) => {
+          const options = { rename, signal: context.signal, onProgress };
+          if (stored) return convertWeights(await store.namedData(from, { method }), out, options);
+          await using data = await openModelData([from], { method, signal: context.signal });
+          return await convertWeights(data, out, options);
+        });
+        context.print(
+          result,
+          () => `converted ${from}: ${result.weights} weights, ${bytes(result.size)} to ${result.path}`,
+        );
+      }),
+    );
+};
