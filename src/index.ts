@@ -145,6 +145,7 @@ export {
 } from "./host/executorch/externalize.ts";
 export { type ConvertOptions, type ConvertResult, convertWeights } from "./host/convert/convert.ts";
 export type { RenameRule } from "./host/convert/rename.ts";
+export type { InPlaceOptions, InPlaceResult } from "./host/link-in-place.ts";
 export { joinSplit } from "./host/split/join.ts";
 export type { MutableModel, MutableOptions, WeightChange } from "./host/mutable/mutable-model.ts";
 export type { NewWeightsOptions, NewWeightsSource } from "./host/refit/new-weights.ts";

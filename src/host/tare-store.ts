@@ -40,6 +40,7 @@ import {
 import { describeModel, type ModelInfo } from "./describe.ts";
 import { requireEngine } from "./engine-of.ts";
 import { familyMap } from "./family-map.ts";
+import { linkInPlace, type InPlaceOptions, type InPlaceResult } from "./link-in-place.ts";
 import { linkModel } from "./link-model.ts";
 import { loadCompiledMethod } from "./compile/load-compiled.ts";
 import {
@@ -205,6 +206,19 @@ export class TareStore implements AsyncDisposable {
    */
   async link(name: string, path: string, options: ViewOptions = {}): Promise<ViewResult> {
     return linkModel(this.#files, name, path, options);
+  }
+
+  /**
+   * Writes an ONNX program that uses a checkpoint (.safetensors, GGUF, …) as its external data, where it lies.
+   * @throws LinkError listing every weight that does not fit; SourceError `unsafe-path`, `exists`
+   */
+  async linkInPlace(
+    name: string,
+    weights: string,
+    path: string,
+    options: InPlaceOptions = {},
+  ): Promise<InPlaceResult> {
+    return linkInPlace(this.#files, name, weights, path, options);
   }
 
   /**

@@ -86,7 +86,8 @@ export const refit: DefineCommand = (program, act) => {
     );
 };
 
-async function readMapping(path: string): Promise<Record<string, string>> {
+/** A mapping of names from a JSON file. */
+export async function readMapping(path: string): Promise<Record<string, string>> {
   return Object.fromEntries(parseRefitMapping(parseStrictJson(await readFile(path, "utf8"), path), path));
 }
 
