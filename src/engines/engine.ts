@@ -1,3 +1,5 @@
+import type { DerivedFile } from "../model/derived-weight.ts";
+import type { Digest } from "../model/digest.ts";
 import type { Binding } from "../model/link-plan.ts";
 import type { PackedFile, PackedParts } from "../model/packed-weight.ts";
 import type { Signature } from "../model/signature.ts";
@@ -118,6 +120,26 @@ export interface PackedCache {
     weight: Binding,
     pack: (folder: string) => Promise<PackedParts>,
   ): Promise<PackedFile | undefined>;
+}
+
+/** Where what an engine derived from weights is kept: by a key that says all it depends on. */
+export interface DerivedCache {
+  /**
+   * @param options `full`: hash the file, whether it was written since that was done or not
+   * @returns `undefined` where there is none, or a damaged one
+   */
+  get(key: string, options?: { readonly full?: boolean }): Promise<DerivedFile | undefined>;
+  /**
+   * Makes a file of a derived weight.
+   * @param operands digests of the weights that it is derived from
+   * @param derive writes the file that it is given the path of, and says the sha256 of its bytes in hexadecimal
+   * @returns `undefined` where it cannot be kept
+   */
+  make(
+    key: string,
+    operands: readonly Digest[],
+    derive: (path: string) => Promise<string>,
+  ): Promise<DerivedFile | undefined>;
 }
 
 /** The seam to an engine. Dispose it to end its threads and sessions. */

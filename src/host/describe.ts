@@ -30,6 +30,8 @@ export interface WeightInfo extends Weight {
   readonly copied: boolean;
   /** Whether the engine maps one packed copy of it for all sessions and processes. */
   readonly packed: boolean;
+  /** Whether the engine maps what is derived from it, once for all, and not the weight itself. */
+  readonly derived: boolean;
 }
 
 /** A method of a model. */
@@ -120,6 +122,7 @@ async function describeMethod(
       sharedWith: (users.get(weight.digest) ?? []).filter((each) => each !== model.name),
       copied: engine.copied.has(weight.name),
       packed: engine.packed.has(weight.name),
+      derived: engine.derived.has(weight.name),
     })),
     prepacking: engine.prepacking,
     whole: engine.whole,
@@ -145,6 +148,7 @@ async function engineInfo(
     prepacking: undefined,
     copied: new Set(),
     packed: new Set(),
+    derived: new Set(),
     whole: undefined,
   };
 }
@@ -172,6 +176,7 @@ function llamaInfo(method: Method): EngineInfo {
     prepacking: types.length > 0 ? types.join(", ") : undefined,
     copied: new Set(repacked.map((weight) => weight.name)),
     packed: new Set(),
+    derived: new Set(),
     whole: undefined,
   };
 }

@@ -22,6 +22,7 @@ import { openModel } from "../node/open-model.ts";
 import { type AddOptions, type AddResult, addModel } from "../node/store/add.ts";
 import { thisMachine } from "../node/machine.ts";
 import { FileCompileCache } from "../node/store/compile-cache.ts";
+import { FileDerivedCache } from "../node/store/derived-cache.ts";
 import { FilePackedCache } from "../node/store/packed-cache.ts";
 import { FileStore } from "../node/store/file-store.ts";
 import { collect, type GcOptions, type GcResult } from "../node/store/gc.ts";
@@ -456,8 +457,9 @@ export class TareStore implements AsyncDisposable {
   #openEngine(): Promise<OnnxRuntime> {
     const cache = new FileCompileCache(this.#files.layout);
     const packed = new FilePackedCache(this.#files.layout);
+    const derived = new FileDerivedCache(this.#files.layout);
     this.#engine ??= import("../engines/onnxruntime/engine.ts").then(({ openOnnxRuntime }) =>
-      openOnnxRuntime({ workers: this.#workers, ...(this.#cached && { cache, packed }) }),
+      openOnnxRuntime({ workers: this.#workers, ...(this.#cached && { cache, packed, derived }) }),
     );
     return this.#engine;
   }

@@ -79,7 +79,9 @@ function describe(method: MethodInfo, { engine, format }: ModelInfo): string {
     if (format === "mlir") return "none: it is for compilers";
     if (method.executorch) return "none here: ExecuTorch's own runtime runs what tare export writes";
     if (engine === undefined) return "none runs it by itself: it has weights and no program";
-    if (method.prepacking === undefined) return "maps every weight, copies none";
+    const derived = method.weights.filter((weight) => weight.derived).length;
+    const instead = derived > 0 ? `, for ${derived} of them what is derived from them once` : "";
+    if (method.prepacking === undefined) return `maps every weight, copies none${instead}`;
     return `prepacks for ${method.prepacking}: ${packing(method)}`;
   };
   const lines = [
@@ -95,13 +97,13 @@ function describe(method: MethodInfo, { engine, format }: ModelInfo): string {
   ];
   if (method.whole !== undefined) lines.push(["", `optimizes at every load: ${method.whole}`]);
   const rows = method.weights.map(
-    ({ name, dtype, shape, bytes: size, digest, sharedWith, copied, packed }) => [
+    ({ name, dtype, shape, bytes: size, digest, sharedWith, copied, packed, derived }) => [
       name,
       dtype,
       `[${shape.join(", ")}]`,
       bytes(size),
       shortDigest(digest),
-      `${sharedWith.length > 0 ? sharedWith.join(", ") : "own"}${copied ? " (copied)" : packed ? " (packed once)" : ""}`,
+      `${sharedWith.length > 0 ? sharedWith.join(", ") : "own"}${copied ? " (copied)" : packed ? " (packed once)" : derived ? " (derived once)" : ""}`,
     ],
   );
   return `${table(lines)}\n\n${table([["WEIGHT", "DTYPE", "SHAPE", "SIZE", "DIGEST", "SHARED WITH"], ...rows], [3])}`;

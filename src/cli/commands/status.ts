@@ -23,6 +23,7 @@ export const status: DefineCommand = (program, act) => {
             ["unused", `${bytes(result.unusedBytes)}${result.unusedBytes > 0 ? ": tare gc frees it" : ""}`],
             ["compiled", bytes(result.cacheBytes)],
             ["packed", `${bytes(result.packedBytes)}${result.packedBytes > 0 ? ", weights included" : ""}`],
+            ["derived", `${bytes(result.derivedBytes)}${result.derivedBytes > 0 ? ", from weights" : ""}`],
           ]),
         );
       }),

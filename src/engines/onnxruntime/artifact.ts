@@ -25,6 +25,29 @@ export interface Packing {
   readonly graph: string;
 }
 
+/** A value that only weights go into, and how to make it. */
+export interface Derivation {
+  /** Name of the initializer in the compiled program. */
+  readonly input: string;
+  readonly dtype: DType;
+  readonly shape: readonly number[];
+  /** Weights that go in, in order: name in the lone nodes, name in the compiled program. */
+  readonly operands: LoneNodes["operands"];
+  /** What the lone nodes call it. */
+  readonly result: string;
+  /** The nodes that make it, alone: the template's parts in base64. */
+  readonly before: string;
+  readonly graph: string;
+}
+
+/** The same program with values derived once, where its template makes them at each call. */
+export interface DerivedProgram {
+  readonly derivations: readonly Derivation[];
+  /** Initializers that it does not take: the derivations alone do. */
+  readonly dropped: readonly string[];
+  readonly template: CompiledTemplate;
+}
+
 /** What a compilation made: all that loading another model of the family needs, so that nothing is parsed again. */
 export interface Artifact {
   readonly signature: Signature;
@@ -38,40 +61,53 @@ export interface Artifact {
   /** `undefined` where the engine has to optimize with the weights at each load, for the reason in `whole`. */
   readonly template: CompiledTemplate | undefined;
   readonly whole: string | undefined;
+  /** `undefined` where there is nothing to derive. */
+  readonly derived: DerivedProgram | undefined;
 }
 
 const PARTS = ["before", "graph", "after"] as const;
 
-/** Encodes an artifact: u32 length of a JSON header, the header, the parts of the template. */
-export function encodeArtifact({ template, ...rest }: Artifact): Uint8Array {
-  const lengths = template && PARTS.map((part) => template[part].byteLength);
-  const header = new TextEncoder().encode(JSON.stringify({ ...rest, lengths }));
+/** Encodes an artifact: u32 length of a JSON header, the header, the parts of its templates. */
+export function encodeArtifact({ template, derived, ...rest }: Artifact): Uint8Array {
+  const parts = [template, derived?.template].flatMap((each) =>
+    each ? PARTS.map((part) => each[part]) : [],
+  );
+  const values = derived && { derivations: derived.derivations, dropped: derived.dropped };
+  const lengths = parts.map((part) => part.byteLength);
+  const header = new TextEncoder().encode(JSON.stringify({ ...rest, derived: values, lengths }));
   const prefix = new Uint8Array(4);
   new DataView(prefix.buffer).setUint32(0, header.byteLength, true);
-  return Buffer.concat([prefix, header, ...(template ? PARTS.map((part) => template[part]) : [])]);
+  return Buffer.concat([prefix, header, ...parts]);
 }
 
 /** Decodes what {@link encodeArtifact} wrote; the cache has checked its digest. */
 export function decodeArtifact(bytes: Uint8Array): Artifact {
   const view = new DataView(bytes.buffer, bytes.byteOffset, bytes.byteLength);
   const headerEnd = 4 + view.getUint32(0, true);
-  const { lengths, ...rest } = JSON.parse(new TextDecoder().decode(bytes.subarray(4, headerEnd))) as Omit<
-    Artifact,
-    "template"
-  > & { lengths: [number, number, number] | undefined };
-  const artifact = { ...rest, prepacking: rest.prepacking, whole: rest.whole };
-  if (!lengths) return { ...artifact, template: undefined };
-  const [before, graph, after] = lengths;
-  if (headerEnd + before + graph + after !== bytes.byteLength) {
+  const { lengths, derived, ...rest } = JSON.parse(
+    new TextDecoder().decode(bytes.subarray(4, headerEnd)),
+  ) as Omit<Artifact, "template" | "derived"> & {
+    readonly lengths: readonly number[];
+    readonly derived?: Omit<DerivedProgram, "template">;
+  };
+  let at = headerEnd;
+  const parts = lengths.map((length) => bytes.subarray(at, (at += length)));
+  if (at !== bytes.byteLength) {
     throw new EngineError("engine", "Cannot read a compiled program: its parts do not add up", {
       hint: "tare gc --cache drops compiled programs; they are made again",
     });
   }
-  const cut = (start: number, length: number): Uint8Array => bytes.subarray(start, start + length);
-  const template = {
-    before: cut(headerEnd, before),
-    graph: cut(headerEnd + before, graph),
-    after: cut(headerEnd + before + graph, after),
+  const template = templateOf(parts.slice(0, PARTS.length));
+  const other = templateOf(parts.slice(PARTS.length));
+  return {
+    ...rest,
+    prepacking: rest.prepacking,
+    whole: rest.whole,
+    template,
+    derived: derived && other && { ...derived, template: other },
   };
-  return { ...artifact, template };
+}
+
+function templateOf([before, graph, after]: readonly Uint8Array[]): CompiledTemplate | undefined {
+  return before && graph && after && { before, graph, after };
 }

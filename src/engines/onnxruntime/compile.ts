@@ -12,16 +12,18 @@ import {
   writeWeightless,
 } from "../../formats/onnx/weightless.ts";
 import type { Binding, LinkPlan } from "../../model/link-plan.ts";
+import type { DerivedFile } from "../../model/derived-weight.ts";
 import type { PackedFile } from "../../model/packed-weight.ts";
 import type { Port, Signature } from "../engine.ts";
 import type { Artifact } from "./artifact.ts";
+import { derivationsOf } from "./derivations.ts";
 import { packingsOf } from "./packings.ts";
 import { mispacked, needsPrepacking, packedWeights, prepackedValues } from "./prepacking.ts";
 import type { CreateSettings } from "./protocol.ts";
 import type { EngineThread } from "./thread.ts";
 
 /** Version of what is made of a program before and after the engine sees it: part of every key. */
-const RECIPE = 4;
+const RECIPE = 5;
 
 /** An ONNX program: its bytes with gaps for the weights, parsed, and what they are bound to. */
 export interface OrtProgram {
@@ -46,17 +48,24 @@ export interface CompileTarget {
   readonly level: CreateSettings["level"];
 }
 
+/** What a program is bound to instead of weights of the store. */
+export interface BindFiles {
+  /** By initializer of the compiled program: files that the engine takes packed bytes from. */
+  readonly packed?: ReadonlyMap<string, PackedFile> | undefined;
+  /** Names of weights that stay inputs: they are fed with each run. */
+  readonly live?: ReadonlySet<string> | undefined;
+  /** By initializer of the compiled program, all that it has derivations for; else it derives them at each call. */
+  readonly derived?: ReadonlyMap<string, DerivedFile> | undefined;
+}
+
 /**
  * Binds a compiled program to a model's weights: what the engine loads.
- * @param packed by initializer of the compiled program: files that the engine takes packed bytes from
- * @param live names of weights that stay inputs: they are fed with each run
  * @throws LinkError `missing-weight`, `mismatch`
  */
 export async function bindProgram(
   artifact: Artifact,
   source: OrtSource,
-  packed: ReadonlyMap<string, PackedFile> = new Map(),
-  live: ReadonlySet<string> = new Set(),
+  { packed, live, derived }: BindFiles = {},
 ): Promise<Uint8Array> {
   if (!artifact.template) {
     const { view, graph, bind, bound } = await source.open();
@@ -79,7 +88,7 @@ export async function bindProgram(
         { tensor: name, digest: weight.digest },
       );
     }
-    const binding = live.has(name) ? undefined : bindingOf(weight, packed.get(input));
+    const binding = live?.has(name) ? undefined : bindingOf(weight, packed?.get(input));
     return { input, dtype, shape, binding };
   });
   const [unused] = table.keys();
@@ -92,7 +101,17 @@ export async function bindProgram(
       },
     );
   }
-  return bindTemplate(artifact.template, weights);
+  if (!artifact.derived || !derived) return bindTemplate(artifact.template, weights);
+  const { template, derivations } = artifact.derived;
+  const dropped = new Set(artifact.derived.dropped);
+  return bindTemplate(template, [
+    ...weights.filter(({ input }) => !dropped.has(input)),
+    ...derivations.map(({ input, dtype, shape }) => {
+      const file = derived.get(input);
+      if (!file) throw new TypeError(`"${input}" was not derived`);
+      return { input, dtype, shape, binding: { kind: "file", ...file, offset: 0 } as const };
+    }),
+  ]);
 }
 
 function bindingOf({ location, offset, length }: Binding, packed: PackedFile | undefined): TensorBinding {
@@ -113,7 +132,16 @@ export async function compileProgram(
     // Packing would be wrong, as it is in stock: without it, such a program runs slowly and right.
     const prepacking = mispacked(graph, (value) => !inputs.has(value)) ? undefined : needsPrepacking(graph);
     const packed = packedWeights(graph, bound);
-    return { signature, weights: [], prepacking, packed, packings: [], template: undefined, whole };
+    return {
+      signature,
+      weights: [],
+      prepacking,
+      packed,
+      packings: [],
+      template: undefined,
+      whole,
+      derived: undefined,
+    };
   };
   const whole = whyNotWeightless(graph, bound);
   if (whole !== undefined) return leave(whole);
@@ -144,15 +172,21 @@ export async function compileProgram(
   // Before IR version 4 the engine lists every constant as an input, and those it folded away still: only what the
   // program takes is an input.
   const fed = new Set(signature.inputs.map((port) => port.name));
-  const unfed = compiled.graph.inputs.map((input) => input.name).filter((name) => !fed.has(name));
+  const unfed = new Set(compiled.graph.inputs.map((input) => input.name).filter((name) => !fed.has(name)));
+  const prepacking = needsPrepacking(compiled);
   return {
     signature,
     weights,
-    prepacking: needsPrepacking(compiled),
+    prepacking,
     packed: weights.filter((weight) => packed.has(weight.input)).map((weight) => weight.name),
     packings: packingsOf(compiledView, compiled, weights),
-    template: cutTemplate(optimized, new Set(unfed)),
+    template: cutTemplate(optimized, unfed),
     whole: undefined,
+    // What is computed is not packed: as constants, such weights would be, for each session.
+    derived:
+      prepacking === undefined
+        ? await derivationsOf(compiledView, compiled, weights, unfed, thread)
+        : undefined,
   };
 }
 

@@ -2,7 +2,15 @@ import { createRequire } from "node:module";
 import { availableParallelism } from "node:os";
 import { EngineError } from "../../errors.ts";
 import type { LinkPlan } from "../../model/link-plan.ts";
-import type { CompileCache, Engine, EngineCapabilities, PackedCache, Port, Signature } from "../engine.ts";
+import type {
+  CompileCache,
+  DerivedCache,
+  Engine,
+  EngineCapabilities,
+  PackedCache,
+  Port,
+  Signature,
+} from "../engine.ts";
 import { type Artifact, decodeArtifact, encodeArtifact } from "./artifact.ts";
 import {
   bindProgram,
@@ -13,6 +21,7 @@ import {
   type OrtSource,
   programKey,
 } from "./compile.ts";
+import { Deriver } from "./deriver.ts";
 import { Packer } from "./packer.ts";
 import type { Prepacking } from "./prepacking.ts";
 import type { CreateSettings } from "./protocol.ts";
@@ -27,6 +36,8 @@ export interface OnnxRuntimeOptions {
   readonly cache?: CompileCache | undefined;
   /** Where packed weights are shared; each session has its own unless given. */
   readonly packed?: PackedCache | undefined;
+  /** Where derived weights are shared; each call derives them unless given. */
+  readonly derived?: DerivedCache | undefined;
 }
 
 /** How a session is made. */
@@ -75,6 +86,8 @@ export interface OrtBound {
   readonly prepacking: string | undefined;
   /** Names of the weights that it takes packed from files. */
   readonly packed: readonly string[];
+  /** Names of the weights that it takes what is derived from, instead of them. */
+  readonly derived: readonly string[];
   readonly whole: string | undefined;
   readonly cached: boolean;
 }
@@ -105,6 +118,7 @@ export class OnnxRuntime implements Engine {
   readonly #threads: readonly EngineThread[];
   readonly #cache: CompileCache | undefined;
   readonly #packer: Packer | undefined;
+  readonly #deriver: Deriver | undefined;
   readonly #compiling = new Map<string, Promise<Artifact>>();
 
   /** Use {@link openOnnxRuntime}. */
@@ -112,6 +126,7 @@ export class OnnxRuntime implements Engine {
     this.version = version;
     this.#cache = options.cache;
     this.#packer = options.packed && new Packer(version, options.packed, options.cache);
+    this.#deriver = options.derived && new Deriver(version, options.derived);
     const count = options.workers ?? Math.min(4, availableParallelism());
     this.#threads = Array.from({ length: count }, () => new EngineThread());
   }
@@ -150,10 +165,15 @@ export class OnnxRuntime implements Engine {
     // Float models, packed for throughput only, would pay with a second copy of each weight on disk.
     const share = prepacking !== undefined && prepacks(artifact, options) ? this.#packer : undefined;
     const files = await share?.pack(artifact, plan, folder, this.#idlest(), options);
-    const model = await bindProgram(artifact, source, files, live);
+    // A weight that changes takes what is derived from it along.
+    const derive = live.size === 0 && artifact.derived ? this.#deriver : undefined;
+    const values = await derive?.derive(artifact, plan, folder, this.#idlest(), options);
+    const model = await bindProgram(artifact, source, { packed: files, live, derived: values });
+    const dropped = new Set(values && artifact.derived?.dropped);
+    const derived = artifact.weights.filter(({ input }) => dropped.has(input)).map(({ name }) => name);
     const packed = artifact.weights.filter(({ input }) => files?.has(input)).map(({ name }) => name);
     const bound = artifact.template ? "disabled" : level;
-    const info = { model, signature, level: bound, prepacking, packed, whole, cached } as const;
+    const info = { model, signature, level: bound, prepacking, packed, derived, whole, cached } as const;
     const session = await this.open(info, folder, options, previous);
     return { session, inputs: new Map(artifact.weights.map(({ name, input }) => [name, input])) };
   }
@@ -181,7 +201,7 @@ export class OnnxRuntime implements Engine {
     previous?: ThreadSession,
   ): Promise<ThreadSession> {
     const { threads = 0, spinning = false, signal } = options;
-    const { model, level, signature, packed, whole, cached } = bound;
+    const { model, level, signature, packed, derived, whole, cached } = bound;
     const prepack = prepacks(bound, options);
     const { thread, id: held } = previous?.place ?? { thread: this.#idlest(), id: undefined };
     thread.sessions++;
@@ -190,7 +210,8 @@ export class OnnxRuntime implements Engine {
       const settings = { level, prepack, threads, spinning, folder };
       const loading = thread.ask({ op: "load", model, settings, held });
       const id = await unlessAborted(loading, signal, (late) => thread.ask({ op: "release", session: late }));
-      return new ThreadSession(thread, id, { signature, prepacked: prepack, packed, whole, cached });
+      const info = { signature, prepacked: prepack, packed, derived, whole, cached };
+      return new ThreadSession(thread, id, info);
     } catch (error) {
       thread.sessions--;
       throw error;

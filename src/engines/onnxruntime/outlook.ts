@@ -13,6 +13,8 @@ export interface Outlook {
   readonly copied: ReadonlySet<string>;
   /** Names of the weights that have one packed copy for all sessions and processes. */
   readonly packed: ReadonlySet<string>;
+  /** Names of the weights that it does not map: it has what is derived from them. Known once it was compiled. */
+  readonly derived: ReadonlySet<string>;
   /** Why the program cannot be compiled without its weights; `undefined` where it can. */
   readonly whole: string | undefined;
 }
@@ -22,6 +24,7 @@ export function outlookOfCompiled(artifact: Artifact): Outlook {
   const { prepacking, whole, packings } = artifact;
   const names = new Map(artifact.weights.map(({ input, name }) => [input, name]));
   const nameOf = (input: string): string => names.get(input) ?? "";
+  const derived = new Set(artifact.derived?.dropped.map(nameOf));
   const inside = new Set(packings.flatMap(({ operands }) => operands.map(([, input]) => nameOf(input))));
   return {
     prepacking,
@@ -32,6 +35,7 @@ export function outlookOfCompiled(artifact: Artifact): Outlook {
           copied: new Set(artifact.packed.filter((name) => !inside.has(name))),
           packed: new Set(packings.map(({ input }) => nameOf(input))),
         }),
+    derived,
   };
 }
 
@@ -54,7 +58,8 @@ export function outlookOfProgram(graph: OnnxModel, bound: BoundTensors): Outlook
     whole,
     copied: new Set(packedWeights(graph, bound).filter((name) => !inside.has(name))),
     packed,
+    derived: NOTHING.derived,
   };
 }
 
-const NOTHING = { copied: new Set<string>(), packed: new Set<string>() };
+const NOTHING = { copied: new Set<string>(), packed: new Set<string>(), derived: new Set<string>() };

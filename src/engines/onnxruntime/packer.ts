@@ -34,7 +34,7 @@ export interface PackOptions {
 }
 
 /** An operand's own name, and what it is bound to. */
-type Operand = readonly [name: string, binding: Binding];
+export type Operand = readonly [name: string, binding: Binding];
 
 /** Packs weights once for every session and process: the engine is given the file, and maps it. */
 export class Packer {
@@ -155,7 +155,12 @@ async function packAlone(
   return { path: join(into, PACKED_DATA), entries: tensor ? readPrepacked(view, tensor) : [] };
 }
 
-function operandsOf(packing: Packing, artifact: Artifact, plan: LinkPlan): Operand[] | undefined {
+/** Finds the weights that go into lone nodes; `undefined` where a model lacks one. */
+export function operandsOf(
+  packing: Pick<Packing, "operands">,
+  artifact: Artifact,
+  plan: LinkPlan,
+): Operand[] | undefined {
   const names = new Map(artifact.weights.map(({ input, name }) => [input, name]));
   const bindings = new Map(plan.weights.map((weight) => [weight.name, weight]));
   const operands = packing.operands.flatMap(([name, input]): Operand[] => {

@@ -1,4 +1,5 @@
 import type { PackedError } from "../../errors.ts";
+import type { DType } from "../../model/dtype.ts";
 import type { NumberTensor, Tensors } from "../../model/tensor.ts";
 import type { Port } from "../engine.ts";
 
@@ -30,6 +31,17 @@ export type Request =
       /** In bytes: smaller initializers stay in the program. */
       readonly least: number;
     }
+  /** Runs a program that takes nothing, and leaves what it gives in a file. */
+  | {
+      readonly op: "derive";
+      readonly model: Uint8Array;
+      readonly settings: CreateSettings;
+      readonly output: string;
+      readonly dtype: DType;
+      readonly shape: readonly number[];
+      /** A file that is not there yet. */
+      readonly path: string;
+    }
   | {
       readonly op: "load";
       readonly model: Uint8Array;
@@ -58,6 +70,8 @@ export interface Answers {
   readonly outputs: readonly Port[];
   /** The program as the engine saved it, which says where in the file what was packed lies. */
   readonly pack: Uint8Array;
+  /** sha256 of what the file holds, in hexadecimal. */
+  readonly derive: string;
   /** The session's number in its thread. */
   readonly load: number;
   readonly hold: null;

@@ -11,6 +11,8 @@ export interface OrtSessionInfo extends Session {
   readonly prepacked: boolean;
   /** Names of the weights whose packed copies it maps, and shares with every session of whatever process. */
   readonly packed: readonly string[];
+  /** Names of the weights that it does not map: it has what is derived from them, shared likewise. */
+  readonly derived: readonly string[];
   /** Why the engine optimizes with the weights at each load; `undefined` where the family's program serves. */
   readonly whole: string | undefined;
   /** Whether the program had been compiled before. */
@@ -22,6 +24,7 @@ export class ThreadSession implements OrtSessionInfo {
   readonly signature: Signature;
   readonly prepacked: boolean;
   readonly packed: readonly string[];
+  readonly derived: readonly string[];
   readonly whole: string | undefined;
   readonly cached: boolean;
   readonly #thread: EngineThread;
@@ -32,13 +35,14 @@ export class ThreadSession implements OrtSessionInfo {
   constructor(
     thread: EngineThread,
     id: number,
-    info: Pick<OrtSessionInfo, "signature" | "prepacked" | "packed" | "whole" | "cached">,
+    info: Pick<OrtSessionInfo, "signature" | "prepacked" | "packed" | "derived" | "whole" | "cached">,
   ) {
     this.#thread = thread;
     this.#id = id;
     this.signature = info.signature;
     this.prepacked = info.prepacked;
     this.packed = info.packed;
+    this.derived = info.derived;
     this.whole = info.whole;
     this.cached = info.cached;
   }

@@ -1,4 +1,5 @@
-import { mkdtemp, readFile, rm } from "node:fs/promises";
+import { createHash } from "node:crypto";
+import { mkdtemp, open, readFile, rm } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { parentPort } from "node:worker_threads";
@@ -19,6 +20,7 @@ import { fromOrt, requireReadable, toOrt } from "./tensors.ts";
 
 // `create` and `run` block the thread they are called on: this one is here to be blocked.
 const native = (await import("onnxruntime-node")) as unknown as OrtNative;
+const CHUNK = 1024 * 1024;
 const sessions = new Map<number, OrtSession>();
 let serial = 0;
 // One at a time, in order: a release must not overtake the run before it.
@@ -55,6 +57,8 @@ async function answer(request: Request): Promise<Answers[keyof Answers]> {
       };
       return save(model, options(settings, extra), into);
     }
+    case "derive":
+      return derive(request);
     case "load": {
       sessions.set(++serial, await native.InferenceSession.create(request.model, options(request.settings)));
       held.set(serial, new Map(held.get(request.held ?? 0)));
@@ -86,6 +90,39 @@ async function save(model: Uint8Array, settings: OrtSessionOptions, folder: stri
     },
   );
   return new Uint8Array(await readFile(path));
+}
+
+/** Runs a program without inputs; its output goes to a file from here, so that no other thread ever has it. */
+async function derive(request: Extract<Request, { readonly op: "derive" }>): Promise<string> {
+  const { model, settings, output, dtype, shape, path } = request;
+  const session = await native.InferenceSession.create(model, options(settings));
+  try {
+    requireReadable(session.outputMetadata, [output]);
+    const { [output]: fetched } = await session.run({}, [output]);
+    const tensor = fetched && fromOrt(output, fetched);
+    if (
+      !tensor ||
+      tensor.dtype === "string" ||
+      tensor.dtype !== dtype ||
+      tensor.shape.join() !== shape.join()
+    )
+      throw new EngineError("engine", `Cannot derive a weight: it is not ${dtype} [${shape.join(", ")}]`);
+    const hash = createHash("sha256");
+    const file = await open(path, "wx", 0o600);
+    try {
+      for (let at = 0; at < tensor.bytes.byteLength; ) {
+        const chunk = tensor.bytes.subarray(at, at + CHUNK);
+        const { bytesWritten } = await file.write(chunk, 0, chunk.byteLength, at);
+        hash.update(chunk.subarray(0, bytesWritten));
+        at += bytesWritten;
+      }
+    } finally {
+      await file.close();
+    }
+    return hash.digest("hex");
+  } finally {
+    await session.release();
+  }
 }
 
 async function inTemporaryFolder<T>(work: (folder: string) => Promise<T>): Promise<T> {

@@ -14,6 +14,8 @@ export interface LoneNodes {
   readonly template: CompiledTemplate;
   /** Weights that go in, in order: name here, name in the program that the nodes come from. */
   readonly operands: readonly (readonly [name: string, from: string])[];
+  /** What the program gives, in order, named likewise. */
+  readonly results: readonly (readonly [name: string, from: string])[];
 }
 
 /**
@@ -21,6 +23,7 @@ export interface LoneNodes {
  * stand; attributes and constants are copied as they are.
  * @param weights values that are bound to weights; those used become operands, `first` before all
  * @param fed dtype of an input that is computed; `undefined` where that is not known
+ * @param wanted what of the nodes' outputs the program gives; all unless said
  * @returns `undefined` if the dtype of an input is not known
  */
 export function writeLoneNodes(
@@ -30,12 +33,14 @@ export function writeLoneNodes(
   first: string,
   weights: ReadonlySet<string>,
   fed: (node: OnnxNode, index: number) => DType | undefined,
+  wanted: (value: string) => boolean = () => true,
 ): LoneNodes | undefined {
   const constants = new Map(
     model.tensors.filter((tensor) => tensor.role === "initializer").map((tensor) => [tensor.local, tensor]),
   );
   const names = new Map([[first, "v0"]]);
   const operands: [string, string][] = [["v0", first]];
+  const results: [string, string][] = [];
   const parts: Uint8Array[] = [];
   for (const node of nodes) {
     for (const [index, value] of node.inputs.entries()) {
@@ -53,8 +58,11 @@ export function writeLoneNodes(
     }
     for (const value of node.outputs) {
       if (value === "" || names.has(value)) continue;
-      names.set(value, `v${names.size}`);
-      parts.push(encodeOutput({ name: names.get(value) as string, dtype: undefined, shape: undefined }));
+      const name = `v${names.size}`;
+      names.set(value, name);
+      if (!wanted(value)) continue;
+      results.push([name, value]);
+      parts.push(encodeOutput({ name, dtype: undefined, shape: undefined }));
     }
     parts.push(copyNode(view, node, names));
   }
@@ -70,6 +78,7 @@ export function writeLoneNodes(
       after: new Uint8Array(0),
     },
     operands,
+    results,
   };
 }
 

@@ -128,7 +128,7 @@ async function openOnnx(
   const prepacking = unpackable ? undefined : needsPrepacking(graph);
   const whole = program.settings.whole;
   return engine.open(
-    { model, signature, level, prepacking, packed: [], whole, cached: true },
+    { model, signature, level, prepacking, packed: [], derived: [], whole, cached: true },
     program.folder,
     options,
   );

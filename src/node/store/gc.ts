@@ -13,6 +13,7 @@ import { modelWeights } from "../../model/stored-model.ts";
 import { isAbsent } from "../file-source.ts";
 import { readJsonBlob, statBlob } from "./blobs.ts";
 import { FileCompileCache } from "./compile-cache.ts";
+import { FileDerivedCache } from "./derived-cache.ts";
 import { listTags } from "./index-file.ts";
 import { readIndex, type StoreLayout } from "./layout.ts";
 import { sweepLeases } from "./lease.ts";
@@ -34,7 +35,7 @@ export interface GcResult {
 export interface GcOptions {
   /** Only say what would go. */
   readonly dryRun?: boolean | undefined;
-  /** Drop every compiled program and packed weight, those in use too: they are made again when needed. */
+  /** Drop every compiled program, packed and derived weight, those in use too: they are made again when needed. */
   readonly cache?: boolean | undefined;
 }
 
@@ -96,7 +97,10 @@ export async function collect(layout: StoreLayout, options: GcOptions = {}): Pro
       );
       bytes += compiled;
       const weights = options.cache ? new Set<Digest>() : await weightsInUse(layout);
-      if (weights) bytes += (await new FilePackedCache(layout).sweep(weights)).bytes;
+      if (weights) {
+        bytes += (await new FilePackedCache(layout).sweep(weights)).bytes;
+        bytes += (await new FileDerivedCache(layout).sweep(weights)).bytes;
+      }
       await sweepViews(layout);
     }
     return { blobs, bytes };

@@ -24,6 +24,8 @@ export class StoreLayout {
   readonly cache: string;
   /** Weights as an engine packed them; may be deleted at any time. */
   readonly packed: string;
+  /** Weights that an engine derived from others; may be deleted at any time. */
+  readonly derived: string;
 
   constructor(root: string) {
     this.root = resolve(root);
@@ -33,6 +35,7 @@ export class StoreLayout {
     this.views = join(this.root, "views");
     this.cache = join(this.root, "cache");
     this.packed = join(this.cache, "packed");
+    this.derived = join(this.cache, "derived");
   }
 
   /** Relative to {@link root}, with `/`: what engines are told. */

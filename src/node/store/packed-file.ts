@@ -2,12 +2,11 @@ import { createHash } from "node:crypto";
 import { type FileHandle, open } from "node:fs/promises";
 import { SourceError } from "../../errors.ts";
 import { PACKED_ALIGNMENT, type PackedEntry, type PackedParts } from "../../model/packed-weight.ts";
+import { appendRecord, readTail, writeWhole } from "./file-record.ts";
 
 const CHUNK = 1024 * 1024;
 /** Packed bytes begin at a page of their own: pages of the weight itself are not held for them. */
 const PAGE = 4096;
-/** At the end of a file: u32 length of the record before it, sha256 of the record. */
-const TAIL = 36;
 const LARGEST_RECORD = 64 * 1024;
 
 /** What a file of a weight and its packed copies holds; it says so itself, at its end. */
@@ -51,11 +50,7 @@ export async function writePacked(
     }
   }
   const record: PackedRecord = { weight, start, end, sha256: hash.digest("hex"), entries: placed };
-  const json = Buffer.from(JSON.stringify(record));
-  const tail = Buffer.alloc(TAIL);
-  tail.writeUInt32LE(json.byteLength);
-  createHash("sha256").update(json).digest().copy(tail, 4);
-  await writeWhole(file, Buffer.concat([json, tail]), end);
+  await appendRecord(file, end, record);
   return record;
 }
 
@@ -64,28 +59,16 @@ export async function writePacked(
  * @returns `undefined` where the file is not as it was written
  */
 export async function readRecord(file: FileHandle, size: number): Promise<PackedRecord | undefined> {
-  const length = Math.min(size, LARGEST_RECORD);
-  const { buffer, bytesRead } = await file.read(Buffer.alloc(length), 0, length, size - length);
-  if (bytesRead < length || length < TAIL) return undefined;
-  const end = length - TAIL;
-  const begin = end - buffer.readUInt32LE(end);
-  if (begin < 0) return undefined;
-  const json = buffer.subarray(begin, end);
-  if (
-    !createHash("sha256")
-      .update(json)
-      .digest()
-      .equals(buffer.subarray(end + 4))
-  )
-    return undefined;
-  const record = JSON.parse(json.toString()) as PackedRecord;
+  const tail = await readTail(file, size, LARGEST_RECORD);
+  if (!tail) return undefined;
+  const record = tail.record as PackedRecord;
   const inside = record.entries.every(({ buffers }) =>
     buffers.every(
       ({ offset, length: bytes }) =>
         offset % PACKED_ALIGNMENT === 0 && offset >= record.start && offset + bytes <= record.end,
     ),
   );
-  return inside && record.end + json.byteLength + TAIL === size ? record : undefined;
+  return inside && record.end === tail.start ? record : undefined;
 }
 
 /**
@@ -108,7 +91,8 @@ export async function copyRange(
   for await (const chunk of chunksOf(from, path, offset, length, to, 0)) void chunk;
 }
 
-async function hashRange(file: FileHandle, offset: number, length: number): Promise<string> {
+/** Hashes a range of a file: its sha256, in hexadecimal. */
+export async function hashRange(file: FileHandle, offset: number, length: number): Promise<string> {
   const hash = createHash("sha256");
   for await (const chunk of chunksOf(file, "", offset, length)) hash.update(chunk);
   return hash.digest("hex");
@@ -136,13 +120,6 @@ async function* chunksOf(
     if (to) await writeWhole(to, chunk, at + done);
     yield chunk;
     done += bytesRead;
-  }
-}
-
-/** A write may take less than it is given. */
-async function writeWhole(file: FileHandle, bytes: Uint8Array, at: number): Promise<void> {
-  for (let written = 0; written < bytes.byteLength; ) {
-    written += (await file.write(bytes, written, bytes.byteLength - written, at + written)).bytesWritten;
   }
 }
 

@@ -20,6 +20,8 @@ export interface StoreStatus {
   readonly cacheBytes: number;
   /** Weights as an engine packed them, each behind a second copy of the weight: made again when needed. */
   readonly packedBytes: number;
+  /** Weights that an engine derived from others, which are there as well: made again when needed. */
+  readonly derivedBytes: number;
 }
 
 /** Adds up what a store holds. */
@@ -34,6 +36,7 @@ export async function storeStatus(layout: StoreLayout): Promise<StoreStatus> {
   const used = await folderSize(layout.blobs, (name) => needed.has(`sha256:${name}`));
   const all = await folderSize(layout.blobs);
   const packed = await folderSize(layout.packed);
+  const derived = await folderSize(layout.derived);
   return {
     root: layout.root,
     models: tags.length,
@@ -41,8 +44,9 @@ export async function storeStatus(layout: StoreLayout): Promise<StoreStatus> {
     storedBytes: used.bytes,
     fileBytes,
     unusedBytes: all.bytes - used.bytes,
-    cacheBytes: (await folderSize(layout.cache)).bytes - packed.bytes,
+    cacheBytes: (await folderSize(layout.cache)).bytes - packed.bytes - derived.bytes,
     packedBytes: packed.bytes,
+    derivedBytes: derived.bytes,
   };
 }
 

@@ -1,0 +1,122 @@
+import { type FileHandle, mkdir, open, readdir, rm } from "node:fs/promises";
+import { join } from "node:path";
+import type { DerivedFile } from "../../model/derived-weight.ts";
+import type { Digest } from "../../model/digest.ts";
+import { isAbsent } from "../file-source.ts";
+import { seal } from "./blobs.ts";
+import { NOT_KEPT } from "./compile-cache.ts";
+import type { StoreLayout } from "./layout.ts";
+import { openLease } from "./lease.ts";
+import { appendRecord, readTail } from "./file-record.ts";
+import { hashRange } from "./packed-file.ts";
+import { placeSync, SEAL } from "./place.ts";
+
+/** What a file of a derived weight says of itself, at its end. */
+interface DerivedRecord {
+  /** Of the weight, from the start of the file, in bytes. */
+  readonly length: number;
+  readonly sha256: string;
+  /** Weights that it is derived from. */
+  readonly operands: readonly Digest[];
+}
+
+/** Room for some 1700 operands. */
+const LARGEST_RECORD = 128 * 1024;
+
+/**
+ * Weights of a store that an engine derived from others, a file each: the bytes, and a record of them. A file is sealed
+ * like a blob: one that was written since it was hashed is hashed again, and one that is damaged is as good as none.
+ * Deleting the folder costs deriving, nothing else.
+ */
+export class FileDerivedCache {
+  readonly #layout: StoreLayout;
+
+  constructor(layout: StoreLayout) {
+    this.#layout = layout;
+  }
+
+  async get(key: string, options: { readonly full?: boolean } = {}): Promise<DerivedFile | undefined> {
+    const path = this.#path(key);
+    const handle = await open(path, "r").catch((error: unknown) => {
+      if (isAbsent(error)) return undefined;
+      throw error;
+    });
+    if (!handle) return undefined;
+    try {
+      const record = await readRecord(handle);
+      const sealed = (await handle.stat()).mtimeMs === SEAL * 1000 && !options.full;
+      if (record && (sealed || (await hashRange(handle, 0, record.length)) === record.sha256)) {
+        if (!sealed) await seal(path).catch(() => undefined);
+        return { location: `cache/derived/${key}`, length: record.length };
+      }
+    } finally {
+      await handle.close();
+    }
+    await rm(path, { force: true }).catch(() => undefined);
+    return undefined;
+  }
+
+  /** Makes a file; in a store that may not be written, or on a full disk, it is simply not kept. */
+  async make(
+    key: string,
+    operands: readonly Digest[],
+    derive: (path: string) => Promise<string>,
+  ): Promise<DerivedFile | undefined> {
+    try {
+      await mkdir(this.#layout.derived, { recursive: true });
+      await using lease = await openLease(this.#layout);
+      const temporary = join(lease.folder, "file");
+      const sha256 = await derive(temporary);
+      const handle = await open(temporary, "r+");
+      try {
+        const { size: length } = await handle.stat();
+        const record: DerivedRecord = { length, sha256, operands };
+        await appendRecord(handle, length, record);
+        // Here, where it blocks nobody: what is left to place is quick.
+        await handle.datasync();
+        placeSync(handle.fd, temporary, this.#path(key));
+        return { location: `cache/derived/${key}`, length };
+      } finally {
+        await handle.close();
+      }
+    } catch (error) {
+      if (NOT_KEPT.includes((error as NodeJS.ErrnoException).code ?? "")) return undefined;
+      throw error;
+    }
+  }
+
+  /**
+   * Drops files that nothing will ask for again.
+   * @param weights in use; a file is kept while all that it is derived from is
+   * @returns what was dropped
+   */
+  async sweep(weights: ReadonlySet<Digest>): Promise<{ readonly files: number; readonly bytes: number }> {
+    let files = 0;
+    let bytes = 0;
+    for (const name of await readdir(this.#layout.derived).catch(() => [])) {
+      const handle = await open(this.#path(name), "r").catch(() => undefined);
+      if (!handle) continue;
+      try {
+        const record = await readRecord(handle);
+        if (record?.operands.every((digest) => weights.has(digest))) continue;
+        files++;
+        bytes += (await handle.stat()).size;
+      } finally {
+        await handle.close();
+      }
+      await rm(this.#path(name), { force: true });
+    }
+    return { files, bytes };
+  }
+
+  #path(key: string): string {
+    return join(this.#layout.derived, key);
+  }
+}
+
+async function readRecord(file: FileHandle): Promise<DerivedRecord | undefined> {
+  const { size } = await file.stat();
+  const tail = await readTail(file, size, LARGEST_RECORD);
+  const record = tail?.record as DerivedRecord | undefined;
+  return record?.length === tail?.start ? record : undefined;
+}
