@@ -246,7 +246,7 @@ export class MutableModel implements Session {
 
   /** The model as it lies now: another process may have laid it out anew. */
   async #current(): Promise<StoredModel> {
-    const model = await this.#files.model(this.#name);
+    const model = await this.#files.current(this.#model);
     if (model.manifest.config.digest !== this.#model.manifest.config.digest) {
       throw new StoreError(
         "source-changed",

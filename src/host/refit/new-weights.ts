@@ -40,8 +40,9 @@ export async function openNewWeights(
 ): Promise<NewWeights> {
   if (typeof source !== "string") return stageTensors(store, source, options);
   if (!(await store.has(source))) return stageFiles(store, source, options);
+  let model: StoredModel | undefined;
   return {
-    model: () => store.model(source),
+    model: async () => (model = model ? await store.current(model) : await store.model(source)),
     fresh: new Map(),
     [Symbol.asyncDispose]: async () => undefined,
   };

@@ -73,7 +73,7 @@ export async function refitModel(
     replacementOf(match.weights.get(name) as NamedWeight, from, place),
   );
   const result = await deriveModel(store, model, options.as, replacements, options);
-  const staged = weights.fresh.size > 0 ? await usedBy(store, options.as, weights.fresh) : [];
+  const staged = await usedBy(store, options.as, weights.fresh);
   return {
     ...result,
     newBytes: result.newBytes + staged.reduce((sum, [, size]) => sum + size, 0),
@@ -83,17 +83,6 @@ export async function refitModel(
     bound: match.bound.size,
     kept: match.kept,
   };
-}
-
-/** Those of some blobs that a model needs. */
-async function usedBy(
-  store: FileStore,
-  name: string,
-  blobs: NewWeights["fresh"],
-): Promise<[Digest, number][]> {
-  const { manifest } = await store.model(name);
-  const used = new Set(manifest.layers.map((layer) => layer.digest));
-  return [...blobs].filter(([digest]) => used.has(digest));
 }
 
 /** What each weight of a model becomes. */
@@ -116,6 +105,18 @@ export function matchModel(
   const checkpoint: ReadonlyMap<string, Weight> = namedWeights(other.config, qualified);
   const mapping = parseRefitMapping(map, "the refit");
   return { weights, ...matchWeights([...weights.values()], checkpoint, { mapping, partial }) };
+}
+
+/** Which new blobs a model uses. */
+async function usedBy(
+  store: FileStore,
+  name: string,
+  fresh: NewWeights["fresh"],
+): Promise<(readonly [Digest, number])[]> {
+  if (fresh.size === 0) return [];
+  const { manifest } = await store.model(name);
+  const used = new Set(manifest.layers.map((layer) => layer.digest));
+  return [...fresh].filter(([digest]) => used.has(digest));
 }
 
 /** Whether new weights come with a program, and it is another one: then their names are of no help. */

@@ -18,7 +18,7 @@ import { fileError } from "../file-source.ts";
 import type { Progress } from "../progress.ts";
 import { rereadMethods } from "../reread.ts";
 import { putBlob } from "./blobs.ts";
-import { derivedConfig, placesOf, useKey, type WeightUse } from "./derived-config.ts";
+import { derivedConfig, placesOf, plainPlaces, useKey, type WeightUse } from "./derived-config.ts";
 import type { FileStore } from "./file-store.ts";
 import { discard, missingBlobs } from "./gc.ts";
 import { checkName, writeTag } from "./index-file.ts";
@@ -30,7 +30,6 @@ import { placeSync } from "./place.ts";
 
 /** Blobs may move while they are read: another process lays them out anew, or collects. */
 const ATTEMPTS = 4;
-const NOTHING_KNOWN: KnownWeights = { inside: new Map(), namesakes: () => [] };
 
 /** A piece of a weight: what it was and what it becomes. */
 export interface DerivedPiece {
@@ -90,7 +89,8 @@ export interface Placed {
 interface Work {
   readonly store: FileStore;
   readonly lease: Lease;
-  readonly known: KnownWeights;
+  /** `undefined` where nothing is derived. */
+  readonly known: KnownWeights | undefined;
   /** Blobs that the store did not have, with their sizes. */
   readonly fresh: Map<Digest, number>;
   readonly advance: (bytes: number) => void;
@@ -127,13 +127,13 @@ export async function deriveModel(
     for (let attempt = 1; ; attempt++) {
       try {
         const model = await sameModel(store, base);
-        const places = placesOf(model, await rereadMethods(store, model, { signal }), uses);
+        const places =
+          plainPlaces(model, uses) ?? placesOf(model, await rereadMethods(store, model, { signal }), uses);
         let done = 0;
         const advance = (bytes: number): void => options.onProgress?.({ done: (done += bytes), total });
         advance(0);
-        // Where all is stored already, nothing has to be found by its bytes.
-        const writes = derivations.some((each) => "derive" in each);
-        const known = writes ? await knownWeights(layout) : NOTHING_KNOWN;
+        // What is in the store already has said where.
+        const known = derivations.some((each) => "derive" in each) ? await knownWeights(layout) : undefined;
         const placed = new Map<Derivation | Replacement, Placed>();
         const work: Work = { store, lease, known, fresh, advance, signal };
         for (const each of derivations) {
@@ -181,9 +181,7 @@ export async function deriveModel(
 
 /** The base as it lies now. */
 async function sameModel(store: FileStore, base: StoredModel): Promise<StoredModel> {
-  const tag = (await store.tags()).find(({ name }) => name === base.name);
-  if (tag?.digest === base.digest) return base;
-  const model = await store.model(base.name);
+  const model = await store.current(base);
   if (model.manifest.config.digest === base.manifest.config.digest) return model;
   throw new StoreError("source-changed", `Cannot go on with "${base.name}": another model took its name`, {
     digest: base.digest,
@@ -198,7 +196,7 @@ async function placeWeight(work: Work, base: StoredModel, derivation: Derivation
   const handle = await open(temporary, "w", 0o600);
   try {
     const { digest, size } = await writeDerived(work, base, derivation, handle);
-    const inside = known.inside.get(digest);
+    const inside = known?.inside.get(digest);
     if (inside) return { digest, ...inside };
     if (placeSync(handle.fd, temporary, store.layout.blob(digest))) fresh.set(digest, size);
     const location = { blob: digest, offset: 0, length: size };

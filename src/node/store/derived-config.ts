@@ -17,6 +17,36 @@ export function useKey({ method, name }: WeightUse): string {
 }
 
 /**
+ * Finds where weights lie in a model's files by what its config says alone: where every weight has bytes like no
+ * other's, and a hole, that hole is its place.
+ * @returns the hole of each use, as {@link placesOf} has it; `undefined` where only the files can tell
+ */
+export function plainPlaces(
+  { config }: StoredModel,
+  uses: readonly WeightUse[],
+): Map<string, string> | undefined {
+  const holes = new Map<Digest, string>();
+  for (const [file, { holes: each }] of config.files.entries()) {
+    for (const hole of each) {
+      if (holes.has(hole.digest) || hole.varint) return undefined;
+      holes.set(hole.digest, rangeKey({ file, ...hole }));
+    }
+  }
+  const used = new Set<Digest>();
+  const places = new Map<string, string>();
+  for (const method of config.methods) {
+    for (const { name, digest } of [...method.weights, ...method.constants]) {
+      const place = holes.get(digest);
+      if (place === undefined || used.has(digest)) return undefined;
+      used.add(digest);
+      places.set(useKey({ method: method.name, name }), place);
+    }
+  }
+  const wanted = new Map(uses.map((use) => [useKey(use), places.get(useKey(use))]));
+  return [...wanted.values()].includes(undefined) ? undefined : (wanted as Map<string, string>);
+}
+
+/**
  * Finds where weights lie in a model's files, and makes sure that they can be replaced there: each fills a hole of
  * its own, which no weight shares that stays.
  * @param methods as the files have them

@@ -43,6 +43,15 @@ export class FileStore implements BlobStore {
     });
   }
 
+  /**
+   * The model that a name stands for now: not read again where that is the one given, which its digest says.
+   * @throws what {@link model} throws
+   */
+  async current(model: StoredModel): Promise<StoredModel> {
+    const { digest } = await findTag(this.layout, model.name);
+    return digest === model.digest ? model : this.model(model.name);
+  }
+
   /** Reads what a tag stands for. */
   read(tag: Tag): Promise<StoredModel> {
     return readStoredModel(this.layout, tag.name, tag.digest);

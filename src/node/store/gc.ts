@@ -19,6 +19,7 @@ import { readIndex, type StoreLayout } from "./layout.ts";
 import { sweepLeases } from "./lease.ts";
 import { withLock } from "./lock.ts";
 import { FilePackedCache } from "./packed-cache.ts";
+import { isWholeSync } from "./place.ts";
 import { readStoredModel } from "./read-model.ts";
 
 /** File systems stamp changes with a clock that may lag the process's. */
@@ -143,6 +144,7 @@ export async function missingBlobs(
 ): Promise<Descriptor[]> {
   const missing: Descriptor[] = [];
   for (const descriptor of needed) {
+    if (isWholeSync(layout.blob(descriptor.digest), descriptor.size)) continue;
     const stats = await statBlob(layout, descriptor.digest);
     if (stats?.size !== descriptor.size) missing.push(descriptor);
   }
