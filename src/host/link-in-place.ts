@@ -69,7 +69,10 @@ async function bindingsIn(
       return [key, { name: key, dtype, shape }];
     }),
   );
-  const { bound } = matchWeights(method.weights, checkpoint, { mapping: parseRefitMapping(map, "the link") });
+  const { bound } = matchWeights(method.weights, checkpoint, {
+    mapping: parseRefitMapping(map, "the link"),
+    doing: "link in place",
+  });
   const bindings: Binding[] = [];
   for (const weight of method.weights) {
     const key = bound.get(weight.name)?.name ?? weight.name;

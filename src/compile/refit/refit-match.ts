@@ -23,6 +23,8 @@ export interface MatchOptions {
   readonly mapping?: RefitMapping | undefined;
   /** Weights that the checkpoint lacks stay what they are. */
   readonly partial?: boolean | undefined;
+  /** What errors say that cannot be done; "refit" unless given. */
+  readonly doing?: string | undefined;
 }
 
 /**
@@ -35,10 +37,10 @@ export interface MatchOptions {
 export function matchWeights<W extends NewWeight>(
   weights: readonly Weight[],
   checkpoint: ReadonlyMap<string, W>,
-  { mapping = new Map(), partial = false }: MatchOptions = {},
+  { mapping = new Map(), partial = false, doing = "refit" }: MatchOptions = {},
 ): RefitMatch<W> {
   const model = new Map(weights.map((weight) => [weight.name, weight]));
-  checkNames(mapping, model, checkpoint);
+  checkNames(mapping, model, checkpoint, doing);
   const bound = new Map<string, W>();
   const kept: string[] = [];
   const takers = new Map<string, Weight>();
@@ -65,7 +67,7 @@ export function matchWeights<W extends NewWeight>(
     cases: readonly string[],
     hint: string,
   ): LinkError =>
-    new LinkError(code, `Cannot refit: ${reason}: ${listCases(cases)}`, {
+    new LinkError(code, `Cannot ${doing}: ${reason}: ${listCases(cases)}`, {
       tensor: cases[0]?.split(" ")[0],
       hint,
     });
@@ -102,13 +104,14 @@ function checkNames(
   mapping: RefitMapping,
   model: ReadonlyMap<string, Weight>,
   checkpoint: ReadonlyMap<string, NewWeight>,
+  doing: string,
 ): void {
   const odd = [...mapping].flatMap(([name, target]) => {
     if (!model.has(name)) return [`the model has no "${name}"`];
     return checkpoint.has(target) ? [] : [`the new weights have no "${target}", for "${name}"`];
   });
   if (odd.length === 0) return;
-  throw new LinkError("not-found", `Cannot refit by this mapping: ${listCases(odd)}`, {
+  throw new LinkError("not-found", `Cannot ${doing} by this mapping: ${listCases(odd)}`, {
     hint: "its keys are names of the model, its values names of the new weights",
   });
 }
