@@ -75,7 +75,7 @@ const table = new Float32Array(1 << 20);
   const random = randomFillSync(new Int32Array(table.length));
   for (let index = 0; index < table.length; index++) table[index] = random[index] / 2 ** 31;
 }
-function noise(count, seed, scale) {
+export function noise(count, seed, scale) {
   const values = new Float32Array(count);
   const step = 1 + (seed % 7) * 2;
   for (let index = 0; index < count; index++)
