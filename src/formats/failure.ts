@@ -9,10 +9,13 @@ export type Fail = (
   hint?: string,
 ) => FormatError;
 
-/** What makes the errors of a file. */
-export function failureIn({ name: path }: { readonly name: string }): Fail {
+/**
+ * What makes the errors of a file.
+ * @param what the format calls a tensor
+ */
+export function failureIn({ name: path }: { readonly name: string }, what = "tensor"): Fail {
   return (code, reason, offset, tensor, hint) => {
-    const subject = tensor === undefined ? `"${path}"` : `tensor "${shorten(tensor)}" of "${path}"`;
+    const subject = tensor === undefined ? `"${path}"` : `${what} "${shorten(tensor)}" of "${path}"`;
     return new FormatError(code, `Cannot read ${subject}: ${reason}`, { path, offset, tensor, hint });
   };
 }
@@ -23,6 +26,15 @@ export function refusalOf(format: string): (code: ErrorCode, reason: string, ten
     const subject = tensor === undefined ? `${format} file` : `tensor "${shorten(tensor)}" as ${format}`;
     return new FormatError(code, `Cannot write ${subject}: ${reason}`, { tensor });
   };
+}
+
+/** The error for two files whose models would have the same name. */
+export function sameName(path: string, name: string): FormatError {
+  return new FormatError(
+    "duplicate",
+    `Cannot read "${path}": another file given with it is named "${shorten(name)}" too`,
+    { path, hint: "Add each model by itself" },
+  );
 }
 
 /** A name as messages have room for it. */

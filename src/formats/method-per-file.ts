@@ -1,6 +1,5 @@
-import { FormatError } from "../errors.ts";
 import type { MethodDraft, WeightDraft } from "../model/draft.ts";
-import { shorten } from "./failure.ts";
+import { sameName } from "./failure.ts";
 
 /**
  * Makes methods of files that are a model each, named as the files are without their extension.
@@ -15,11 +14,7 @@ export function methodPerFile(
   return files.map(({ path }, file) => {
     const name = path.replace(/\.[^./]+$/, "") || path;
     if (names.has(name)) {
-      throw new FormatError(
-        "duplicate",
-        `Cannot read "${path}": another file given with it is named "${shorten(name)}" too`,
-        { path, hint: "Add each model by itself" },
-      );
+      throw sameName(path, name);
     }
     names.add(name);
     return { name, file, weights: weights[file] ?? [], constants: [] };

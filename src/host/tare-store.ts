@@ -154,6 +154,11 @@ export class TareStore implements AsyncDisposable {
     return await addModel(this.#files.layout, options.as ?? model.name, model.draft, model.files, options);
   }
 
+  /** Whether a model has this name. */
+  async has(name: string): Promise<boolean> {
+    return this.#files.has(name);
+  }
+
   /** The models, by name. */
   async list(): Promise<ModelSummary[]> {
     const models = await this.#files.models();

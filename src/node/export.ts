@@ -1,5 +1,5 @@
-import { createHash, randomBytes } from "node:crypto";
-import { type FileHandle, mkdir, open, rename, rm, stat } from "node:fs/promises";
+import { createHash } from "node:crypto";
+import { mkdir, open, stat } from "node:fs/promises";
 import { basename, dirname, join, resolve } from "node:path";
 import { encodeVarints } from "../bytes/varint-array.ts";
 import { SourceError, StoreError } from "../errors.ts";
@@ -8,8 +8,9 @@ import type { Digest } from "../model/digest.ts";
 import { fileSegments, type Segment } from "../model/segments.ts";
 import type { StoredModel } from "../model/stored-model.ts";
 import type { BlobSource, BlobStore } from "../store/blob-store.ts";
-import { fileError } from "./file-source.ts";
+import { placeWhole } from "./place-whole.ts";
 import type { Progress } from "./progress.ts";
+import { writeAll } from "./write-all.ts";
 
 /** Copied at a time; divides by every element width. */
 const CHUNK = 4 * 1024 * 1024;
@@ -43,24 +44,19 @@ export async function exportModel(
   const { files } = model.config;
   const [only] = files;
   const target = await targetOf(path, files.length === 1 && only ? only.path : undefined);
-  const temporary = join(dirname(target), `.${basename(target)}.${randomBytes(6).toString("hex")}`);
   const total = files.reduce((sum, file) => sum + file.size, 0);
   let done = 0;
   const advance = (bytes: number): void => {
     done += bytes;
     options.onProgress?.({ done, total });
   };
-  try {
+  await placeWhole(target, async (temporary) => {
     for (const file of files) {
       const out = files.length === 1 ? temporary : join(temporary, file.path);
       await mkdir(dirname(out), { recursive: true });
       await writeFile(store, file, fileSegments(model, file), out, advance, options.signal);
     }
-    await rename(temporary, target);
-  } catch (error) {
-    await rm(temporary, { recursive: true, force: true });
-    throw error instanceof Error && "syscall" in error ? fileError(target, "write", error) : error;
-  }
+  });
   const written = files.length === 1 ? [target] : files.map((file) => join(target, file.path));
   return { path: target, files: written, bytes: total };
 }
@@ -122,13 +118,6 @@ async function writeFile(
   } finally {
     await blob?.source[Symbol.asyncDispose]();
     await handle.close();
-  }
-}
-
-/** Writes all of the bytes, however many a system call takes. */
-export async function writeAll(handle: FileHandle, bytes: Uint8Array): Promise<void> {
-  for (let written = 0; written < bytes.byteLength; ) {
-    written += (await handle.write(bytes, written, bytes.byteLength - written)).bytesWritten;
   }
 }
 

@@ -1,4 +1,3 @@
-import { randomBytes } from "node:crypto";
 import {
   chmod,
   copyFile,
@@ -12,7 +11,7 @@ import {
   utimes,
   writeFile,
 } from "node:fs/promises";
-import { basename, dirname, join, relative, resolve } from "node:path";
+import { dirname, join, relative, resolve } from "node:path";
 import { parseStrictJson } from "../encodings/json.ts";
 import { SourceError, StoreError } from "../errors.ts";
 import { type Digest, digestHex } from "../model/digest.ts";
@@ -22,6 +21,7 @@ import type { BlobSource, BlobStore } from "../store/blob-store.ts";
 import { syncFolder } from "./durable.ts";
 import { fileError, openFileSource } from "./file-source.ts";
 import { requireNothing } from "./nothing-there.ts";
+import { placeWhole } from "./place-whole.ts";
 import { sha256 } from "./sha256.ts";
 import { type Progress, watchProgress } from "./progress.ts";
 import { writeWeightFiles } from "./store/write-weight-files.ts";
@@ -58,8 +58,6 @@ export async function writeSplitFolder(
 ): Promise<string> {
   const target = resolve(path);
   await requireNothing(target, "split into");
-  const temporary = join(dirname(target), `.${basename(target)}.${randomBytes(6).toString("hex")}`);
-  const [blobs, work] = [join(temporary, ".blobs"), join(temporary, ".work")];
   const progress = new SharedArrayBuffer(16);
   const files = contents.weightFiles.map(({ file }) => file);
   using _ = watchProgress(
@@ -67,7 +65,8 @@ export async function writeSplitFolder(
     files.reduce((sum, file) => sum + file.size, 0),
     onProgress,
   );
-  try {
+  await placeWhole(target, async (temporary) => {
+    const [blobs, work] = [join(temporary, ".blobs"), join(temporary, ".work")];
     await mkdir(blobs, { recursive: true });
     await mkdir(work);
     const setup = { blobs, temporary: work, progress, inside: new Set<string>() };
@@ -95,11 +94,7 @@ export async function writeSplitFolder(
     await rm(work, { recursive: true });
     await syncFolder(temporary);
     signal?.throwIfAborted();
-    await rename(temporary, target);
-  } catch (error) {
-    await rm(temporary, { recursive: true, force: true });
-    throw error instanceof Error && "syscall" in error ? fileError(target, "write", error) : error;
-  }
+  });
   return target;
 }
 

@@ -1,9 +1,8 @@
-import { randomBytes } from "node:crypto";
 import { constants } from "node:fs";
-import { copyFile, link, mkdir, rename, rm, stat, writeFile } from "node:fs/promises";
-import { basename, dirname, join, resolve } from "node:path";
-import { fileError } from "./file-source.ts";
+import { copyFile, link, mkdir, rm, stat, writeFile } from "node:fs/promises";
+import { dirname, join, resolve } from "node:path";
 import { requireNothing } from "./nothing-there.ts";
+import { placeWhole } from "./place-whole.ts";
 
 /** A file of a view that is a blob of the store. */
 export interface LinkedFile {
@@ -58,10 +57,9 @@ export async function writeView(
 ): Promise<ViewResult> {
   const target = resolve(path);
   await requireNothing(target, "link into");
-  const temporary = join(dirname(target), `.${basename(target)}.${randomBytes(6).toString("hex")}`);
   const bytes = { reflink: 0, link: 0, copy: 0 };
   let writtenBytes = 0;
-  try {
+  await placeWhole(target, async (temporary) => {
     for (const { path: name, blob } of links) {
       const out = join(temporary, name);
       await mkdir(dirname(out), { recursive: true });
@@ -73,11 +71,7 @@ export async function writeView(
       await writeFile(out, file.bytes);
       writtenBytes += file.bytes.byteLength;
     }
-    await rename(temporary, target);
-  } catch (error) {
-    await rm(temporary, { recursive: true, force: true });
-    throw error instanceof Error && "syscall" in error ? fileError(target, "write", error) : error;
-  }
+  });
   return {
     path: target,
     reflinkedBytes: bytes.reflink,

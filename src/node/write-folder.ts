@@ -1,9 +1,9 @@
-import { randomBytes } from "node:crypto";
-import { type FileHandle, mkdir, open, rename, rm } from "node:fs/promises";
-import { basename, dirname, join, resolve } from "node:path";
+import { mkdir, open } from "node:fs/promises";
+import { join, resolve } from "node:path";
 import { syncFolder } from "./durable.ts";
-import { fileError } from "./file-source.ts";
 import { requireNothing } from "./nothing-there.ts";
+import { placeWhole } from "./place-whole.ts";
+import { writeAll } from "./write-all.ts";
 
 /** A file of a folder, as a stream. */
 export interface StreamedFile {
@@ -27,8 +27,7 @@ export async function writeFolder(
 ): Promise<string> {
   const target = resolve(path);
   await requireNothing(target, verb);
-  const temporary = join(dirname(target), `.${basename(target)}.${randomBytes(6).toString("hex")}`);
-  try {
+  await placeWhole(target, async (temporary) => {
     await mkdir(temporary, { recursive: true });
     for (const { name, chunks } of files) {
       const handle = await open(join(temporary, name), "wx", 0o644);
@@ -41,17 +40,6 @@ export async function writeFolder(
     }
     await syncFolder(temporary);
     await finish();
-    await rename(temporary, target);
-    await syncFolder(dirname(target));
-  } catch (error) {
-    await rm(temporary, { recursive: true, force: true });
-    throw error instanceof Error && "syscall" in error ? fileError(target, "write", error) : error;
-  }
+  });
   return target;
-}
-
-async function writeAll(handle: FileHandle, bytes: Uint8Array): Promise<void> {
-  for (let written = 0; written < bytes.byteLength; ) {
-    written += (await handle.write(bytes, written, bytes.byteLength - written)).bytesWritten;
-  }
 }

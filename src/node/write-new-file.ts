@@ -1,10 +1,8 @@
-import { randomBytes } from "node:crypto";
-import { open, rename, rm, stat } from "node:fs/promises";
-import { basename, dirname, join, resolve } from "node:path";
+import { open, stat } from "node:fs/promises";
+import { resolve } from "node:path";
 import { SourceError } from "../errors.ts";
-import { syncFolder } from "./durable.ts";
-import { writeAll } from "./export.ts";
-import { fileError } from "./file-source.ts";
+import { placeWhole } from "./place-whole.ts";
+import { writeAll } from "./write-all.ts";
 
 /** Options of {@link writeNewFile}. */
 export interface WriteNewOptions {
@@ -36,10 +34,8 @@ export async function writeNewFile(
   options: WriteNewOptions = {},
 ): Promise<number> {
   await requireNoFile(path);
-  const target = resolve(path);
-  const temporary = join(dirname(target), `.${basename(target)}.${randomBytes(6).toString("hex")}`);
-  let size = 0;
-  try {
+  return placeWhole(resolve(path), async (temporary) => {
+    let size = 0;
     const handle = await open(temporary, "wx");
     try {
       for await (const chunk of chunks) {
@@ -52,11 +48,6 @@ export async function writeNewFile(
     } finally {
       await handle.close();
     }
-    await rename(temporary, target);
-  } catch (error) {
-    await rm(temporary, { force: true });
-    throw error instanceof Error && "syscall" in error ? fileError(target, "write", error) : error;
-  }
-  await syncFolder(dirname(target));
-  return size;
+    return size;
+  });
 }

@@ -2,7 +2,7 @@ import { describe, expect, test } from "vitest";
 import { type ByteSource, memorySource } from "../../src/bytes/byte-source.ts";
 import { builtinResources, readBytecode } from "../../src/formats/mlir/bytecode.ts";
 import { Cursor } from "../../src/formats/mlir/cursor.ts";
-import { failureIn } from "../../src/formats/mlir/failure.ts";
+import { failureIn } from "../../src/formats/failure.ts";
 import { fillBytecode } from "../../src/formats/mlir/fill-bytecode.ts";
 import { piecesLength } from "../../src/formats/mlir/piece.ts";
 import { readMlir } from "../../src/formats/mlir/read.ts";

@@ -44,7 +44,7 @@ export const convert: DefineCommand = (program, act) => {
         const out = outputPath(path, flags.out);
         const { method, rename } = flags;
         await using store = await context.openStore();
-        const stored = (await store.list()).some((model) => model.name === from);
+        const stored = await store.has(from);
         const result = await context.withProgress(`converting ${from}`, async (onProgress) => {
           const options = { rename, signal: context.signal, onProgress };
           if (stored) return convertWeights(await store.namedData(from, { method }), out, options);

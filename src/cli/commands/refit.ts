@@ -124,10 +124,10 @@ async function check(
   inputs: string | undefined,
 ): Promise<RefitCheck[]> {
   try {
-    const { methods } = await store.show(name);
     const given: Record<string, Tensors> = {};
-    for (const method of methods) {
-      if (inputs !== undefined) given[method.name] = await readTensors(inputs, method.signature);
+    if (inputs !== undefined) {
+      const { methods } = await store.show(name);
+      for (const method of methods) given[method.name] = await readTensors(inputs, method.signature);
     }
     return await store.verifyRefit(name, { inputs: given, signal: context.signal });
   } catch (error) {

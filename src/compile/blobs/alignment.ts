@@ -8,15 +8,3 @@ export function checkAlignment(alignment: number): void {
     `Cannot align to ${alignment}: an alignment is a whole number from 1 to ${LARGEST_ALIGNMENT}`,
   );
 }
-
-/** The smallest alignment that satisfies both: their least common multiple. */
-export function bothAlignments(a: number, b: number): number {
-  let [divisor, rest] = [a, b];
-  while (rest > 0) [divisor, rest] = [rest, divisor % rest];
-  return (a / divisor) * b;
-}
-
-/** The first multiple of `alignment` from `offset` on. */
-export function alignUp(offset: number, alignment: number): number {
-  return Math.ceil(offset / alignment) * alignment;
-}

@@ -1,6 +1,7 @@
 import { type ErrorCode, StoreError } from "../../errors.ts";
 import type { Digest } from "../../model/digest.ts";
-import { bothAlignments, LARGEST_ALIGNMENT } from "./alignment.ts";
+import { bothAlignments } from "../../bytes/align.ts";
+import { LARGEST_ALIGNMENT } from "./alignment.ts";
 import { sameLayout, spellLayout, type TensorLayout } from "../tensor-layout.ts";
 
 /** Cases that a message spells out; more are counted. */

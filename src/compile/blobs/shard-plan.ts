@@ -1,5 +1,5 @@
 import type { Digest } from "../../model/digest.ts";
-import { alignUp } from "./alignment.ts";
+import { alignUp } from "../../bytes/align.ts";
 import type { TensorLayout } from "../tensor-layout.ts";
 
 /** What a key stands for. */

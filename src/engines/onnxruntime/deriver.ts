@@ -1,5 +1,4 @@
 import { createHash } from "node:crypto";
-import { EngineError } from "../../errors.ts";
 import { bindTemplate } from "../../formats/onnx/weightless.ts";
 import type { DerivedFile } from "../../model/derived-weight.ts";
 import { tensorBytes } from "../../model/dtype.ts";
@@ -10,6 +9,7 @@ import { cpuFingerprint } from "./cpu.ts";
 import { operandsOf, type Operand, type PackOptions, type PackTarget } from "./packer.ts";
 import type { CreateSettings } from "./protocol.ts";
 import type { EngineThread } from "./thread.ts";
+import { Makings } from "./makings.ts";
 
 /** Version of how derived files are made: part of every key. */
 const RECIPE = 1;
@@ -18,7 +18,7 @@ const RECIPE = 1;
 export class Deriver {
   readonly #target: PackTarget;
   readonly #cache: DerivedCache;
-  readonly #underway = new Map<string, Promise<DerivedFile | undefined>>();
+  readonly #makings = new Makings<DerivedFile>();
 
   constructor(version: string, cache: DerivedCache) {
     this.#target = { version, cpu: cpuFingerprint() };
@@ -59,21 +59,8 @@ export class Deriver {
     thread: EngineThread,
   ): Promise<DerivedFile | undefined> {
     const digests = operands.map(([, { digest }]) => digest);
-    const making =
-      this.#underway.get(key) ??
-      this.#cache
-        .make(key, digests, (path) => deriveAlone(derivation, operands, folder, path, thread))
-        .catch((error: unknown) => {
-          // What the engine cannot derive alone (memory, a disk that filled up) it derives at each call.
-          if (error instanceof EngineError && error.code === "engine") return undefined;
-          throw error;
-        });
-    this.#underway.set(key, making);
-    try {
-      return await making;
-    } finally {
-      this.#underway.delete(key);
-    }
+    const work = (path: string): Promise<string> => deriveAlone(derivation, operands, folder, path, thread);
+    return this.#makings.make(key, () => this.#cache.make(key, digests, work));
   }
 }
 

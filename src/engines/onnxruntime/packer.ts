@@ -1,7 +1,6 @@
 import { createHash } from "node:crypto";
 import { join } from "node:path";
 import { SparseBytes } from "../../encodings/protobuf/sparse-bytes.ts";
-import { EngineError } from "../../errors.ts";
 import { parseOnnx } from "../../formats/onnx/parse.ts";
 import { readPrepacked } from "../../formats/onnx/prepacked.ts";
 import { bindTemplate } from "../../formats/onnx/weightless.ts";
@@ -14,6 +13,7 @@ import { cpuFingerprint } from "./cpu.ts";
 import { takesPacked } from "./packing-probe.ts";
 import { type CreateSettings, PACKED_DATA } from "./protocol.ts";
 import type { EngineThread } from "./thread.ts";
+import { Makings } from "./makings.ts";
 
 /** Version of how packed files are made: part of every key. */
 const RECIPE = 1;
@@ -41,7 +41,7 @@ export class Packer {
   readonly #target: PackTarget;
   readonly #cache: PackedCache;
   readonly #results: CompileCache | undefined;
-  readonly #underway = new Map<string, Promise<PackedFile | undefined>>();
+  readonly #makings = new Makings<PackedFile>();
   #takes: Promise<boolean> | undefined;
 
   /** @param results keeps whether the engine takes packed weights on this machine */
@@ -92,19 +92,7 @@ export class Packer {
   ): Promise<PackedFile | undefined> {
     const [[, weight]] = operands as [Operand];
     const work = (into: string): Promise<PackedParts> => packAlone(packing, operands, folder, into, thread);
-    const making =
-      this.#underway.get(key) ??
-      this.#cache.make(key, weight, work).catch((error: unknown) => {
-        // What the engine cannot pack alone (memory, an operator of another version) it packs for each session.
-        if (error instanceof EngineError && error.code === "engine") return undefined;
-        throw error;
-      });
-    this.#underway.set(key, making);
-    try {
-      return await making;
-    } finally {
-      this.#underway.delete(key);
-    }
+    return this.#makings.make(key, () => this.#cache.make(key, weight, work));
   }
 }
 

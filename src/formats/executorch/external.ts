@@ -1,5 +1,5 @@
 import type { ByteSource } from "../../bytes/byte-source.ts";
-import { failureIn } from "./failure.ts";
+import { failureIn } from "../failure.ts";
 import { type Layout, weightLayout } from "./layout.ts";
 import type { ParsedData } from "./parse-data.ts";
 import { SCALAR_TYPES } from "./schema.ts";

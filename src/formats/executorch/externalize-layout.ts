@@ -1,3 +1,4 @@
+import { alignUp } from "../../bytes/align.ts";
 import { FormatError } from "../../errors.ts";
 import type { Extent } from "./header.ts";
 import type { Bytes, ParsedProgram } from "./parse-program.ts";
@@ -132,8 +133,4 @@ function alignmentOf(offset: number): number {
   let alignment = LEAST_ALIGNMENT;
   while (alignment < MOST_ALIGNMENT && offset % (alignment * 2) === 0) alignment *= 2;
   return alignment;
-}
-
-function alignUp(value: number, alignment: number): number {
-  return Math.ceil(value / alignment) * alignment;
 }

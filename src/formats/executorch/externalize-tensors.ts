@@ -2,7 +2,7 @@ import type { Flatbuffer, FlatTable } from "../../encodings/flatbuffer/table.ts"
 import { FlatbufferWriter } from "../../encodings/flatbuffer/writer.ts";
 import { FormatError } from "../../errors.ts";
 import type { MovedConstants } from "./externalize-layout.ts";
-import { failureIn, shorten } from "./failure.ts";
+import { failureIn, shorten } from "../failure.ts";
 import type { Layout } from "./layout.ts";
 import type { Bytes, ParsedProgram } from "./parse-program.ts";
 import { parseTensor } from "./parse-tensor.ts";

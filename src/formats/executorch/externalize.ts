@@ -2,7 +2,7 @@ import { type ByteSource, memorySource, type ReadOptions } from "../../bytes/byt
 import { parsePages } from "../../encodings/flatbuffer/pages.ts";
 import { Flatbuffer } from "../../encodings/flatbuffer/table.ts";
 import { FormatError } from "../../errors.ts";
-import { shorten } from "./failure.ts";
+import { shorten } from "../failure.ts";
 import { type Extent, readProgramHeader } from "./header.ts";
 import { layOut, type NewSegment } from "./externalize-layout.ts";
 import { type ChooseDataFile, type MovedTensors, moveTensors } from "./externalize-tensors.ts";

@@ -1,6 +1,7 @@
 import type { ByteSource, ReadOptions } from "../../bytes/byte-source.ts";
 import type { FormatError } from "../../errors.ts";
-import { CUT_OFF, failureIn } from "./failure.ts";
+import { failureIn } from "../failure.ts";
+import { CUT_OFF } from "./failure.ts";
 import { BEFORE_HEADER, DATA_HEADER, DATA_IDENTIFIER, PROGRAM_HEADER, PROGRAM_IDENTIFIER } from "./schema.ts";
 
 /** Enough for either header. */

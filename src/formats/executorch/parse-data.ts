@@ -1,6 +1,6 @@
 import type { Pages } from "../../encodings/flatbuffer/pages.ts";
 import { Flatbuffer } from "../../encodings/flatbuffer/table.ts";
-import { failureIn } from "./failure.ts";
+import { failureIn } from "../failure.ts";
 import type { Extent } from "./header.ts";
 import { type NamedEntry, parseNamed, parseSegments, type SegmentRange } from "./segments.ts";
 import { Data } from "./schema.ts";

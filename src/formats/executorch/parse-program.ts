@@ -1,6 +1,6 @@
 import type { Pages } from "../../encodings/flatbuffer/pages.ts";
 import { Flatbuffer, type FlatTable } from "../../encodings/flatbuffer/table.ts";
-import { type Fail, failureIn, shorten } from "./failure.ts";
+import { type Fail, failureIn, shorten } from "../failure.ts";
 import type { Extent } from "./header.ts";
 import { type NamedEntry, parseNamed, parseSegments, type SegmentRange } from "./segments.ts";
 import { parseTensor, type ProgramTensor } from "./parse-tensor.ts";

@@ -1,5 +1,5 @@
 import type { FlatTable } from "../../encodings/flatbuffer/table.ts";
-import { type Fail, shorten } from "./failure.ts";
+import { type Fail, shorten } from "../failure.ts";
 import { type Layout, parseLayout } from "./layout.ts";
 import { Extra, Tensor } from "./schema.ts";
 

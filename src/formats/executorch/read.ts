@@ -4,7 +4,7 @@ import { FormatError } from "../../errors.ts";
 import type { MethodDraft, ModelDraft } from "../../model/draft.ts";
 import type { Format, ModelFile, ModelFolder } from "../format.ts";
 import { ExternalData } from "./external.ts";
-import { failureIn, shorten } from "./failure.ts";
+import { failureIn, shorten } from "../failure.ts";
 import { readDataHeader, readProgramHeader } from "./header.ts";
 import { type ParsedData, parseData } from "./parse-data.ts";
 import { type ParsedProgram, parseProgram } from "./parse-program.ts";

@@ -1,5 +1,6 @@
 import type { FlatTable } from "../../encodings/flatbuffer/table.ts";
-import { CUT_OFF, type Fail } from "./failure.ts";
+import type { Fail } from "../failure.ts";
+import { CUT_OFF } from "./failure.ts";
 import type { Extent } from "./header.ts";
 import { type Layout, parseLayout } from "./layout.ts";
 import { Layout as LayoutFields, Named, Segment } from "./schema.ts";

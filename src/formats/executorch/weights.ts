@@ -1,5 +1,6 @@
 import type { WeightDraft } from "../../model/draft.ts";
-import { CUT_OFF, type Fail, shorten } from "./failure.ts";
+import { type Fail, shorten } from "../failure.ts";
+import { CUT_OFF } from "./failure.ts";
 import { type Layout, weightLayout } from "./layout.ts";
 import type { Bytes, ParsedProgram, ProgramPlan } from "./parse-program.ts";
 import type { ProgramTensor } from "./parse-tensor.ts";

@@ -1,7 +1,8 @@
+import { alignUp, bothAlignments } from "../../bytes/align.ts";
 import { FlatbufferWriter } from "../../encodings/flatbuffer/writer.ts";
 import { FormatError } from "../../errors.ts";
 import { elementCount } from "../../model/dtype.ts";
-import { shorten } from "./failure.ts";
+import { shorten } from "../failure.ts";
 import type { ParsedData } from "./parse-data.ts";
 import { DATA_HEADER, DATA_IDENTIFIER, SCALAR_TYPES } from "./schema.ts";
 
@@ -57,10 +58,10 @@ export interface EncodedDataHead {
 export function encodeDataHead({ segments, named }: DataFileSpec): EncodedDataHead {
   let end = 0;
   const offsets = segments.map(({ length, alignment = 1 }) => {
-    if (!Number.isSafeInteger(lcm(SEGMENT_ALIGNMENT, alignment)) || alignment < 1) {
+    if (!Number.isSafeInteger(bothAlignments(SEGMENT_ALIGNMENT, alignment)) || alignment < 1) {
       throw refusal("malformed", `an alignment of ${alignment}`);
     }
-    const offset = alignUp(end, lcm(SEGMENT_ALIGNMENT, alignment));
+    const offset = alignUp(end, bothAlignments(SEGMENT_ALIGNMENT, alignment));
     end = offset + length;
     if (!Number.isSafeInteger(end) || length < 0) throw refusal("too-large", `${length} bytes in a segment`);
     return offset;
@@ -150,16 +151,6 @@ function encodeLayout(writer: FlatbufferWriter, { type, sizes, dimOrder }: DataL
   const sizeVector = writer.numbers(sizes, 4);
   const orderVector = writer.numbers(dimOrder, 1);
   return writer.table([{ width: 1, value: BigInt(type) }, { offset: sizeVector }, { offset: orderVector }]);
-}
-
-function alignUp(value: number, alignment: number): number {
-  return Math.ceil(value / alignment) * alignment;
-}
-
-function lcm(a: number, b: number): number {
-  let [x, y] = [a, b];
-  while (y > 0) [x, y] = [y, x % y];
-  return (a / x) * b;
 }
 
 function refusal(

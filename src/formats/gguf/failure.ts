@@ -1,4 +1,5 @@
 import { type ErrorCode, FormatError } from "../../errors.ts";
+import { shorten } from "../failure.ts";
 
 /** The file that a header is of. */
 export interface GgufFile {
@@ -32,9 +33,4 @@ export function tensorFailure(
   const { name: path } = file;
   const message = `Cannot read GGUF tensor "${shorten(tensor)}" of "${path}": ${reason}`;
   return new FormatError(code, message, { path, tensor, offset, hint });
-}
-
-/** A name as messages have room for it. */
-export function shorten(name: string): string {
-  return name.length > 80 ? `${name.slice(0, 80)}…` : name;
 }

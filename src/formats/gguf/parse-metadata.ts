@@ -1,5 +1,6 @@
 import type { Cursor } from "./cursor.ts";
-import { failure, shorten } from "./failure.ts";
+import { shorten } from "../failure.ts";
+import { failure } from "./failure.ts";
 import { DEEPEST_ARRAY, type GgufType, LONGEST_NAME, VALUE_BYTES, VALUE_TYPES } from "./schema.ts";
 import { GgufArray, type GgufEntry, type GgufValue, scalarAt, textOf } from "./values.ts";
 

@@ -1,7 +1,8 @@
 import type { FormatError } from "../../errors.ts";
 import { type DType, BLOCK_ELEMENTS, elementCount, tensorBytes } from "../../model/dtype.ts";
 import { type Cursor, toSafeNumber } from "./cursor.ts";
-import { type GgufFile, shorten, tensorFailure } from "./failure.ts";
+import { shorten } from "../failure.ts";
+import { type GgufFile, tensorFailure } from "./failure.ts";
 import { parseName } from "./parse-metadata.ts";
 import { MOST_DIMENSIONS, TENSOR_TYPES } from "./schema.ts";
 

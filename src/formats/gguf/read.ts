@@ -1,8 +1,7 @@
 import type { ReadOptions } from "../../bytes/byte-source.ts";
-import { FormatError } from "../../errors.ts";
 import type { FileDraft, MethodDraft, ModelDraft, WeightDraft } from "../../model/draft.ts";
 import type { Format, ModelFile, ModelFolder } from "../format.ts";
-import { shorten } from "./failure.ts";
+import { sameName, shorten } from "../failure.ts";
 import type { GgufHeader } from "./parse.ts";
 import { readGgufHeader } from "./read-header.ts";
 import { checkShards, missingShard, modelName, type Shard, shardName, shardOf } from "./split.ts";
@@ -97,12 +96,4 @@ function notesOf(all: readonly ReadFile[]): string[] {
     const are = others.length > 0 ? `and ${others.length} more are` : "is";
     return `Tensor "${shorten(first)}" ${are} of ggml type ${type}, which tare does not know: kept as plain bytes`;
   });
-}
-
-function sameName(path: string, name: string): FormatError {
-  return new FormatError(
-    "duplicate",
-    `Cannot read "${path}": another file given with it is named "${shorten(name)}" too`,
-    { path, hint: "Add each model by itself" },
-  );
 }

@@ -1,5 +1,6 @@
 import { type ErrorCode, FormatError } from "../../errors.ts";
-import { failure, type GgufFile, shorten, tensorFailure } from "./failure.ts";
+import { shorten } from "../failure.ts";
+import { failure, type GgufFile, tensorFailure } from "./failure.ts";
 import type { GgufHeader } from "./parse.ts";
 import { type GgufType, Key } from "./schema.ts";
 import { findEntry } from "./values.ts";

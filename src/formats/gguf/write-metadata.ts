@@ -1,6 +1,6 @@
 import { type ErrorCode, FormatError } from "../../errors.ts";
 import { ByteWriter } from "./byte-writer.ts";
-import { shorten } from "./failure.ts";
+import { shorten } from "../failure.ts";
 import {
   DEEPEST_ARRAY,
   type GgufType,

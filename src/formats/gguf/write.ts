@@ -1,6 +1,6 @@
 import { BLOCK_ELEMENTS, elementCount, tensorBytes } from "../../model/dtype.ts";
 import { ByteWriter } from "./byte-writer.ts";
-import { shorten } from "./failure.ts";
+import { shorten } from "../failure.ts";
 import {
   DEFAULT_ALIGNMENT,
   isAlignment,

@@ -1,3 +1,4 @@
+import { alignUp } from "../../bytes/align.ts";
 import type { DType } from "../../model/dtype.ts";
 import { refusalOf } from "../failure.ts";
 import { Alignment, Entry, EntryType, Header, MAGIC, Size, TENSOR_METADATA } from "./schema.ts";
@@ -45,7 +46,7 @@ export function encodeIrpaHeader(entries: readonly IrpaSpec[]): EncodedIrpaHeade
   const encoder = new TextEncoder();
   const names = new Set<string>();
   const items: { spec: IrpaSpec; name: Uint8Array; at: number; start: number; storage: number }[] = [];
-  const tableStart = align(Size.header, Alignment.entry);
+  const tableStart = alignUp(Size.header, Alignment.entry);
   let table = 0;
   let metadata = 0;
   let storage = 0;
@@ -54,10 +55,10 @@ export function encodeIrpaHeader(entries: readonly IrpaSpec[]): EncodedIrpaHeade
     checkSpec(spec, names);
     names.add(spec.name);
     const name = encoder.encode(spec.name);
-    const at = align(table, Alignment.entry);
+    const at = alignUp(table, Alignment.entry);
     table = at + (spec.kind === "data" ? Size.data : Size.splat);
     const alignment = spec.kind === "data" ? (spec.alignment ?? Alignment.data) : 1;
-    const place = spec.kind === "data" ? align(storage, alignment) : 0;
+    const place = spec.kind === "data" ? alignUp(storage, alignment) : 0;
     items.push({ spec, name, at: tableStart + at, start: metadata, storage: place });
     metadata += name.byteLength + (spec.metadata?.byteLength ?? 0);
     if (spec.kind !== "data") continue;
@@ -66,7 +67,7 @@ export function encodeIrpaHeader(entries: readonly IrpaSpec[]): EncodedIrpaHeade
     if (!Number.isSafeInteger(storage)) throw refusal("too-large", "over 2^53 bytes of data", spec.name);
   }
   const metadataStart = tableStart + table;
-  const storageStart = align(metadataStart + metadata, base);
+  const storageStart = alignUp(metadataStart + metadata, base);
   const bytes = new Uint8Array(storageStart);
   const view = new DataView(bytes.buffer);
   view.setUint32(0, MAGIC, true);
@@ -101,7 +102,7 @@ export function encodeIrpaHeader(entries: readonly IrpaSpec[]): EncodedIrpaHeade
   const offsets = items.map(({ spec, storage: place }) =>
     spec.kind === "data" ? storageStart + place : undefined,
   );
-  return { bytes, offsets, size: align(storageStart + storage, Alignment.file) };
+  return { bytes, offsets, size: alignUp(storageStart + storage, Alignment.file) };
 }
 
 /** The metadata by which IREE's Python tools know a tensor's dtype and shape. */
@@ -124,8 +125,4 @@ function checkSpec(spec: IrpaSpec, names: ReadonlySet<string>): void {
   if (!Number.isInteger(Math.log2(alignment)) || alignment < 1 || alignment > 2 ** 30) {
     throw refusal("malformed", `its alignment is ${alignment}, no power of two up to 2^30`, name);
   }
-}
-
-function align(value: number, alignment: number): number {
-  return Math.ceil(value / alignment) * alignment;
 }

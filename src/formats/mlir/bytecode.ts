@@ -1,6 +1,6 @@
 import type { ByteSource, ReadOptions } from "../../bytes/byte-source.ts";
 import { Cursor } from "./cursor.ts";
-import { type Fail, failureIn } from "./failure.ts";
+import { type Fail, failureIn } from "../failure.ts";
 import { BUILTIN, Kind, LARGEST_TABLE, Section, SECTION_NAMES } from "./schema.ts";
 import {
   checkAlignment,
@@ -62,7 +62,7 @@ export async function hasBytecode(source: ByteSource, options: ReadOptions = {})
  * @throws FormatError naming file, resource and offset
  */
 export async function readBytecode(source: ByteSource, options: ReadOptions = {}): Promise<MlirBytecode> {
-  const fail = failureIn(source);
+  const fail = failureIn(source, "resource");
   const peek = windowed(source, options);
   const container = await readSections(source, peek, fail);
   const find = (id: number): SectionRange | undefined => container.sections.find((each) => each.id === id);

@@ -1,4 +1,4 @@
-import type { Fail } from "./failure.ts";
+import type { Fail } from "../failure.ts";
 import { MOST_ITEMS } from "./schema.ts";
 
 /** Reads the primitives of MLIR bytecode from bytes that are at hand. */

@@ -1,6 +1,6 @@
 import type { ByteSource } from "../../bytes/byte-source.ts";
 import { Cursor } from "./cursor.ts";
-import type { Fail } from "./failure.ts";
+import type { Fail } from "../failure.ts";
 import {
   HAS_ALIGNMENT,
   LARGEST_ALIGNMENT,

@@ -1,5 +1,5 @@
 import { Cursor } from "./cursor.ts";
-import type { Fail } from "./failure.ts";
+import type { Fail } from "../failure.ts";
 import { DIALECT_VERSIONS, HAS_ALIGNMENT, Kind } from "./schema.ts";
 import type { SectionRange } from "./sections.ts";
 

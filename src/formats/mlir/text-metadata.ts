@@ -1,4 +1,4 @@
-import type { Fail } from "./failure.ts";
+import type { Fail } from "../failure.ts";
 import { MOST_ITEMS } from "./schema.ts";
 import { decodeString, LONGEST_TOKEN, type TextChunks } from "./text-chunks.ts";
 

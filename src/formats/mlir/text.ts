@@ -1,5 +1,5 @@
 import type { ByteSource, ReadOptions } from "../../bytes/byte-source.ts";
-import { type Fail, failureIn } from "./failure.ts";
+import { type Fail, failureIn } from "../failure.ts";
 import { LARGEST_ALIGNMENT, MOST_ITEMS } from "./schema.ts";
 import { decodeString, LONGEST_TOKEN, TextChunks } from "./text-chunks.ts";
 import { type MetadataTokens, readMetadata, type TextSection } from "./text-metadata.ts";
@@ -38,7 +38,7 @@ const USE =
  * @throws FormatError naming file, resource and offset
  */
 export async function readMlirText(source: ByteSource, options: ReadOptions = {}): Promise<MlirText> {
-  const fail = failureIn(source);
+  const fail = failureIn(source, "resource");
   const chunks = new TextChunks(source, options);
   const uses = new Map<string, TextUse>();
   const externs: ExternGlobal[] = [];
@@ -148,7 +148,7 @@ const HEX_HEAD = 2 + 8;
  * @throws FormatError for digits that do not make whole bytes, and an odd alignment
  */
 export async function textBlobs(file: MlirText, options: ReadOptions = {}): Promise<TextBlob[]> {
-  const fail = failureIn(file.source);
+  const fail = failureIn(file.source, "resource");
   const blobs: TextBlob[] = [];
   for (const { key, value } of builtinEntries(file)) {
     if (value.kind !== "string") continue;

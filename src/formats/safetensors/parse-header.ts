@@ -1,8 +1,16 @@
 import { parseStrictJson } from "../../encodings/json.ts";
 import type { ErrorCode, FormatError } from "../../errors.ts";
 import { type DType, DTYPE_BITS, elementCount } from "../../model/dtype.ts";
-import { type Fail, failureIn, type SafetensorsFile, shorten } from "./failure.ts";
+import { type Fail, failureIn, shorten } from "../failure.ts";
 import { DTYPES, LONGEST_HEADER, METADATA, PREFIX } from "./schema.ts";
+
+/** The file that a header is of. */
+export interface SafetensorsFile {
+  /** For errors. */
+  readonly name: string;
+  /** In bytes. */
+  readonly size: number;
+}
 
 /** A tensor of a safetensors file that was not read. */
 export interface SafetensorsEntry {

@@ -1,8 +1,7 @@
 import type { ReadOptions } from "../../bytes/byte-source.ts";
-import { FormatError } from "../../errors.ts";
 import type { FileDraft, MethodDraft, ModelDraft, WeightDraft } from "../../model/draft.ts";
 import type { Format, ModelFile, ModelFolder } from "../format.ts";
-import { shorten } from "./failure.ts";
+import { sameName } from "../failure.ts";
 import { modelName, parseShardName } from "./shard-name.ts";
 import { gatherShards, type ReadFile, readFile } from "./shards.ts";
 
@@ -63,12 +62,4 @@ function methodOf(name: string, shards: readonly number[], all: readonly ReadFil
     ),
   );
   return { name, file: shards[0] as number, weights, constants: [] };
-}
-
-function sameName(path: string, name: string): FormatError {
-  return new FormatError(
-    "duplicate",
-    `Cannot read "${path}": another file given with it is named "${shorten(name)}" too`,
-    { path, hint: "Add each model by itself" },
-  );
 }

@@ -1,7 +1,7 @@
 import type { ByteSource, ReadOptions } from "../../bytes/byte-source.ts";
 import { parseStrictJson } from "../../encodings/json.ts";
 import { isPlainPath } from "../../model/config.ts";
-import { failureIn, shorten } from "./failure.ts";
+import { failureIn, shorten } from "../failure.ts";
 import type { SafetensorsHeader } from "./parse-header.ts";
 import { LONGEST_HEADER } from "./schema.ts";
 

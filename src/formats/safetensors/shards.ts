@@ -2,7 +2,7 @@ import type { ReadOptions } from "../../bytes/byte-source.ts";
 import { FormatError } from "../../errors.ts";
 import type { FileDraft } from "../../model/draft.ts";
 import type { ModelFile, ModelFolder } from "../format.ts";
-import { failureIn, shorten } from "./failure.ts";
+import { failureIn, shorten } from "../failure.ts";
 import type { SafetensorsHeader } from "./parse-header.ts";
 import { readSafetensorsHeader } from "./read-header.ts";
 import { checkShardIndex, HINT, readShardIndex, type ShardIndex } from "./shard-index.ts";

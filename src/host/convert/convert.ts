@@ -1,13 +1,11 @@
 import { extname } from "node:path";
+import { zeros } from "../../bytes/align.ts";
 import type { NamedData } from "../../compile/named-data/named-data.ts";
 import { FormatError, LinkError, UsageError } from "../../errors.ts";
 import type { Progress } from "../../node/progress.ts";
 import { writeNewFile } from "../../node/write-new-file.ts";
 import { type FileLayout, WEIGHT_LAYOUTS, type WeightSpec } from "./layouts.ts";
 import { type RenameRule, renamed } from "./rename.ts";
-
-/** Zeros between pieces, at a time. */
-const ZEROS = new Uint8Array(64 * 1024);
 
 /** Options of {@link convertWeights}. */
 export interface ConvertOptions {
@@ -110,9 +108,4 @@ async function* chunksOf(
     at += length;
   }
   yield* zeros(size - at);
-}
-
-function* zeros(count: number): Generator<Uint8Array> {
-  for (let left = count; left > 0; left -= ZEROS.byteLength)
-    yield ZEROS.subarray(0, Math.min(left, ZEROS.byteLength));
 }

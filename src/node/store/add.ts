@@ -4,13 +4,13 @@ import { StoreError } from "../../errors.ts";
 import { type Digest, digestHex } from "../../model/digest.ts";
 import type { ModelDraft } from "../../model/draft.ts";
 import { allWeights } from "../../model/holes.ts";
-import { type Descriptor, encodeJson, type Manifest, MediaType } from "../../model/manifest.ts";
+import { type Descriptor, type Manifest, MediaType } from "../../model/manifest.ts";
 import { manifestBlobs } from "../../model/stored-model.ts";
 import { syncFolder } from "../durable.ts";
 import { fileError, type FileSource, identityOf, sameIdentity } from "../file-source.ts";
 import { type Progress, watchProgress } from "../progress.ts";
 import { startWorkers } from "../worker-pool.ts";
-import { putBlob } from "./blobs.ts";
+import { putJson } from "./blobs.ts";
 import { discard, missingBlobs } from "./gc.ts";
 import { checkName, writeTag } from "./index-file.ts";
 import { sourceChanged } from "./ingest.ts";
@@ -153,12 +153,8 @@ export async function storeModel(
     },
   );
   const { config, layers, packed } = await ingestModel(layout, draft, files, workers, known, fresh);
-  const put = async (mediaType: string, value: unknown): Promise<Descriptor> => {
-    const bytes = encodeJson(value);
-    const { digest, fresh: isNew } = await putBlob(layout, lease.folder, bytes);
-    if (isNew) fresh.set(digest, bytes.byteLength);
-    return { mediaType, digest, size: bytes.byteLength };
-  };
+  const put = (mediaType: string, value: unknown): Promise<Descriptor> =>
+    putJson(layout, lease.folder, mediaType, value, fresh);
   const weights = [...packed].map(([digest, location]) => ({ digest, ...location }));
   const manifest: Manifest = {
     schemaVersion: 2,

@@ -5,6 +5,7 @@ import { join } from "node:path";
 import { parseStrictJson } from "../../encodings/json.ts";
 import { type ErrorDetails, StoreError } from "../../errors.ts";
 import { type Digest, digestHex } from "../../model/digest.ts";
+import { type Descriptor, encodeJson } from "../../model/manifest.ts";
 import { fileError, isAbsent } from "../file-source.ts";
 import type { StoreLayout } from "./layout.ts";
 import { placeSync, SEAL } from "./place.ts";
@@ -120,6 +121,24 @@ export async function putBlob(
   } finally {
     await handle.close();
   }
+}
+
+/**
+ * Stores a document as JSON.
+ * @param folder of the writer's lease
+ * @param fresh is told the blob and its size, if the store did not have it
+ */
+export async function putJson(
+  layout: StoreLayout,
+  folder: string,
+  mediaType: string,
+  value: unknown,
+  fresh: Map<Digest, number>,
+): Promise<Descriptor> {
+  const bytes = encodeJson(value);
+  const { digest, fresh: isNew } = await putBlob(layout, folder, bytes);
+  if (isNew) fresh.set(digest, bytes.byteLength);
+  return { mediaType, digest, size: bytes.byteLength };
 }
 
 /**

@@ -5,19 +5,13 @@ import { type ByteSource, type ReadOptions, sliceSource } from "../../bytes/byte
 import { StoreError } from "../../errors.ts";
 import type { ModelConfig, Weight } from "../../model/config.ts";
 import { type Digest, digestHex } from "../../model/digest.ts";
-import {
-  type Descriptor,
-  encodeJson,
-  type Location,
-  type Manifest,
-  MediaType,
-} from "../../model/manifest.ts";
+import { type Descriptor, type Location, type Manifest, MediaType } from "../../model/manifest.ts";
 import { manifestBlobs, modelWeights, type StoredModel } from "../../model/stored-model.ts";
 import { syncFolder } from "../durable.ts";
 import { fileError } from "../file-source.ts";
 import type { Progress } from "../progress.ts";
 import { rereadMethods } from "../reread.ts";
-import { putBlob } from "./blobs.ts";
+import { putJson } from "./blobs.ts";
 import { derivedConfig, placesOf, plainPlaces, useKey, type WeightUse } from "./derived-config.ts";
 import type { FileStore } from "./file-store.ts";
 import { discard, missingBlobs } from "./gc.ts";
@@ -249,12 +243,8 @@ async function putModel(
   config: ModelConfig,
   placed: readonly Placed[],
 ): Promise<{ readonly manifest: Manifest; readonly descriptor: Descriptor }> {
-  const put = async (mediaType: string, value: unknown): Promise<Descriptor> => {
-    const bytes = encodeJson(value);
-    const { digest, fresh: isNew } = await putBlob(store.layout, lease.folder, bytes);
-    if (isNew) fresh.set(digest, bytes.byteLength);
-    return { mediaType, digest, size: bytes.byteLength };
-  };
+  const put = (mediaType: string, value: unknown): Promise<Descriptor> =>
+    putJson(store.layout, lease.folder, mediaType, value, fresh);
   const used = new Set(modelWeights(config).map((weight) => weight.digest));
   const everywhere = [
     ...base.locations,

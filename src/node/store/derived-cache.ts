@@ -1,15 +1,11 @@
-import { type FileHandle, mkdir, open, readdir, rm } from "node:fs/promises";
+import { type FileHandle, open, readdir, rm } from "node:fs/promises";
 import { join } from "node:path";
 import type { DerivedFile } from "../../model/derived-weight.ts";
 import type { Digest } from "../../model/digest.ts";
-import { isAbsent } from "../file-source.ts";
-import { seal } from "./blobs.ts";
-import { NOT_KEPT } from "./compile-cache.ts";
 import type { StoreLayout } from "./layout.ts";
-import { openLease } from "./lease.ts";
 import { appendRecord, readTail } from "./file-record.ts";
 import { hashRange } from "./packed-file.ts";
-import { placeSync, SEAL } from "./place.ts";
+import { makeSealed, readSealed, type SealedKind } from "./sealed-file.ts";
 
 /** What a file of a derived weight says of itself, at its end. */
 interface DerivedRecord {
@@ -22,6 +18,11 @@ interface DerivedRecord {
 
 /** Room for some 1700 operands. */
 const LARGEST_RECORD = 128 * 1024;
+
+const KIND: SealedKind<DerivedRecord> = {
+  record: readRecord,
+  isSound: async (file, { length, sha256 }) => (await hashRange(file, 0, length)) === sha256,
+};
 
 /**
  * Weights of a store that an engine derived from others, a file each: the bytes, and a record of them. A file is sealed
@@ -36,24 +37,8 @@ export class FileDerivedCache {
   }
 
   async get(key: string, options: { readonly full?: boolean } = {}): Promise<DerivedFile | undefined> {
-    const path = this.#path(key);
-    const handle = await open(path, "r").catch((error: unknown) => {
-      if (isAbsent(error)) return undefined;
-      throw error;
-    });
-    if (!handle) return undefined;
-    try {
-      const record = await readRecord(handle);
-      const sealed = (await handle.stat()).mtimeMs === SEAL * 1000 && !options.full;
-      if (record && (sealed || (await hashRange(handle, 0, record.length)) === record.sha256)) {
-        if (!sealed) await seal(path).catch(() => undefined);
-        return { location: `cache/derived/${key}`, length: record.length };
-      }
-    } finally {
-      await handle.close();
-    }
-    await rm(path, { force: true }).catch(() => undefined);
-    return undefined;
+    const record = await readSealed(this.#path(key), KIND, options.full);
+    return record && { location: `cache/derived/${key}`, length: record.length };
   }
 
   /** Makes a file; in a store that may not be written, or on a full disk, it is simply not kept. */
@@ -62,27 +47,17 @@ export class FileDerivedCache {
     operands: readonly Digest[],
     derive: (path: string) => Promise<string>,
   ): Promise<DerivedFile | undefined> {
-    try {
-      await mkdir(this.#layout.derived, { recursive: true });
-      await using lease = await openLease(this.#layout);
-      const temporary = join(lease.folder, "file");
+    return makeSealed(this.#layout, this.#path(key), async (temporary) => {
       const sha256 = await derive(temporary);
-      const handle = await open(temporary, "r+");
-      try {
-        const { size: length } = await handle.stat();
+      const file = await open(temporary, "r+");
+      const finish = async (): Promise<DerivedFile> => {
+        const { size: length } = await file.stat();
         const record: DerivedRecord = { length, sha256, operands };
-        await appendRecord(handle, length, record);
-        // Here, where it blocks nobody: what is left to place is quick.
-        await handle.datasync();
-        placeSync(handle.fd, temporary, this.#path(key));
+        await appendRecord(file, length, record);
         return { location: `cache/derived/${key}`, length };
-      } finally {
-        await handle.close();
-      }
-    } catch (error) {
-      if (NOT_KEPT.includes((error as NodeJS.ErrnoException).code ?? "")) return undefined;
-      throw error;
-    }
+      };
+      return { file, finish };
+    });
   }
 
   /**

@@ -1,5 +1,6 @@
 import { createHash } from "node:crypto";
 import type { FileHandle } from "node:fs/promises";
+import { writeAll } from "../write-all.ts";
 
 /** At the end of a file: u32 length of the record before it, sha256 of the record. */
 const TAIL = 36;
@@ -10,7 +11,7 @@ export async function appendRecord(file: FileHandle, at: number, record: object)
   const tail = Buffer.alloc(TAIL);
   tail.writeUInt32LE(json.byteLength);
   createHash("sha256").update(json).digest().copy(tail, 4);
-  await writeWhole(file, Buffer.concat([json, tail]), at);
+  await writeAll(file, Buffer.concat([json, tail]), at);
 }
 
 /**
@@ -32,11 +33,4 @@ export async function readTail(
   const digest = createHash("sha256").update(json).digest();
   if (!digest.equals(buffer.subarray(end + 4))) return undefined;
   return { record: JSON.parse(json.toString()) as unknown, start: size - length + begin };
-}
-
-/** A write may take less than it is given. */
-export async function writeWhole(file: FileHandle, bytes: Uint8Array, at: number): Promise<void> {
-  for (let written = 0; written < bytes.byteLength; ) {
-    written += (await file.write(bytes, written, bytes.byteLength - written, at + written)).bytesWritten;
-  }
 }

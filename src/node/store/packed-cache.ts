@@ -1,16 +1,12 @@
 import { constants } from "node:fs";
-import { chmod, copyFile, type FileHandle, mkdir, open, readdir, rm, stat } from "node:fs/promises";
+import { chmod, copyFile, type FileHandle, open, readdir, rm, stat } from "node:fs/promises";
 import { join } from "node:path";
 import type { Digest } from "../../model/digest.ts";
 import type { Binding } from "../../model/link-plan.ts";
 import type { PackedFile, PackedParts } from "../../model/packed-weight.ts";
-import { isAbsent } from "../file-source.ts";
-import { seal } from "./blobs.ts";
-import { NOT_KEPT } from "./compile-cache.ts";
 import type { StoreLayout } from "./layout.ts";
-import { openLease } from "./lease.ts";
-import { copyRange, isSound, readRecord, writePacked } from "./packed-file.ts";
-import { placeSync, SEAL } from "./place.ts";
+import { copyRange, isSound, type PackedRecord, readRecord, writePacked } from "./packed-file.ts";
+import { makeSealed, readSealed } from "./sealed-file.ts";
 
 /**
  * Weights of a store as an engine packed them, a file each: the weight, its packed copies, and a record of both. A file
@@ -25,25 +21,12 @@ export class FilePackedCache {
   }
 
   async get(key: string, options: { readonly full?: boolean } = {}): Promise<PackedFile | undefined> {
-    const path = this.#path(key);
-    const handle = await open(path, "r").catch((error: unknown) => {
-      if (isAbsent(error)) return undefined;
-      throw error;
-    });
-    if (!handle) return undefined;
-    try {
-      const { size, mtimeMs } = await handle.stat();
-      const record = await readRecord(handle, size);
-      const sealed = mtimeMs === SEAL * 1000 && !options.full;
-      if (record && (sealed || (await isSound(handle, record, key.slice(0, 64))))) {
-        if (!sealed) await seal(path).catch(() => undefined);
-        return { location: this.#location(key), entries: record.entries };
-      }
-    } finally {
-      await handle.close();
-    }
-    await rm(path, { force: true }).catch(() => undefined);
-    return undefined;
+    const kind = {
+      record: async (file: FileHandle) => readRecord(file, (await file.stat()).size),
+      isSound: (file: FileHandle, record: PackedRecord) => isSound(file, record, key.slice(0, 64)),
+    };
+    const record = await readSealed(this.#path(key), kind, options.full);
+    return record && { location: this.#location(key), entries: record.entries };
   }
 
   /** Makes a file; in a store that may not be written, or on a full disk, it is simply not kept. */
@@ -52,26 +35,13 @@ export class FilePackedCache {
     weight: Binding,
     pack: (folder: string) => Promise<PackedParts>,
   ): Promise<PackedFile | undefined> {
-    try {
-      await mkdir(this.#layout.packed, { recursive: true });
-      await using lease = await openLease(this.#layout);
-      const parts = await pack(lease.folder);
-      const temporary = join(lease.folder, "file");
+    const record = await makeSealed(this.#layout, this.#path(key), async (temporary, folder) => {
+      const parts = await pack(folder);
       const packs = parts.entries.length > 0;
-      const handle = await (packs ? this.#writeWeight(temporary, weight) : open(temporary, "wx", 0o600));
-      try {
-        const record = await writePacked(handle, packs ? weight.length : 0, parts);
-        // Here, where it blocks nobody: what is left to place is quick.
-        await handle.datasync();
-        placeSync(handle.fd, temporary, this.#path(key));
-        return { location: this.#location(key), entries: record.entries };
-      } finally {
-        await handle.close();
-      }
-    } catch (error) {
-      if (NOT_KEPT.includes((error as NodeJS.ErrnoException).code ?? "")) return undefined;
-      throw error;
-    }
+      const file = await (packs ? this.#writeWeight(temporary, weight) : open(temporary, "wx", 0o600));
+      return { file, finish: () => writePacked(file, packs ? weight.length : 0, parts) };
+    });
+    return record && { location: this.#location(key), entries: record.entries };
   }
 
   /**

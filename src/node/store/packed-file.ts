@@ -1,8 +1,10 @@
 import { createHash } from "node:crypto";
 import { type FileHandle, open } from "node:fs/promises";
+import { alignUp } from "../../bytes/align.ts";
 import { SourceError } from "../../errors.ts";
 import { PACKED_ALIGNMENT, type PackedEntry, type PackedParts } from "../../model/packed-weight.ts";
-import { appendRecord, readTail, writeWhole } from "./file-record.ts";
+import { writeAll } from "../write-all.ts";
+import { appendRecord, readTail } from "./file-record.ts";
 
 const CHUNK = 1024 * 1024;
 /** Packed bytes begin at a page of their own: pages of the weight itself are not held for them. */
@@ -27,7 +29,7 @@ export async function writePacked(
   weight: number,
   { path, entries }: PackedParts,
 ): Promise<PackedRecord> {
-  const start = alignTo(weight, PAGE);
+  const start = alignUp(weight, PAGE);
   const hash = createHash("sha256");
   const placed: PackedEntry[] = [];
   let end = start;
@@ -37,7 +39,7 @@ export async function writePacked(
       for (const { key, buffers } of entries) {
         const moved: { offset: number; length: number }[] = [];
         for (const { offset, length } of buffers) {
-          const at = alignTo(end, PACKED_ALIGNMENT);
+          const at = alignUp(end, PACKED_ALIGNMENT);
           hash.update(new Uint8Array(at - end));
           for await (const chunk of chunksOf(from, path, offset, length, file, at)) hash.update(chunk);
           moved.push({ offset: at, length });
@@ -117,12 +119,8 @@ async function* chunksOf(
       });
     }
     const chunk = buffer.subarray(0, bytesRead);
-    if (to) await writeWhole(to, chunk, at + done);
+    if (to) await writeAll(to, chunk, at + done);
     yield chunk;
     done += bytesRead;
   }
-}
-
-function alignTo(value: number, step: number): number {
-  return Math.ceil(value / step) * step;
 }

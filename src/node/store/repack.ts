@@ -11,7 +11,7 @@ import {
 import { manifestBlobs, modelWeights, type StoredModel } from "../../model/stored-model.ts";
 import type { WeightFile } from "../../model/weight-file.ts";
 import { syncFolder } from "../durable.ts";
-import { putBlob } from "./blobs.ts";
+import { putJson } from "./blobs.ts";
 import { discard, missingBlobs } from "./gc.ts";
 import { moveTags } from "./index-file.ts";
 import type { IngestResult, IngestSetup } from "./ingest-job.ts";
@@ -52,7 +52,7 @@ export async function repack(
   signal?: AbortSignal,
 ): Promise<Digest[] | undefined> {
   await using lease = await openLease(layout);
-  const fresh = new Set<Digest>();
+  const fresh = new Map<Digest, number>();
   const progress = new SharedArrayBuffer(16);
   const setup: IngestSetup = { blobs: layout.blobs, temporary: lease.folder, progress, inside: new Set() };
   try {
@@ -61,13 +61,9 @@ export async function repack(
     const results = shards.map(({ stored, size }) =>
       stored ? { digest: stored, size, packed: [], fresh: false } : (written.shift() as IngestResult),
     );
-    for (const result of results) if (result.fresh) fresh.add(result.digest);
-    const put = async (mediaType: string, value: unknown): Promise<Descriptor> => {
-      const bytes = encodeJson(value);
-      const { digest, fresh: isNew } = await putBlob(layout, lease.folder, bytes);
-      if (isNew) fresh.add(digest);
-      return { mediaType, digest, size: bytes.byteLength };
-    };
+    for (const result of results) if (result.fresh) fresh.set(result.digest, result.size);
+    const put = (mediaType: string, value: unknown): Promise<Descriptor> =>
+      putJson(layout, lease.folder, mediaType, value, fresh);
     const moves: { name: string; from: Digest; to: Descriptor; needs: Descriptor[] }[] = [];
     for (const { model, shards: indices } of models) {
       const layers = indices.map((index): Descriptor => {
@@ -94,7 +90,7 @@ export async function repack(
       return moveTags(layout, moves);
     });
     if (!moved) {
-      await discard(layout, fresh);
+      await discard(layout, fresh.keys());
       return undefined;
     }
     // The old places go, unless something else needs them.
@@ -105,7 +101,7 @@ export async function repack(
     await discard(layout, old);
     return results.map((result) => result.digest);
   } catch (error) {
-    await discard(layout, fresh).catch(() => undefined);
+    await discard(layout, fresh.keys()).catch(() => undefined);
     throw error;
   }
 }
