@@ -13,8 +13,11 @@ const MAY_IMPORT: Readonly<Record<string, readonly string[]>> = {
   model: ["errors.ts", "bytes"],
   quantization: ["errors.ts", "model"],
   "formats/format.ts": ["errors.ts", "bytes", "model"],
+  "formats/signatures.ts": [],
   "formats/registry.ts": [
+    "bytes",
     "formats/format.ts",
+    "formats/signatures.ts",
     "formats/executorch",
     "formats/onnx",
     "formats/gguf",

@@ -1,4 +1,6 @@
-import type { Format } from "./format.ts";
+import type { ReadOptions } from "../bytes/byte-source.ts";
+import type { Format, ModelFile } from "./format.ts";
+import { looksLikeOnnx, SIGNATURE_BYTES, SIGNATURES } from "./signatures.ts";
 
 /** How the files of a format are called, and how it is loaded. */
 interface Entry {
@@ -51,9 +53,25 @@ export function isModelFile(path: string): boolean {
   return entryOf(path) !== undefined;
 }
 
-/** The format of a file, by its name; `undefined` where no format claims it. */
-export async function formatOf(path: string): Promise<Format | undefined> {
-  return entryOf(path)?.load();
+/**
+ * The format of a file: what its first bytes say, else its name, which stands for what has no signature of its own.
+ * @returns `undefined` where neither says anything
+ * @throws SourceError
+ */
+export async function recognizeFormat(
+  { path, source }: ModelFile,
+  options: ReadOptions = {},
+): Promise<Format | undefined> {
+  const head = await source.read(0, Math.min(source.size, SIGNATURE_BYTES), options);
+  const view = new DataView(head.buffer, head.byteOffset, head.byteLength);
+  const [id] = Object.entries(SIGNATURES).find(([, matches]) => matches(view, source.size)) ?? [];
+  const entry = id === undefined ? entryOf(path) : FORMATS[id];
+  return (entry ?? (looksLikeOnnx(head) ? FORMATS.onnx : undefined))?.load();
+}
+
+/** The format of a stored model, by its id. */
+export async function formatById(id: string): Promise<Format | undefined> {
+  return Object.hasOwn(FORMATS, id) ? FORMATS[id]?.load() : undefined;
 }
 
 function entryOf(path: string): Entry | undefined {

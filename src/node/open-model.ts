@@ -2,7 +2,8 @@ import { readdir, stat } from "node:fs/promises";
 import { basename, dirname, extname, join, resolve } from "node:path";
 import type { ReadOptions } from "../bytes/byte-source.ts";
 import { FormatError, UsageError } from "../errors.ts";
-import { formatOf, isModelFile, MODEL_FILES, SIDE_EXTENSIONS } from "../formats/registry.ts";
+import type { Format } from "../formats/format.ts";
+import { isModelFile, MODEL_FILES, recognizeFormat, SIDE_EXTENSIONS } from "../formats/registry.ts";
 import type { FileDraft, ModelDraft } from "../model/draft.ts";
 import { fileError, type FileSource, openFileSource } from "./file-source.ts";
 import { openFolder } from "./model-folder.ts";
@@ -18,6 +19,8 @@ export interface OpenModel extends AsyncDisposable {
 
 /** Small files that belong to a model in a folder (tokenizer, settings, licence) and go with it. */
 const COMPANIONS = [".json", ".txt", ".md", ".model", ".jinja", ".yaml", ".yml"];
+/** Pickled settings, which lie beside checkpoints and look like one. */
+const NO_MODELS = ["training_args.bin"];
 const LARGEST_COMPANION = 64 * 1024 * 1024;
 
 /**
@@ -38,17 +41,6 @@ export async function openModel(paths: readonly string[], options: ReadOptions =
       hint: "put them into one folder, or add each by itself",
     });
   }
-  const formats = new Set(await Promise.all(names.map(async (each) => (await formatOf(each))?.id)));
-  if (formats.size > 1) {
-    const kinds = new Set(names.map((each) => extname(each).toLowerCase()));
-    throw new UsageError(
-      "usage",
-      `Cannot make one model of ${[...kinds].join(" and ")} files in "${first}"`,
-      {
-        hint: "name the files of one format: each is then a model",
-      },
-    );
-  }
   const name = basename(resolve(first), stats.isDirectory() ? undefined : extname(first));
 
   const opened: AsyncDisposable[] = [];
@@ -65,14 +57,7 @@ export async function openModel(paths: readonly string[], options: ReadOptions =
     opened.push(home);
     const programs: FileDraft[] = [];
     for (const path of names) programs.push({ path, source: await openIn(path) });
-    const format = await formatOf(names[0] as string);
-    if (!format) {
-      throw new FormatError("unknown-format", `Cannot tell the format of "${first}"`, {
-        path: first,
-        hint: `tare reads ${MODEL_FILES.join(", ")}`,
-      });
-    }
-    const draft = await format.read(programs, home, options);
+    const draft = await (await formatOf(first, programs, options)).read(programs, home, options);
     const files = [...draft.files];
     if (stats.isDirectory()) {
       const known = new Set(files.map((file) => file.path));
@@ -92,14 +77,52 @@ export async function openModel(paths: readonly string[], options: ReadOptions =
   }
 }
 
+/** The one format of all files: what they start with counts, and their names where that says nothing. */
+async function formatOf(path: string, programs: readonly FileDraft[], options: ReadOptions): Promise<Format> {
+  const formats = await Promise.all(programs.map((program) => recognizeFormat(program, options)));
+  const [format] = formats;
+  const other = formats.find((each) => each?.id !== format?.id);
+  if (format && !other) return format;
+  const unknown = programs[formats.indexOf(undefined)];
+  if (unknown) {
+    const name = unknown.source.name;
+    throw new FormatError("unknown-format", `Cannot tell the format of "${name}"`, {
+      path: name,
+      hint: `neither its first bytes nor its name say it; tare reads ${MODEL_FILES.join(", ")}`,
+    });
+  }
+  throw new UsageError(
+    "usage",
+    `Cannot make one model of ${format?.id} and ${other?.id} files in "${path}"`,
+    {
+      hint: "name the files of one format: each is then a model",
+    },
+  );
+}
+
 async function programsIn(folder: string, path: string): Promise<string[]> {
   const names = (await readdir(folder)).filter(isModelFile).sort();
   const models = names.filter((name) => !SIDE_EXTENSIONS.includes(extname(name).toLowerCase()));
   if (names.length > 0) return models.length > 0 ? models : names;
+  const recognized = await recognizedIn(folder);
+  if (recognized.length > 0) return recognized;
   throw new FormatError("unknown-format", `Cannot find a model in "${path}"`, {
     path,
-    hint: `a model's folder holds files ending in ${MODEL_FILES.join(", ")}`,
+    hint: `none of its files starts as a model does, or ends in ${MODEL_FILES.join(", ")}`,
   });
+}
+
+/** Files of a folder that are models by what they start with alone, such as `pytorch_model.bin`. */
+async function recognizedIn(folder: string): Promise<string[]> {
+  const names: string[] = [];
+  for (const name of (await readdir(folder)).sort()) {
+    if (name.startsWith(".") || NO_MODELS.includes(name)) continue;
+    if (COMPANIONS.includes(extname(name).toLowerCase())) continue;
+    if (!(await stat(join(folder, name)).catch(() => undefined))?.isFile()) continue;
+    await using source = await openFileSource(join(folder, name));
+    if (await recognizeFormat({ path: name, source })) names.push(name);
+  }
+  return names;
 }
 
 async function companionsIn(folder: string): Promise<string[]> {

@@ -1,6 +1,6 @@
 import type { ReadOptions } from "../bytes/byte-source.ts";
 import { FormatError, SourceError } from "../errors.ts";
-import { formatOf } from "../formats/registry.ts";
+import { formatById } from "../formats/registry.ts";
 import { isPlainPath, type StoredFile } from "../model/config.ts";
 import type { MethodDraft, WeightDraft } from "../model/draft.ts";
 import type { StoredModel } from "../model/stored-model.ts";
@@ -30,8 +30,8 @@ export async function rereadMethods(
       const file = files[index] as StoredFile;
       return { path: file.path, source: open(file) };
     });
-    const format = await formatOf(programs[0]?.path ?? "");
-    if (!format) throw disagree(model, "its files have no format");
+    const format = await formatById(model.config.format);
+    if (!format) throw disagree(model, `their format "${model.config.format}" is not known`);
     const folder = {
       async open(path: string): Promise<StoredSource | undefined> {
         const plain = path.replace(/^(\.\/)+/, "");

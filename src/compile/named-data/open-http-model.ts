@@ -1,7 +1,7 @@
 import { type HttpSourceOptions, openHttpSource } from "../../bytes/http-source.ts";
 import { FormatError, SourceError } from "../../errors.ts";
 import type { ModelFolder } from "../../formats/format.ts";
-import { formatOf, MODEL_FILES } from "../../formats/registry.ts";
+import { MODEL_FILES, recognizeFormat } from "../../formats/registry.ts";
 import { isPlainPath } from "../../model/config.ts";
 import type { ModelDraft } from "../../model/draft.ts";
 
@@ -13,14 +13,14 @@ import type { ModelDraft } from "../../model/draft.ts";
 export async function openHttpModel(url: string | URL, options: HttpSourceOptions = {}): Promise<ModelDraft> {
   const start = new URL(url);
   const path = decodeURIComponent(start.pathname.slice(start.pathname.lastIndexOf("/") + 1));
-  const format = await formatOf(path);
+  const source = await openHttpSource(start, options);
+  const format = await recognizeFormat({ path, source }, options);
   if (!format) {
     throw new FormatError("unknown-format", `Cannot tell the format of "${start}"`, {
       path: String(start),
       hint: `tare reads ${MODEL_FILES.join(", ")}`,
     });
   }
-  const source = await openHttpSource(start, options);
   return format.read([{ path, source }], folderAt(start, options), options);
 }
 

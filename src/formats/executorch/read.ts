@@ -70,14 +70,16 @@ export async function readData(source: ByteSource, options: ReadOptions = {}): P
 }
 
 async function readFile({ path, source }: ModelFile, options: ReadOptions): Promise<ReadFile> {
-  return isData(path)
+  return (await isData({ path, source }, options))
     ? { path, source, data: await readData(source, options) }
     : { path, source, program: await readProgram(source, options) };
 }
 
-/** Whether a file is one of data, by its name. */
-export function isData(path: string): boolean {
-  return /\.ptd$/i.test(path);
+/** Whether a file is one of data: by its name, or by what it starts with where the name does not say it. */
+export async function isData({ path, source }: ModelFile, options: ReadOptions = {}): Promise<boolean> {
+  const [, named] = /\.pt([de])$/i.exec(path) ?? [];
+  if (named !== undefined) return named.toLowerCase() === "d";
+  return source.size >= 8 && String.fromCharCode(...(await source.read(4, 4, options))).startsWith("FT");
 }
 
 function needsData(program: ParsedProgram): boolean {

@@ -26,14 +26,20 @@ export async function readNumpy(
   const notes: string[] = [];
   const methods: MethodDraft[] = [];
   for (const [file, { path, source }] of files.entries()) {
-    const name = path.replace(/\.np[yz]$/i, "");
-    const weights = /\.npz$/i.test(path)
+    const name = path.replace(/\.[^./]+$/, "") || path;
+    const weights = (await isArchive({ path, source }, options))
       ? await readArchive(source, file, notes, options)
       : await readSingle(source, file, name, notes, options);
     methods.push({ name, file, weights, constants: [] });
   }
   const draft = { format: "numpy", methods, files: files.map(({ path, source }) => ({ path, source })) };
   return notes.length > 0 ? { ...draft, notes } : draft;
+}
+
+/** Whether a file is an archive of arrays: by what it starts with, or by its name where it starts as neither. */
+async function isArchive({ path, source }: ModelFile, options: ReadOptions): Promise<boolean> {
+  const start = String.fromCharCode(...(await source.read(0, Math.min(6, source.size), options)));
+  return start.startsWith("PK") || (start !== "\x93NUMPY" && /\.npz$/i.test(path));
 }
 
 async function readArchive(

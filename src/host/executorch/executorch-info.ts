@@ -34,13 +34,13 @@ export type DescribeProgram = (
 
 /** Reads the programs of an ExecuTorch model from the store, each once. */
 export function executorchDescriber(store: BlobStore, model: StoredModel): DescribeProgram {
-  const programs = new Map<number, Promise<ParsedProgram>>();
+  const programs = new Map<number, Promise<ParsedProgram | undefined>>();
   return async (method) => {
     const file = model.config.files[method.file] as StoredFile;
-    if (isData(file.path)) return undefined;
     const reading = programs.get(method.file) ?? readStored(store, model, file);
     programs.set(method.file, reading);
     const program = await reading;
+    if (!program) return undefined;
     const nth = model.config.methods.filter((each) => each.file === method.file).indexOf(method);
     const plan = program.plans[nth];
     if (!plan) return undefined;
@@ -58,9 +58,14 @@ export function executorchDescriber(store: BlobStore, model: StoredModel): Descr
   };
 }
 
-async function readStored(store: BlobStore, model: StoredModel, file: StoredFile): Promise<ParsedProgram> {
+/** @returns `undefined` for a data file */
+async function readStored(
+  store: BlobStore,
+  model: StoredModel,
+  file: StoredFile,
+): Promise<ParsedProgram | undefined> {
   await using source = storedSource(store, model, file);
-  return await readProgram(source);
+  return (await isData({ path: file.path, source })) ? undefined : await readProgram(source);
 }
 
 function delegateOf(
