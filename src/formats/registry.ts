@@ -1,6 +1,6 @@
 import type { ReadOptions } from "../bytes/byte-source.ts";
 import type { Format, ModelFile } from "./format.ts";
-import { looksLikeOnnx, SIGNATURE_BYTES, SIGNATURES } from "./signatures.ts";
+import { looksLikeMlir, looksLikeOnnx, SIGNATURE_BYTES, SIGNATURES } from "./signatures.ts";
 
 /** How the files of a format are called, and how it is loaded. */
 interface Entry {
@@ -23,7 +23,7 @@ const FORMATS: Readonly<Record<string, Entry>> = {
     names: ["tensor-cache.json", "ndarray-cache.json"],
     load: async () => (await import("./mlc/read.ts")).mlc,
   },
-  mlir: { extensions: [".mlirbc"], load: async () => (await import("./mlir/read.ts")).mlir },
+  mlir: { extensions: [".mlirbc", ".mlir"], load: async () => (await import("./mlir/read.ts")).mlir },
   numpy: { extensions: [".npz", ".npy"], load: async () => (await import("./npy/read.ts")).numpy },
   onnx: { extensions: [".onnx"], load: async () => (await import("./onnx/read.ts")).onnx },
   pytorch: { extensions: [".pt", ".pth"], load: async () => (await import("./pytorch/read.ts")).pytorch },
@@ -66,7 +66,13 @@ export async function recognizeFormat(
   const view = new DataView(head.buffer, head.byteOffset, head.byteLength);
   const [id] = Object.entries(SIGNATURES).find(([, matches]) => matches(view, source.size)) ?? [];
   const entry = id === undefined ? entryOf(path) : FORMATS[id];
-  return (entry ?? (looksLikeOnnx(head) ? FORMATS.onnx : undefined))?.load();
+  return (entry ?? guess(head))?.load();
+}
+
+/** What bytes without a signature look like. */
+function guess(head: Uint8Array): Entry | undefined {
+  if (looksLikeOnnx(head)) return FORMATS.onnx;
+  return looksLikeMlir(head) ? FORMATS.mlir : undefined;
 }
 
 /** The format of a stored model, by its id. */

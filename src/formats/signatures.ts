@@ -38,6 +38,17 @@ export function looksLikeOnnx(head: Uint8Array): boolean {
   );
 }
 
+/** Whether a file may be MLIR as text, which has no magic number: by the first thing in it that is no comment. */
+export function looksLikeMlir(head: Uint8Array): boolean {
+  const start = text(new DataView(head.buffer, head.byteOffset, head.byteLength)).replace(
+    /^(\s+|\/\/[^\n]*\n)+/,
+    "",
+  );
+  return /^("?builtin\.module"?|module|func\.func|ml_program\.\w+|llvm\.\w+)\b|^[#!][A-Za-z_][\w.$]* = |^\{-#/.test(
+    start,
+  );
+}
+
 /** The name of a zip archive's first file; empty for what is no archive. */
 function firstMember(head: DataView): string {
   if (head.byteLength < 30 || head.getUint32(0, true) !== 0x04034b50) return "";

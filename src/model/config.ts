@@ -1,6 +1,6 @@
 import * as v from "valibot";
 import { FormatError } from "../errors.ts";
-import type { VarintArray } from "../bytes/varint-array.ts";
+import type { Spelled } from "../bytes/spelling.ts";
 import { DTYPE_BITS, type DType, tensorBytes } from "./dtype.ts";
 import { type Digest, isDigest } from "./digest.ts";
 
@@ -18,14 +18,12 @@ export interface Weight {
 }
 
 /** A range of a model's file that a weight's bytes fill. */
-export interface Hole {
+export interface Hole extends Spelled {
   /** In bytes from the start of the file. */
   readonly offset: number;
   /** Bytes in the file. */
   readonly length: number;
   readonly digest: Digest;
-  /** Set where the file spells the elements as varints. */
-  readonly varint?: VarintArray;
 }
 
 /** One of a model's original files. */
@@ -86,6 +84,7 @@ const hole: v.GenericSchema<Hole> = v.object({
   length: sizeSchema,
   digest: digestSchema,
   varint: v.exactOptional(varint),
+  hex: v.exactOptional(v.picklist(["upper", "lower"])),
 });
 const file: v.GenericSchema<StoredFile> = v.pipe(
   v.object({ path: relativePath, size: sizeSchema, rest: digestSchema, holes: v.array(hole) }),

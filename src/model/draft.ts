@@ -1,17 +1,15 @@
 import type { ByteSource } from "../bytes/byte-source.ts";
-import type { VarintArray } from "../bytes/varint-array.ts";
+import type { Spelled } from "../bytes/spelling.ts";
 import type { DType } from "./dtype.ts";
 
 /** Where a weight's bytes lie in one of a model's files. */
-export interface WeightRange {
+export interface WeightRange extends Spelled {
   /** Index into {@link ModelDraft.files}. */
   readonly file: number;
   /** In bytes from the start of that file. */
   readonly offset: number;
   /** Bytes in the file; for a plain weight that of its shape and dtype. */
   readonly length: number;
-  /** Set where the file spells the elements as protobuf varints instead of plain little-endian. */
-  readonly varint?: VarintArray;
 }
 
 /** A weight that was found but not read. */

@@ -1,3 +1,4 @@
+import { spellingKey } from "../bytes/spelling.ts";
 import type { ModelDraft, WeightDraft, WeightRange } from "./draft.ts";
 
 /**
@@ -41,6 +42,5 @@ export function restRanges(
 
 /** Two drafts of a weight at one place are one weight. */
 export function rangeKey(at: WeightRange): string {
-  const spelling = at.varint ? `:${at.varint.width}${at.varint.signed ? "s" : "u"}` : "";
-  return `${at.file}:${at.offset}:${at.length}${spelling}`;
+  return `${at.file}:${at.offset}:${at.length}${spellingKey(at)}`;
 }

@@ -4,7 +4,7 @@ import type { Digest } from "./digest.ts";
 import type { Location } from "./manifest.ts";
 import type { StoredModel } from "./stored-model.ts";
 
-/** A piece of an original file: a range of a blob, or a weight that is to be spelled as varints. */
+/** A piece of an original file: a range of a blob, or a weight that is to be spelled. */
 export interface Segment extends Location {
   /** In bytes, in the original file; differs from `length` only where the weight is spelled. */
   readonly fileLength: number;

@@ -1,7 +1,7 @@
 import { createHash } from "node:crypto";
 import { mkdir, open, stat } from "node:fs/promises";
 import { basename, dirname, join, resolve } from "node:path";
-import { encodeVarints } from "../bytes/varint-array.ts";
+import { spell } from "../bytes/spelling.ts";
 import { SourceError, StoreError } from "../errors.ts";
 import type { StoredFile } from "../model/config.ts";
 import type { Digest } from "../model/digest.ts";
@@ -100,7 +100,7 @@ async function writeFile(
         const length = Math.min(CHUNK, segment.length - read);
         const bytes = await blob.source.read(segment.offset + read, length, { signal });
         hash.update(bytes);
-        const spelled = segment.weight?.varint ? encodeVarints(segment.weight.varint, bytes) : bytes;
+        const spelled = segment.weight ? spell(segment.weight, bytes) : bytes;
         await writeAll(handle, spelled);
         written += spelled.byteLength;
         advance(spelled.byteLength);

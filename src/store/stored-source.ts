@@ -1,5 +1,5 @@
 import { type ByteSource, checkRange, type ReadOptions } from "../bytes/byte-source.ts";
-import { encodeVarints, type VarintArray } from "../bytes/varint-array.ts";
+import { isSpelled, spell } from "../bytes/spelling.ts";
 import { FormatError } from "../errors.ts";
 import type { StoredFile } from "../model/config.ts";
 import { fileSegments, type Segment } from "../model/segments.ts";
@@ -66,16 +66,22 @@ async function readSegment(
   count: number,
   options: ReadOptions,
 ): Promise<Uint8Array> {
-  const spelling: VarintArray | undefined = segment.weight?.varint;
-  if (!spelling) return blob.read(segment.offset + from, count, options);
+  const { weight } = segment;
+  if (!weight || !isSpelled(weight)) return blob.read(segment.offset + from, count, options);
+  if (weight.hex) {
+    // Two digits a byte: a part of them is a part of the bytes.
+    const first = Math.floor(from / 2);
+    const bytes = await blob.read(segment.offset + first, Math.ceil((from + count) / 2) - first, options);
+    return spell(weight, bytes).subarray(from - 2 * first, from - 2 * first + count);
+  }
   if (segment.length > LARGEST_SPELLED) {
     throw new FormatError("too-large", `Cannot read "${blob.name}": a weight of it is spelled as varints`, {
       path: blob.name,
       offset: segment.offset,
-      digest: segment.weight?.digest,
+      digest: weight.digest,
     });
   }
-  const spelled = encodeVarints(spelling, await blob.read(segment.offset, segment.length, options));
+  const spelled = spell(weight, await blob.read(segment.offset, segment.length, options));
   return spelled.subarray(from, from + count);
 }
 

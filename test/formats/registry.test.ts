@@ -14,6 +14,7 @@ const FOLDER = fileURLToPath(new URL("../../fixtures/", import.meta.url));
 const FORMATS: Readonly<Record<string, string>> = {
   ".gguf": "gguf",
   ".irpa": "irpa",
+  ".mlir": "mlir",
   ".mlirbc": "mlir",
   ".npy": "numpy",
   ".npz": "numpy",
@@ -47,8 +48,9 @@ describe("recognizeFormat()", () => {
   test.each(FIXTURES)("knows %s by what it starts with", async (path, format) => {
     for (const name of ["model", "model.bin", format === "gguf" ? "x.irpa" : "x.gguf"]) {
       const found = await recognizeFormat({ path: name, source: sourceOf(path) });
-      // An ONNX model has no signature: a name that stands for another format is believed.
-      expect(found?.id).toBe(format === "onnx" && name.endsWith(".gguf") ? "gguf" : format);
+      // ONNX models and texts have no signature: a name that stands for another format is believed.
+      const believed = name.endsWith(".gguf") && (format === "onnx" || path.endsWith(".mlir"));
+      expect(found?.id).toBe(believed ? "gguf" : format);
     }
   });
 
@@ -80,7 +82,7 @@ describe("models whose names say nothing", () => {
     const folder = await temporaryFolder();
     await using store = await openStore({ path: join(folder, "store"), workers: 1 });
     const files = FIXTURES.filter(([path]) =>
-      /pytorch\/checkpoint|types\.gguf|typed\.irpa|base-22|first\.pte|many\.ptd|stored\.npz|f4\.npy/.test(
+      /pytorch\/checkpoint|types\.gguf|typed\.irpa|base-22|base\.mlir|first\.pte|many\.ptd|stored\.npz|f4\.npy/.test(
         path,
       ),
     );

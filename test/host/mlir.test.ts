@@ -1,6 +1,7 @@
 import { copyFile, readdir, readFile, rename, utimes, writeFile } from "node:fs/promises";
 import { join } from "node:path";
 import { beforeEach, describe, expect, test } from "vitest";
+import { convertWeights } from "../../src/host/convert/convert.ts";
 import { writeSafetensors } from "../../src/formats/safetensors/write.ts";
 import { parseSafetensors } from "../../src/formats/safetensors/parse.ts";
 import { detachInPlace } from "../../src/host/mlir/detach.ts";
@@ -43,14 +44,16 @@ describe("detach() and attach()", () => {
     await expectSame(at("full.mlir"), "small-lowered.mlir");
   });
 
-  test("keep the weights of a text as safetensors, typed, and shared with bytecode", async () => {
+  test("keep a text as it is, its weights typed, and shared with bytecode", async () => {
     await store.add([mlirPath("base-22.mlirbc")]);
     const { added } = await store.detach(mlirPath("base.mlir"), at("thin.mlir"), { as: "text" });
     expect((await store.show("text")).sharedBytes).toBe(16_640 + 16 + 3 + 16 + 16 + 5);
     expect(added?.newBytes).toBeLessThan(8192);
     await store.attach(at("thin.mlir"), at("full.mlir"));
     await expectSame(at("full.mlir"), "base.mlir");
-    await store.export("text", at("weights.safetensors"));
+    await store.export("text", at("whole.mlir"));
+    await expectSame(at("whole.mlir"), "base.mlir");
+    await convertWeights(await store.namedData("text"), at("weights.safetensors"));
     const tensors = parseSafetensors(await readFile(at("weights.safetensors")), "weights");
     expect(Object.entries(tensors).map(([name, { dtype, shape }]) => [name, dtype, shape.join()])).toEqual([
       ["large", "float32", "64,65"],
@@ -60,6 +63,26 @@ describe("detach() and attach()", () => {
       ["nibbles", "uint8", "5"],
       ["mask", "bool", "3"],
     ]);
+  });
+
+  test("keep digits in lower case, and refuse those in both", async () => {
+    const text = await readFile(mlirPath("base.mlir"), "utf8");
+    const lower = text.replace(/"0x[0-9A-F]+"/g, (digits) => digits.toLowerCase());
+    expect(lower).not.toBe(text);
+    await writeFile(at("lower.mlir"), lower);
+    await store.add([mlirPath("base.mlir")]);
+    const { newBytes } = await store.add([at("lower.mlir")]);
+    expect(newBytes).toBeLessThan(16_384);
+    await store.export("lower", at("again.mlir"));
+    expect(await readFile(at("again.mlir"), "utf8")).toBe(lower);
+    const last = lower.lastIndexOf("f", lower.indexOf('"', lower.indexOf('large: "0x') + 8));
+    expect(last).toBeGreaterThan(16_384);
+    await writeFile(at("mixed.mlir"), `${lower.slice(0, last)}F${lower.slice(last + 1)}`);
+    expect(await thrown(store.add([at("mixed.mlir")]))).toMatchObject({
+      code: "malformed",
+      path: at("mixed.mlir"),
+      offset: last,
+    });
   });
 
   test("find the weights after the model was renamed, and say which are gone", async () => {

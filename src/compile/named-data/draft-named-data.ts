@@ -1,8 +1,9 @@
+import { spellingOf } from "../../bytes/spelling.ts";
 import { FormatError } from "../../errors.ts";
 import type { FileDraft, ModelDraft, WeightDraft } from "../../model/draft.ts";
 import { chooseMethod } from "../backends/choose-method.ts";
 import type { NamedData } from "./named-data.ts";
-import { borrowed, rangeNamedData, type WeightPlace } from "./range-named-data.ts";
+import { borrowed, type OpenedSource, rangeNamedData, type WeightPlace } from "./range-named-data.ts";
 
 /** Options of data that is a model's. */
 export interface ModelDataOptions {
@@ -30,7 +31,7 @@ export function draftNamedData(draft: ModelDraft, options: ModelDataOptions = {}
 
 function placeOf(draft: ModelDraft, { name, dtype, shape, at }: WeightDraft): WeightPlace {
   const { source } = draft.files[at.file] as FileDraft;
-  const { offset, length, varint } = at;
+  const { offset, length } = at;
   if (length > source.size - offset) {
     throw new FormatError(
       "size-mismatch",
@@ -39,5 +40,6 @@ function placeOf(draft: ModelDraft, { name, dtype, shape, at }: WeightDraft): We
     );
   }
   const layout = { dtype, shape, digest: undefined };
-  return { key: name, layout, path: source.name, offset, length, varint, open: async () => borrowed(source) };
+  const open = async (): Promise<OpenedSource> => borrowed(source);
+  return { key: name, layout, path: source.name, offset, length, ...spellingOf(at), open };
 }

@@ -1,21 +1,20 @@
 import type { ByteSource } from "../../bytes/byte-source.ts";
-import { type VarintArray, VarintDecoder } from "../../bytes/varint-array.ts";
+import { isSpelled, type Spelled, type SpellingDecoder, spellingDecoder } from "../../bytes/spelling.ts";
 import { FormatError } from "../../errors.ts";
 import { checkChunk, CHUNK, rangeOf, readExactly, type StreamOptions } from "../chunks.ts";
 import { checkTarget, freeableData, type NamedData, type NamedLayout, noSuchWeight } from "./named-data.ts";
 import { layoutBytes, spellLayout } from "../tensor-layout.ts";
 
 /** A weight that is a range of a source. */
-export interface WeightPlace {
+export interface WeightPlace extends Spelled {
   readonly key: string;
   readonly layout: Omit<NamedLayout, "length">;
   /** How errors call the source. */
   readonly path: string;
   /** In bytes from its start. */
   readonly offset: number;
-  /** Bytes there: more or less than the weight's where they are spelled as varints. */
+  /** Bytes there: more or less than the weight's where they are spelled. */
   readonly length: number;
-  readonly varint?: VarintArray | undefined;
   /** Gives the source for one use. */
   open(): Promise<OpenedSource>;
 }
@@ -51,7 +50,7 @@ export function rangeNamedData(name: string, places: Iterable<WeightPlace>): Nam
     layout: (key) => table.get(key)?.layout,
     async data(key, { signal } = {}) {
       const place = placeOf(key);
-      if (place.varint) {
+      if (isSpelled(place)) {
         const bytes = new Uint8Array(place.layout.length);
         await data.loadInto(key, bytes, { signal });
         return freeableData(key, bytes);
@@ -75,7 +74,7 @@ export function rangeNamedData(name: string, places: Iterable<WeightPlace>): Nam
     },
     async locate(key) {
       const place = table.get(key);
-      if (!place || place.varint) return undefined;
+      if (!place || isSpelled(place)) return undefined;
       await using opened = await place.open();
       const { file } = opened.source;
       await file?.requireUnchanged();
@@ -95,7 +94,7 @@ function lengthOf(place: WeightPlace): number {
   const expected = layoutBytes(place.layout);
   const what = spellLayout(place.layout);
   if (expected === undefined) throw refusal(place, "size-mismatch", `no tensor can be ${what}`);
-  if (!place.varint && place.length !== expected) {
+  if (!isSpelled(place) && place.length !== expected) {
     const reason = `${what} takes ${expected} bytes, its data has ${place.length}`;
     throw refusal(place, "size-mismatch", reason);
   }
@@ -106,18 +105,17 @@ async function* streamed(place: Place, options: StreamOptions): AsyncGenerator<U
   await using opened = await place.open();
   const { source } = opened;
   const chunks = rangeOf(source, place.offset, place.length, options);
-  yield* place.varint ? decoded(place, place.varint, chunks, options) : chunks;
+  yield* isSpelled(place) ? decoded(place, chunks, options) : chunks;
   await source.file?.requireUnchanged();
 }
 
 async function* decoded(
   place: Place,
-  varint: VarintArray,
   chunks: AsyncIterable<Uint8Array>,
   { chunk = CHUNK }: StreamOptions,
 ): AsyncGenerator<Uint8Array, void, undefined> {
   const { length } = place.layout;
-  const decoder = new VarintDecoder(varint, place.path, place.offset);
+  const decoder = spellingDecoder(place, place.path, place.offset) as SpellingDecoder;
   let size = 0;
   for await (const piece of chunks) {
     const bytes = decoder.decode(piece);

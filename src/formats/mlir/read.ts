@@ -1,14 +1,21 @@
-import type { ReadOptions } from "../../bytes/byte-source.ts";
+import type { ByteSource, ReadOptions } from "../../bytes/byte-source.ts";
+import { hexCase } from "../../bytes/hex.ts";
 import type { MethodDraft, ModelDraft, WeightDraft } from "../../model/draft.ts";
 import type { Format, ModelFile, ModelFolder } from "../format.ts";
-import { readBytecode } from "./bytecode.ts";
+import { hasBytecode, readBytecode } from "./bytecode.ts";
+import { readMlirText, textBlobs } from "./text.ts";
+import { plainTensor, type TextType } from "./text-types.ts";
 import { detachableBlobs } from "./thin-bytecode.ts";
 
-export const mlir: Format = { id: "mlir", extensions: [".mlirbc"], read: readMlir };
+export const mlir: Format = { id: "mlir", extensions: [".mlirbc", ".mlir"], read: readMlir };
+
+/** Digits of a weight that are looked at for letters: among so many random ones there is always one. */
+const DIGITS = 4096;
 
 /**
- * Reads MLIR bytecode as models: a method for each file, a weight for each blob that `dense_resource` names. Only heads
- * and tables are read. The file does not say of what type a blob is: it is a list of bytes.
+ * Reads MLIR as models: a method for each file, a weight for each blob that `dense_resource` names. Of bytecode only
+ * heads and tables are read, and it does not say of what type a blob is: it is a list of bytes. A text is read through;
+ * its weights are spelled in hexadecimal, and have the type that the program gives them, where that is one.
  * @throws FormatError with file, resource and offset
  */
 export async function readMlir(
@@ -18,11 +25,34 @@ export async function readMlir(
 ): Promise<ModelDraft> {
   const methods: MethodDraft[] = [];
   for (const [file, { path, source }] of files.entries()) {
-    const blobs = detachableBlobs(await readBytecode(source, options));
-    const weights = blobs.map(({ key, offset, length }): WeightDraft => {
-      return { name: key, dtype: "uint8", shape: [length], at: { file, offset, length } };
-    });
-    methods.push({ name: path.replace(/\.mlirbc$/i, ""), file, weights, constants: [] });
+    const weights = (await hasBytecode(source, options))
+      ? await bytecodeWeights(source, file, options)
+      : await textWeights(source, file, options);
+    methods.push({ name: path.replace(/\.mlir(bc)?$/i, ""), file, weights, constants: [] });
   }
   return { format: "mlir", methods, files: files.map(({ path, source }) => ({ path, source })) };
+}
+
+async function bytecodeWeights(
+  source: ByteSource,
+  file: number,
+  options: ReadOptions,
+): Promise<WeightDraft[]> {
+  return detachableBlobs(await readBytecode(source, options)).map(({ key, offset, length }) => {
+    return { name: key, dtype: "uint8", shape: [length], at: { file, offset, length } };
+  });
+}
+
+async function textWeights(source: ByteSource, file: number, options: ReadOptions): Promise<WeightDraft[]> {
+  const text = await readMlirText(source, options);
+  const types = new Map<string, TextType | undefined>();
+  // What has several types is bytes to all of them.
+  for (const { key, type } of text.uses) if (type) types.set(key, types.has(key) ? undefined : type);
+  const weights: WeightDraft[] = [];
+  for (const { key, offset, length } of await textBlobs(text, options)) {
+    const plain = plainTensor(types.get(key), length) ?? { dtype: "uint8", shape: [length] };
+    const hex = hexCase(await source.read(offset, Math.min(DIGITS, length * 2), options));
+    weights.push({ name: key, ...plain, at: { file, offset, length: length * 2, hex } });
+  }
+  return weights;
 }

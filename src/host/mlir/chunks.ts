@@ -1,6 +1,6 @@
 import type { ByteSource, ReadOptions } from "../../bytes/byte-source.ts";
 import { FormatError } from "../../errors.ts";
-import { decodeHex, encodeHex } from "../../formats/mlir/hex.ts";
+import { decodeHex, encodeHex } from "../../bytes/hex.ts";
 import type { Piece } from "../../formats/mlir/piece.ts";
 import { PADDING } from "../../formats/mlir/schema.ts";
 

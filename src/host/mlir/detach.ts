@@ -1,17 +1,11 @@
-import { mkdtemp, rm } from "node:fs/promises";
-import { basename, dirname, extname, join, resolve } from "node:path";
+import { basename, extname, resolve } from "node:path";
 import { LinkError } from "../../errors.ts";
 import type { LinkedFile, LinkedWeight, LinkManifest } from "../../formats/mlir/link-manifest.ts";
 import { readMlir } from "../../formats/mlir/read.ts";
 import { PROPERTIES_VERSION } from "../../formats/mlir/schema.ts";
-import { plainTensor } from "../../formats/mlir/text-types.ts";
 import type { DetachableBlob } from "../../formats/mlir/thin-bytecode.ts";
-import { readSafetensors } from "../../formats/safetensors/read.ts";
-import { encodeSafetensorsHeader } from "../../formats/safetensors/write.ts";
 import type { Digest } from "../../model/digest.ts";
 import type { ModelDraft } from "../../model/draft.ts";
-import type { DType } from "../../model/dtype.ts";
-import { type FileSource, openFileSource } from "../../node/file-source.ts";
 import type { Progress } from "../../node/progress.ts";
 import { createSha256 } from "../../node/sha256.ts";
 import { type AddResult, addModel } from "../../node/store/add.ts";
@@ -65,9 +59,9 @@ export async function detachToStore(
   await using mlir = await openMlir(path, options);
   requireWeights(mlir);
   const name = options.as ?? basename(path, extname(path));
-  const added = mlir.hex
-    ? await addText(store, mlir, name, out, options)
-    : await addFiles(store, name, await bytecodeDraft(mlir, options), [mlir.source], options);
+  const { replace, onProgress, signal } = options;
+  const draft = await draftOf(mlir, options);
+  const added = await addModel(store.layout, name, draft, [mlir.source], { replace, onProgress, signal });
   const model = await store.model(added.name);
   const digests = new Map(
     model.config.methods.flatMap((method) => method.weights.map((each) => [each.name, each.digest])),
@@ -158,52 +152,7 @@ async function writeThin(
   return { path: resolve(out), thinBytes, fileBytes: source.size, weights: weights.size, weightBytes, notes };
 }
 
-/** Its name says of what format it is when the store reads it again. */
-async function bytecodeDraft({ source }: OpenMlir, options: DetachOptions): Promise<ModelDraft> {
-  const name = basename(source.name);
-  const path = /\.mlirbc$/i.test(name) ? name : `${name}.mlirbc`;
+async function draftOf({ source }: OpenMlir, options: DetachOptions): Promise<ModelDraft> {
+  const path = basename(source.name);
   return await readMlir([{ path, source }], { open: async () => undefined }, options);
-}
-
-/** Bytes that are spelled as digits are none to share: they are written out as a safetensors file, which is added. */
-async function addText(
-  store: FileStore,
-  mlir: OpenMlir,
-  name: string,
-  out: string,
-  options: DetachOptions,
-): Promise<AddResult> {
-  const folder = await mkdtemp(join(dirname(resolve(out)), `.${basename(out)}.`));
-  try {
-    const path = `${basename(mlir.source.name, extname(mlir.source.name))}.safetensors`;
-    const specs = mlir.blobs.map((blob) => ({ name: blob.key, blob, ...typeOf(mlir, blob) }));
-    const header = encodeSafetensorsHeader(specs);
-    const chunks = async function* (): AsyncGenerator<Uint8Array> {
-      yield header.bytes;
-      for (const { spec } of header.tensors) yield* blobChunks(mlir, spec.blob, options);
-    };
-    await writeNewFile(join(folder, path), chunks(), { signal: options.signal });
-    await using source = await openFileSource(join(folder, path));
-    const draft = await readSafetensors([{ path, source }], { open: async () => undefined }, options);
-    return await addFiles(store, name, draft, [source], options);
-  } finally {
-    await rm(folder, { recursive: true, force: true });
-  }
-}
-
-/** What the program says of a blob, where that is one plain tensor; else a list of bytes. */
-function typeOf(mlir: OpenMlir, { key, length }: DetachableBlob): { dtype: DType; shape: readonly number[] } {
-  const [type, ...others] = mlir.types(key);
-  const plain = others.length === 0 ? plainTensor(type, length) : undefined;
-  return plain ?? { dtype: "uint8", shape: [length] };
-}
-
-async function addFiles(
-  store: FileStore,
-  name: string,
-  draft: ModelDraft,
-  files: readonly FileSource[],
-  { replace, onProgress, signal }: DetachOptions,
-): Promise<AddResult> {
-  return await addModel(store.layout, name, draft, files, { replace, onProgress, signal });
 }

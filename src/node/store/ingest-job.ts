@@ -1,15 +1,14 @@
-import type { VarintArray } from "../../bytes/varint-array.ts";
+import type { Spelled } from "../../bytes/spelling.ts";
 import type { Digest } from "../../model/digest.ts";
 import type { FileIdentity } from "../file-source.ts";
 
 /** A range of a file that goes into a blob. */
-export interface IngestPart {
+export interface IngestPart extends Spelled {
   readonly path: string;
   /** The file as it was when it was read first: another one since is refused. */
   readonly identity: FileIdentity;
   readonly offset: number;
   readonly length: number;
-  readonly varint?: VarintArray;
   /** What its bytes must hash to: where they move within the store. */
   readonly digest?: Digest;
   /** Zeros before it, where parts lie end to end. */

@@ -1,3 +1,4 @@
+import { spellingOf } from "../../bytes/spelling.ts";
 import { FormatError } from "../../errors.ts";
 import { MODEL_VERSION, type ModelConfig, type Weight } from "../../model/config.ts";
 import type { Digest } from "../../model/digest.ts";
@@ -39,7 +40,7 @@ export async function ingestModel(
   const partOf = (at: WeightRange): IngestPart => {
     const { name: path, identity } = files[at.file] as FileSource;
     const { offset, length } = at;
-    return { path, identity, offset, length, ...(at.varint && { varint: at.varint }) };
+    return { path, identity, offset, length, ...spellingOf(at) };
   };
   const track = ({ digest, size, fresh: isNew }: IngestResult): void => {
     if (isNew) fresh.set(digest, size);
@@ -140,7 +141,7 @@ export async function ingestModel(
         offset: at.offset,
         length: at.length,
         digest: stored.get(rangeKey(at))?.digest as Digest,
-        ...(at.varint && { varint: at.varint }),
+        ...spellingOf(at),
       })),
     })),
   };

@@ -1,7 +1,7 @@
 import { createHash } from "node:crypto";
 import { closeSync, constants, fstatSync, openSync, readSync, rmSync, writeSync } from "node:fs";
 import { join } from "node:path";
-import { VarintDecoder } from "../../bytes/varint-array.ts";
+import { isSpelled, spellingDecoder } from "../../bytes/spelling.ts";
 import { SourceError, StoreError } from "../../errors.ts";
 import type { Digest } from "../../model/digest.ts";
 import { fileError, identityOf, sameIdentity } from "../file-source.ts";
@@ -58,7 +58,7 @@ export class Ingester {
 
   /** The result, if the store has the range already and that can be told without writing. */
   #known(part: IngestPart, candidates: readonly Candidate[]): IngestResult | undefined {
-    if (part.varint) return undefined;
+    if (isSpelled(part)) return undefined;
     const fd = this.#open(part);
     if (part.length > CHUNK && !candidates.some((each) => this.#looksLike(fd, part, each))) return undefined;
     const hash = createHash("sha256");
@@ -161,11 +161,11 @@ export class Ingester {
   /** A part's bytes, decoded if they are spelled; each piece is valid until the next. */
   *#plain(part: IngestPart): Generator<Uint8Array> {
     const fd = this.#open(part);
-    if (!part.varint) {
+    const decoder = spellingDecoder(part, part.path, part.offset);
+    if (!decoder) {
       yield* this.#chunks(fd, part);
       return;
     }
-    const decoder = new VarintDecoder(part.varint, part.path, part.offset);
     // A varint of one byte may stand for eight: smaller pieces bound what they grow to.
     for (const chunk of this.#chunks(fd, part, CHUNK / 8)) yield decoder.decode(chunk);
     decoder.end();
