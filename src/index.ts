@@ -35,7 +35,13 @@ export {
 } from "./compile/named-data/load-weights.ts";
 export { memoryNamedData } from "./compile/named-data/memory-named-data.ts";
 export { mergeNamedData } from "./compile/named-data/merge-named-data.ts";
-export type { FileRange, FreeableData, NamedData, NamedLayout } from "./compile/named-data/named-data.ts";
+export type {
+  FileRange,
+  FreeableData,
+  NamedData,
+  NamedLayout,
+  UrlRange,
+} from "./compile/named-data/named-data.ts";
 export {
   type MismatchedWeight,
   NamedDataError,
@@ -145,7 +151,11 @@ export {
 } from "./host/executorch/externalize.ts";
 export { type ConvertOptions, type ConvertResult, convertWeights } from "./host/convert/convert.ts";
 export type { RenameRule } from "./host/convert/rename.ts";
-export type { InPlaceOptions, InPlaceResult } from "./host/link-in-place.ts";
+export type { BindOptions } from "./host/link/bind.ts";
+export type { BindFileOptions } from "./host/link/bind-file.ts";
+export type { BoundProgram, Storage, WeightBinding } from "./host/link/bound-program.ts";
+export type { WeightsSource } from "./host/link/weights-source.ts";
+export type { WeightStorage, WriteBoundOptions, WrittenProgram } from "./host/link/write-bound.ts";
 export { joinSplit } from "./host/split/join.ts";
 export type { MutableModel, MutableOptions, WeightChange } from "./host/mutable/mutable-model.ts";
 export type { NewWeightsOptions, NewWeightsSource } from "./host/refit/new-weights.ts";

@@ -27,6 +27,8 @@ export interface ByteSource {
   readonly size: number;
   /** Set where the source is a whole file, byte for byte. */
   readonly file?: LocalFile;
+  /** Set where the source is a whole resource of a web server. */
+  readonly url?: string;
   /**
    * Reads exactly `length` bytes at `offset`; fewer is an error, never a shorter or zero-filled answer.
    * The result may be a view of memory that others see: do not write into it.

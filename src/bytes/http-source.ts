@@ -57,6 +57,7 @@ export async function openHttpSource(
   const source: ByteSource = {
     name,
     size,
+    url: name,
     async read(offset, length, readOptions) {
       checkRange(source, offset, length);
       if (length === 0) return new Uint8Array(0);

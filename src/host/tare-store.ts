@@ -41,8 +41,11 @@ import {
 import { describeModel, type ModelInfo } from "./describe.ts";
 import { requireEngine } from "./engine-of.ts";
 import { familyMap } from "./family-map.ts";
-import { linkInPlace, type InPlaceOptions, type InPlaceResult } from "./link-in-place.ts";
-import { linkModel } from "./link-model.ts";
+import { bindStored, type BindOptions } from "./link/bind.ts";
+import { bindFile, type BindFileOptions } from "./link/bind-file.ts";
+import { BoundProgram } from "./link/bound-program.ts";
+import { linkFolder } from "./link/link-folder.ts";
+import type { LoadProgram } from "./link/load-bound.ts";
 import { loadCompiledMethod } from "./compile/load-compiled.ts";
 import {
   attachMlir,
@@ -137,6 +140,10 @@ export class TareStore implements AsyncDisposable {
     this.#cached = cached;
   }
 
+  /** Loads what a bound program was placed as. */
+  readonly #loadProgram: LoadProgram = async (source, folder, options) =>
+    (await this.#openEngine()).load(source, folder, options);
+
   /** The store's folder. */
   get path(): string {
     return this.#files.layout.root;
@@ -211,20 +218,24 @@ export class TareStore implements AsyncDisposable {
    * @throws SourceError `exists`; LinkError `unsupported` for a format whose files cannot be links
    */
   async link(name: string, path: string, options: ViewOptions = {}): Promise<ViewResult> {
-    return linkModel(this.#files, name, path, options);
+    return linkFolder(this.#files, name, path, options);
   }
 
   /**
-   * Writes an ONNX program that uses a checkpoint (.safetensors, GGUF, …) as its external data, where it lies.
-   * @throws LinkError listing every weight that does not fit; SourceError `unsafe-path`, `exists`
+   * Joins a model's ONNX program with weights, its own or others, wherever they are: a checkpoint in any format, a URL,
+   * another model, memory. What comes of it is written with its weights inside, beside it or by reference, or loaded.
+   * @throws LinkError listing every weight that does not fit; EngineError `unsupported` for a model that is no ONNX
    */
-  async linkInPlace(
-    name: string,
-    weights: string,
-    path: string,
-    options: InPlaceOptions = {},
-  ): Promise<InPlaceResult> {
-    return linkInPlace(this.#files, name, weights, path, options);
+  async bind(name: string, options: BindOptions = {}): Promise<BoundProgram> {
+    return new BoundProgram(await bindStored(this.#files, name, options), this.#files, this.#loadProgram);
+  }
+
+  /**
+   * The same for an ONNX file, whose weights are where it says: inside, in files beside it, `scope::key`, URLs.
+   * @throws LinkError `not-found` for a scope that is not given, `mismatch`, `unsupported` for a URL unless `remote`
+   */
+  async bindFile(path: string, options: BindFileOptions = {}): Promise<BoundProgram> {
+    return new BoundProgram(await bindFile(this.#files, path, options), this.#files, this.#loadProgram);
   }
 
   /**

@@ -11,6 +11,9 @@ export interface Binding extends Weight {
   readonly length: number;
 }
 
+/** Stands for the digest of a weight that nobody hashed: that of nothing. What is made of such a weight is not kept. */
+export const ANONYMOUS: Digest = "sha256:e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855";
+
 /** How one method of a model is linked: plain data, made before anything is opened. */
 export interface LinkPlan {
   readonly model: string;

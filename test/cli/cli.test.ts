@@ -263,6 +263,35 @@ describe("tare", () => {
     expect((await tare("detach", fixture("base-22.mlirbc"))).code).toBe(2);
   });
 
+  test("link writes a symbolic program, and gives it weights again", async () => {
+    const folder = await temporaryFolder();
+    const [thin, whole] = [join(folder, "thin.onnx"), join(folder, "whole.onnx")];
+    const plan = await tare("link", "base", "--method", "decoder", "--plan", "--json");
+    expect(JSON.parse(plan.out)).toMatchObject({ bindings: expect.arrayContaining([]) });
+    expect((await tare("link", "base", "--method", "decoder", "--plan")).out).toMatch(
+      /WEIGHT +DTYPE +SHAPE +SIZE +IN +AT.*\n.*float32 +\[1, 16\] +64 B +blob [0-9a-f]{12} +\d+/,
+    );
+    const written = await tare("link", "base", "--method", "decoder", "--symbolic", "b", "--out", thin);
+    expect(written.out).toContain(`written: ${thin}`);
+    const unknown = await tare("link", thin, whole, "--embed");
+    expect(unknown).toMatchObject({ code: 1, err: expect.stringContaining("--scope b=WEIGHTS") });
+    expect(await tare("link", thin, "--scope", "b")).toMatchObject({ code: 2 });
+    expect(await tare("link", "base", "--scope", "b=x", "--embed")).toMatchObject({ code: 2 });
+    expect(await tare("link", "base", "--embed", "--symbolic", "b")).toMatchObject({ code: 2 });
+    await tare("export", "base", join(folder, "base"));
+    const scope = `b=${join(folder, "base", "decoder.onnx")}`;
+    const json = await tare("link", thin, "--scope", scope, "--embed", "--out", whole, "--json");
+    expect(JSON.parse(json.out)).toMatchObject({ path: whole, storage: "embedded" });
+    expect((await tare("add", whole, "--as", "linked")).code).toBe(0);
+    const ids = ["--input", "input_ids=[[1,37,82]]", "--json"];
+    const outputs = async (...argv: string[]): Promise<unknown> =>
+      (JSON.parse((await tare("run", ...argv, ...ids)).out) as { outputs: unknown }).outputs;
+    const expected = await outputs("base", "--method", "decoder");
+    expect(await outputs("linked")).toEqual(expected);
+    await tare("rm", "linked");
+    await tare("gc");
+  });
+
   test("link says how the weights got there", async () => {
     expect((await tare("link", "base", join(await temporaryFolder(), "v"))).out).toMatch(
       /linked base: 8.27 MB (hard|ref)-?linked/,

@@ -8,6 +8,7 @@ import { DTYPE_BITS, type DType } from "../../src/model/dtype.ts";
 import type { Tensor, Tensors } from "../../src/model/tensor.ts";
 import { CHARLM_GRAPHS, charlm } from "../support/charlm.ts";
 import { python } from "../support/python.ts";
+import { storedTensors } from "../support/stored-tensors.ts";
 import { temporaryFolder } from "../support/temporary.ts";
 
 const IDS = new Uint8Array(BigInt64Array.of(1n, 37n, 82n, 5n).buffer);
@@ -44,6 +45,27 @@ describe("a view that link made", () => {
       if (linkedBytes > 0)
         expect(linked).toEqual({ refused: expect.stringContaining("multiple hard links") });
       else expect(linked).toEqual(original);
+    }
+  });
+});
+
+describe("a program that link wrote as one file", () => {
+  test("is read by Python's onnx and run by its onnxruntime, its weights inside or in a checkpoint", async () => {
+    const { store, folder } = await familyStore();
+    await using _ = store;
+    await writeTensors(join(folder, "inputs.npz"), INPUTS);
+    await using session = await store.load("base", { method: "decoder", threads: 1 });
+    const expected = described(await session.run(INPUTS));
+    const tensors = await storedTensors(store, "base", "decoder");
+    await writeTensors(join(folder, "base.safetensors"), tensors);
+    const original = await python("initializers", join(family, "base", "decoder.onnx"));
+    for (const storage of ["embedded", "in-place"] as const) {
+      const weights = storage === "in-place" ? join(folder, "base.safetensors") : undefined;
+      await using program = await store.bind("base", { method: "decoder", weights });
+      const path = join(folder, `${storage}.onnx`);
+      await program.write(path, { storage });
+      expect(await python("initializers", path)).toEqual(original);
+      expect(await python("run", path, join(folder, "inputs.npz"))).toEqual(expected);
     }
   });
 });

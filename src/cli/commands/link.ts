@@ -1,37 +1,55 @@
-import { type DefineCommand, examples } from "../command.ts";
+import { stat } from "node:fs/promises";
+import { basename } from "node:path";
+import { UsageError } from "../../errors.ts";
+import type { BoundProgram, Storage } from "../../host/link/bound-program.ts";
+import type { WeightStorage } from "../../host/link/write-bound.ts";
 import type { TareStore } from "../../host/tare-store.ts";
+import { type DefineCommand, examples } from "../command.ts";
 import { bytes, type Context, table } from "../context.ts";
-import { readMapping } from "./refit.ts";
 import { outputPath } from "./export.ts";
+import { readMapping } from "./refit.ts";
+import { collect } from "./run.ts";
 
 interface LinkFlags {
   readonly out?: string;
   readonly copy?: boolean;
-  readonly inPlace?: string;
+  readonly inPlace?: string | true;
+  readonly embed?: boolean;
+  readonly symbolic?: string;
+  readonly from?: string;
+  readonly scope: readonly string[];
+  readonly remote?: boolean;
+  readonly plan?: boolean;
   readonly method?: string;
   readonly map?: string;
 }
 
-/** `tare link`: a folder for engines that know nothing of tare. */
+/** `tare link`: what engines open that know nothing of tare, and programs whose weights are elsewhere. */
 export const link: DefineCommand = (program, act) => {
   program
     .command("link")
-    .summary("make a folder that stock engines open, over the store's weights")
+    .summary("make what stock engines open, over the store's weights or others where they lie")
     .description(
       "Make a folder with a model's programs and links to its weights: ordinary ONNX files with external data, or the\n" +
         "shards of a GGUF model. A safetensors file holds its weights itself: tare export writes it.\n" +
         "Reflinks or hard links take no space; where the file system can do neither, weights are copied, and that is\n" +
-        "said. Hard-linked weights are read-only: they are the store's own.",
+        "said. Hard-linked weights are read-only: they are the store's own.\n\n" +
+        "An ONNX program can be written as one file instead, its weights bound strictly, by name, dtype and shape:\n" +
+        "in place (a checkpoint is its external data, unconverted), embedded, or symbolic (scope::key and a digest\n" +
+        "each; some kilobytes, which tare gives weights again wherever it comes to: name the file as the subject).",
     )
-    .argument("<model>")
-    .argument("[dir]", "the same as --out")
-    .option("--out <dir>", "the folder to make; with --in-place the program's file")
-    .option(
-      "--in-place <file>",
-      "ONNX: use this checkpoint as external data, where it lies, beside the program",
-    )
-    .option("--method <name>", "with --in-place: the graph, where the model has several")
-    .option("--map <file>", "with --in-place: names of the model → names of the checkpoint, as JSON")
+    .argument("<model>", "a model of the store, or an .onnx file")
+    .argument("[out]", "the same as --out")
+    .option("--out <path>", "the folder to make, or the program's file")
+    .option("--in-place [weights]", "a file whose weights stay where they are: in this checkpoint, beside it")
+    .option("--embed", "a file with its weights inside")
+    .option("--symbolic <scope>", "a file whose weights are named: <scope>::<name>")
+    .option("--from <weights>", "other weights: a checkpoint, an https: URL, a model of the store")
+    .option("--scope <name=weights>", "of a symbolic file: what its scope is; may be repeated", collect, [])
+    .option("--remote", "of a file: let the URLs that it names be fetched")
+    .option("--plan", "print where each weight is, and write nothing")
+    .option("--method <name>", "the graph, where the model has several")
+    .option("--map <file>", "names of the model → names of the weights, as JSON")
     .option(
       "--copy",
       "copy what cannot be reflinked: Python's onnx.load refuses linked files, engines take them",
@@ -40,16 +58,21 @@ export const link: DefineCommand = (program, act) => {
       "after",
       examples(
         "tare link base views/base",
-        "tare link base --out views/base --json",
         "tare link base --in-place weights/tuned.safetensors --out weights/tuned.onnx",
+        "tare link base --embed --out base.onnx",
+        "tare link base --symbolic base --out thin.onnx",
+        "tare link thin.onnx --scope base=checkpoint.safetensors --out tuned.onnx",
+        "tare link thin.onnx --scope base=https://example.com/model.safetensors --embed --out whole.onnx",
+        "tare link base --from tuned.safetensors --plan",
       ),
     )
     .action(
-      act(async (context, model: string, dir: string | undefined, flags: LinkFlags) => {
-        const out = outputPath(dir, flags.out);
+      act(async (context, model: string, path: string | undefined, flags: LinkFlags) => {
         await using store = await context.openStore();
-        if (flags.inPlace !== undefined) return await inPlace(context, store, model, out, flags);
-        const result = await store.link(model, out, { copy: flags.copy });
+        const file = await isProgramFile(store, model);
+        const storage = storageOf(flags, file);
+        if (flags.plan || storage) return await bound(context, store, model, file, storage, path, flags);
+        const result = await store.link(model, outputPath(path, flags.out), { copy: flags.copy });
         context.print(result, () => {
           const parts = [
             [result.reflinkedBytes, "reflinked"],
@@ -70,23 +93,100 @@ export const link: DefineCommand = (program, act) => {
     );
 };
 
-async function inPlace(
+/** A name of the store goes before a file of that name. */
+async function isProgramFile(store: TareStore, subject: string): Promise<boolean> {
+  if (!/\.onnx$/i.test(subject) || (await store.has(subject))) return false;
+  return (await stat(subject).catch(() => undefined))?.isFile() ?? false;
+}
+
+/** How the program is written; `undefined` for a folder. */
+function storageOf({ inPlace, embed, symbolic, from }: LinkFlags, file: boolean): WeightStorage | undefined {
+  const asked = [
+    ...(inPlace === undefined ? [] : ["in-place" as const]),
+    ...(embed ? ["embedded" as const] : []),
+    ...(symbolic === undefined ? [] : ["symbolic" as const]),
+  ];
+  if (asked.length > 1) {
+    throw new UsageError("usage", "Cannot link in several ways at once", {
+      hint: "one of --in-place, --embed and --symbolic",
+    });
+  }
+  return asked[0] ?? (file || from !== undefined ? "in-place" : undefined);
+}
+
+async function bound(
+  context: Context,
+  store: TareStore,
+  subject: string,
+  file: boolean,
+  storage: WeightStorage | undefined,
+  path: string | undefined,
+  flags: LinkFlags,
+): Promise<void> {
+  await using program = await (file
+    ? bindFile(context, store, subject, flags)
+    : bindModel(context, store, subject, flags));
+  if (flags.plan || !storage) {
+    context.print({ bindings: program.bindings }, () => planTable(program));
+    return;
+  }
+  const out = outputPath(path, flags.out);
+  const result = await context.withProgress(`linking ${subject}`, (onProgress) =>
+    program.write(out, { storage, scope: flags.symbolic, signal: context.signal, onProgress }),
+  );
+  context.print(result, () => `${planTable(program)}\n\nwritten: ${result.path} (${bytes(result.size)})`);
+}
+
+async function bindModel(
   context: Context,
   store: TareStore,
   model: string,
-  out: string,
-  { inPlace: weights = "", method, map }: LinkFlags,
-): Promise<void> {
-  const result = await store.linkInPlace(model, weights, out, {
+  { inPlace, from, method, map, scope }: LinkFlags,
+): Promise<BoundProgram> {
+  if (scope.length > 0) {
+    throw new UsageError("usage", `Cannot use --scope for "${model}": it is a model of the store`, {
+      hint: "--from WEIGHTS gives it other weights; scopes are those of a symbolic .onnx file",
+    });
+  }
+  return store.bind(model, {
     method,
+    weights: typeof inPlace === "string" ? inPlace : from,
     map: map === undefined ? undefined : await readMapping(map),
     signal: context.signal,
   });
-  context.print(result, () => {
-    const rows = result.bindings.map(({ name, dtype, shape, location, offset, length }) => {
-      return [name, dtype, `[${shape.join(", ")}]`, location, String(offset), bytes(length)];
+}
+
+async function bindFile(
+  context: Context,
+  store: TareStore,
+  path: string,
+  { scope, remote, from, inPlace }: LinkFlags,
+): Promise<BoundProgram> {
+  if (from !== undefined || typeof inPlace === "string") {
+    throw new UsageError("usage", `Cannot give other weights to "${path}": it says itself where they are`, {
+      hint: "--scope NAME=WEIGHTS says what its scopes are; tare add makes a model of it, which takes any",
     });
-    const head = ["WEIGHT", "DTYPE", "SHAPE", "IN", "AT", "SIZE"];
-    return `${table([head, ...rows], [4, 5])}\n\nwritten: ${result.path} (${bytes(result.size)})`;
+  }
+  const scopes = Object.fromEntries(scope.map(parseScope));
+  return store.bindFile(path, { scopes, remote, signal: context.signal });
+}
+
+function parseScope(text: string): [string, string] {
+  const at = text.indexOf("=");
+  if (at > 0 && at < text.length - 1) return [text.slice(0, at), text.slice(at + 1)];
+  throw new UsageError("usage", `Cannot use --scope "${text}"`, { hint: "it is NAME=WEIGHTS" });
+}
+
+function planTable({ bindings }: BoundProgram): string {
+  const rows = bindings.map(({ name, dtype, shape, length, key, storage }) => {
+    const [where, at] = placeText(storage);
+    return [name, dtype, `[${shape.join(", ")}]`, bytes(length), where, at, key === name ? "" : key];
   });
+  return table([["WEIGHT", "DTYPE", "SHAPE", "SIZE", "IN", "AT", "AS"], ...rows], [3, 5]);
+}
+
+function placeText(storage: Storage): [string, string] {
+  if (storage.kind === "live") return [storage.from, ""];
+  if (storage.kind === "blob") return [`blob ${basename(storage.path).slice(0, 12)}`, String(storage.offset)];
+  return [storage.kind === "url" ? storage.url : storage.path, String(storage.offset)];
 }

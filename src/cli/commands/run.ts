@@ -1,8 +1,8 @@
 import { EngineError, UsageError } from "../../errors.ts";
-import type { Signature } from "../../engines/engine.ts";
+import type { Session, Signature } from "../../engines/engine.ts";
 import type { ModelInfo } from "../../host/describe.ts";
 import { noEngine } from "../../host/engine-of.ts";
-import type { LoadOptions } from "../../host/tare-store.ts";
+import type { LoadOptions, TareStore } from "../../host/tare-store.ts";
 import type { Tensor, Tensors } from "../../model/tensor.ts";
 import { type DefineCommand, examples } from "../command.ts";
 import { type Context, table } from "../context.ts";
@@ -18,6 +18,7 @@ interface RunFlags extends TextFlags {
   readonly out?: string;
   readonly throughput?: boolean;
   readonly prepacking?: string;
+  readonly weights?: string;
 }
 
 /** `tare run`: a model over the store's weights. */
@@ -45,6 +46,10 @@ export const runCommand: DefineCommand = (program, act) => {
     .option("--prepacking <mode>", "auto (where a kernel needs it), on, off", "auto")
     .option("--threads <count>", "threads for one operator; one a core unless given")
     .option("--verify", "hash every weight before it is used")
+    .option(
+      "--weights <weights>",
+      "ONNX: run over other weights, where they lie: a checkpoint, an https: URL, a model of the store",
+    )
     .option("--max-tokens <count>", "text: tokens at most")
     .option("--temperature <t>", "text: 0 takes the likeliest token each time", "0")
     .option("--top-k <count>", "text: sample from the likeliest tokens only")
@@ -65,6 +70,7 @@ export const runCommand: DefineCommand = (program, act) => {
         "tare run base                                       # prints the signature",
         "tare run base --method decoder --input 'input_ids=[[1,37,82]]'",
         "tare run base inputs.npz --out outputs.npz",
+        "tare run base inputs.npz --weights tuned.safetensors",
         "tare run base --in input_ids=ids.npy --out logits.safetensors",
         'tare run writer "And he said" --max-tokens 40',
       ),
@@ -87,13 +93,26 @@ export const runCommand: DefineCommand = (program, act) => {
             signature,
             missing.map((port) => port.name),
           );
-        await using session = await store.load(model, { ...options, signal: context.signal });
+        await using session = await load(context, store, model, flags.weights, options);
         const began = performance.now();
         const outputs = await session.run(inputs, { signal: context.signal });
         await report(context, outputs, performance.now() - began, flags.out);
       }),
     );
 };
+
+async function load(
+  context: Context,
+  store: TareStore,
+  model: string,
+  weights: string | undefined,
+  options: LoadOptions,
+): Promise<Session> {
+  const { signal } = context;
+  if (weights === undefined) return store.load(model, { ...options, signal });
+  await using program = await store.bind(model, { method: options.method, weights, signal });
+  return await program.load({ ...options, signal });
+}
 
 function loadOptions(flags: RunFlags): LoadOptions {
   const { method, verify } = flags;

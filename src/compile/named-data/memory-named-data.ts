@@ -50,6 +50,7 @@ export function memoryNamedData(tensors: Readonly<Record<string, NumberTensor>>,
       })();
     },
     locate: async () => undefined,
+    remote: async () => undefined,
   };
   return data;
 }

@@ -1,13 +1,9 @@
 import type { Digest } from "../../model/digest.ts";
+import { type Alias, aliasedNamedData } from "./aliased-named-data.ts";
 import { type HashOptions, hashWeight } from "./hash-weight.ts";
-import { type NamedData, type NamedLayout, noSuchWeight } from "./named-data.ts";
+import type { NamedData, NamedLayout } from "./named-data.ts";
 import { type MismatchedWeight, NamedDataError } from "./named-data-error.ts";
 import { sameLayout } from "../tensor-layout.ts";
-
-interface Owned {
-  readonly owner: NamedData;
-  readonly layout: NamedLayout;
-}
 
 /**
  * Makes one of several: a foundation and an adapter, or the data files of a program. A key may be in more than one of
@@ -16,19 +12,19 @@ interface Owned {
  * @throws NamedDataError `mismatch`, with every key that is not the same in two, and both; what reading them throws
  */
 export async function mergeNamedData(maps: readonly NamedData[], options: HashOptions): Promise<NamedData> {
-  const table = new Map<string, Owned>();
+  const table = new Map<string, Alias>();
   const mismatched: MismatchedWeight[] = [];
   for (const data of maps) {
     for (const key of data.keys()) {
       const layout = data.layout(key) as NamedLayout;
       const known = table.get(key);
       if (!known) {
-        table.set(key, { owner: data, layout });
+        table.set(key, { owner: data, key, layout });
         continue;
       }
       const same = sameLayout(known.layout, layout);
       const digests: [Digest | undefined, Digest | undefined] = same
-        ? [await digestOf(known, key, options), await digestOf({ owner: data, layout }, key, options)]
+        ? [await digestOf(known, options), await digestOf({ owner: data, key, layout }, options)]
         : [known.layout.digest, layout.digest];
       if (same) table.set(key, { ...known, layout: { ...known.layout, digest: digests[0] } });
       if (same && digests[0] === digests[1]) continue;
@@ -36,7 +32,7 @@ export async function mergeNamedData(maps: readonly NamedData[], options: HashOp
         name: key,
         sides: [
           { ...claimOf(known), digest: digests[0] },
-          { ...claimOf({ owner: data, layout }), digest: digests[1] },
+          { ...claimOf({ owner: data, key, layout }), digest: digests[1] },
         ],
       });
     }
@@ -45,30 +41,13 @@ export async function mergeNamedData(maps: readonly NamedData[], options: HashOp
   if (mismatched.length > 0) {
     throw new NamedDataError(`merge "${name}"`, { missing: [], mismatched, unused: [] });
   }
-  return delegating(name, table);
+  return aliasedNamedData(name, table);
 }
 
-function claimOf({ owner, layout: { dtype, shape } }: Owned): Omit<MismatchedWeight["sides"][0], "digest"> {
+function claimOf({ owner, layout: { dtype, shape } }: Alias): Omit<MismatchedWeight["sides"][0], "digest"> {
   return { source: owner.name, dtype, shape };
 }
 
-async function digestOf({ owner, layout }: Owned, key: string, options: HashOptions): Promise<Digest> {
+async function digestOf({ owner, key, layout }: Alias, options: HashOptions): Promise<Digest> {
   return layout.digest ?? (await hashWeight(owner, key, options));
-}
-
-function delegating(name: string, table: ReadonlyMap<string, Owned>): NamedData {
-  const ownerOf = (key: string): NamedData => {
-    const owned = table.get(key);
-    if (!owned) throw noSuchWeight({ name }, key);
-    return owned.owner;
-  };
-  return {
-    name,
-    keys: () => [...table.keys()],
-    layout: (key) => table.get(key)?.layout,
-    data: async (key, options) => ownerOf(key).data(key, options),
-    loadInto: async (key, target, options) => ownerOf(key).loadInto(key, target, options),
-    stream: (key, options) => ownerOf(key).stream(key, options),
-    locate: async (key) => table.get(key)?.owner.locate(key),
-  };
 }

@@ -22,6 +22,15 @@ export interface FileRange {
   readonly length: number;
 }
 
+/** A range of a resource of a web server. */
+export interface UrlRange {
+  readonly url: string;
+  /** In bytes from the start of the resource. */
+  readonly offset: number;
+  /** In bytes. */
+  readonly length: number;
+}
+
 /**
  * The seam to weights by name, wherever they are: a store, model files, URLs, memory. What gives a weight's bytes says
  * `missing-weight` (LinkError) for a key that it does not have, and `source-changed` (SourceError) for a file that was
@@ -47,6 +56,8 @@ export interface NamedData {
    * mapped: a file that was replaced in between is refused then.
    */
   locate(key: string): Promise<FileRange | undefined>;
+  /** Where on the web a weight lies as plain bytes; `undefined` for what does not. */
+  remote(key: string): Promise<UrlRange | undefined>;
 }
 
 /** A weight in memory, for as long as it is needed. Do not write into it. */

@@ -80,6 +80,13 @@ export function rangeNamedData(name: string, places: Iterable<WeightPlace>): Nam
       await file?.requireUnchanged();
       return file && { path: file.path, offset: place.offset, length: place.length };
     },
+    async remote(key) {
+      const place = table.get(key);
+      if (!place || isSpelled(place)) return undefined;
+      await using opened = await place.open();
+      const { url } = opened.source;
+      return url === undefined ? undefined : { url, offset: place.offset, length: place.length };
+    },
   };
   return data;
 }

@@ -1,6 +1,6 @@
 import { FormatError } from "../../errors.ts";
 import { type Frame, varintLength } from "./fields.ts";
-import type { SparseBytes } from "./sparse-bytes.ts";
+import { type Range, SparseBytes } from "./sparse-bytes.ts";
 
 /** Replaces a range of one message's body; `start === end` inserts. */
 export interface Edit {
@@ -9,6 +9,8 @@ export interface Edit {
   readonly start: number;
   readonly end: number;
   readonly bytes: Uint8Array;
+  /** How many bytes follow that are not in memory: a gap of the result. */
+  readonly gap?: number;
 }
 
 /**
@@ -18,19 +20,31 @@ export interface Edit {
  * @throws FormatError `malformed` if a gap is left
  */
 export function splice(view: SparseBytes, edits: readonly Edit[]): Uint8Array {
+  const { bytes, gaps } = spliceSparse(view, edits);
+  if (gaps.length > 0) throw new RangeError("edits with gaps make no whole file");
+  return bytes;
+}
+
+/** The same where edits have gaps: a file of which only part is in memory. */
+export function spliceSparse(view: SparseBytes, edits: readonly Edit[]): SparseBytes {
   const all = [...edits, ...prefixEdits(edits)];
   // Array.prototype.sort is stable: insertions keep their order, and go before a replacement at their place.
   all.sort((a, b) => a.start - b.start || a.end - b.end);
   const parts: Uint8Array[] = [];
+  const gaps: Range[] = [];
   let at = 0;
+  let grown = 0;
   for (const edit of all) {
     if (edit.start < at) throw new RangeError(`edits overlap at ${edit.start}`);
     copy(view, at, edit.start, parts);
     parts.push(edit.bytes);
+    const { gap = 0 } = edit;
+    if (gap > 0) gaps.push({ offset: edit.start + grown + edit.bytes.byteLength, length: gap });
+    grown += growthOf(edit);
     at = edit.end;
   }
   copy(view, at, view.size, parts);
-  return concatBytes(parts);
+  return new SparseBytes(view.name, concatBytes(parts), gaps);
 }
 
 /** Joins pieces into one array. */
@@ -48,7 +62,7 @@ export function concatBytes(parts: readonly Uint8Array[]): Uint8Array {
 function prefixEdits(edits: readonly Edit[]): Edit[] {
   const growth = new Map<Frame, number>();
   const grow = (frame: Frame, by: number): void => void growth.set(frame, (growth.get(frame) ?? 0) + by);
-  for (const edit of edits) grow(edit.frame, edit.bytes.byteLength - (edit.end - edit.start));
+  for (const edit of edits) grow(edit.frame, growthOf(edit));
   for (const frame of Array.from(growth.keys())) {
     for (let outer = frame.parent; outer; outer = outer.parent) if (!growth.has(outer)) growth.set(outer, 0);
   }
@@ -62,6 +76,11 @@ function prefixEdits(edits: readonly Edit[]): Edit[] {
     grow(frame.parent, by + bytes.byteLength - (frame.start - frame.prefix));
   }
   return prefixes;
+}
+
+/** By how much an edit makes the file longer. */
+function growthOf({ bytes, gap = 0, start, end }: Edit): number {
+  return bytes.byteLength + gap - (end - start);
 }
 
 function depth(frame: Frame): number {

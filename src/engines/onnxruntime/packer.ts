@@ -5,7 +5,7 @@ import { parseOnnx } from "../../formats/onnx/parse.ts";
 import { readPrepacked } from "../../formats/onnx/prepacked.ts";
 import { bindTemplate } from "../../formats/onnx/weightless.ts";
 import { digestHex } from "../../model/digest.ts";
-import type { Binding, LinkPlan } from "../../model/link-plan.ts";
+import { ANONYMOUS, type Binding, type LinkPlan } from "../../model/link-plan.ts";
 import type { PackedFile, PackedParts } from "../../model/packed-weight.ts";
 import type { CompileCache, PackedCache } from "../engine.ts";
 import type { Artifact, Packing } from "./artifact.ts";
@@ -143,7 +143,7 @@ async function packAlone(
   return { path: join(into, PACKED_DATA), entries: tensor ? readPrepacked(view, tensor) : [] };
 }
 
-/** Finds the weights that go into lone nodes; `undefined` where a model lacks one. */
+/** Finds the weights that go into lone nodes; `undefined` where a model lacks one, or nobody hashed it. */
 export function operandsOf(
   packing: Pick<Packing, "operands">,
   artifact: Artifact,
@@ -153,7 +153,7 @@ export function operandsOf(
   const bindings = new Map(plan.weights.map((weight) => [weight.name, weight]));
   const operands = packing.operands.flatMap(([name, input]): Operand[] => {
     const binding = bindings.get(names.get(input) ?? "");
-    return binding ? [[name, binding]] : [];
+    return binding && binding.digest !== ANONYMOUS ? [[name, binding]] : [];
   });
   return operands.length === packing.operands.length ? operands : undefined;
 }

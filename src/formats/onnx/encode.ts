@@ -1,9 +1,11 @@
 import { BinaryWriter, WireType } from "@bufbuild/protobuf/wire";
+import type { Digest } from "../../model/digest.ts";
 import type { DType } from "../../model/dtype.ts";
 import type { PackedEntry } from "../../model/packed-weight.ts";
 import type { OnnxValue } from "./graph.ts";
 import { formatPacked, PREPACKED } from "./prepacked.ts";
 import {
+  CHECKSUM,
   dataTypeNumber,
   Dim,
   Entry,
@@ -25,10 +27,14 @@ export type TensorBinding =
       readonly location: string;
       readonly offset: number;
       readonly length: number;
+      /** Of the tensor's bytes: tare's own, in the place of the file's SHA-1. */
+      readonly digest?: Digest | undefined;
       /** Packed copies in the same file. */
       readonly prepacked?: readonly PackedEntry[];
     }
-  | { readonly kind: "inline"; readonly bytes: Uint8Array };
+  | { readonly kind: "inline"; readonly bytes: Uint8Array }
+  /** In the model itself, right behind the encoded message, of which they are the end. */
+  | { readonly kind: "following"; readonly length: number };
 
 /** What a graph says of an input or output. */
 export type ValueType = Pick<OnnxValue, "name" | "dtype" | "shape">;
@@ -46,10 +52,13 @@ export function encodeTensor(
   writer.tag(Tensor.name, WireType.LengthDelimited).string(name);
   if (binding.kind === "inline") {
     writer.tag(Tensor.raw, WireType.LengthDelimited).bytes(binding.bytes);
+  } else if (binding.kind === "following") {
+    writer.tag(Tensor.raw, WireType.LengthDelimited).uint32(binding.length);
   } else {
-    const { location, offset, length, prepacked = [] } = binding;
+    const { location, offset, length, digest, prepacked = [] } = binding;
     const packed = prepacked.map((entry, index) => [`${PREPACKED}${index}`, formatPacked(entry)] as const);
-    for (const [key, value] of [...Object.entries({ location, offset, length }), ...packed]) {
+    const checksum = digest !== undefined && { [CHECKSUM]: digest };
+    for (const [key, value] of [...Object.entries({ location, offset, length, ...checksum }), ...packed]) {
       writer.tag(Tensor.external, WireType.LengthDelimited).fork();
       writer.tag(Entry.key, WireType.LengthDelimited).string(key);
       writer.tag(Entry.value, WireType.LengthDelimited).string(String(value)).join();

@@ -1,4 +1,5 @@
 import type { Field, Frame } from "../../encodings/protobuf/fields.ts";
+import type { Digest } from "../../model/digest.ts";
 import type { DType } from "../../model/dtype.ts";
 
 /** How a tensor's elements are stored. */
@@ -8,7 +9,14 @@ export type TensorData =
   /** Varints in the file itself: `int32_data`, `int64_data`, `uint64_data`. */
   | { readonly kind: "varint"; readonly offset: number; readonly length: number }
   /** In another file. */
-  | { readonly kind: "external"; readonly location: string; readonly offset: number; readonly length: number }
+  | {
+      readonly kind: "external";
+      readonly location: string;
+      readonly offset: number;
+      readonly length: number;
+      /** Of the tensor's bytes, where tare wrote it. */
+      readonly digest?: Digest;
+    }
   /** Strings, fields that are not packed, nothing at all: never a weight. */
   | { readonly kind: "other" };
 

@@ -10,9 +10,10 @@ import {
 } from "../../encodings/protobuf/fields.ts";
 import type { SparseBytes } from "../../encodings/protobuf/sparse-bytes.ts";
 import { type ErrorCode, FormatError } from "../../errors.ts";
+import { isDigest } from "../../model/digest.ts";
 import { type DType, elementCount, tensorBytes } from "../../model/dtype.ts";
 import type { OnnxTensor, TensorData } from "./graph.ts";
-import { DATA_TYPES, Entry, Tensor, TYPED_FIELDS } from "./schema.ts";
+import { CHECKSUM, DATA_TYPES, Entry, Tensor, TYPED_FIELDS } from "./schema.ts";
 
 /** Typed fields whose packed form is the little-endian tensor itself. */
 const FIXED_WIDTH: readonly number[] = [Tensor.float, Tensor.double];
@@ -187,7 +188,9 @@ function externalData(entries: ReadonlyMap<string, string>, expected: number, fa
     throw fail("size-mismatch", `its shape takes ${expected} bytes, its external data has ${length}`);
   }
   if (!Number.isSafeInteger(offset + length)) throw fail("malformed", `its external data ends past 2^53`);
-  return { kind: "external", location, offset, length };
+  // Others write the SHA-1 of the whole file there, which says nothing of a tensor.
+  const digest = entries.get(CHECKSUM) ?? "";
+  return { kind: "external", location, offset, length, ...(isDigest(digest) && { digest }) };
 }
 
 function sizeOf(dtype: DType, shape: readonly number[], fail: Fail): number {

@@ -8,6 +8,7 @@ import { weightsOf } from "./classify.ts";
 import type { OnnxTensor } from "./graph.ts";
 import { parseOnnx } from "./parse.ts";
 import { MODEL_SHAPE } from "./schema.ts";
+import { parseSymbol } from "./symbol.ts";
 
 export const onnx: Format = { id: "onnx", extensions: [".onnx"], read: readOnnx };
 
@@ -34,6 +35,13 @@ export async function readOnnx(
         `Cannot read tensor "${tensor.name}" of "${path}": it lies in a model file outside of the model's tensors`,
         { path, tensor: tensor.name },
       );
+    }
+    if (parseSymbol(location) || /^https?:/i.test(location)) {
+      throw new FormatError("not-found", `Cannot find "${location}", the external data of "${path}"`, {
+        path: location,
+        tensor: tensor.name,
+        hint: "it names weights elsewhere: tare link FILE --scope NAME=WEIGHTS (or --remote) --embed --out OTHER.onnx",
+      });
     }
     const source = await folder.open(location, options);
     if (!source) {

@@ -44,6 +44,8 @@ export const Tensor = {
 } as const;
 export const Sparse = { values: 1, indices: 2, dims: 3 } as const;
 export const Entry = { key: 1, value: 2 } as const;
+/** Key of external data. */
+export const CHECKSUM = "checksum";
 export const ValueInfo = { name: 1, type: 2 } as const;
 export const Type = { tensor: 1 } as const;
 export const TensorType = { elemType: 1, shape: 2 } as const;

@@ -1,4 +1,4 @@
-import { type Edit, splice } from "../../encodings/protobuf/splice.ts";
+import { type Edit, splice, spliceSparse } from "../../encodings/protobuf/splice.ts";
 import type { SparseBytes } from "../../encodings/protobuf/sparse-bytes.ts";
 import { weightsOf } from "./classify.ts";
 import { encodeTensor, type TensorBinding } from "./encode.ts";
@@ -34,11 +34,21 @@ export function writeThin(
   bind: BindTensor,
   bound: BoundTensors = boundTensors(model),
 ): Uint8Array {
-  const { weights, constants } = bound;
-  return splice(
-    view,
-    [...weights, ...constants].map((tensor) => rebind(tensor, bind(tensor.name))),
-  );
+  return splice(view, edits(bind, bound));
+}
+
+/** The same with gaps for tensors that are bound to what follows them, in the order of the file. */
+export function writeSparse(
+  view: SparseBytes,
+  model: OnnxModel,
+  bind: BindTensor,
+  bound: BoundTensors = boundTensors(model),
+): SparseBytes {
+  return spliceSparse(view, edits(bind, bound));
+}
+
+function edits(bind: BindTensor, { weights, constants }: BoundTensors): Edit[] {
+  return [...weights, ...constants].map((tensor) => rebind(tensor, bind(tensor.name)));
 }
 
 /** Replaces a tensor's message by one with another binding. */
@@ -47,5 +57,6 @@ export function rebind(tensor: OnnxTensor, binding: TensorBinding): Edit {
   if (dtype === "string") throw new TypeError("strings are never bound");
   // A Constant's tensor has a name of its own, which nobody reads.
   const bytes = encodeTensor(role === "constant" ? "" : local, dtype, shape, binding);
-  return { frame, start: frame.start, end: frame.end, bytes };
+  const gap = binding.kind === "following" ? binding.length : 0;
+  return { frame, start: frame.start, end: frame.end, bytes, gap };
 }

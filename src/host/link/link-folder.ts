@@ -1,24 +1,24 @@
-import { LinkError } from "../errors.ts";
-import { linkOnnx, openOnnxProgram } from "../link/onnx-program.ts";
-import { planLink } from "../link/plan.ts";
-import type { StoredFile } from "../model/config.ts";
-import { type Digest, digestHex } from "../model/digest.ts";
-import { companionsOf, type StoredModel } from "../model/stored-model.ts";
-import type { FileStore } from "../node/store/file-store.ts";
+import { LinkError } from "../../errors.ts";
+import { linkOnnx, openOnnxProgram } from "../../link/onnx-program.ts";
+import { planLink } from "../../link/plan.ts";
+import type { StoredFile } from "../../model/config.ts";
+import { type Digest, digestHex } from "../../model/digest.ts";
+import { companionsOf, type StoredModel } from "../../model/stored-model.ts";
+import type { FileStore } from "../../node/store/file-store.ts";
 import {
   type LinkedFile,
   type ViewOptions,
   type ViewResult,
   writeView,
   type WrittenFile,
-} from "../node/view.ts";
-import { withGgufView } from "./text/gguf-view.ts";
+} from "../../node/view.ts";
+import { withGgufView } from "../text/gguf-view.ts";
 
 /**
  * Makes a folder that stock engines open: programs (for llama.cpp, shards), and links to the weights.
  * @throws SourceError `exists`; LinkError `unsupported` for formats whose files hold their weights themselves
  */
-export async function linkModel(
+export async function linkFolder(
   store: FileStore,
   name: string,
   path: string,
