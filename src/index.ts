@@ -180,6 +180,7 @@ export { type FolderSink, openFolderSink } from "./node/folder-sink.ts";
 export type { Progress } from "./node/progress.ts";
 export { createSha256 } from "./node/sha256.ts";
 export type { AddOptions, AddResult } from "./node/store/add.ts";
+export type { ConsumeOptions } from "./node/store/add-consuming.ts";
 export type { DeriveOptions, DeriveResult } from "./node/store/derive.ts";
 export type { GcOptions, GcResult } from "./node/store/gc.ts";
 export type { StoreStatus } from "./node/store/status.ts";

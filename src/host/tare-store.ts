@@ -19,7 +19,9 @@ import type { Tensors } from "../model/tensor.ts";
 import { type StoredModel } from "../model/stored-model.ts";
 import { type ExportOptions, type ExportResult, exportModel } from "../node/export.ts";
 import { openModel } from "../node/open-model.ts";
-import { type AddOptions, type AddResult, addModel } from "../node/store/add.ts";
+import { type AddResult, addModel } from "../node/store/add.ts";
+import { addConsuming, type ConsumeOptions } from "../node/store/add-consuming.ts";
+import { isUnfinished } from "../node/store/consume-journal.ts";
 import { thisMachine } from "../node/machine.ts";
 import { FileCompileCache } from "../node/store/compile-cache.ts";
 import { FileDerivedCache } from "../node/store/derived-cache.ts";
@@ -155,10 +157,18 @@ export class TareStore implements AsyncDisposable {
    */
   async add(
     paths: readonly string[],
-    options: AddOptions & { readonly as?: string | undefined } = {},
+    options: ConsumeOptions & {
+      /**
+       * Free the files while they are added, so that hardly more than the model is on the disk, and remove them at the end.
+       * Ended early, the same add goes on.
+       */
+      readonly consume?: boolean | undefined;
+    } = {},
   ): Promise<AddResult> {
+    const { layout } = this.#files;
+    if (options.consume || (await isUnfinished(layout, paths))) return addConsuming(layout, paths, options);
     await using model = await openModel(paths, { signal: options.signal });
-    return await addModel(this.#files.layout, options.as ?? model.name, model.draft, model.files, options);
+    return await addModel(layout, options.as ?? model.name, model.draft, model.files, options);
   }
 
   /** Whether a model has this name. */

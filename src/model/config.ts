@@ -1,6 +1,8 @@
 import * as v from "valibot";
 import { FormatError } from "../errors.ts";
+import type { HexCase } from "../bytes/hex.ts";
 import type { Spelled } from "../bytes/spelling.ts";
+import type { VarintArray } from "../bytes/varint-array.ts";
 import { DTYPE_BITS, type DType, tensorBytes } from "./dtype.ts";
 import { type Digest, isDigest } from "./digest.ts";
 
@@ -78,13 +80,23 @@ export const weightSchema: v.GenericSchema<Weight> = v.pipe(
   }),
   v.check(({ dtype, shape }) => tensorBytes(dtype, shape) !== undefined, "a shape that is too large"),
 );
-const varint = v.object({ width: v.picklist([1, 2, 4, 8] as const), signed: v.boolean() });
+const varint: v.GenericSchema<VarintArray> = v.object({
+  width: v.picklist([1, 2, 4, 8] as const),
+  signed: v.boolean(),
+});
+/** How a file spells a weight. */
+export const spellingEntries: {
+  readonly varint: v.ExactOptionalSchema<typeof varint, undefined>;
+  readonly hex: v.ExactOptionalSchema<v.GenericSchema<HexCase>, undefined>;
+} = {
+  varint: v.exactOptional(varint),
+  hex: v.exactOptional(v.picklist(["upper", "lower"])),
+};
 const hole: v.GenericSchema<Hole> = v.object({
   offset: sizeSchema,
   length: sizeSchema,
   digest: digestSchema,
-  varint: v.exactOptional(varint),
-  hex: v.exactOptional(v.picklist(["upper", "lower"])),
+  ...spellingEntries,
 });
 const file: v.GenericSchema<StoredFile> = v.pipe(
   v.object({ path: relativePath, size: sizeSchema, rest: digestSchema, holes: v.array(hole) }),

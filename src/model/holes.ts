@@ -44,3 +44,17 @@ export function restRanges(
 export function rangeKey(at: WeightRange): string {
   return `${at.file}:${at.offset}:${at.length}${spellingKey(at)}`;
 }
+
+/** Ranges that lie over part of another, which is not the same, by their {@link rangeKey}. */
+export function crossedRanges(ranges: readonly WeightRange[]): Set<string> {
+  const crossed = new Set<string>();
+  const sorted = [...ranges].sort((a, b) => a.file - b.file || a.offset - b.offset || b.length - a.length);
+  let before = sorted[0];
+  for (const at of sorted) {
+    if (!before || at.length === 0) continue;
+    const inside = at.file === before.file && at.offset < before.offset + before.length;
+    if (inside && rangeKey(at) !== rangeKey(before)) crossed.add(rangeKey(at)).add(rangeKey(before));
+    if (!inside || at.offset + at.length > before.offset + before.length) before = at;
+  }
+  return crossed;
+}

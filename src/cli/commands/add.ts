@@ -5,6 +5,7 @@ import { bytes } from "../context.ts";
 interface AddFlags {
   readonly as?: string;
   readonly replace?: boolean;
+  readonly consume?: boolean;
 }
 
 /** `tare add`: models into the store. */
@@ -21,12 +22,17 @@ export const add: DefineCommand = (program, act) => {
     .argument("<path...>", "files or folders")
     .option("--as <name>", "the model's name; its file's or folder's name unless given")
     .option("--replace", "give the name to this model though another has it")
+    .option(
+      "--consume",
+      "free the files while they are added, and remove them: for a model that is not on the disk twice",
+    )
     .addHelpText(
       "after",
       examples(
         "tare add base.onnx",
         "tare add models/base models/fine-tune",
         "tare add decoder.onnx decoder_with_past.onnx --as summarizer",
+        "tare add large.gguf --consume                 # ended early, the same command goes on",
       ),
     )
     .action(
@@ -35,7 +41,8 @@ export const add: DefineCommand = (program, act) => {
         const groups = flags.as === undefined ? paths.map((path) => [path]) : [paths];
         const results: AddResult[] = [];
         for (const group of groups) {
-          const options = { as: flags.as, replace: flags.replace, signal: context.signal };
+          const { as, replace, consume } = flags;
+          const options = { as, replace, consume, signal: context.signal };
           const result = await context.withProgress(`adding ${flags.as ?? group[0]}`, (onProgress) =>
             store.add(group, { ...options, onProgress }),
           );

@@ -24,6 +24,7 @@ export const status: DefineCommand = (program, act) => {
             ["compiled", bytes(result.cacheBytes)],
             ["packed", `${bytes(result.packedBytes)}${result.packedBytes > 0 ? ", weights included" : ""}`],
             ["derived", `${bytes(result.derivedBytes)}${result.derivedBytes > 0 ? ", from weights" : ""}`],
+            ...result.unfinished.map((path) => ["unfinished", `${path}: tare add --consume goes on`]),
           ]),
         );
       }),

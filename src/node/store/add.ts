@@ -14,7 +14,7 @@ import { putJson } from "./blobs.ts";
 import { discard, missingBlobs } from "./gc.ts";
 import { checkName, writeTag } from "./index-file.ts";
 import { sourceChanged } from "./ingest.ts";
-import { ingestModel } from "./ingest-model.ts";
+import { type Consume, ingestModel } from "./ingest-model.ts";
 import type { IngestJob, IngestResult, IngestSetup } from "./ingest-job.ts";
 import { knownWeights } from "./known-weights.ts";
 import type { StoreLayout } from "./layout.ts";
@@ -34,6 +34,12 @@ export interface AddOptions {
   readonly signal?: AbortSignal | undefined;
   /** Hashing threads; the number of cores, up to 3, unless given. */
   readonly threads?: number | undefined;
+}
+
+/** Options of {@link addModel} besides those of its callers. */
+interface IngestOptions extends AddOptions {
+  /** Frees the files as their weights come into the store. */
+  readonly consuming?: Consume | undefined;
 }
 
 /** What an add did. */
@@ -63,7 +69,7 @@ export async function addModel(
   name: string,
   draft: ModelDraft,
   files: readonly FileSource[],
-  options: AddOptions = {},
+  options: IngestOptions = {},
 ): Promise<AddResult> {
   checkName(name);
   await sweepLeases(layout);
@@ -134,7 +140,7 @@ export async function storeModel(
   files: readonly FileSource[],
   progress: SharedArrayBuffer,
   fresh: Map<Digest, number>,
-  { threads, signal }: AddOptions,
+  { threads, signal, consuming }: IngestOptions,
 ): Promise<{
   readonly descriptor: Descriptor;
   readonly config: Digest;
@@ -152,7 +158,15 @@ export async function storeModel(
       signal,
     },
   );
-  const { config, layers, packed } = await ingestModel(layout, draft, files, workers, known, fresh);
+  const { config, layers, packed } = await ingestModel(
+    layout,
+    draft,
+    files,
+    workers,
+    known,
+    fresh,
+    consuming,
+  );
   const put = (mediaType: string, value: unknown): Promise<Descriptor> =>
     putJson(layout, lease.folder, mediaType, value, fresh);
   const weights = [...packed].map(([digest, location]) => ({ digest, ...location }));

@@ -2,7 +2,7 @@ import { LinkError } from "../../errors.ts";
 import type { ModelConfig } from "../../model/config.ts";
 import type { Digest } from "../../model/digest.ts";
 import type { MethodDraft, WeightDraft } from "../../model/draft.ts";
-import { rangeKey } from "../../model/holes.ts";
+import { crossedRanges, rangeKey } from "../../model/holes.ts";
 import type { StoredModel } from "../../model/stored-model.ts";
 
 /** A weight by its method and name. */
@@ -76,7 +76,7 @@ export function placesOf(
       } else stays.set(rangeKey(weight.at), weight.name);
     }
   }
-  const crossed = overlapping(all);
+  const crossed = crossedRanges(all.map(({ at }) => at));
   const holes = new Set(
     model.config.files.flatMap(({ holes: each }, file) => each.map((hole) => rangeKey({ file, ...hole }))),
   );
@@ -88,22 +88,6 @@ export function placesOf(
     if (other !== undefined) throw refuse(use.name, `"${other}" is the same bytes of its file, and stays`);
   }
   return places;
-}
-
-/** Places that lie over part of another. */
-function overlapping(weights: readonly WeightDraft[]): Set<string> {
-  const crossed = new Set<string>();
-  const sorted = weights
-    .map(({ at }) => at)
-    .sort((a, b) => a.file - b.file || a.offset - b.offset || b.length - a.length);
-  let before = sorted[0];
-  for (const at of sorted) {
-    if (!before || at.length === 0) continue;
-    const inside = at.file === before.file && at.offset < before.offset + before.length;
-    if (inside && rangeKey(at) !== rangeKey(before)) crossed.add(rangeKey(at)).add(rangeKey(before));
-    if (!inside || at.offset + at.length > before.offset + before.length) before = at;
-  }
-  return crossed;
 }
 
 /**

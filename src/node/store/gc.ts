@@ -12,6 +12,7 @@ import {
 import { modelWeights } from "../../model/stored-model.ts";
 import { isAbsent } from "../file-source.ts";
 import { readJsonBlob, statBlob } from "./blobs.ts";
+import { consumedBlobs } from "./consume-journal.ts";
 import { FileCompileCache } from "./compile-cache.ts";
 import { FileDerivedCache } from "./derived-cache.ts";
 import { listTags } from "./index-file.ts";
@@ -41,7 +42,8 @@ export interface GcOptions {
 }
 
 /**
- * Every blob that something in the index needs: models, and whatever other OCI tools put there.
+ * Every blob that something needs: models, whatever other OCI tools put there, and files that went into the store but
+ * are no model yet.
  * @throws StoreError if a manifest cannot be read: then nobody can tell what it needs
  */
 export async function markBlobs(layout: StoreLayout, index?: ImageIndex): Promise<Set<Digest>> {
@@ -60,6 +62,7 @@ export async function markBlobs(layout: StoreLayout, index?: ImageIndex): Promis
     }
   };
   for (const each of (index ?? (await readIndex(layout))).manifests) await visit(each);
+  for (const digest of await consumedBlobs(layout)) marked.add(digest);
   return marked;
 }
 

@@ -8,6 +8,7 @@ import { allWeights, chooseHoles, rangeKey, restRanges } from "../../model/holes
 import { type Descriptor, type Location, MediaType } from "../../model/manifest.ts";
 import type { FileSource } from "../file-source.ts";
 import type { WorkerPool } from "../worker-pool.ts";
+import type { Consumption } from "./consumption.ts";
 import type { IngestJob, IngestPart, IngestResult, PackedPart } from "./ingest-job.ts";
 import type { StoreLayout } from "./layout.ts";
 import type { KnownWeights } from "./known-weights.ts";
@@ -16,6 +17,13 @@ import type { KnownWeights } from "./known-weights.ts";
 const SMALLEST_BLOB = 16 * 1024;
 /** Blobs compared by their first bytes before a large weight is written: more would cost more than they save. */
 const MOST_CANDIDATES = 64;
+
+/** Files that are freed as their weights are stored. */
+export interface Consume {
+  readonly consumption: Consumption;
+  /** Bytes that are freed at a time. */
+  readonly step: number;
+}
 
 /** A model's config and blobs, all stored. */
 export interface Stored {
@@ -28,6 +36,7 @@ export interface Stored {
  * Streams a draft's files into blobs: rests, one pack of the small weights, and a blob for each large one.
  * @param known what the store had before
  * @param fresh is told every blob that the store did not have, as soon as it is there, with its size
+ * @param consume has what an earlier add freed, and is told what can be
  */
 export async function ingestModel(
   layout: StoreLayout,
@@ -36,6 +45,7 @@ export async function ingestModel(
   workers: WorkerPool<IngestJob, IngestResult>,
   known: KnownWeights,
   fresh: Map<Digest, number>,
+  consume?: Consume,
 ): Promise<Stored> {
   const partOf = (at: WeightRange): IngestPart => {
     const { name: path, identity } = files[at.file] as FileSource;
@@ -70,24 +80,37 @@ export async function ingestModel(
     allWeights(draft).map((weight) => [rangeKey(weight.at), known.namesakes(weight)]),
   );
   const seen = new Map<number, Digest[]>();
-  const blobs = await workers.run(
-    large.map((at) => () => {
-      const alike = (seen.get(at.length) ?? []).map((blob) => ({ blob, offset: 0 }));
-      const candidates = [...(namesakes.get(rangeKey(at)) ?? []), ...alike];
-      return {
-        parts: [partOf(at)],
-        pack: false,
-        candidates: candidates.map(({ blob, offset }) => ({ path: layout.blob(blob), offset })),
-      };
-    }),
-    (result, index) => {
+  const jobOf = (at: WeightRange) => (): IngestJob => {
+    const alike = (seen.get(at.length) ?? []).map((blob) => ({ blob, offset: 0 }));
+    const candidates = [...(namesakes.get(rangeKey(at)) ?? []), ...alike];
+    return {
+      parts: [partOf(at)],
+      pack: false,
+      candidates: candidates.map(({ blob, offset }) => ({ path: layout.blob(blob), offset })),
+    };
+  };
+  const results = new Map<string, IngestResult>();
+  for (const { key, digest, size } of consume?.consumption.consumed.values() ?? [])
+    results.set(key, { digest, size, packed: [], fresh: false });
+  const pending = large.filter((at) => !results.has(rangeKey(at)));
+  for (const batch of consume ? batches(pending, consume.step) : [pending]) {
+    const done = await workers.run(batch.map(jobOf), (result, index) => {
       track(result);
-      const { length } = large[index] as WeightRange;
+      const { length } = batch[index] as WeightRange;
       const alike = seen.get(length) ?? [];
       if (!alike.includes(result.digest))
         seen.set(length, [...alike.slice(1 - MOST_CANDIDATES), result.digest]);
-    },
-  );
+    });
+    batch.forEach((at, index) => results.set(rangeKey(at), done[index] as IngestResult));
+    await consume?.consumption.free(
+      batch.map((at, index) => {
+        const { digest, size, fresh: isNew } = done[index] as IngestResult;
+        const blob = (isNew ? undefined : known.inside.get(digest)?.location.blob) ?? digest;
+        return { key: rangeKey(at), digest, size, blob, at };
+      }),
+    );
+  }
+  const blobs = large.map((at) => results.get(rangeKey(at)) as IngestResult);
   large.forEach((at, index) => {
     const { digest, size } = blobs[index] as IngestResult;
     stored.set(rangeKey(at), { digest, length: size });
@@ -149,4 +172,19 @@ export async function ingestModel(
     return [digest, { blob: pack?.digest as Digest, offset, length }];
   });
   return { config, layers: [...layers.values()], packed: new Map([...inside, ...packed]) };
+}
+
+/** Ranges in stretches of about `step` bytes. */
+function batches(ranges: readonly WeightRange[], step: number): WeightRange[][] {
+  const all: WeightRange[][] = [];
+  let size = step;
+  for (const range of ranges) {
+    if (size >= step) {
+      all.push([]);
+      size = 0;
+    }
+    all.at(-1)?.push(range);
+    size += range.length;
+  }
+  return all;
 }

@@ -18,6 +18,8 @@ export class StoreLayout {
   readonly blobs: string;
   /** Things being written, a folder for each writer. */
   readonly temporary: string;
+  /** Journals of files that are freed as they are added. */
+  readonly consuming: string;
   /** Folders of links for engines that want files with names; may be deleted at any time. */
   readonly views: string;
   /** Compiled programs; may be deleted at any time. */
@@ -32,6 +34,7 @@ export class StoreLayout {
     this.index = join(this.root, "index.json");
     this.blobs = join(this.root, "blobs", "sha256");
     this.temporary = join(this.root, "tmp");
+    this.consuming = join(this.root, "consuming");
     this.views = join(this.root, "views");
     this.cache = join(this.root, "cache");
     this.packed = join(this.cache, "packed");
@@ -102,7 +105,7 @@ async function refuseForeign(layout: StoreLayout): Promise<void> {
     });
   }
   // Another process may be making the store at this very moment.
-  const ours = ["blobs", "tmp", "index.json", "oci-layout", "cache", "views", "lock"];
+  const ours = ["blobs", "tmp", "index.json", "oci-layout", "cache", "views", "lock", "consuming"];
   const foreign = (await readdir(layout.root)).find((name) => !ours.includes(name) && !name.startsWith("."));
   if (foreign !== undefined) {
     throw new StoreError("not-a-store", `Cannot use "${layout.root}" as a store: it holds "${foreign}"`, {

@@ -1,5 +1,6 @@
 import { readdir, stat } from "node:fs/promises";
 import { join } from "node:path";
+import { unfinished } from "./consume-journal.ts";
 import { markBlobs } from "./gc.ts";
 import { listTags } from "./index-file.ts";
 import type { StoreLayout } from "./layout.ts";
@@ -22,6 +23,8 @@ export interface StoreStatus {
   readonly packedBytes: number;
   /** Weights that an engine derived from others, which are there as well: made again when needed. */
   readonly derivedBytes: number;
+  /** Files whose adding ended early after parts of them were freed, as they were called: the same add goes on. */
+  readonly unfinished: readonly string[];
 }
 
 /** Adds up what a store holds. */
@@ -47,6 +50,7 @@ export async function storeStatus(layout: StoreLayout): Promise<StoreStatus> {
     cacheBytes: (await folderSize(layout.cache)).bytes - packed.bytes - derived.bytes,
     packedBytes: packed.bytes,
     derivedBytes: derived.bytes,
+    unfinished: await unfinished(layout),
   };
 }
 

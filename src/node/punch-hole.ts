@@ -1,0 +1,47 @@
+import { execFile } from "node:child_process";
+import { mkdtemp, rm, writeFile } from "node:fs/promises";
+import { join } from "node:path";
+import { promisify } from "node:util";
+import { SourceError } from "../errors.ts";
+
+const run = promisify(execFile);
+/** File systems free whole blocks. */
+const BLOCK = 4096;
+
+/**
+ * Gives a range of a file back to the disk: whole blocks of it are zeros from then on, and take no room. Its size stays.
+ * Node has no call for that: util-linux's `fallocate` does it.
+ * @throws SourceError `unsupported` where the system or the file system cannot; `io`
+ */
+export async function punchHole(path: string, offset: number, length: number): Promise<void> {
+  const start = Math.ceil(offset / BLOCK) * BLOCK;
+  const end = Math.floor((offset + length) / BLOCK) * BLOCK;
+  if (end <= start) return;
+  const range = ["--punch-hole", "--offset", String(start), "--length", String(end - start)];
+  try {
+    await run("fallocate", [...range, "--", path]);
+  } catch (cause) {
+    const { code, stderr = "" } = cause as NodeJS.ErrnoException & { readonly stderr?: string };
+    const unsupported = code === "ENOENT" || /not supported/i.test(stderr);
+    throw new SourceError(unsupported ? "unsupported" : "io", `Cannot free a part of "${path}"`, {
+      path,
+      offset: start,
+      cause,
+    });
+  }
+}
+
+/** Whether parts of the files in a folder can be freed. */
+export async function canPunchHoles(folder: string): Promise<boolean> {
+  const trial = await mkdtemp(join(folder, ".tare-"));
+  try {
+    await writeFile(join(trial, "trial"), new Uint8Array(2 * BLOCK));
+    await punchHole(join(trial, "trial"), 0, BLOCK);
+    return true;
+  } catch (error) {
+    if (error instanceof SourceError && error.code === "unsupported") return false;
+    throw error;
+  } finally {
+    await rm(trial, { recursive: true, force: true });
+  }
+}
