@@ -75,7 +75,7 @@ const MAY_IMPORT: Readonly<Record<string, readonly string[]>> = {
   ],
   "formats/onnx": ["errors.ts", "bytes", "encodings", "model", "formats/format.ts"],
   "formats/gguf": ["errors.ts", "bytes", "encodings", "model", "formats/format.ts", "formats/failure.ts"],
-  "formats/npy": ["errors.ts", "bytes", "encodings", "model", "formats/format.ts"],
+  "formats/npy": ["errors.ts", "bytes", "encodings", "model", "formats/format.ts", "formats/failure.ts"],
   "formats/safetensors": [
     "errors.ts",
     "bytes",
@@ -119,6 +119,7 @@ const MAY_IMPORT: Readonly<Record<string, readonly string[]>> = {
     "formats/executorch",
     "formats/irpa",
     "formats/tvm",
+    "formats/npy",
     "formats/onnx",
     "formats/gguf",
     "formats/mlir",

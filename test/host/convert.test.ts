@@ -2,19 +2,27 @@ import { createHash } from "node:crypto";
 import { readdir, readFile, writeFile } from "node:fs/promises";
 import { join } from "node:path";
 import { fileURLToPath } from "node:url";
+import fc from "fast-check";
 import { describe, expect, test } from "vitest";
 import { charlmGguf } from "../../fixtures/charlm/rebuild-gguf.mjs";
 import type { NamedData } from "../../src/compile/named-data/named-data.ts";
+import { memoryNamedData } from "../../src/compile/named-data/memory-named-data.ts";
+import { parseNpz, writeNpz } from "../../src/formats/npy/npz.ts";
+import { descrOf } from "../../src/formats/npy/schema.ts";
+import { writeNpy } from "../../src/formats/npy/write.ts";
 import { parseSafetensors } from "../../src/formats/safetensors/parse.ts";
 import { writeSafetensors } from "../../src/formats/safetensors/write.ts";
 import { convertWeights } from "../../src/host/convert/convert.ts";
 import { parseRenameRule, renamed } from "../../src/host/convert/rename.ts";
 import { openModelData } from "../../src/host/model-data.ts";
+import { type DType, DTYPE_BITS, tensorBytes } from "../../src/model/dtype.ts";
+import type { NumberTensor } from "../../src/model/tensor.ts";
+import { counting } from "../support/bytes.ts";
 import { home } from "../support/home.ts";
 import { temporaryFolder } from "../support/temporary.ts";
 
 const BASE = fileURLToPath(new URL("../../fixtures/charlm/base.safetensors", import.meta.url));
-const CONTAINERS = ["safetensors", "gguf", "irpa", "params", "ptd"] as const;
+const CONTAINERS = ["safetensors", "gguf", "irpa", "params", "ptd", "npz"] as const;
 
 /** Every weight's type, shape and sha256. */
 async function described(data: NamedData): Promise<Record<string, unknown>> {
@@ -91,6 +99,83 @@ describe("convertWeights()", () => {
   });
 });
 
+describe("convertWeights() to NumPy's containers", () => {
+  const NUMBERS = Object.keys(DTYPE_BITS).filter((dtype) => descrOf(dtype as DType)) as DType[];
+
+  test("writes what numpy.savez writes, byte for byte", async () => {
+    const bytes = await readFile(new URL("../../fixtures/numpy/native.npz", import.meta.url));
+    const arrays = Object.entries(parseNpz(bytes, "native.npz"));
+    const numbers = arrays.flatMap(([name, tensor]) =>
+      tensor.dtype === "string" ? [] : [[name, tensor] as const],
+    );
+    expect(numbers.length).toBe(arrays.length - 1);
+    const path = join(await temporaryFolder(), "out.npz");
+    const { size } = await convertWeights(memoryNamedData(Object.fromEntries(numbers)), path);
+    const written = await readFile(path);
+    expect(written.byteLength).toBe(size);
+    // All but the strings at the end, which are no weights.
+    const end = bytes.indexOf("words.npy") - 30;
+    expect(written.subarray(0, end).equals(bytes.subarray(0, end))).toBe(true);
+    expect(written.equals(Buffer.from(writeNpz(Object.fromEntries(numbers))))).toBe(true);
+  });
+
+  test("writes one weight as .npy, and refuses several", async () => {
+    const folder = await temporaryFolder();
+    const w = { dtype: "float32", shape: [], bytes: counting(4) } as const;
+    const path = join(folder, "w.npy");
+    await convertWeights(memoryNamedData({ w }), path);
+    expect((await readFile(path)).equals(Buffer.from(writeNpy(w)))).toBe(true);
+    for (const weights of [{}, { w, v: w }]) {
+      await expect(convertWeights(memoryNamedData(weights), join(folder, "o.npy"))).rejects.toMatchObject({
+        code: "unsupported",
+        message: `Cannot write ${Object.keys(weights).length} weights as .npy: it holds one array`,
+      });
+    }
+  });
+
+  test.each(["bfloat16", "float8_e4m3fn", "int4", "q4_0", "float6_e2m3"] as const)(
+    "refuses %s by name",
+    async (dtype) => {
+      const folder = await temporaryFolder();
+      const bytes = new Uint8Array(tensorBytes(dtype, [32]) ?? 0);
+      const data = memoryNamedData({ ok: one("float32", 4), odd: { dtype, shape: [32], bytes } });
+      await expect(convertWeights(data, join(folder, "o.npz"))).rejects.toMatchObject({
+        code: "unsupported",
+        tensor: "odd",
+        message: `Cannot write tensor "odd" as .npy: NumPy has no ${dtype}`,
+      });
+      const alone = memoryNamedData({ odd: { dtype, shape: [32], bytes } });
+      await expect(convertWeights(alone, join(folder, "o.npy"))).rejects.toMatchObject({ tensor: "odd" });
+      expect(await readdir(folder)).toEqual([]);
+    },
+  );
+
+  test("gives back any weights, exactly", async () => {
+    const folder = await temporaryFolder();
+    let nth = 0;
+    await fc.assert(
+      fc.asyncProperty(weightsOf(NUMBERS), async (weights) => {
+        const path = join(folder, `${nth++}.npz`);
+        await convertWeights(memoryNamedData(weights), path);
+        expect(await describedFile(path)).toEqual(await described(memoryNamedData(weights)));
+      }),
+      { numRuns: 50 },
+    );
+  });
+
+  test("refuses names that zip or Unicode do not have", async () => {
+    const folder = await temporaryFolder();
+    for (const name of ["a\0b", "half \ud800"]) {
+      const data = memoryNamedData({ [name]: one("float32", 4) });
+      await expect(convertWeights(data, join(folder, "o.npz"))).rejects.toMatchObject({
+        code: "bad-name",
+        tensor: name,
+      });
+    }
+    expect(await readdir(folder)).toEqual([]);
+  });
+});
+
 describe("renamed()", () => {
   test.each([
     ["model.*=*", "model.a.b", "a.b"],
@@ -109,6 +194,22 @@ describe("renamed()", () => {
     expect(() => parseRenameRule(rule)).toThrow(expect.objectContaining({ code: "usage" }));
   });
 });
+
+/** Weights of some dtypes, of any shape and name. */
+function weightsOf(dtypes: readonly DType[]): fc.Arbitrary<Record<string, NumberTensor>> {
+  const weight = fc
+    .tuple(fc.constantFrom(...dtypes), fc.array(fc.nat(4), { maxLength: 5 }), fc.nat(250))
+    .map(([dtype, shape, start]): NumberTensor => {
+      return { dtype, shape, bytes: counting(tensorBytes(dtype, shape) ?? 0, start) };
+    });
+  const name = fc.oneof(
+    fc.string({ unit: "grapheme", minLength: 1 }),
+    fc.constantFrom("a/b", "größe", "0", "../x"),
+  );
+  return fc
+    .uniqueArray(fc.tuple(name, weight), { selector: ([name]) => name, maxLength: 6 })
+    .map((all) => Object.fromEntries(all));
+}
 
 function one(dtype: "float32" | "complex64" | "float8_e4m3fn", bytes: number) {
   return { dtype, shape: [1], bytes: new Uint8Array(bytes).fill(1) } as const;

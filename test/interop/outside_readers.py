@@ -5,13 +5,14 @@
     initializers MODEL        every initializer of a model, read by onnx.load
     run MODEL INPUTS.npz      outputs of onnxruntime, set as tare's engine is
     save MODEL OUT one|many   writes the model again, every tensor in one file of external data, or in one each
-    tensors FILE              what numpy or safetensors reads
+    tensors FILE              what numpy or safetensors reads, and whether zipfile finds every checksum right
 """
 
 import hashlib
 import json
 import pathlib
 import sys
+import zipfile
 
 import numpy as np
 
@@ -106,6 +107,10 @@ def tensors(path: str):
         from safetensors.numpy import load_file
 
         return described(load_file(path))
+    if path.endswith(".npy"):
+        return described({"": np.load(path)})
+    with zipfile.ZipFile(path) as archive:
+        assert archive.testzip() is None
     return described(dict(np.load(path)))
 
 

@@ -1,10 +1,10 @@
 import { extname } from "node:path";
-import { zeros } from "../../bytes/align.ts";
 import type { NamedData } from "../../compile/named-data/named-data.ts";
 import { FormatError, LinkError, UsageError } from "../../errors.ts";
 import type { Progress } from "../../node/progress.ts";
 import { writeNewFile } from "../../node/write-new-file.ts";
-import { type FileLayout, WEIGHT_LAYOUTS, type WeightSpec } from "./layouts.ts";
+import { chunksOf, type WeightSpec } from "./layout.ts";
+import { WEIGHT_LAYOUTS } from "./layouts.ts";
 import { type RenameRule, renamed } from "./rename.ts";
 
 /** Options of {@link convertWeights}. */
@@ -24,8 +24,9 @@ export interface ConvertResult {
 }
 
 /**
- * Writes weights as one file of another container, by its ending: .safetensors, .gguf, .irpa, .params or .ptd. Names as
- * they are or by rules, dtypes and shapes exactly; streamed, in bounded memory. Nothing appears before all is there.
+ * Writes weights as one file of another container, by its ending: .safetensors, .gguf, .irpa, .params, .ptd, .npz
+ * or .npy. Names as they are or by rules, dtypes and shapes exactly; streamed, in bounded memory. Nothing appears
+ * before all is there.
  * @param data weights of a store's model, of files, of a URL, of memory
  * @throws FormatError `unsupported` naming the weight that the container cannot hold; UsageError for an ending that
  * none has; LinkError `duplicate` for two weights of one name; SourceError `exists`, `source-changed`
@@ -60,6 +61,16 @@ function specsOf(data: NamedData, rules: readonly RenameRule[]): WeightSpec[] {
         tensor: key,
       });
     const name = renamed(key, rules);
+    // Half of a surrogate pair, which JSON can say, is the same sign as any other once it is UTF-8.
+    if (/\p{Surrogate}/u.test(name)) {
+      throw new FormatError(
+        "bad-name",
+        `Cannot convert "${data.name}": the name "${name}" is no Unicode text`,
+        {
+          tensor: key,
+        },
+      );
+    }
     const other = taken.get(name);
     if (other !== undefined) {
       throw new LinkError(
@@ -74,38 +85,4 @@ function specsOf(data: NamedData, rules: readonly RenameRule[]): WeightSpec[] {
     const { dtype, shape, length } = layout;
     return { key, name, dtype, shape, length };
   });
-}
-
-async function* chunksOf(
-  data: NamedData,
-  { pieces, size }: FileLayout,
-  signal: AbortSignal | undefined,
-): AsyncGenerator<Uint8Array> {
-  let at = 0;
-  for (const piece of pieces) {
-    yield* zeros(piece.offset - at);
-    at = piece.offset;
-    if ("bytes" in piece) {
-      yield piece.bytes;
-      at += piece.bytes.byteLength;
-      continue;
-    }
-    const { key, name, length } = piece.weight;
-    let read = 0;
-    for await (const chunk of data.stream(key, { signal })) {
-      read += chunk.byteLength;
-      yield chunk;
-    }
-    if (read !== length) {
-      throw new FormatError(
-        "size-mismatch",
-        `Cannot convert "${name}": it gave ${read} bytes instead of ${length}`,
-        {
-          tensor: key,
-        },
-      );
-    }
-    at += length;
-  }
-  yield* zeros(size - at);
 }
