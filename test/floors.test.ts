@@ -120,6 +120,7 @@ const MAY_IMPORT: Readonly<Record<string, readonly string[]>> = {
     "formats/irpa",
     "formats/tvm",
     "formats/npy",
+    "formats/pytorch",
     "formats/onnx",
     "formats/gguf",
     "formats/mlir",

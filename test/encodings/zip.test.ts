@@ -4,19 +4,11 @@ import { memorySource } from "../../src/bytes/byte-source.ts";
 import { findZipDirectory, parseZipDirectory, zipFailure } from "../../src/encodings/zip/directory.ts";
 import { layOutZip, type ZipFile, type ZipLayout } from "../../src/encodings/zip/layout.ts";
 import { readZip } from "../../src/encodings/zip/read.ts";
-import type { ZipStyle } from "../../src/encodings/zip/records.ts";
 import { NPZ_STYLE } from "../../src/formats/npy/archive.ts";
+import { CHECKPOINT_STYLE } from "../../src/formats/pytorch/write.ts";
 import { counting } from "../support/bytes.ts";
 
-const BEHIND: ZipStyle = {
-  ...NPZ_STYLE,
-  flagged: "all",
-  checksums: "behind",
-  largest: 2 ** 32 - 2,
-  alwaysEnd64: true,
-  alignment: 64,
-};
-const STYLES = { NumPy: NPZ_STYLE, "checksums behind": BEHIND };
+const STYLES = { NumPy: NPZ_STYLE, PyTorch: CHECKPOINT_STYLE };
 /** As if it were large: each number stands in a zip64 field. */
 const SMALL = Object.entries(STYLES).map(([name, style]) => [name, { ...style, largest: 0 }] as const);
 
@@ -72,6 +64,27 @@ describe("layOutZip()", () => {
     ).toBe(true);
   });
 
+  test("has over 4 GiB what PyTorch 2.15 has", () => {
+    // What torch.save wrote of tensors of 12, 4,400,000,000, 10, 0 and 16 bytes.
+    const sizes = { "data.pkl": 520, ".format_version": 1, ".storage_alignment": 2, byteorder: 6 };
+    const tensors = { "data/0": 12, "data/1": 4_400_000_000, "data/2": 10, "data/3": 0, "data/4": 16 };
+    const all = Object.entries({ ...sizes, ...tensors, version: 2, ".data/serialization_id": 40 });
+    const crcs = [0x042f4987, 0x83dcefb7, 0xe971773f, 0x19e33d85, 0xdc7c4e94, 0x47aa4ee8, 0xaa198657, 0];
+    const { frames } = layOutZip(
+      all.map(([name, size]) => ({ name: `bigpt/${name}`, size })),
+      CHECKPOINT_STYLE,
+    );
+    const hex = frames.map(({ encode }) => {
+      return Buffer.from(
+        encode((nth) => [...crcs, 0xe8681456, 0x55679ed1, 0x67df35cf][nth] as number),
+      ).toString("hex");
+    });
+    const place = "504b0304000008080000000000000000000000000000000000000c003a0062696770742f646174612f31";
+    expect(hex[10]).toBe(`${place}0100100000ac4206010000000000000000000000464222005a${"5a".repeat(33)}`);
+    expect(hex[11]).toBe("504b0708e84eaa4700ac42060100000000ac420601000000");
+    expect(hex.at(-1)).toBe(TORCH_TAIL);
+  });
+
   test("has room for more files than 16 bits count", async () => {
     const files = Array.from({ length: 65_536 }, (_, nth) => ({ name: String(nth), size: 0 }));
     const bytes = written(layOutZip(files, NPZ_STYLE), files);
@@ -83,3 +96,25 @@ describe("layOutZip()", () => {
     expect(() => layOutZip([{ name: "x".repeat(65_536), size: 0 }], NPZ_STYLE)).toThrow(RangeError);
   });
 });
+
+/** The directory of that archive, and its end. */
+const TORCH_TAIL = [
+  "504b010200000000080800000000000087492f0408020000080200000e00000000000000000000000000000000006269",
+  "6770742f646174612e706b6c504b0102000000000808000000000000b7efdc8301000000010000001500000000000000",
+  "0000000000005802000062696770742f2e666f726d61745f76657273696f6e504b01020000000008080000000000003f",
+  "7771e902000000020000001800000000000000000000000000d102000062696770742f2e73746f726167655f616c6967",
+  "6e6d656e74504b0102000000000808000000000000853de31906000000060000000f0000000000000000000000000052",
+  "03000062696770742f627974656f72646572504b0102000000000808000000000000944e7cdc0c0000000c0000000c00",
+  "000000000000000000000000d603000062696770742f646174612f30504b0102000000000808000000000000e84eaa47",
+  "ffffffffffffffff0c001400000000000000000000005c04000062696770742f646174612f310100100000ac42060100",
+  "000000ac420601000000504b0102000000000808000000000000578619aa0a0000000a0000000c000c00000000000000",
+  "00000000ffffffff62696770742f646174612f3201000800d8b0420601000000504b0102000000000008000000000000",
+  "0000000000000000000000000c000c0000000000000000000000ffffffff62696770742f646174612f330100080062b1",
+  "420601000000504b0102000000000808000000000000561468e810000000100000000c000c0000000000000000000000",
+  "ffffffff62696770742f646174612f3401000800c0b1420601000000504b0102000000000808000000000000d19e6755",
+  "02000000020000000d000c0000000000000000000000ffffffff62696770742f76657273696f6e0100080028b2420601",
+  "000000504b0102000000000808000000000000cf35df6728000000280000001c000c0000000000000000000000ffffff",
+  "ff62696770742f2e646174612f73657269616c697a6174696f6e5f6964010008009ab2420601000000504b06062c0000",
+  "00000000001e032d0000000000000000000b000000000000000b00000000000000f90200000000000040b34206010000",
+  "00504b06070000000039b642060100000001000000504b0506000000000b000b00f9020000ffffffff0000",
+].join("");

@@ -6,10 +6,14 @@ import fc from "fast-check";
 import { describe, expect, test } from "vitest";
 import { charlmGguf } from "../../fixtures/charlm/rebuild-gguf.mjs";
 import type { NamedData } from "../../src/compile/named-data/named-data.ts";
+import { memorySource } from "../../src/bytes/byte-source.ts";
+import { findZipDirectory, zipFailure } from "../../src/encodings/zip/directory.ts";
+import { readZip } from "../../src/encodings/zip/read.ts";
 import { memoryNamedData } from "../../src/compile/named-data/memory-named-data.ts";
 import { parseNpz, writeNpz } from "../../src/formats/npy/npz.ts";
 import { descrOf } from "../../src/formats/npy/schema.ts";
 import { writeNpy } from "../../src/formats/npy/write.ts";
+import { torchTypeOf } from "../../src/formats/pytorch/globals.ts";
 import { parseSafetensors } from "../../src/formats/safetensors/parse.ts";
 import { writeSafetensors } from "../../src/formats/safetensors/write.ts";
 import { convertWeights } from "../../src/host/convert/convert.ts";
@@ -22,7 +26,7 @@ import { home } from "../support/home.ts";
 import { temporaryFolder } from "../support/temporary.ts";
 
 const BASE = fileURLToPath(new URL("../../fixtures/charlm/base.safetensors", import.meta.url));
-const CONTAINERS = ["safetensors", "gguf", "irpa", "params", "ptd", "npz"] as const;
+const CONTAINERS = ["safetensors", "gguf", "irpa", "params", "ptd", "npz", "pt"] as const;
 
 /** Every weight's type, shape and sha256. */
 async function described(data: NamedData): Promise<Record<string, unknown>> {
@@ -171,6 +175,84 @@ describe("convertWeights() to NumPy's containers", () => {
         code: "bad-name",
         tensor: name,
       });
+    }
+    expect(await readdir(folder)).toEqual([]);
+  });
+});
+
+describe("convertWeights() to a PyTorch checkpoint", () => {
+  const NUMBERS = Object.keys(DTYPE_BITS).filter((dtype) => torchTypeOf(dtype as DType)) as DType[];
+  const FIXTURES = new URL("../../fixtures/pytorch/", import.meta.url);
+
+  test("writes what torch.save writes, byte for byte but for the last file", async () => {
+    const path = join(await temporaryFolder(), "state-dict.pt");
+    await using data = await openModelData([fileURLToPath(new URL("state-dict.pt", FIXTURES))]);
+    await convertWeights(data, path);
+    const [ours, theirs] = await Promise.all([readFile(path), readFile(new URL("state-dict.pt", FIXTURES))]);
+    const [own, other] = [await readZip(memorySource(ours)), await readZip(memorySource(theirs))];
+    const last = other.pop();
+    expect(last?.name).toBe("state-dict/.data/serialization_id");
+    expect(own).toEqual(other);
+    const end = last?.local ?? 0;
+    expect(ours.subarray(0, end).equals(theirs.subarray(0, end))).toBe(true);
+    const directory = findZipDirectory(theirs, 0, zipFailure("theirs"));
+    const listed = directory.size - 46 - Buffer.byteLength(last?.name ?? "");
+    const theirList = theirs.subarray(directory.offset, directory.offset + listed);
+    expect(ours.subarray(end, end + listed).equals(theirList)).toBe(true);
+    expect(ours.byteLength - end - listed).toBe(theirs.byteLength - directory.offset - directory.size);
+  });
+
+  test.each([
+    ["model.v2.pth", "model.v2"],
+    ["größe.pt", "archive"],
+    ["...pt", "archive"],
+    ["a b.PT", "a b"],
+  ])("calls the folder in %s %s, as PyTorch does", async (name, folder) => {
+    const path = join(await temporaryFolder(), name);
+    await convertWeights(memoryNamedData({ w: one("float32", 4) }), path);
+    const members = await readZip(memorySource(await readFile(path)));
+    expect(members.map((member) => member.name.split("/")[0])).toEqual(members.map(() => folder));
+    expect(members.every(({ start }) => start % 64 === 0)).toBe(true);
+  });
+
+  test("gives back any weights, exactly", async () => {
+    const folder = await temporaryFolder();
+    let nth = 0;
+    await fc.assert(
+      fc.asyncProperty(weightsOf(NUMBERS), async (weights) => {
+        const path = join(folder, `${nth++}.pt`);
+        await convertWeights(memoryNamedData(weights), path);
+        expect(await describedFile(path)).toEqual(await described(memoryNamedData(weights)));
+      }),
+      { numRuns: 50 },
+    );
+  });
+
+  test.each([0, 1, 999, 1000, 1001, 2000])("gives back %s weights", async (count) => {
+    const path = join(await temporaryFolder(), "x.pt");
+    const names = Array.from({ length: count }, (_, nth) => `layers.${nth}`);
+    const weights = Object.fromEntries(
+      names.map((name, nth) => [name, { ...one("float32", 4), bytes: counting(4, nth) }]),
+    );
+    await convertWeights(memoryNamedData(weights), path);
+    expect(await describedFile(path)).toEqual(await described(memoryNamedData(weights)));
+  });
+
+  test("refuses by name what PyTorch lacks, and names that are none", async () => {
+    const folder = await temporaryFolder();
+    for (const dtype of ["int4", "q4_0", "float6_e2m3", "float4_e2m1", "iq4_xs"] as const) {
+      const shape = [256];
+      const odd = { dtype, shape, bytes: new Uint8Array(tensorBytes(dtype, shape) ?? 0) };
+      const data = memoryNamedData({ ok: one("float32", 4), odd });
+      await expect(convertWeights(data, join(folder, "o.pt"))).rejects.toMatchObject({
+        code: "unsupported",
+        tensor: "odd",
+        message: `Cannot write tensor "odd" for PyTorch: it has no ${dtype}`,
+      });
+    }
+    for (const name of ["", "x".repeat(4097)]) {
+      const data = memoryNamedData({ [name]: one("float32", 4) });
+      await expect(convertWeights(data, join(folder, "o.pt"))).rejects.toMatchObject({ code: "bad-name" });
     }
     expect(await readdir(folder)).toEqual([]);
   });

@@ -45,6 +45,14 @@ describe("convertWeights()", () => {
     expect(await python("tensors", path)).toEqual(described(weights));
   });
 
+  test("writes .pt files that Python's zipfile and pickle read", async () => {
+    const eights = ["float8_e4m3fn", "float8_e5m2", "float8_e4m3fnuz", "float8_e5m2fnuz"] as const;
+    const weights = weightsOf([...NUMPY, "bfloat16", ...eights]);
+    const path = join(await temporaryFolder(), "weights.pt");
+    await convertWeights(memoryNamedData(weights), path);
+    expect(await python("checkpoint", path)).toEqual(described(weights));
+  });
+
   test("writes .npy files that NumPy reads", async () => {
     const folder = await temporaryFolder();
     for (const [nth, weight] of Object.values(weightsOf(["float16"])).entries()) {

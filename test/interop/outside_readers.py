@@ -1,5 +1,6 @@
-"""What Python's onnx, onnxruntime, numpy, safetensors, gguf and IREE make of files: each command prints JSON.
+"""What Python's onnx, onnxruntime, numpy, pickle, safetensors, gguf and IREE make of files: each command prints JSON.
 
+    checkpoint FILE           tensors of a PyTorch checkpoint, read by zipfile and pickle without PyTorch
     gguf FILE...              tensors and metadata of GGUF files together, read by gguf
     irpa FILE                 parameters of an IREE archive, read by iree.runtime
     initializers MODEL        every initializer of a model, read by onnx.load
@@ -8,9 +9,14 @@
     tensors FILE              what numpy or safetensors reads, and whether zipfile finds every checksum right
 """
 
+import collections
 import hashlib
+import io
 import json
+import math
 import pathlib
+import pickle
+import re
 import sys
 import zipfile
 
@@ -19,6 +25,7 @@ import numpy as np
 
 def main(command: str, *arguments: str):
     commands = {
+        "checkpoint": checkpoint,
         "gguf": gguf,
         "initializers": initializers,
         "irpa": irpa,
@@ -27,6 +34,54 @@ def main(command: str, *arguments: str):
         "tensors": tensors,
     }
     return commands[command](*arguments)
+
+
+def checkpoint(path: str):
+    """What PyTorch's own pickles call, called by what stands in for it here."""
+    storages = {
+        **{"DoubleStorage": "float64", "FloatStorage": "float32", "HalfStorage": "float16"},
+        **{"BFloat16Storage": "bfloat16", "LongStorage": "int64", "IntStorage": "int32", "ShortStorage": "int16"},
+        **{"CharStorage": "int8", "ByteStorage": "uint8", "BoolStorage": "bool", "UntypedStorage": None},
+        **{"ComplexFloatStorage": "complex64", "ComplexDoubleStorage": "complex128"},
+    }
+    numbers = re.compile(r"(?:float|bfloat|int|uint|complex)(\d+)")
+
+    def rebuild(storage, offset, size, stride, requires_grad, hooks, dtype=None):
+        declared, data = storage
+        name = declared or dtype
+        width = 1 if name == "bool" else int(numbers.match(name)[1]) // 8
+        expected, step = [], 1
+        for dimension in reversed(size):
+            expected.insert(0, step)
+            step *= max(1, dimension)
+        assert (offset, list(stride), requires_grad, hooks) == (0, expected, False, {})
+        assert len(data) == width * math.prod(size), name
+        return {"dtype": name, "shape": list(size), "sha256": hashlib.sha256(data).hexdigest()}
+
+    with zipfile.ZipFile(path) as archive:
+        assert archive.testzip() is None
+        (folder,) = {name.split("/")[0] for name in archive.namelist()}
+        assert archive.read(f"{folder}/version") == b"3\n" and archive.read(f"{folder}/byteorder") == b"little"
+
+        class Unpickler(pickle.Unpickler):
+            def find_class(self, module, name):
+                if (module, name) == ("collections", "OrderedDict"):
+                    return collections.OrderedDict
+                if module == "torch._utils" and name in ("_rebuild_tensor_v2", "_rebuild_tensor_v3"):
+                    return rebuild
+                if (module, name) == ("torch.storage", "UntypedStorage") or module == "torch" and name in storages:
+                    return (storages[name],)
+                assert module == "torch" and numbers.match(name), (module, name)
+                return name
+
+            def persistent_load(self, persistent):
+                kind, (dtype,), key, location, count = persistent
+                data = archive.read(f"{folder}/data/{key}")
+                width = (1 if dtype == "bool" else int(numbers.match(dtype)[1]) // 8) if dtype else 1
+                assert (kind, location, count * width) == ("storage", "cpu", len(data))
+                return dtype, data
+
+        return Unpickler(io.BytesIO(archive.read(f"{folder}/data.pkl"))).load()
 
 
 def gguf(*paths: str):

@@ -17,10 +17,10 @@ export const convert: DefineCommand = (program, act) => {
     .command("convert")
     .summary("write weights as a file of another container")
     .description(
-      "Write the weights of a file (or of a model of the store) as .safetensors, .gguf, .irpa, .params, .ptd or .npz, by\n" +
-        "the ending of the new file; or one weight as .npy. Dtypes and shapes stay exactly, names too unless a rule\n" +
-        "changes them; what the container cannot hold is refused by name. A program does not go with its weights: a\n" +
-        ".gguf written so has no metadata of a model. Nothing is stored.",
+      "Write the weights of a file (or of a model of the store) as .safetensors, .gguf, .irpa, .params, .ptd, .pt, .pth\n" +
+        "or .npz, by the ending of the new file; or one weight as .npy. Dtypes and shapes stay exactly, names too unless\n" +
+        "a rule changes them; what the container cannot hold is refused by name. A program does not go with its weights:\n" +
+        "a .gguf written so has no metadata of a model. Nothing is stored.",
     )
     .argument("<in>", "a model's file or folder in any format that tare reads, or a model of the store")
     .argument("[out]", "the same as --out")

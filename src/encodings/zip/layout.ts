@@ -5,6 +5,7 @@ import {
   encodeDescriptor,
   encodeEnd,
   encodeLocal,
+  isBehind,
   type StoredEntry,
   type ZipStyle,
 } from "./records.ts";
@@ -57,7 +58,7 @@ export function layOutZip(files: readonly ZipFile[], style: ZipStyle): ZipLayout
     frame((crcOf) => encodeLocal(entry, crcOf(nth), style));
     starts.push(end);
     end += size;
-    if (style.checksums === "behind") frame((crcOf) => encodeDescriptor(entry, crcOf(nth), style));
+    if (isBehind(entry, style)) frame((crcOf) => encodeDescriptor(entry, crcOf(nth), style));
   }
   const start = end;
   frame((crcOf) => encodeTail(entries, start, crcOf, style));

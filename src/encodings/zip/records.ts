@@ -17,7 +17,7 @@ export interface ZipStyle {
   readonly attributes: number;
   /** Which names are flagged as UTF-8. */
   readonly flagged: "all" | "not ascii";
-  /** Whether a checksum stands before its data, with sizes of 64 bits, or in a record behind it. */
+  /** Whether a checksum stands before its data, with sizes of 64 bits, or in a record behind it, if there is any. */
   readonly checksums: "before" | "behind";
   /** The largest size or offset that is not left to a zip64 field. */
   readonly largest: number;
@@ -47,13 +47,14 @@ const FIELD = 4;
 export function encodeLocal(entry: StoredEntry, crc: number, style: ZipStyle): Uint8Array {
   const { name, size, local } = entry;
   const before = style.checksums === "before";
-  const zip64 = before ? [size, size] : largeNumbers(entry, style);
+  // A size that is said behind the data is nothing here; the unpacked one PyTorch knows beforehand.
+  const zip64 = before ? [size, size] : largeNumbers(entry, style, 0);
   const end = local + Size.local + name.byteLength + (zip64.length && FIELD + 8 * zip64.length);
   const padding = style.alignment && alignUp(end + FIELD, style.alignment) - end;
   const out = new ByteWriter();
   out.uint32(Signature.local);
   out.uint16(style.needed);
-  out.uint16(flagsOf(name, style));
+  out.uint16(flagsOf(entry, style));
   out.uint16(STORED);
   out.uint16(0);
   out.uint16(style.date);
@@ -94,7 +95,7 @@ export function encodeCentral(entry: StoredEntry, crc: number, style: ZipStyle):
   out.uint32(Signature.central);
   out.uint16(style.madeBy);
   out.uint16(style.needed);
-  out.uint16(flagsOf(name, style));
+  out.uint16(flagsOf(entry, style));
   out.uint16(STORED);
   out.uint16(0);
   out.uint16(style.date);
@@ -135,9 +136,14 @@ export function encodeEnd({ offset, size, count }: ZipDirectory, style: ZipStyle
   return out.finish();
 }
 
+/** Whether an entry's checksum stands behind its data. */
+export function isBehind({ size }: StoredEntry, { checksums }: ZipStyle): boolean {
+  return checksums === "behind" && size > 0;
+}
+
 /** What does not fit, in the order of the zip64 field: the size, the size as it is stored, where the entry is. */
-function largeNumbers({ size, local }: StoredEntry, { largest }: ZipStyle): number[] {
-  return [size, size, local].filter((value) => value > largest);
+function largeNumbers({ size, local }: StoredEntry, { largest }: ZipStyle, packed = size): number[] {
+  return [...(size > largest ? [size, packed] : []), ...(local > largest ? [local] : [])];
 }
 
 function writeZip64(out: ByteWriter, values: readonly number[]): void {
@@ -147,7 +153,7 @@ function writeZip64(out: ByteWriter, values: readonly number[]): void {
   for (const value of values) out.uint64(value);
 }
 
-function flagsOf(name: Uint8Array, { flagged, checksums }: ZipStyle): number {
-  const utf8 = flagged === "all" || name.some((byte) => byte > 0x7f);
-  return (utf8 ? UTF8 : 0) | (checksums === "behind" ? BEHIND : 0);
+function flagsOf(entry: StoredEntry, style: ZipStyle): number {
+  const utf8 = style.flagged === "all" || entry.name.some((byte) => byte > 0x7f);
+  return (utf8 ? UTF8 : 0) | (isBehind(entry, style) ? BEHIND : 0);
 }

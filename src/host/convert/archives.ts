@@ -2,6 +2,7 @@ import { layOutZip } from "../../encodings/zip/layout.ts";
 import type { ZipStyle } from "../../encodings/zip/records.ts";
 import { NPZ_STYLE, npzEntryNames } from "../../formats/npy/archive.ts";
 import { npyHead } from "../../formats/npy/write.ts";
+import { CHECKPOINT_STYLE, checkpointFiles } from "../../formats/pytorch/write.ts";
 import type { FileLayout, Piece, WeightSpec } from "./layout.ts";
 import { Crc32 } from "./sums.ts";
 
@@ -20,6 +21,17 @@ export function layOutNpz(weights: readonly WeightSpec[]): FileLayout {
     return { name: names[nth] as string, head: npyHead(name, dtype, shape), weight };
   });
   return archiveOf(members, NPZ_STYLE);
+}
+
+/** Lays weights out as `torch.save` does an `OrderedDict` of tensors. */
+export function layOutCheckpoint(weights: readonly WeightSpec[], path: string): FileLayout {
+  const members = checkpointFiles(path, weights).map((file): Member => {
+    const { name } = file;
+    return "bytes" in file
+      ? { name, head: file.bytes }
+      : { name, head: new Uint8Array(), weight: file.tensor };
+  });
+  return archiveOf(members, CHECKPOINT_STYLE);
 }
 
 function archiveOf(members: readonly Member[], style: ZipStyle): FileLayout {

@@ -24,8 +24,8 @@ export interface ConvertResult {
 }
 
 /**
- * Writes weights as one file of another container, by its ending: .safetensors, .gguf, .irpa, .params, .ptd, .npz
- * or .npy. Names as they are or by rules, dtypes and shapes exactly; streamed, in bounded memory. Nothing appears
+ * Writes weights as one file of another container, by its ending: .safetensors, .gguf, .irpa, .params, .ptd, .pt,
+ * .pth, .npz or .npy. Names as they are or by rules, dtypes and shapes exactly; streamed, in bounded memory. Nothing appears
  * before all is there.
  * @param data weights of a store's model, of files, of a URL, of memory
  * @throws FormatError `unsupported` naming the weight that the container cannot hold; UsageError for an ending that
@@ -44,7 +44,7 @@ export async function convertWeights(
     });
   }
   const weights = specsOf(data, options.rename ?? []);
-  const layout = layOut(weights);
+  const layout = layOut(weights, path);
   let done = 0;
   const { signal, onProgress } = options;
   const onBytes = (bytes: number): void => onProgress?.({ done: (done += bytes), total: layout.size });

@@ -9,14 +9,17 @@ import { typeOfDType } from "../../formats/tvm/params/schema.ts";
 import { encodeTvmParams } from "../../formats/tvm/params/write.ts";
 import { FormatError } from "../../errors.ts";
 import type { DType } from "../../model/dtype.ts";
-import { layOutNpz } from "./archives.ts";
+import { layOutCheckpoint, layOutNpz } from "./archives.ts";
 import type { FileLayout, Piece, WeightSpec } from "./layout.ts";
 
 /** Numbers of ExecuTorch for quantized values and for bits, which are read as the integers that they are stored as. */
 const QUANTIZED: ReadonlySet<number> = new Set([12, 13, 14, 22]);
 
-/** Lays weights out as one file of a container. */
-type LayOut = (weights: readonly WeightSpec[]) => FileLayout;
+/**
+ * Lays weights out as one file of a container.
+ * @param path the file's, for containers that say their own name
+ */
+type LayOut = (weights: readonly WeightSpec[], path: string) => FileLayout;
 
 /** Containers of weights alone that can be written, by the file's ending. */
 export const WEIGHT_LAYOUTS: Readonly<Record<string, LayOut>> = {
@@ -73,6 +76,8 @@ export const WEIGHT_LAYOUTS: Readonly<Record<string, LayOut>> = {
     const offsets = segments.map(({ offset }) => offset);
     return { pieces: [{ offset: 0, bytes }, ...placed(weights, offsets)], size };
   },
+  ".pt": layOutCheckpoint,
+  ".pth": layOutCheckpoint,
   ".npz": layOutNpz,
   ".npy": (weights) => {
     const [weight, ...others] = weights;
