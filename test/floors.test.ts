@@ -119,6 +119,7 @@ const MAY_IMPORT: Readonly<Record<string, readonly string[]>> = {
     "formats/executorch",
     "formats/irpa",
     "formats/tvm",
+    "formats/mlc",
     "formats/npy",
     "formats/pytorch",
     "formats/onnx",

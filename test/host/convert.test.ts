@@ -247,7 +247,7 @@ describe("convertWeights() to a PyTorch checkpoint", () => {
       await expect(convertWeights(data, join(folder, "o.pt"))).rejects.toMatchObject({
         code: "unsupported",
         tensor: "odd",
-        message: `Cannot write tensor "odd" for PyTorch: it has no ${dtype}`,
+        message: `Cannot write tensor "odd" as a checkpoint: PyTorch has no ${dtype}`,
       });
     }
     for (const name of ["", "x".repeat(4097)]) {
@@ -255,6 +255,124 @@ describe("convertWeights() to a PyTorch checkpoint", () => {
       await expect(convertWeights(data, join(folder, "o.pt"))).rejects.toMatchObject({ code: "bad-name" });
     }
     expect(await readdir(folder)).toEqual([]);
+  });
+});
+
+describe("convertWeights() to a tensor cache", () => {
+  const names = [
+    "bool",
+    "int8",
+    "uint32",
+    "int64",
+    "float16",
+    "bfloat16",
+    "float32",
+    "float64",
+    "float8_e4m3fn",
+  ];
+
+  test.each(["tensor-cache.json", "ndarray-cache.json"])(
+    "gives back any weights, exactly: %s",
+    async (list) => {
+      const folder = await temporaryFolder();
+      let nth = 0;
+      await fc.assert(
+        fc.asyncProperty(weightsOf(names as DType[]), async (weights) => {
+          const path = join(folder, String(nth++), list);
+          const result = await convertWeights(memoryNamedData(weights), path);
+          const files = await readdir(join(path, ".."));
+          expect(files.sort()).toEqual(
+            Object.keys(weights).length === 0 ? [list] : ["params_shard_0.bin", list].sort(),
+          );
+          const sizes = await Promise.all(
+            files.map(async (file) => (await readFile(join(path, "..", file))).length),
+          );
+          expect(result).toEqual({
+            path,
+            weights: Object.keys(weights).length,
+            size: sizes.reduce((a, b) => a + b),
+          });
+          if (files.length > 1)
+            expect(await describedFile(path)).toEqual(await described(memoryNamedData(weights)));
+        }),
+        { numRuns: 30 },
+      );
+    },
+  );
+
+  test("writes what TVM writes, byte for byte but for a float's spelling", async () => {
+    const theirs = new URL("../../fixtures/tvm/plain/", import.meta.url);
+    const path = join(await temporaryFolder(), "cache", "tensor-cache.json");
+    await using data = await openModelData([fileURLToPath(new URL("tensor-cache.json", theirs))]);
+    await convertWeights(data, path);
+    const list = await readFile(new URL("tensor-cache.json", theirs), "utf8");
+    expect(await readFile(path, "utf8")).toBe(list.replace("592.0", "592"));
+    for (const name of (await readdir(theirs)).filter((each) => each.endsWith(".bin"))) {
+      expect((await readFile(join(path, "..", name))).equals(await readFile(new URL(name, theirs)))).toBe(
+        true,
+      );
+    }
+  });
+
+  test("has shards of 32 MiB at most, but for tensors that are larger, each with its MD5", async () => {
+    const sizes = { a: 20, b: 11, large: 40, half: 16, c: 2, d: 14, e: 1 };
+    const weights = Object.fromEntries(
+      Object.entries(sizes).map(([name, mib], nth): [string, NumberTensor] => {
+        const bytes = new Uint8Array(mib * 1024 * 1024).fill(nth);
+        return [name, { dtype: "uint8", shape: [mib, bytes.length / mib], bytes }];
+      }),
+    );
+    const path = join(await temporaryFolder(), "deep", "cache", "tensor-cache.json");
+    const told: number[] = [];
+    await convertWeights(memoryNamedData(weights), path, {
+      onProgress: ({ done, total }) => told.push(done / total),
+    });
+    expect(told.at(-1)).toBe(1);
+    const list = JSON.parse(await readFile(path, "utf8"));
+    expect(list.metadata).toEqual({ ParamSize: 7, ParamBytes: 104 * 2 ** 20, BitsPerParam: 8 });
+    const shards = list.records as {
+      dataPath: string;
+      nbytes: number;
+      md5sum: string;
+      records: { name: string }[];
+    }[];
+    expect(shards.map(({ records }) => records.map(({ name }) => name))).toEqual([
+      ["large"],
+      ["half"],
+      ["a", "b"],
+      ["c", "d", "e"],
+    ]);
+    for (const [nth, { dataPath, nbytes, md5sum }] of shards.entries()) {
+      const bytes = await readFile(join(path, "..", dataPath));
+      expect(dataPath).toBe(`params_shard_${nth}.bin`);
+      expect(bytes.length).toBe(nbytes);
+      expect(createHash("md5").update(bytes).digest("hex")).toBe(md5sum);
+    }
+    expect(await describedFile(path)).toEqual(await described(memoryNamedData(weights)));
+  });
+
+  test("refuses a folder that has something in it, and dtypes that TVM has not", async () => {
+    const folder = await temporaryFolder();
+    await writeFile(join(folder, "x"), "");
+    const data = memoryNamedData({ w: one("float32", 4) });
+    await expect(convertWeights(data, join(folder, "tensor-cache.json"))).rejects.toMatchObject({
+      code: "exists",
+      path: folder,
+    });
+    for (const dtype of ["complex64", "int4", "q8_0", "float8_e8m0"] as const) {
+      const odd = { dtype, shape: [32], bytes: new Uint8Array(tensorBytes(dtype, [32]) ?? 0) };
+      const into = convertWeights(memoryNamedData({ odd }), join(folder, "new", "tensor-cache.json"));
+      await expect(into).rejects.toMatchObject({
+        code: "unsupported",
+        tensor: "odd",
+        message: `Cannot write tensor "odd" as a tensor cache: TVM has no ${dtype}`,
+      });
+    }
+    const signal = AbortSignal.abort();
+    await expect(
+      convertWeights(data, join(folder, "new", "tensor-cache.json"), { signal }),
+    ).rejects.toThrow();
+    expect(await readdir(folder)).toEqual(["x"]);
   });
 });
 

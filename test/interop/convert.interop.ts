@@ -53,6 +53,13 @@ describe("convertWeights()", () => {
     expect(await python("checkpoint", path)).toEqual(described(weights));
   });
 
+  test("writes tensor caches whose shards Python reads", async () => {
+    const weights = weightsOf(NUMPY.filter((dtype) => !dtype.startsWith("complex")));
+    const path = join(await temporaryFolder(), "cache", "tensor-cache.json");
+    await convertWeights(memoryNamedData(weights), path);
+    expect(await python("cache", path)).toEqual(described(weights));
+  });
+
   test("writes .npy files that NumPy reads", async () => {
     const folder = await temporaryFolder();
     for (const [nth, weight] of Object.values(weightsOf(["float16"])).entries()) {

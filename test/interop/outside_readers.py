@@ -1,5 +1,6 @@
 """What Python's onnx, onnxruntime, numpy, pickle, safetensors, gguf and IREE make of files: each command prints JSON.
 
+    cache LIST                tensors of an MLC cache, read by json and numpy as TVM reads them
     checkpoint FILE           tensors of a PyTorch checkpoint, read by zipfile and pickle without PyTorch
     gguf FILE...              tensors and metadata of GGUF files together, read by gguf
     irpa FILE                 parameters of an IREE archive, read by iree.runtime
@@ -25,6 +26,7 @@ import numpy as np
 
 def main(command: str, *arguments: str):
     commands = {
+        "cache": cache,
         "checkpoint": checkpoint,
         "gguf": gguf,
         "initializers": initializers,
@@ -34,6 +36,22 @@ def main(command: str, *arguments: str):
         "tensors": tensors,
     }
     return commands[command](*arguments)
+
+
+def cache(path: str):
+    arrays = {}
+    listed = json.loads(pathlib.Path(path).read_text(encoding="utf-8"))
+    for shard in listed["records"]:
+        data = (pathlib.Path(path).parent / shard["dataPath"]).read_bytes()
+        assert (shard["format"], shard["nbytes"]) == ("raw-shard", len(data))
+        assert shard["md5sum"] == hashlib.md5(data).hexdigest()
+        for record in shard["records"]:
+            assert record["format"] == "raw"
+            part = data[record["byteOffset"] :][: record["nbytes"]]
+            arrays[record["name"]] = np.frombuffer(part, record["dtype"]).reshape(record["shape"])
+    assert listed["metadata"]["ParamSize"] == len(arrays)
+    assert listed["metadata"]["ParamBytes"] == sum(array.nbytes for array in arrays.values())
+    return described(arrays)
 
 
 def checkpoint(path: str):

@@ -1,6 +1,5 @@
-import { FormatError } from "../../errors.ts";
 import type { ZipStyle } from "../../encodings/zip/records.ts";
-import { shorten } from "../failure.ts";
+import { refusalOf, shorten } from "../failure.ts";
 
 /** What an array's name has behind it in an archive. */
 export const SUFFIX = ".npy";
@@ -24,25 +23,24 @@ export const NPZ_STYLE: ZipStyle = {
   alwaysEnd64: false,
 };
 
+const refusal = refusalOf(".npz");
+const OTHER_NAME = "Give it another name";
+
 /**
  * What the arrays of an archive are called in it. NumPy takes names with and without their `.npy`, and so two that
  * differ by no more would be one.
  * @throws FormatError `bad-name` for what is no name of an entry, `duplicate`
  */
 export function npzEntryNames(names: readonly string[]): string[] {
-  const refuse = (code: "bad-name" | "duplicate", tensor: string, reason: string): FormatError =>
-    new FormatError(code, `Cannot write tensor "${shorten(tensor)}" as .npz: ${reason}`, {
-      tensor,
-      hint: "Give it another name",
-    });
   const taken = new Set(names);
   return names.map((name) => {
     const entry = name + SUFFIX;
-    if (name.includes("\0")) throw refuse("bad-name", name, "zip names end at a NUL, and its name has one");
+    if (name.includes("\0"))
+      throw refusal("bad-name", "zip names end at a NUL, and its name has one", name, OTHER_NAME);
     const length = new TextEncoder().encode(entry).byteLength;
-    if (length > LONGEST) throw refuse("bad-name", name, `its name has ${length} bytes`);
+    if (length > LONGEST) throw refusal("bad-name", `its name has ${length} bytes`, name, OTHER_NAME);
     if (taken.has(entry)) {
-      throw refuse("duplicate", name, `NumPy could not tell it from "${shorten(entry)}"`);
+      throw refusal("duplicate", `NumPy could not tell it from "${shorten(entry)}"`, name, OTHER_NAME);
     }
     return entry;
   });

@@ -1,7 +1,6 @@
 import type { ZipStyle } from "../../encodings/zip/records.ts";
-import { FormatError } from "../../errors.ts";
 import { BLOCK_ELEMENTS, type DType, elementCount, tensorBytes } from "../../model/dtype.ts";
-import { shorten } from "../failure.ts";
+import { refusalOf } from "../failure.ts";
 import { Rebuild, type TorchType, torchTypeOf } from "./globals.ts";
 import { Op } from "./opcodes.ts";
 import { PickleWriter } from "./pickle-writer.ts";
@@ -21,6 +20,8 @@ export const CHECKPOINT_STYLE: ZipStyle = {
   alwaysEnd64: true,
   alignment: 64,
 };
+
+const refusal = refusalOf("a checkpoint");
 
 /** A tensor that a checkpoint is to have. */
 export interface CheckpointSpec {
@@ -112,18 +113,14 @@ function stridesOf(shape: readonly number[]): number[] {
 }
 
 function typeOf({ name, dtype }: CheckpointSpec): TorchType {
-  const refuse = (code: "bad-name" | "unsupported", reason: string, hint: string): FormatError =>
-    new FormatError(code, `Cannot write tensor "${shorten(name)}" for PyTorch: ${reason}`, {
-      tensor: name,
-      hint,
-    });
   if (name === "" || name.length > LONGEST_NAME) {
-    throw refuse("bad-name", `its name has ${name.length} characters`, "Give it another name");
+    throw refusal("bad-name", `its name has ${name.length} characters`, name, "Give it another name");
   }
   const type = torchTypeOf(dtype);
   if (type) return type;
   const other = dtype in BLOCK_ELEMENTS ? "Write a .gguf file" : "Write a .safetensors file";
-  throw refuse("unsupported", `it has no ${dtype}`, `${other}, or convert it to a wider type first`);
+  const hint = `${other}, or convert it to a wider type first`;
+  throw refusal("unsupported", `PyTorch has no ${dtype}`, name, hint);
 }
 
 function globalOf(out: PickleWriter, name: string): void {

@@ -36,12 +36,34 @@ export interface FileLayout {
   readonly size: number;
 }
 
+/** Options of {@link chunksOf}. */
+export interface ChunkOptions {
+  readonly signal?: AbortSignal | undefined;
+  /** Told how many bytes were taken. */
+  readonly onBytes: (bytes: number) => void;
+}
+
 /** The bytes of a file, one after another; and then those that were made of sums, where zeros stood for them. */
 export async function* chunksOf(
   data: NamedData,
+  layout: FileLayout,
+  { signal, onBytes }: ChunkOptions,
+): AsyncGenerator<FileChunk> {
+  for await (const chunk of inOrder(data, layout, signal)) {
+    signal?.throwIfAborted();
+    yield chunk;
+    onBytes(chunk.byteLength);
+  }
+  for (const piece of layout.pieces) {
+    if ("late" in piece) yield { offset: piece.offset, bytes: piece.late() };
+  }
+}
+
+async function* inOrder(
+  data: NamedData,
   { pieces, size }: FileLayout,
   signal: AbortSignal | undefined,
-): AsyncGenerator<FileChunk> {
+): AsyncGenerator<Uint8Array> {
   let at = 0;
   for (const piece of pieces) {
     if ("late" in piece) continue;
@@ -54,7 +76,6 @@ export async function* chunksOf(
     }
   }
   yield* zeros(size - at);
-  for (const piece of pieces) if ("late" in piece) yield { offset: piece.offset, bytes: piece.late() };
 }
 
 async function* weightChunks(

@@ -1,3 +1,4 @@
+import { createHash } from "node:crypto";
 import { crc32 } from "node:zlib";
 import type { Sum } from "./layout.ts";
 
@@ -12,5 +13,19 @@ export class Crc32 implements Sum {
 
   update(bytes: Uint8Array): void {
     this.#value = crc32(bytes, this.#value);
+  }
+}
+
+/** The MD5 of tensor caches' shards. */
+export class Md5 implements Sum {
+  readonly #hash = createHash("md5");
+
+  /** Of what was taken in so far, 32 digits. */
+  get hex(): string {
+    return this.#hash.copy().digest("hex");
+  }
+
+  update(bytes: Uint8Array): void {
+    this.#hash.update(bytes);
   }
 }
