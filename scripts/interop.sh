@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# Tests against other tools: ONNX's own test vectors, skopeo, Python's onnx, onnxruntime, safetensors, gguf and IREE,
+# Tests against other tools: ONNX's own test vectors, skopeo, Python's onnx, onnxruntime, numpy, safetensors, gguf and IREE,
 # mlir-opt of LLVM 19 and 22, a full disk. Installs what is missing, builds, and runs them.
 set -euo pipefail
 cd "$(dirname "$0")/.."

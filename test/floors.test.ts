@@ -78,7 +78,7 @@ const MAY_IMPORT: Readonly<Record<string, readonly string[]>> = {
   ],
   "formats/onnx": ["errors.ts", "bytes", "encodings", "model", "formats/format.ts"],
   "formats/gguf": ["errors.ts", "bytes", "encodings", "model", "formats/format.ts", "formats/failure.ts"],
-  "formats/npy": ["errors.ts", "bytes", "encodings", "model", "formats/format.ts"],
+  "formats/npy": ["errors.ts", "bytes", "encodings", "model", "formats/format.ts", "formats/failure.ts"],
   "formats/safetensors": [
     "errors.ts",
     "bytes",
@@ -122,6 +122,9 @@ const MAY_IMPORT: Readonly<Record<string, readonly string[]>> = {
     "formats/executorch",
     "formats/irpa",
     "formats/tvm",
+    "formats/mlc",
+    "formats/npy",
+    "formats/pytorch",
     "formats/onnx",
     "formats/gguf",
     "formats/mlir",

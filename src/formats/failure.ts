@@ -21,10 +21,12 @@ export function failureIn({ name: path }: { readonly name: string }, what = "ten
 }
 
 /** What makes the errors of a file that is to be written. */
-export function refusalOf(format: string): (code: ErrorCode, reason: string, tensor?: string) => FormatError {
-  return (code, reason, tensor) => {
+export function refusalOf(
+  format: string,
+): (code: ErrorCode, reason: string, tensor?: string, hint?: string) => FormatError {
+  return (code, reason, tensor, hint) => {
     const subject = tensor === undefined ? `${format} file` : `tensor "${shorten(tensor)}" as ${format}`;
-    return new FormatError(code, `Cannot write ${subject}: ${reason}`, { tensor });
+    return new FormatError(code, `Cannot write ${subject}: ${reason}`, { tensor, hint });
   };
 }
 

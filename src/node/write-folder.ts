@@ -3,14 +3,14 @@ import { join, resolve } from "node:path";
 import { syncFolder } from "./durable.ts";
 import { requireNothing } from "./nothing-there.ts";
 import { placeWhole } from "./place-whole.ts";
-import { writeAll } from "./write-all.ts";
+import { type FileChunk, writeChunks } from "./write-chunks.ts";
 
 /** A file of a folder, as a stream. */
 export interface StreamedFile {
   /** A plain name. */
   readonly name: string;
   /** Ends early, with an error, where the bytes cannot be had. */
-  readonly chunks: AsyncIterable<Uint8Array>;
+  readonly chunks: AsyncIterable<FileChunk>;
 }
 
 /**
@@ -32,7 +32,7 @@ export async function writeFolder(
     for (const { name, chunks } of files) {
       const handle = await open(join(temporary, name), "wx", 0o644);
       try {
-        for await (const chunk of chunks) await writeAll(handle, chunk);
+        await writeChunks(handle, chunks);
         await handle.sync();
       } finally {
         await handle.close();

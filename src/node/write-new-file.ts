@@ -2,7 +2,7 @@ import { open, stat } from "node:fs/promises";
 import { resolve } from "node:path";
 import { SourceError } from "../errors.ts";
 import { placeWhole } from "./place-whole.ts";
-import { writeAll } from "./write-all.ts";
+import { type FileChunk, writeChunks } from "./write-chunks.ts";
 
 /** Options of {@link writeNewFile}. */
 export interface WriteNewOptions {
@@ -30,24 +30,21 @@ export async function requireNoFile(path: string): Promise<void> {
  */
 export async function writeNewFile(
   path: string,
-  chunks: AsyncIterable<Uint8Array>,
+  chunks: AsyncIterable<FileChunk>,
   options: WriteNewOptions = {},
 ): Promise<number> {
   await requireNoFile(path);
   return placeWhole(resolve(path), async (temporary) => {
-    let size = 0;
     const handle = await open(temporary, "wx");
     try {
-      for await (const chunk of chunks) {
+      const size = await writeChunks(handle, chunks, (bytes) => {
         options.signal?.throwIfAborted();
-        await writeAll(handle, chunk);
-        size += chunk.byteLength;
-        options.onBytes?.(chunk.byteLength);
-      }
+        options.onBytes?.(bytes);
+      });
       await handle.sync();
+      return size;
     } finally {
       await handle.close();
     }
-    return size;
   });
 }

@@ -6,6 +6,7 @@ import { fileURLToPath } from "node:url";
 import fc from "fast-check";
 import { describe, expect, test } from "vitest";
 import { memorySource } from "../../src/bytes/byte-source.ts";
+import { type CacheSpec, planTensorCache } from "../../src/formats/mlc/write.ts";
 import { mlc } from "../../src/formats/mlc/read.ts";
 import { isModelFile, recognizeFormat } from "../../src/formats/registry.ts";
 import { writeSafetensors } from "../../src/formats/safetensors/write.ts";
@@ -15,6 +16,7 @@ import { counting } from "../support/bytes.ts";
 import { attempt, damage, damaged, EFFORT, type Files, readFiles } from "../support/container-fuzz.ts";
 import { countingSource } from "../support/counting-source.ts";
 import { temporaryFolder } from "../support/temporary.ts";
+import { formatError } from "../support/format-error.ts";
 import { thrown } from "../support/thrown.ts";
 
 const FOLDER = fileURLToPath(new URL("../../fixtures/tvm/", import.meta.url));
@@ -24,6 +26,7 @@ const EXPECTED = JSON.parse(readFileSync(join(FOLDER, "expected.json"), "utf8"))
 >;
 const CACHES = [
   ["raw", "tensor-cache.json"],
+  ["plain", "tensor-cache.json"],
   ["bf16", "ndarray-cache.json"],
   ["shards", "tensor-cache.json"],
 ] as const;
@@ -93,7 +96,9 @@ describe("readTensorCache()", () => {
     });
     expect(Object.fromEntries(found)).toEqual(EXPECTED[folder]);
     expect(draft.notes ?? []).toEqual(
-      folder === "raw" ? [] : [`"${list}" keeps float32 tensors as bfloat16, and so they are weights: 1`],
+      folder === "raw" || folder === "plain"
+        ? []
+        : [`"${list}" keeps float32 tensors as bfloat16, and so they are weights: 1`],
     );
   });
 
@@ -236,6 +241,36 @@ describe("readTensorCache()", () => {
     );
     expect(read).toBeGreaterThan(runs / 50);
     expect(read).toBeLessThan(runs / 1.1);
+  });
+});
+
+describe("planTensorCache()", () => {
+  test("puts tensors into the shards that TVM puts them into", () => {
+    const list = JSON.parse(new TextDecoder().decode(filesIn("shards")["tensor-cache.json"])) as {
+      records: { dataPath: string; nbytes: number; records: { name: string; byteOffset: number }[] }[];
+    };
+    const sizes = { a: 1000, big: 1500, b: 18 };
+    const specs = Object.entries(sizes).map(([name, length]): CacheSpec => {
+      return { name, dtype: "uint8", shape: [length], length };
+    });
+    const shards = planTensorCache(specs, 2048);
+    expect(
+      shards.map(({ name, size, records }) => {
+        return [name, size, records.map(({ spec, offset }) => [spec.name, offset])];
+      }),
+    ).toEqual(
+      list.records.map(({ dataPath, nbytes, records }) => {
+        return [dataPath, nbytes, records.map(({ name, byteOffset }) => [name, byteOffset])];
+      }),
+    );
+  });
+
+  test("keeps tensors without elements, alone too, and refuses shapes that TVM has not", () => {
+    const none: CacheSpec = { name: "none", dtype: "int8", shape: [0], length: 0 };
+    expect(planTensorCache([none])).toMatchObject([{ size: 0, records: [{ offset: 0 }] }]);
+    expect(planTensorCache([])).toEqual([]);
+    const long = { ...none, shape: Array.from({ length: 65 }, () => 1) };
+    expect(formatError(() => planTensorCache([long]))).toMatchObject({ code: "unsupported", tensor: "none" });
   });
 });
 

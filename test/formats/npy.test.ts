@@ -349,9 +349,27 @@ describe("writeNpz()", () => {
     );
   });
 
-  test("refuses a name that zip cannot hold", () => {
+  test("writes what numpy.savez writes, byte for byte", () => {
+    const bytes = file("native.npz");
+    expect(Buffer.from(writeNpz(parseNpz(bytes, "native.npz"))).equals(bytes)).toBe(true);
+  });
+
+  test("refuses names that zip cannot hold, and those that NumPy would take for each other", () => {
     const tensor: Tensor = { dtype: "bool", shape: [0], bytes: new Uint8Array(0) };
-    expect(formatError(() => writeNpz({ ["x".repeat(65_532)]: tensor }))).toMatchObject({ code: "bad-name" });
+    for (const name of ["x".repeat(65_532), "ü".repeat(32_766), "a\0b"]) {
+      expect(formatError(() => writeNpz({ [name]: tensor }))).toMatchObject({
+        code: "bad-name",
+        tensor: name,
+      });
+    }
+    expect(formatError(() => writeNpz({ "a.npy": tensor, a: tensor }))).toMatchObject({
+      code: "duplicate",
+      message: 'Cannot write tensor "a" as .npz: NumPy could not tell it from "a.npy"',
+    });
+    const tensors = { "a.npy": tensor, "": tensor, "/": tensor, ".npy": tensor, "b/../c": tensor };
+    const { "": _, ...apart } = tensors;
+    expect(parseNpz(writeNpz(apart), "x")).toEqual(apart);
+    expect(formatError(() => writeNpz(tensors))).toMatchObject({ code: "duplicate", tensor: "" });
   });
 });
 

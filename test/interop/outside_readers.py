@@ -1,23 +1,33 @@
-"""What Python's onnx, onnxruntime, numpy, safetensors, gguf and IREE make of files: each command prints JSON.
+"""What Python's onnx, onnxruntime, numpy, pickle, safetensors, gguf and IREE make of files: each command prints JSON.
 
+    cache LIST                tensors of an MLC cache, read by json and numpy as TVM reads them
+    checkpoint FILE           tensors of a PyTorch checkpoint, read by zipfile and pickle without PyTorch
     gguf FILE...              tensors and metadata of GGUF files together, read by gguf
     irpa FILE                 parameters of an IREE archive, read by iree.runtime
     initializers MODEL        every initializer of a model, read by onnx.load
     run MODEL INPUTS.npz      outputs of onnxruntime, set as tare's engine is
     save MODEL OUT one|many   writes the model again, every tensor in one file of external data, or in one each
-    tensors FILE              what numpy or safetensors reads
+    tensors FILE              what numpy or safetensors reads, and whether zipfile finds every checksum right
 """
 
+import collections
 import hashlib
+import io
 import json
+import math
 import pathlib
+import pickle
+import re
 import sys
+import zipfile
 
 import numpy as np
 
 
 def main(command: str, *arguments: str):
     commands = {
+        "cache": cache,
+        "checkpoint": checkpoint,
         "gguf": gguf,
         "initializers": initializers,
         "irpa": irpa,
@@ -26,6 +36,70 @@ def main(command: str, *arguments: str):
         "tensors": tensors,
     }
     return commands[command](*arguments)
+
+
+def cache(path: str):
+    arrays = {}
+    listed = json.loads(pathlib.Path(path).read_text(encoding="utf-8"))
+    for shard in listed["records"]:
+        data = (pathlib.Path(path).parent / shard["dataPath"]).read_bytes()
+        assert (shard["format"], shard["nbytes"]) == ("raw-shard", len(data))
+        assert shard["md5sum"] == hashlib.md5(data).hexdigest()
+        for record in shard["records"]:
+            assert record["format"] == "raw"
+            part = data[record["byteOffset"] :][: record["nbytes"]]
+            arrays[record["name"]] = np.frombuffer(part, record["dtype"]).reshape(record["shape"])
+    assert listed["metadata"]["ParamSize"] == len(arrays)
+    assert listed["metadata"]["ParamBytes"] == sum(array.nbytes for array in arrays.values())
+    return described(arrays)
+
+
+def checkpoint(path: str):
+    """What PyTorch's own pickles call, called by what stands in for it here."""
+    storages = {
+        **{"DoubleStorage": "float64", "FloatStorage": "float32", "HalfStorage": "float16"},
+        **{"BFloat16Storage": "bfloat16", "LongStorage": "int64", "IntStorage": "int32", "ShortStorage": "int16"},
+        **{"CharStorage": "int8", "ByteStorage": "uint8", "BoolStorage": "bool", "UntypedStorage": None},
+        **{"ComplexFloatStorage": "complex64", "ComplexDoubleStorage": "complex128"},
+    }
+    numbers = re.compile(r"(?:float|bfloat|int|uint|complex)(\d+)")
+
+    def rebuild(storage, offset, size, stride, requires_grad, hooks, dtype=None):
+        declared, data = storage
+        name = declared or dtype
+        width = 1 if name == "bool" else int(numbers.match(name)[1]) // 8
+        expected, step = [], 1
+        for dimension in reversed(size):
+            expected.insert(0, step)
+            step *= max(1, dimension)
+        assert (offset, list(stride), requires_grad, hooks) == (0, expected, False, {})
+        assert len(data) == width * math.prod(size), name
+        return {"dtype": name, "shape": list(size), "sha256": hashlib.sha256(data).hexdigest()}
+
+    with zipfile.ZipFile(path) as archive:
+        assert archive.testzip() is None
+        (folder,) = {name.split("/")[0] for name in archive.namelist()}
+        assert archive.read(f"{folder}/version") == b"3\n" and archive.read(f"{folder}/byteorder") == b"little"
+
+        class Unpickler(pickle.Unpickler):
+            def find_class(self, module, name):
+                if (module, name) == ("collections", "OrderedDict"):
+                    return collections.OrderedDict
+                if module == "torch._utils" and name in ("_rebuild_tensor_v2", "_rebuild_tensor_v3"):
+                    return rebuild
+                if (module, name) == ("torch.storage", "UntypedStorage") or module == "torch" and name in storages:
+                    return (storages[name],)
+                assert module == "torch" and numbers.match(name), (module, name)
+                return name
+
+            def persistent_load(self, persistent):
+                kind, (dtype,), key, location, count = persistent
+                data = archive.read(f"{folder}/data/{key}")
+                width = (1 if dtype == "bool" else int(numbers.match(dtype)[1]) // 8) if dtype else 1
+                assert (kind, location, count * width) == ("storage", "cpu", len(data))
+                return dtype, data
+
+        return Unpickler(io.BytesIO(archive.read(f"{folder}/data.pkl"))).load()
 
 
 def gguf(*paths: str):
@@ -106,6 +180,10 @@ def tensors(path: str):
         from safetensors.numpy import load_file
 
         return described(load_file(path))
+    if path.endswith(".npy"):
+        return described({"": np.load(path)})
+    with zipfile.ZipFile(path) as archive:
+        assert archive.testzip() is None
     return described(dict(np.load(path)))
 
 

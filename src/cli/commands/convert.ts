@@ -15,12 +15,13 @@ interface ConvertFlags {
 export const convert: DefineCommand = (program, act) => {
   program
     .command("convert")
-    .summary("write weights as a file of another container")
+    .summary("write weights as another container")
     .description(
-      "Write the weights of a file (or of a model of the store) as .safetensors, .gguf, .irpa, .params or .ptd, by the\n" +
-        "ending of the new file. Dtypes and shapes stay exactly, names too unless a rule changes them; what the\n" +
-        "container cannot hold is refused by name. A program does not go with its weights: a .gguf written so has no\n" +
-        "metadata of a model. Nothing is stored.",
+      "Write the weights of a file (or of a model of the store) as .safetensors, .gguf, .irpa, .params, .ptd, .pt, .pth\n" +
+        "or .npz, by the ending of the new file; one weight as .npy; or a new folder for MLC and WebLLM, by a new file\n" +
+        "that is called tensor-cache.json (ndarray-cache.json for older ones). Dtypes and shapes stay exactly, names too\n" +
+        "unless a rule changes them; what the container cannot hold is refused by name. A program does not go with its\n" +
+        "weights: a .gguf written so has no metadata of a model. Nothing is stored.",
     )
     .argument("<in>", "a model's file or folder in any format that tare reads, or a model of the store")
     .argument("[out]", "the same as --out")
@@ -37,6 +38,7 @@ export const convert: DefineCommand = (program, act) => {
       examples(
         "tare convert checkpoint.pt --out checkpoint.safetensors",
         "tare convert base weights.irpa --rename 'm.*=*'",
+        "tare convert base dist/tensor-cache.json",
       ),
     )
     .action(

@@ -1,4 +1,5 @@
 import { type ErrorCode, FormatError } from "../../errors.ts";
+import { DEFLATED, FULL16, FULL32, Signature, Size, STORED, ZIP64 } from "./schema.ts";
 
 /** A file of an archive, as the archive's directory has it. */
 export interface ZipEntry {
@@ -23,21 +24,6 @@ export interface ZipDirectory {
   readonly count: number;
 }
 
-/** Bytes of the records, without what varies. */
-const Size = { end: 22, locator: 20, end64: 56, central: 46, local: 30, comment: 65_535 } as const;
-const Signature = {
-  end: 0x06054b50,
-  locator: 0x07064b50,
-  end64: 0x06064b50,
-  central: 0x02014b50,
-  local: 0x04034b50,
-} as const;
-const STORED = 0;
-const DEFLATED = 8;
-/** Id of the extra field with the sizes that do not fit 32 bits. */
-const ZIP64 = 1;
-const FULL16 = 0xffff;
-const FULL32 = 0xffffffff;
 /** Deflate spends at least two bits on 258 bytes (zlib, "Maximum Compression Factor"). */
 const STEEPEST = 1032;
 

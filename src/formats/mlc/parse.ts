@@ -4,7 +4,7 @@ import { type DType, DTYPE_BITS, isDType, tensorBytes } from "../../model/dtype.
 import { type Fail, failureIn, shorten } from "../failure.ts";
 
 /** NumPy's own limit, from whose arrays caches are made. */
-const MOST_DIMENSIONS = 64;
+export const MOST_DIMENSIONS = 64;
 
 /** A tensor of a cache that was not read. */
 export interface CacheRecord {

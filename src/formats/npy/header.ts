@@ -15,7 +15,7 @@ export interface NpyHeader {
 /** What version 1 can say; only structured types, which are refused, need more. */
 const LONGEST = 65_535;
 /** NPY_MAXDIMS of NumPy 2. */
-const HIGHEST_RANK = 64;
+export const HIGHEST_RANK = 64;
 /** NumPy keeps room to grow the first dimension in place. */
 const GROWTH_DIGITS = 21;
 const ALIGNMENT = 64;

@@ -1,13 +1,14 @@
-import { zipSync } from "fflate";
 import { FormatError } from "../../errors.ts";
 import type { Tensor, Tensors } from "../../model/tensor.ts";
+import { layOutZip } from "../../encodings/zip/layout.ts";
+import { NPZ_STYLE, npzEntryNames, SUFFIX } from "./archive.ts";
+import { crc32 } from "./crc32.ts";
 import { failureIn } from "./failure.ts";
 import { parseArray } from "./parse.ts";
 import { unzip } from "./unzip.ts";
 import { writeNpy } from "./write.ts";
 
-const SUFFIX = ".npy";
-/** Offsets past this need zip64. */
+/** Largest typed array that every engine makes. */
 const LARGEST = 2 ** 32 - 1;
 
 /**
@@ -33,30 +34,26 @@ export function parseNpz(bytes: Uint8Array, name: string): Record<string, Tensor
 }
 
 /**
- * Writes tensors as `numpy.savez` does, uncompressed; the same tensors give the same bytes.
- * @throws FormatError what `writeNpy` throws; `too-large` from 4 GiB; `bad-name` for a name over 65,531 bytes
+ * Writes tensors as `numpy.savez` does, byte for byte: uncompressed, without the time.
+ * @throws FormatError what `writeNpy` and `npzEntryNames` throw; `too-large` from 4 GiB
  */
 export function writeNpz(tensors: Tensors): Uint8Array {
-  const files: Record<string, Uint8Array> = {};
-  let total = 0;
-  for (const [name, tensor] of Object.entries(tensors)) {
-    const file = writeNpy(tensor, name);
-    const encoded = new TextEncoder().encode(name + SUFFIX).byteLength;
-    if (encoded > 0xffff) {
-      throw new FormatError(
-        "bad-name",
-        `Cannot write tensor "${name.slice(0, 80)}…" as .npz: its name is too long`,
-      );
-    }
-    // A local header, a directory entry, and the name in each.
-    total += file.byteLength + 76 + 2 * encoded;
-    if (total > LARGEST) {
-      throw new FormatError("too-large", `Cannot write ${total} bytes as .npz: it holds less than 4 GiB`, {
-        hint: "Write a .safetensors file",
-      });
-    }
-    files[name + SUFFIX] = file;
+  const names = npzEntryNames(Object.keys(tensors));
+  const arrays = Object.entries(tensors).map(([name, tensor]) => writeNpy(tensor, name));
+  const files = arrays.map(({ byteLength: size }, nth) => ({ name: names[nth] as string, size }));
+  const { starts, frames, size } = layOutZip(files, NPZ_STYLE);
+  if (size > LARGEST) {
+    throw new FormatError("too-large", `Cannot write ${size} bytes as .npz: that does not fit into memory`, {
+      hint: "Write several files",
+    });
   }
-  // 1980 is the earliest that zip knows; without a date the archive would differ each time.
-  return zipSync(files, { level: 0, mtime: new Date(1980, 0, 1) });
+  const bytes = new Uint8Array(size);
+  for (const [nth, array] of arrays.entries()) bytes.set(array, starts[nth]);
+  const crcs = arrays.map(crc32);
+  for (const { offset, encode } of frames)
+    bytes.set(
+      encode((nth) => crcs[nth] as number),
+      offset,
+    );
+  return bytes;
 }

@@ -1,7 +1,8 @@
 import { type ErrorCode, FormatError } from "../../errors.ts";
-import { type DType, elementCount, tensorBytes } from "../../model/dtype.ts";
+import { BLOCK_ELEMENTS, type DType, elementCount, tensorBytes } from "../../model/dtype.ts";
+import { shorten } from "../failure.ts";
 import type { NumberTensor, StringTensor, Tensor } from "../../model/tensor.ts";
-import { encodeNpyHeader } from "./header.ts";
+import { encodeNpyHeader, HIGHEST_RANK } from "./header.ts";
 import { descrOf } from "./schema.ts";
 import { CHARACTER, encodeStrings } from "./strings.ts";
 
@@ -17,15 +18,40 @@ type Refuse = (code: ErrorCode, reason: string, hint?: string) => FormatError;
  * it would not give back; `size-mismatch`, `too-large`
  */
 export function writeNpy(tensor: Tensor, name?: string): Uint8Array {
-  const subject = name === undefined ? "the tensor" : `tensor "${name}"`;
-  const refuse: Refuse = (code, reason, hint) =>
-    new FormatError(code, `Cannot write ${subject} as .npy: ${reason}`, { tensor: name, hint });
+  const refuse = refusalFor(name);
   const { descr, data } = tensor.dtype === "string" ? ofStrings(tensor, refuse) : ofNumbers(tensor, refuse);
-  const header = encodeNpyHeader(descr, tensor.shape);
+  const header = headerOf(descr, tensor.shape, refuse);
   const bytes = new Uint8Array(header.byteLength + data.byteLength);
   bytes.set(header);
   bytes.set(data, header.byteLength);
   return bytes;
+}
+
+/**
+ * What `numpy.save` writes before the elements of an array of numbers, which follow little-endian and row-major.
+ * @param name of the tensor, for errors
+ * @throws FormatError `unsupported` for what NumPy has no type for, and for over 64 dimensions
+ */
+export function npyHead(name: string, dtype: DType, shape: readonly number[]): Uint8Array {
+  const refuse = refusalFor(name);
+  return headerOf(descrFor(dtype, refuse), shape, refuse);
+}
+
+function refusalFor(name: string | undefined): Refuse {
+  const subject = name === undefined ? "the tensor" : `tensor "${shorten(name)}"`;
+  return (code, reason, hint) =>
+    new FormatError(code, `Cannot write ${subject} as .npy: ${reason}`, { tensor: name, hint });
+}
+
+function headerOf(descr: string, shape: readonly number[], refuse: Refuse): Uint8Array {
+  if (shape.length > HIGHEST_RANK) throw refuse("unsupported", `it has ${shape.length} dimensions`);
+  return encodeNpyHeader(descr, shape);
+}
+
+function descrFor(dtype: DType, refuse: Refuse): string {
+  const descr = descrOf(dtype);
+  if (!descr) throw refuse("unsupported", `NumPy has no ${dtype}`, hintFor(dtype));
+  return descr;
 }
 
 interface Encoded {
@@ -34,8 +60,7 @@ interface Encoded {
 }
 
 function ofNumbers({ dtype, shape, bytes }: NumberTensor, refuse: Refuse): Encoded {
-  const descr = descrOf(dtype);
-  if (!descr) throw refuse("unsupported", `NumPy has no ${dtype}`, hintFor(dtype));
+  const descr = descrFor(dtype, refuse);
   const size = tensorBytes(dtype, shape);
   if (size !== bytes.byteLength) {
     throw refuse(
@@ -47,6 +72,7 @@ function ofNumbers({ dtype, shape, bytes }: NumberTensor, refuse: Refuse): Encod
 }
 
 function hintFor(dtype: DType): string {
+  if (dtype in BLOCK_ELEMENTS) return "Write a .gguf file, or convert it to float32 first";
   return dtype.startsWith("int") || dtype.startsWith("uint")
     ? `Convert it to ${dtype.replace(/\d+$/, "8")} first`
     : "Write a .safetensors file, or convert it to float32 first";

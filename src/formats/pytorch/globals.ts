@@ -65,6 +65,25 @@ export function elementType(global: string): ElementType | undefined {
   return global.startsWith("torch.") ? DTYPES.get(global.slice("torch.".length)) : undefined;
 }
 
+/** How a pickle says a tensor's type. */
+export interface TorchType {
+  /** Module and name of the class of its storage. */
+  readonly storage: readonly [module: string, name: string];
+  /** What says the type where the class of the storage does not: such a storage counts bytes. */
+  readonly dtype?: string;
+}
+
+/** How PyTorch has a dtype; `undefined` if it has none, or none with elements of their own. */
+export function torchTypeOf(dtype: DType): TorchType | undefined {
+  for (const [name, type] of STORAGES) {
+    if (type.dtype === dtype) return { storage: ["torch", name] };
+  }
+  for (const [name, type] of DTYPES) {
+    if (type.dtype === dtype) return { storage: ["torch.storage", "UntypedStorage"], dtype: name };
+  }
+  return undefined;
+}
+
 /** What makes plain tensors, of storages or of another tensor. */
 export const Rebuild = {
   tensor: "torch._utils._rebuild_tensor",

@@ -39,7 +39,8 @@ const DEEPEST = 64;
 const MOST_VALUES = 5_000_000;
 /** PyTorch's own limit. */
 const MOST_DIMENSIONS = 64;
-const LONGEST_NAME = 4096;
+/** Of a tensor, in characters. */
+export const LONGEST_NAME = 4096;
 /** Of all names together, in characters. */
 const LONGEST_NAMES = 32 * 1024 * 1024;
 

@@ -1,10 +1,13 @@
-import { extname } from "node:path";
-import { zeros } from "../../bytes/align.ts";
+import { basename, dirname, extname } from "node:path";
 import type { NamedData } from "../../compile/named-data/named-data.ts";
 import { FormatError, LinkError, UsageError } from "../../errors.ts";
 import type { Progress } from "../../node/progress.ts";
+import type { FileChunk } from "../../node/write-chunks.ts";
+import { writeFolder } from "../../node/write-folder.ts";
 import { writeNewFile } from "../../node/write-new-file.ts";
-import { type FileLayout, WEIGHT_LAYOUTS, type WeightSpec } from "./layouts.ts";
+import { WEIGHT_FOLDERS } from "./folders.ts";
+import { chunksOf, type FileLayout, type WeightSpec } from "./layout.ts";
+import { WEIGHT_LAYOUTS } from "./layouts.ts";
 import { type RenameRule, renamed } from "./rename.ts";
 
 /** Options of {@link convertWeights}. */
@@ -19,35 +22,46 @@ export interface ConvertOptions {
 export interface ConvertResult {
   readonly path: string;
   readonly weights: number;
-  /** Of the file, in bytes. */
+  /** Of all files, in bytes. */
   readonly size: number;
 }
 
 /**
- * Writes weights as one file of another container, by its ending: .safetensors, .gguf, .irpa, .params or .ptd. Names as
- * they are or by rules, dtypes and shapes exactly; streamed, in bounded memory. Nothing appears before all is there.
+ * Writes weights as another container: one file, by its ending (.safetensors, .gguf, .irpa, .params, .ptd, .pt, .pth,
+ * .npz, .npy), or a new folder, by the name of the file that lists the others (tensor-cache.json, ndarray-cache.json).
+ * Names as they are or by rules, dtypes and shapes exactly; streamed, in bounded memory. Nothing appears before all is
+ * there.
  * @param data weights of a store's model, of files, of a URL, of memory
- * @throws FormatError `unsupported` naming the weight that the container cannot hold; UsageError for an ending that
- * none has; LinkError `duplicate` for two weights of one name; SourceError `exists`, `source-changed`
+ * @throws FormatError `unsupported` or `bad-name` with the weight that the container cannot hold; UsageError for an
+ * ending that none has; LinkError `duplicate` for two weights of one name; SourceError `exists`, `source-changed`
  */
 export async function convertWeights(
   data: NamedData,
   path: string,
   options: ConvertOptions = {},
 ): Promise<ConvertResult> {
-  const layOut = WEIGHT_LAYOUTS[extname(path).toLowerCase()];
-  if (!layOut) {
+  const layOutFile = WEIGHT_LAYOUTS[extname(path).toLowerCase()];
+  const layOutFolder = WEIGHT_FOLDERS.get(basename(path));
+  if (!layOutFile && !layOutFolder) {
     throw new UsageError("usage", `Cannot tell what "${path}" is to be`, {
       path,
-      hint: `end it in ${Object.keys(WEIGHT_LAYOUTS).join(", ")}`,
+      hint: `end it in ${Object.keys(WEIGHT_LAYOUTS).join(", ")}, or call it ${[...WEIGHT_FOLDERS.keys()].join(" or ")}`,
     });
   }
   const weights = specsOf(data, options.rename ?? []);
-  const layout = layOut(weights);
+  const files = layOutFolder?.(weights) ?? [];
+  const file = layOutFile?.(weights, path);
+  const size = file?.size ?? files.reduce((sum, { layout }) => sum + layout.size, 0);
   let done = 0;
   const { signal, onProgress } = options;
-  const onBytes = (bytes: number): void => onProgress?.({ done: (done += bytes), total: layout.size });
-  const size = await writeNewFile(path, chunksOf(data, layout, signal), { signal, onBytes });
+  const onBytes = (bytes: number): void => onProgress?.({ done: (done += bytes), total: size });
+  const chunks = (layout: FileLayout): AsyncIterable<FileChunk> =>
+    chunksOf(data, layout, { signal, onBytes });
+  if (file) await writeNewFile(path, chunks(file));
+  else {
+    const streams = files.map(({ name, layout }) => ({ name, chunks: chunks(layout) }));
+    await writeFolder(dirname(path), streams, "convert into", async () => {});
+  }
   return { path, weights: weights.length, size };
 }
 
@@ -60,6 +74,16 @@ function specsOf(data: NamedData, rules: readonly RenameRule[]): WeightSpec[] {
         tensor: key,
       });
     const name = renamed(key, rules);
+    // Half of a surrogate pair, which JSON can say, is the same sign as any other once it is UTF-8.
+    if (/\p{Surrogate}/u.test(name)) {
+      throw new FormatError(
+        "bad-name",
+        `Cannot convert "${data.name}": the name "${name}" is no Unicode text`,
+        {
+          tensor: key,
+        },
+      );
+    }
     const other = taken.get(name);
     if (other !== undefined) {
       throw new LinkError(
@@ -74,38 +98,4 @@ function specsOf(data: NamedData, rules: readonly RenameRule[]): WeightSpec[] {
     const { dtype, shape, length } = layout;
     return { key, name, dtype, shape, length };
   });
-}
-
-async function* chunksOf(
-  data: NamedData,
-  { pieces, size }: FileLayout,
-  signal: AbortSignal | undefined,
-): AsyncGenerator<Uint8Array> {
-  let at = 0;
-  for (const piece of pieces) {
-    yield* zeros(piece.offset - at);
-    at = piece.offset;
-    if ("bytes" in piece) {
-      yield piece.bytes;
-      at += piece.bytes.byteLength;
-      continue;
-    }
-    const { key, name, length } = piece.weight;
-    let read = 0;
-    for await (const chunk of data.stream(key, { signal })) {
-      read += chunk.byteLength;
-      yield chunk;
-    }
-    if (read !== length) {
-      throw new FormatError(
-        "size-mismatch",
-        `Cannot convert "${name}": it gave ${read} bytes instead of ${length}`,
-        {
-          tensor: key,
-        },
-      );
-    }
-    at += length;
-  }
-  yield* zeros(size - at);
 }

@@ -3,40 +3,23 @@ import { SCALAR_TYPES } from "../../formats/executorch/schema.ts";
 import { TENSOR_TYPES } from "../../formats/gguf/schema.ts";
 import { encodeGgufHeader } from "../../formats/gguf/write.ts";
 import { encodeIrpaHeader, irpaTensorMetadata } from "../../formats/irpa/write.ts";
+import { npyHead } from "../../formats/npy/write.ts";
 import { encodeSafetensorsHeader } from "../../formats/safetensors/write.ts";
 import { typeOfDType } from "../../formats/tvm/params/schema.ts";
 import { encodeTvmParams } from "../../formats/tvm/params/write.ts";
 import { FormatError } from "../../errors.ts";
 import type { DType } from "../../model/dtype.ts";
-
-/** A weight to write. */
-export interface WeightSpec {
-  /** Where it comes from. */
-  readonly key: string;
-  /** What it is called in the new file. */
-  readonly name: string;
-  readonly dtype: DType;
-  readonly shape: readonly number[];
-  /** In bytes. */
-  readonly length: number;
-}
-
-/** A piece of a file: bytes of its own, or a weight. Zeros lie between pieces, and after the last. */
-export type Piece =
-  | { readonly offset: number; readonly bytes: Uint8Array }
-  | { readonly offset: number; readonly weight: WeightSpec };
-
-/** A file of weights: its pieces in order, and its size in bytes. */
-export interface FileLayout {
-  readonly pieces: readonly Piece[];
-  readonly size: number;
-}
+import { layOutCheckpoint, layOutNpz } from "./archives.ts";
+import type { FileLayout, Piece, WeightSpec } from "./layout.ts";
 
 /** Numbers of ExecuTorch for quantized values and for bits, which are read as the integers that they are stored as. */
 const QUANTIZED: ReadonlySet<number> = new Set([12, 13, 14, 22]);
 
-/** Lays weights out as one file of a container. */
-type LayOut = (weights: readonly WeightSpec[]) => FileLayout;
+/**
+ * Lays weights out as one file of a container.
+ * @param path the file's, for containers that say their own name
+ */
+type LayOut = (weights: readonly WeightSpec[], path: string) => FileLayout;
 
 /** Containers of weights alone that can be written, by the file's ending. */
 export const WEIGHT_LAYOUTS: Readonly<Record<string, LayOut>> = {
@@ -92,6 +75,31 @@ export const WEIGHT_LAYOUTS: Readonly<Record<string, LayOut>> = {
     });
     const offsets = segments.map(({ offset }) => offset);
     return { pieces: [{ offset: 0, bytes }, ...placed(weights, offsets)], size };
+  },
+  ".pt": layOutCheckpoint,
+  ".pth": layOutCheckpoint,
+  ".npz": layOutNpz,
+  ".npy": (weights) => {
+    const [weight, ...others] = weights;
+    if (!weight || others.length > 0) {
+      throw new FormatError(
+        "unsupported",
+        `Cannot write ${weights.length} weights as .npy: it holds one array`,
+        {
+          tensor: others[0]?.name,
+          hint: "write a .npz file",
+        },
+      );
+    }
+    const bytes = npyHead(weight.name, weight.dtype, weight.shape);
+    const offset = bytes.byteLength;
+    return {
+      pieces: [
+        { offset: 0, bytes },
+        { offset, weight },
+      ],
+      size: offset + weight.length,
+    };
   },
 };
 

@@ -9,6 +9,16 @@ export class ByteWriter {
     return this.#length;
   }
 
+  uint8(value: number): void {
+    const at = this.#grow(1);
+    this.#view.setUint8(at, value);
+  }
+
+  uint16(value: number): void {
+    const at = this.#grow(2);
+    this.#view.setUint16(at, value, true);
+  }
+
   uint32(value: number): void {
     const at = this.#grow(4);
     this.#view.setUint32(at, value, true);

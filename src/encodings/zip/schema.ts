@@ -1,0 +1,23 @@
+/** Bytes of an archive's records, without what varies. Source: APPNOTE.TXT 6.3.10, section 4.3. */
+export const Size = { end: 22, locator: 20, end64: 56, central: 46, local: 30, comment: 65_535 } as const;
+
+/** What records start with. */
+export const Signature = {
+  end: 0x06054b50,
+  locator: 0x07064b50,
+  end64: 0x06064b50,
+  central: 0x02014b50,
+  local: 0x04034b50,
+  descriptor: 0x08074b50,
+} as const;
+
+/** Method of entries that are as they are. */
+export const STORED = 0;
+/** The other method that is read. */
+export const DEFLATED = 8;
+/** Id of the extra field with the sizes that do not fit 32 bits. */
+export const ZIP64 = 1;
+/** What stands for numbers that do not fit 16 bits. */
+export const FULL16 = 0xffff;
+/** What stands for numbers that do not fit 32 bits. */
+export const FULL32 = 0xffffffff;

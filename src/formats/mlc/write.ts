@@ -1,0 +1,106 @@
+import type { DType } from "../../model/dtype.ts";
+import { refusalOf } from "../failure.ts";
+import { MOST_DIMENSIONS } from "./parse.ts";
+
+/** A tensor that a cache is to have. */
+export interface CacheSpec {
+  readonly name: string;
+  readonly dtype: DType;
+  readonly shape: readonly number[];
+  /** In bytes. */
+  readonly length: number;
+}
+
+/** A shard of a cache, and where in it tensors lie. */
+export interface PlannedShard<T> {
+  /** Beside the list. */
+  readonly name: string;
+  /** In bytes. */
+  readonly size: number;
+  readonly records: readonly { readonly spec: T; readonly offset: number }[];
+}
+
+/** What a browser takes at a time: 32 MiB. */
+const LARGEST_SHARD = 32 * 1024 * 1024;
+
+/** Dtypes whose names are TVM's too. */
+const NAMED: ReadonlySet<DType> = new Set([
+  ...(["bool", "int8", "int16", "int32", "int64", "uint8", "uint16", "uint32", "uint64"] as const),
+  ...(["float16", "bfloat16", "float32", "float64"] as const),
+  ...(["float8_e4m3fn", "float8_e4m3fnuz", "float8_e5m2", "float8_e5m2fnuz"] as const),
+]);
+
+const refusal = refusalOf("a tensor cache");
+
+/**
+ * Puts tensors into shards as TVM does: one behind the other, and what is half as large as a shard may be into one of
+ * its own, where it does not fit. Source: tvm.contrib.tvmjs of Apache TVM.
+ * @param largest of a shard of several tensors, in bytes; it stays below
+ * @throws FormatError `unsupported` for a dtype or a shape that TVM has not
+ */
+export function planTensorCache<T extends CacheSpec>(
+  specs: readonly T[],
+  largest: number = LARGEST_SHARD,
+): PlannedShard<T>[] {
+  const shards: PlannedShard<T>[] = [];
+  let records: { spec: T; offset: number }[] = [];
+  let size = 0;
+  const commit = (what: typeof records, bytes: number): void => {
+    shards.push({ name: `params_shard_${shards.length}.bin`, size: bytes, records: what });
+  };
+  const commitPending = (): void => {
+    if (records.length > 0) commit(records, size);
+    [records, size] = [[], 0];
+  };
+  for (const spec of specs) {
+    const { name, dtype, shape, length } = spec;
+    if (!NAMED.has(dtype)) {
+      throw refusal("unsupported", `TVM has no ${dtype}`, name, "Convert it to another type first");
+    }
+    if (shape.length > MOST_DIMENSIONS) {
+      throw refusal("unsupported", `it has ${shape.length} dimensions`, name);
+    }
+    if (size + length >= largest) {
+      if (length * 2 >= largest) {
+        commit([{ spec, offset: 0 }], length);
+        continue;
+      }
+      commitPending();
+    }
+    records.push({ spec, offset: size });
+    size += length;
+  }
+  commitPending();
+  return shards;
+}
+
+/**
+ * Encodes the list of a cache, with the metadata that MLC has there; bits are of what the tensors hold.
+ * @param md5Of the checksum of a shard, by its place, in hex
+ */
+export function encodeTensorCache(
+  shards: readonly PlannedShard<CacheSpec>[],
+  md5Of: (shard: number) => string,
+): Uint8Array {
+  const specs = shards.flatMap(({ records }) => records.map(({ spec }) => spec));
+  const bytes = specs.reduce((sum, { length }) => sum + length, 0);
+  const elements = specs.reduce(
+    (sum, { shape }) => sum + shape.reduce((product, each) => product * each, 1),
+    0,
+  );
+  const metadata = {
+    ParamSize: specs.length,
+    ParamBytes: bytes,
+    BitsPerParam: elements === 0 ? 0 : (bytes * 8) / elements,
+  };
+  const records = shards.map((shard, nth) => ({
+    dataPath: shard.name,
+    format: "raw-shard",
+    nbytes: shard.size,
+    records: shard.records.map(({ spec: { name, shape, dtype, length: nbytes }, offset: byteOffset }) => {
+      return { name, shape, dtype, format: "raw", nbytes, byteOffset };
+    }),
+    md5sum: md5Of(nth),
+  }));
+  return new TextEncoder().encode(JSON.stringify({ metadata, records }, null, 4));
+}

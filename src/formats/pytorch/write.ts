@@ -1,0 +1,129 @@
+import type { ZipStyle } from "../../encodings/zip/records.ts";
+import { BLOCK_ELEMENTS, type DType, elementCount, tensorBytes } from "../../model/dtype.ts";
+import { refusalOf } from "../failure.ts";
+import { Rebuild, type TorchType, torchTypeOf } from "./globals.ts";
+import { Op } from "./opcodes.ts";
+import { PickleWriter } from "./pickle-writer.ts";
+import { LONGEST_NAME } from "./tensors.ts";
+
+/** How PyTorch has its archives. */
+export const CHECKPOINT_STYLE: ZipStyle = {
+  madeBy: 0,
+  needed: 0,
+  endMadeBy: (3 << 8) | 30,
+  endNeeded: 45,
+  date: 0,
+  attributes: 0,
+  flagged: "all",
+  checksums: "behind",
+  largest: 2 ** 32 - 2,
+  alwaysEnd64: true,
+  alignment: 64,
+};
+
+const refusal = refusalOf("a checkpoint");
+
+/** A tensor that a checkpoint is to have. */
+export interface CheckpointSpec {
+  readonly name: string;
+  readonly dtype: DType;
+  readonly shape: readonly number[];
+}
+
+/** A file of a checkpoint's archive: bytes of its own, or a tensor's data, little-endian and row-major. */
+export type CheckpointFile<T> =
+  | { readonly name: string; readonly bytes: Uint8Array }
+  | { readonly name: string; readonly tensor: T };
+
+/**
+ * What the archive of `torch.save` has of an `OrderedDict` of tensors, in its order, each file's bytes as there. Left
+ * out is the last, `.data/serialization_id`: it has hashes of the C++ library, in that library's order, and loading
+ * asks for none.
+ * @param path the checkpoint's: PyTorch calls the archive's folder by its name
+ * @throws FormatError `unsupported` for what PyTorch has no type for, `bad-name`
+ */
+export function checkpointFiles<T extends CheckpointSpec>(
+  path: string,
+  tensors: readonly T[],
+): CheckpointFile<T>[] {
+  const folder = folderOf(path);
+  const text = (name: string, value: string): CheckpointFile<T> => {
+    return { name: `${folder}/${name}`, bytes: new TextEncoder().encode(value) };
+  };
+  return [
+    { name: `${folder}/data.pkl`, bytes: encodeStateDict(tensors) },
+    text(".format_version", "1"),
+    text(".storage_alignment", String(CHECKPOINT_STYLE.alignment)),
+    text("byteorder", "little"),
+    ...tensors.map((tensor, nth) => ({ name: `${folder}/data/${nth}`, tensor })),
+    text("version", "3\n"),
+  ];
+}
+
+/** PyTorch has no names but those of ASCII, and calls the others' folder "archive". */
+function folderOf(path: string): string {
+  const name = path.replace(/^.*[\\/]/s, "").replace(/\.[^.]*$/s, "");
+  return /^(?!\.*$)[\x20-\x7e]+$/.test(name) ? name : "archive";
+}
+
+function encodeStateDict(tensors: readonly CheckpointSpec[]): Uint8Array {
+  const out = new PickleWriter();
+  out.orderedDict(tensors, (tensor, nth) => {
+    const type = typeOf(tensor);
+    out.text(tensor.name);
+    globalOf(out, type.dtype === undefined ? Rebuild.tensor2 : Rebuild.tensor3);
+    out.tuple(type.dtype === undefined ? 6 : 7, () => writeArguments(out, tensor, type, nth));
+    out.call();
+  });
+  return out.finish();
+}
+
+/** Storage, offset, size and stride; no gradient, and no hooks. */
+function writeArguments(
+  out: PickleWriter,
+  { dtype, shape }: CheckpointSpec,
+  type: TorchType,
+  nth: number,
+): void {
+  out.tuple(5, () => {
+    out.constant("storage");
+    out.global(...type.storage);
+    out.text(String(nth));
+    out.constant("cpu");
+    out.number((type.dtype === undefined ? elementCount(shape) : tensorBytes(dtype, shape)) ?? 0);
+  });
+  out.op(Op.binpersid);
+  out.number(0);
+  out.numbers(shape);
+  out.numbers(stridesOf(shape));
+  out.op(Op.newfalse);
+  out.orderedDict([], () => {});
+  if (type.dtype !== undefined) out.global("torch", type.dtype);
+}
+
+/** In elements; those without any count as one. */
+function stridesOf(shape: readonly number[]): number[] {
+  const strides: number[] = [];
+  let stride = 1;
+  for (const dimension of shape.toReversed()) {
+    strides.unshift(stride);
+    stride *= Math.max(1, dimension);
+  }
+  return strides;
+}
+
+function typeOf({ name, dtype }: CheckpointSpec): TorchType {
+  if (name === "" || name.length > LONGEST_NAME) {
+    throw refusal("bad-name", `its name has ${name.length} characters`, name, "Give it another name");
+  }
+  const type = torchTypeOf(dtype);
+  if (type) return type;
+  const other = dtype in BLOCK_ELEMENTS ? "Write a .gguf file" : "Write a .safetensors file";
+  const hint = `${other}, or convert it to a wider type first`;
+  throw refusal("unsupported", `PyTorch has no ${dtype}`, name, hint);
+}
+
+function globalOf(out: PickleWriter, name: string): void {
+  const at = name.lastIndexOf(".");
+  out.global(name.slice(0, at), name.slice(at + 1));
+}
