@@ -22,7 +22,8 @@ export {
   type PutOptions,
   type PutResult,
 } from "./compile/blobs/blob-service.ts";
-export type { BlobData, StreamOptions } from "./compile/chunks.ts";
+export type { StreamOptions } from "./bytes/stream.ts";
+export type { BlobData } from "./compile/chunks.ts";
 export { draftNamedData, type ModelDataOptions } from "./compile/named-data/draft-named-data.ts";
 export { type HashOptions, hashWeight } from "./compile/named-data/hash-weight.ts";
 export {

@@ -35,6 +35,12 @@ export interface ByteSource {
    * @throws SourceError `out-of-range`, `short-read`, `source-changed`, `io`, `http`
    */
   read(offset: number, length: number, options?: ReadOptions): Promise<Uint8Array>;
+  /**
+   * Fills memory that the caller has with what is at `offset`; what passes through is then in no other memory.
+   * Optional: {@link read} says the same.
+   * @throws what {@link read} throws
+   */
+  readInto?(target: Uint8Array, offset: number, options?: ReadOptions): Promise<void>;
 }
 
 /** Refuses a range that is not wholly inside the source. Every implementation calls it first. */

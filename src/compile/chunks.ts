@@ -1,14 +1,5 @@
-import type { ByteSource, ReadOptions } from "../bytes/byte-source.ts";
-import { SourceError } from "../errors.ts";
-
-/** Bytes that pass at a time where nobody says otherwise; divides by the width of every element. */
-export const CHUNK: number = 4 * 1024 * 1024;
-
-/** Options of everything that gives bytes piece by piece. */
-export interface StreamOptions extends ReadOptions {
-  /** The longest piece, in bytes; 4 MiB if left out. */
-  readonly chunk?: number | undefined;
-}
+import type { ByteSource } from "../bytes/byte-source.ts";
+import { CHUNK, rangeOf, type StreamOptions } from "../bytes/stream.ts";
 
 /** Bytes to be stored: in memory, in a source, or as something makes them. */
 export type BlobData = Uint8Array | ByteSource | AsyncIterable<Uint8Array>;
@@ -28,35 +19,6 @@ export async function* chunksOf(
 export function knownSize(data: BlobData): number | undefined {
   if (data instanceof Uint8Array) return data.byteLength;
   return Symbol.asyncIterator in data ? undefined : data.size;
-}
-
-/** A range of a source, piece by piece. */
-export async function* rangeOf(
-  source: ByteSource,
-  offset: number,
-  length: number,
-  { chunk = CHUNK, signal }: StreamOptions = {},
-): AsyncGenerator<Uint8Array, void, undefined> {
-  for (let read = 0; read < length; read += chunk) {
-    yield await readExactly(source, offset + read, Math.min(chunk, length - read), signal);
-  }
-}
-
-/** A read that holds a source to its word: sources may be somebody else's. */
-export async function readExactly(
-  source: ByteSource,
-  offset: number,
-  length: number,
-  signal: AbortSignal | undefined,
-): Promise<Uint8Array> {
-  signal?.throwIfAborted();
-  const bytes = await source.read(offset, length, { signal });
-  if (bytes.byteLength === length) return bytes;
-  throw new SourceError(
-    "short-read",
-    `Cannot read "${source.name}": ${length} bytes at ${offset} were asked for, ${bytes.byteLength} came`,
-    { path: source.name, offset },
-  );
 }
 
 /** Refuses what is no length of a piece: a caller's mistake. */

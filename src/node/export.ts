@@ -2,6 +2,7 @@ import { createHash } from "node:crypto";
 import { mkdir, open, stat } from "node:fs/promises";
 import { basename, dirname, join, resolve } from "node:path";
 import { spell } from "../bytes/spelling.ts";
+import { rangeOf } from "../bytes/stream.ts";
 import { SourceError, StoreError } from "../errors.ts";
 import type { StoredFile } from "../model/config.ts";
 import type { Digest } from "../model/digest.ts";
@@ -10,10 +11,7 @@ import type { StoredModel } from "../model/stored-model.ts";
 import type { BlobSource, BlobStore } from "../store/blob-store.ts";
 import { placeWhole } from "./place-whole.ts";
 import type { Progress } from "./progress.ts";
-import { writeAll } from "./write-all.ts";
-
-/** Copied at a time; divides by every element width. */
-const CHUNK = 4 * 1024 * 1024;
+import { writeChunks } from "./write-chunks.ts";
 
 /** Options of {@link exportModel}. */
 export interface ExportOptions {
@@ -84,40 +82,48 @@ async function writeFile(
   signal: AbortSignal | undefined,
 ): Promise<void> {
   const handle = await open(out, "wx");
+  try {
+    await writeChunks(handle, fileChunks(store, file, segments, signal), advance);
+  } finally {
+    await handle.close();
+  }
+}
+
+/** The bytes of an original file, each weight and the rest checked against its digest when it has passed. */
+async function* fileChunks(
+  store: BlobStore,
+  file: StoredFile,
+  segments: readonly Segment[],
+  signal: AbortSignal | undefined,
+): AsyncGenerator<Uint8Array, void, undefined> {
   const rest = createHash("sha256");
   let restBytes = 0;
   let blob: { digest: Digest; source: BlobSource } | undefined;
   try {
     let at = 0;
-    for (const segment of segments) {
-      if (blob?.digest !== segment.blob) {
+    for (const { weight, blob: digest, offset, length, fileLength } of segments) {
+      if (blob?.digest !== digest) {
         await blob?.source[Symbol.asyncDispose]();
-        blob = { digest: segment.blob, source: await store.openBlob(segment.blob) };
+        blob = { digest, source: await store.openBlob(digest) };
       }
-      const hash = segment.weight ? createHash("sha256") : rest;
+      const hash = weight ? createHash("sha256") : rest;
       let written = 0;
-      for (let read = 0; read < segment.length; read += CHUNK) {
-        const length = Math.min(CHUNK, segment.length - read);
-        const bytes = await blob.source.read(segment.offset + read, length, { signal });
+      for await (const bytes of rangeOf(blob.source, offset, length, { signal, reuse: true })) {
         hash.update(bytes);
-        const spelled = segment.weight ? spell(segment.weight, bytes) : bytes;
-        await writeAll(handle, spelled);
+        const spelled = weight ? spell(weight, bytes) : bytes;
         written += spelled.byteLength;
-        advance(spelled.byteLength);
+        yield spelled;
       }
-      if (!segment.weight) restBytes += written;
-      const digest = segment.weight && `sha256:${hash.digest("hex")}`;
-      if ((segment.weight && digest !== segment.weight.digest) || written !== segment.fileLength) {
-        throw corrupted(file, segment.blob, at);
+      if (!weight) restBytes += written;
+      if (written !== fileLength || (weight && weight.digest !== `sha256:${hash.digest("hex")}`)) {
+        throw corrupted(file, digest, at);
       }
       at += written;
     }
     // An empty rest has no segment, and a rest is checked whole, once all of it went by.
     if (restBytes > 0 && `sha256:${rest.digest("hex")}` !== file.rest) throw corrupted(file, file.rest, 0);
-    await handle.sync();
   } finally {
     await blob?.source[Symbol.asyncDispose]();
-    await handle.close();
   }
 }
 

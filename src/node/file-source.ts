@@ -52,35 +52,41 @@ export async function openFileSource(path: string): Promise<FileSource> {
   }
   const identity = identityOf(stats);
   const full = resolve(path);
+  const readInto = async (target: Uint8Array, offset: number, options?: ReadOptions): Promise<void> => {
+    options?.signal?.throwIfAborted();
+    const { byteLength: length } = target;
+    checkRange(source, offset, length);
+    for (let filled = 0; filled < length; ) {
+      const { bytesRead } = await handle
+        .read(target, filled, Math.min(length - filled, LONGEST_READ), offset + filled)
+        .catch((cause: unknown) => {
+          throw fileError(path, "read", cause);
+        });
+      if (bytesRead === 0) {
+        throw new SourceError(
+          "short-read",
+          `Cannot read "${path}" at ${offset + filled}: it became shorter`,
+          {
+            path,
+            offset: offset + filled,
+          },
+        );
+      }
+      filled += bytesRead;
+    }
+  };
   const source: FileSource = {
     name: path,
     size: stats.size,
     identity,
     file: { path: full, requireUnchanged: () => requireUnchanged(full, identity) },
-    async read(offset, length, options?: ReadOptions) {
-      options?.signal?.throwIfAborted();
+    async read(offset, length, options) {
       checkRange(source, offset, length);
       const bytes = new Uint8Array(length);
-      for (let filled = 0; filled < length; ) {
-        const { bytesRead } = await handle
-          .read(bytes, filled, Math.min(length - filled, LONGEST_READ), offset + filled)
-          .catch((cause: unknown) => {
-            throw fileError(path, "read", cause);
-          });
-        if (bytesRead === 0) {
-          throw new SourceError(
-            "short-read",
-            `Cannot read "${path}" at ${offset + filled}: it became shorter`,
-            {
-              path,
-              offset: offset + filled,
-            },
-          );
-        }
-        filled += bytesRead;
-      }
+      await readInto(bytes, offset, options);
       return bytes;
     },
+    readInto,
     async [Symbol.asyncDispose]() {
       await handle.close();
     },

@@ -91,13 +91,11 @@ async function formatOf(path: string, programs: readonly FileDraft[], options: R
       hint: `neither its first bytes nor its name say it; tare reads ${MODEL_FILES.join(", ")}`,
     });
   }
-  throw new UsageError(
-    "usage",
-    `Cannot make one model of ${format?.id} and ${other?.id} files in "${path}"`,
-    {
-      hint: "name the files of one format: each is then a model",
-    },
-  );
+  const endings = new Set(programs.map((program) => extname(program.path).toLowerCase()));
+  const kinds = endings.size > 1 ? [...endings] : [format?.id, other?.id];
+  throw new UsageError("usage", `Cannot make one model of ${kinds.join(" and ")} files in "${path}"`, {
+    hint: "name the files of one format: each is then a model",
+  });
 }
 
 async function programsIn(folder: string, path: string): Promise<string[]> {

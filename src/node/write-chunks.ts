@@ -4,8 +4,12 @@ import { writeAll } from "./write-all.ts";
 /** A part of a file that is written: bytes behind those before them, or others in the place of some that are there. */
 export type FileChunk = Uint8Array | { readonly offset: number; readonly bytes: Uint8Array };
 
+/** The disk is given what came since in such stretches, while more comes: nothing is left to wait for at the end. */
+const FLUSH = 64 * 1024 * 1024;
+
 /**
- * Writes a file as its parts come.
+ * Writes a file as its parts come, and makes it durable: while one part is written the next is made. A part's memory is
+ * free when the second one after it is asked for.
  * @param onBytes told how many came behind those before them
  * @returns the file's size
  */
@@ -15,14 +19,35 @@ export async function writeChunks(
   onBytes?: (bytes: number) => void,
 ): Promise<number> {
   let size = 0;
-  for await (const chunk of chunks) {
-    if (!(chunk instanceof Uint8Array)) {
-      await writeAll(file, chunk.bytes, chunk.offset);
-      continue;
+  let flushed = 0;
+  let writing = Promise.resolve();
+  let flushing = Promise.resolve();
+  try {
+    for await (const chunk of chunks) {
+      const behind = chunk instanceof Uint8Array;
+      const { offset, bytes } = behind ? { offset: size, bytes: chunk } : chunk;
+      await writing;
+      writing = started(writeAll(file, bytes, offset));
+      if (behind) {
+        size += bytes.byteLength;
+        onBytes?.(bytes.byteLength);
+      }
+      if (size - flushed < FLUSH) continue;
+      flushed = size;
+      await flushing;
+      flushing = started(file.datasync());
     }
-    await writeAll(file, chunk);
-    size += chunk.byteLength;
-    onBytes?.(chunk.byteLength);
+    await writing;
+    await flushing;
+    await file.sync();
+    return size;
+  } finally {
+    await Promise.allSettled([writing, flushing]);
   }
-  return size;
+}
+
+/** A failure is seen where the promise is waited for, however late that is. */
+function started(promise: Promise<void>): Promise<void> {
+  promise.catch(() => undefined);
+  return promise;
 }

@@ -33,7 +33,6 @@ export async function writeFolder(
       const handle = await open(join(temporary, name), "wx", 0o644);
       try {
         await writeChunks(handle, chunks);
-        await handle.sync();
       } finally {
         await handle.close();
       }

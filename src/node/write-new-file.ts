@@ -37,12 +37,10 @@ export async function writeNewFile(
   return placeWhole(resolve(path), async (temporary) => {
     const handle = await open(temporary, "wx");
     try {
-      const size = await writeChunks(handle, chunks, (bytes) => {
+      return await writeChunks(handle, chunks, (bytes) => {
         options.signal?.throwIfAborted();
         options.onBytes?.(bytes);
       });
-      await handle.sync();
-      return size;
     } finally {
       await handle.close();
     }

@@ -65,6 +65,46 @@ describe("detach() and attach()", () => {
     ]);
   });
 
+  test("let globals wait for their weights where that is asked for, and give them back", async () => {
+    const bytes = (seed: number): string =>
+      Array.from({ length: 16 }, (_, nth) =>
+        (nth * 13 + seed).toString(16).toUpperCase().padStart(2, "0"),
+      ).join("");
+    const text = (w: string): string => `module {
+  ml_program.global private @w(${w}) : tensor<4xf32>
+  ml_program.global private mutable @"a b"(dense_resource<twice> : tensor<4xf32>) : tensor<4xf32>
+  func.func @main() -> tensor<4xf32> {
+    %0 = arith.constant dense_resource<twice> : tensor<4xf32>
+    return %0 : tensor<4xf32>
+  }
+}
+`;
+    const metadata = (key: string): string =>
+      `\n{-#\n  dialect_resources: {\n    builtin: {\n      ${key}: "0x04000000${bytes(1)}",\n      twice: "0x04000000${bytes(2)}"\n    }\n  }\n#-}\n`;
+    await writeFile(at("globals.mlir"), text("dense_resource<k> : tensor<4xf32>") + metadata("k"));
+    for (const place of ["store", "in-place"]) {
+      const thin = at(`thin-${place}.mlir`);
+      if (place === "store") await store.detach(at("globals.mlir"), thin, { extern: true });
+      else await detachInPlace(at("globals.mlir"), thin, { extern: true });
+      expect(await readFile(thin, "utf8")).toContain(text("#ml_program.extern : tensor<4xf32>"));
+      expect((await store.resources(thin)).map(({ key, state }) => [key, state])).toEqual([
+        ["twice", "found"],
+        ["w", "found"],
+      ]);
+      await store.attach(thin, at(`full-${place}.mlir`));
+      const full = await readFile(at(`full-${place}.mlir`), "utf8");
+      expect(full).toContain(text("dense_resource<w> : tensor<4xf32>"));
+      for (const [key, seed] of [
+        ["w", 1],
+        ["twice", 2],
+      ] as const)
+        expect(full).toContain(`${key}: "0x04000000${bytes(seed)}"`);
+    }
+    expect(await thrown(store.detach(mlirPath("base.mlir"), at("x.mlir"), { extern: true }))).toMatchObject({
+      code: "unsupported",
+    });
+  });
+
   test("keep digits in lower case, and refuse those in both", async () => {
     const text = await readFile(mlirPath("base.mlir"), "utf8");
     const lower = text.replace(/"0x[0-9A-F]+"/g, (digits) => digits.toLowerCase());

@@ -108,6 +108,31 @@ describe("mlir-opt-22", () => {
     }
   });
 
+  test("takes globals that wait for their weights through passes, and with them again", async () => {
+    const { fat, thin, store } = await folders();
+    const program = `module {
+  ml_program.global private @w(dense_resource<w> : tensor<4xf32>) : tensor<4xf32>
+  func.func @main() -> tensor<4xf32> {
+    %0 = ml_program.global_load_const @w : tensor<4xf32>
+    return %0 : tensor<4xf32>
+  }
+}
+{-# dialect_resources: { builtin: { w: "0x040000000000803F000000400000404000008040" } } #-}
+`;
+    await writeFile(join(fat, "g.mlir"), program);
+    for (const llvm of ["19", "22"] as const) {
+      await store.detach(join(fat, "g.mlir"), join(thin, `g-${llvm}.mlir`), {
+        extern: true,
+        as: "g",
+        replace: true,
+      });
+      await opt(llvm, thin, `g-${llvm}.mlir`, "--canonicalize", "--cse", "-o", `low-${llvm}`);
+      await store.attach(join(thin, `low-${llvm}`), join(thin, `full-${llvm}`));
+      const whole = await opt(llvm, fat, "g.mlir", "--canonicalize", "--cse");
+      expect(await opt(llvm, thin, `full-${llvm}`)).toBe(whole);
+    }
+  });
+
   test("reads attached files of every size, whole pages too", async () => {
     const { thin, store } = await folders();
     await store.detach(mlirPath("base-22.mlirbc"), join(thin, "x"), { as: "x" });

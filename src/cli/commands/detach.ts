@@ -10,6 +10,7 @@ interface DetachFlags {
   readonly replace?: boolean;
   readonly inPlace?: boolean;
   readonly hash?: boolean;
+  readonly extern?: boolean;
 }
 
 /** `tare detach`: an MLIR program without its weights. */
@@ -28,6 +29,10 @@ export const detach: DefineCommand = (program, act) => {
     .option("--replace", "give the name to these weights though another model has it")
     .option("--in-place", "leave the weights where they are: nothing is read but heads, nothing stored")
     .option("--hash", "with --in-place: read every weight once, to know it again")
+    .option(
+      "--extern",
+      "of a text: globals wait for their weights (ml_program.extern) instead of naming resources",
+    )
     .addHelpText(
       "after",
       examples(
@@ -39,12 +44,12 @@ export const detach: DefineCommand = (program, act) => {
     .action(
       act(async (context, file: string, flags: DetachFlags) => {
         const out = outputPath(undefined, flags.out);
-        const { as, replace, inPlace, hash } = flags;
+        const { as, replace, inPlace, hash, extern } = flags;
         if (inPlace ? (as ?? replace) !== undefined : hash) {
           throw new UsageError("usage", "--hash goes with --in-place, --as and --replace go without it");
         }
         const result = await context.withProgress(`detaching ${file}`, async (onProgress) => {
-          const options = { signal: context.signal, onProgress };
+          const options = { extern, signal: context.signal, onProgress };
           if (inPlace) return await detachInPlace(file, out, { ...options, hash });
           await using store = await context.openStore();
           return await store.detach(file, out, { ...options, as, replace });

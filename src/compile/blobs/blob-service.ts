@@ -6,7 +6,8 @@ import { bothAlignments } from "../../bytes/align.ts";
 import { checkAlignment } from "./alignment.ts";
 import { alignmentConflict, BlobConflictError, conflictsOf, type KeyClaim } from "./blob-conflict.ts";
 import { checkedBlob, HashedChunks } from "./checked-chunks.ts";
-import { type BlobData, checkChunk, chunksOf, knownSize, type StreamOptions } from "../chunks.ts";
+import type { StreamOptions } from "../../bytes/stream.ts";
+import { type BlobData, checkChunk, chunksOf, knownSize } from "../chunks.ts";
 import { checkKey, checkLayout, checkSize, checkTag } from "./put-checks.ts";
 import {
   type BlobEntry,

@@ -14,6 +14,6 @@ export async function hashWeight(
   { createDigest, signal }: HashOptions,
 ): Promise<Digest> {
   const hash = createDigest();
-  for await (const chunk of data.stream(key, { signal })) hash.update(chunk);
+  for await (const chunk of data.stream(key, { signal, reuse: true })) hash.update(chunk);
   return hash.digest();
 }

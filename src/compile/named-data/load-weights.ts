@@ -1,6 +1,6 @@
 import type { ReadOptions } from "../../bytes/byte-source.ts";
 import { LinkError } from "../../errors.ts";
-import type { StreamOptions } from "../chunks.ts";
+import type { StreamOptions } from "../../bytes/stream.ts";
 import { type FileRange, type NamedData, type NamedLayout, noSuchWeight } from "./named-data.ts";
 
 /** Which weights to load; all if left out. */

@@ -1,6 +1,7 @@
 import { LinkError } from "../../errors.ts";
 import type { NumberTensor } from "../../model/tensor.ts";
-import { checkChunk, CHUNK } from "../chunks.ts";
+import { CHUNK } from "../../bytes/stream.ts";
+import { checkChunk } from "../chunks.ts";
 import { checkTarget, freeableData, type NamedData, type NamedLayout, noSuchWeight } from "./named-data.ts";
 import { layoutBytes, spellLayout } from "../tensor-layout.ts";
 

@@ -1,7 +1,7 @@
 import type { ReadOptions } from "../../bytes/byte-source.ts";
 import { LinkError } from "../../errors.ts";
 import type { Digest } from "../../model/digest.ts";
-import type { StreamOptions } from "../chunks.ts";
+import type { StreamOptions } from "../../bytes/stream.ts";
 import type { TensorLayout } from "../tensor-layout.ts";
 
 /** What is known of a weight before it is read. */

@@ -1,7 +1,8 @@
 import type { ByteSource } from "../../bytes/byte-source.ts";
 import { isSpelled, type Spelled, type SpellingDecoder, spellingDecoder } from "../../bytes/spelling.ts";
 import { FormatError } from "../../errors.ts";
-import { checkChunk, CHUNK, rangeOf, readExactly, type StreamOptions } from "../chunks.ts";
+import { CHUNK, rangeOf, readExactly, type StreamOptions } from "../../bytes/stream.ts";
+import { checkChunk } from "../chunks.ts";
 import { checkTarget, freeableData, type NamedData, type NamedLayout, noSuchWeight } from "./named-data.ts";
 import { layoutBytes, spellLayout } from "../tensor-layout.ts";
 
@@ -63,7 +64,7 @@ export function rangeNamedData(name: string, places: Iterable<WeightPlace>): Nam
     async loadInto(key, target, { signal } = {}) {
       checkTarget(data, key, placeOf(key).layout.length, target);
       let filled = 0;
-      for await (const chunk of data.stream(key, { signal })) {
+      for await (const chunk of data.stream(key, { signal, reuse: true })) {
         target.set(chunk, filled);
         filled += chunk.byteLength;
       }

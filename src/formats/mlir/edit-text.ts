@@ -31,15 +31,27 @@ export function missingKeys(file: MlirText): string[] {
   return [...new Set(file.uses.map((use) => use.key))].filter((key) => !there.has(key));
 }
 
-/** Lays a text out without the blobs that its manifest names; the manifest travels inside. */
-export function thinText(file: MlirText, manifest: LinkManifest): Piece[] {
+/**
+ * Lays a text out without the blobs that its manifest names; the manifest travels inside.
+ * @param symbols resources that globals wait for from now on, and the names of those globals, which their weights have
+ */
+export function thinText(
+  file: MlirText,
+  manifest: LinkManifest,
+  symbols: ReadonlyMap<string, string> = new Map(),
+): Piece[] {
   const links = spellLinkManifest(manifest).map(([name, entries]): PrintedGroup => {
     return [name, entries.map(([key, text]) => [key, [ascii(`"${encodeString(text)}"`)]] as const)];
   });
   return layoutText(
     file,
-    groupsOf(file, "dialect_resources", (group, key) => group === BUILTIN && manifest.weights.has(key)),
+    groupsOf(file, "dialect_resources", (group, key) => {
+      return group === BUILTIN && manifest.weights.has(symbols.get(key) ?? key);
+    }),
     [...groupsOf(file, "external_resources", (group) => isLinkGroup(group)), ...links],
+    file.globals
+      .filter(({ resource = "" }) => symbols.has(resource))
+      .map(({ spelled, start, end }) => ({ start, end, piece: ascii(`#ml_program.extern : ${spelled}`) })),
   );
 }
 

@@ -11,8 +11,8 @@ export interface LinkedWeight {
   readonly alignment: number;
   /** Known where the bytes were hashed: always for those of a store. */
   readonly digest?: Digest;
-  /** Where in {@link LinkedFile.path} they lie; `hex` where they are spelled as text. */
-  readonly at?: { readonly offset: number; readonly hex?: true };
+  /** Where in {@link LinkedFile.path} they lie; `hex` where they are spelled as text, `key` where they have another there. */
+  readonly at?: { readonly offset: number; readonly hex?: true; readonly key?: string };
 }
 
 /** What the weights of a thin file are of. */
@@ -44,7 +44,13 @@ const weightSchema: v.GenericSchema<LinkedWeight> = v.object({
     v.check((value) => Number.isInteger(Math.log2(value)) && value <= 2 ** 21, "no alignment"),
   ),
   digest: v.exactOptional(digestSchema),
-  at: v.exactOptional(v.object({ offset: sizeSchema, hex: v.exactOptional(v.literal(true)) })),
+  at: v.exactOptional(
+    v.object({
+      offset: sizeSchema,
+      hex: v.exactOptional(v.literal(true)),
+      key: v.exactOptional(v.string()),
+    }),
+  ),
 });
 const fileSchema: v.GenericSchema<LinkedFile> = v.object({
   version: v.literal(1),

@@ -1,10 +1,12 @@
 import { decodeString } from "./text-chunks.ts";
 import { parseTextType, type TextType } from "./text-types.ts";
 
-/** A global of the ml_program dialect whose value is to come from outside. */
-export interface ExternGlobal {
-  /** Its symbol, which is the name of the weight it waits for. */
+/** A global of the ml_program dialect whose value is to come from outside, or is a resource. */
+export interface WeightGlobal {
+  /** Its symbol: the name of the weight that it waits for. */
   readonly key: string;
+  /** The resource that is its value; `undefined` for one that waits. */
+  readonly resource: string | undefined;
   /** As it is spelled. */
   readonly spelled: string;
   /** What `spelled` says, where that has a size. */
@@ -16,9 +18,10 @@ export interface ExternGlobal {
 
 const TYPE = String.raw`(?:tensor|vector)<[^"<>]*(?:<[^"<>]*>[^"<>]*)?>`;
 const VALUE = String.raw`#[\w$.]+(?:<[^"<>]*(?:<[^"<>]*>[^"<>]*)*>)?`;
+const RESOURCE = String.raw`dense_resource\s*<\s*(?:"((?:[^"\\]|\\.)*)"|([A-Za-z_][\w$.]*))\s*>`;
 const GLOBAL = new RegExp(
   String.raw`ml_program\.global\s+(?:(?:public|private|nested)\s+)?(?:mutable\s+)?` +
-    String.raw`@(?:"((?:[^"\\]|\\.)*)"|([\w$.-]+))\s*\(\s*(${VALUE})(?:\s*:[^()"]*|\s*)\)\s*:\s*(${TYPE})`,
+    String.raw`@(?:"((?:[^"\\]|\\.)*)"|([\w$.-]+))\s*\(\s*(${VALUE}|${RESOURCE})(?:\s*:[^()"]*|\s*)\)\s*:\s*(${TYPE})`,
   "dy",
 );
 const EXTERN = "#ml_program.extern";
@@ -31,21 +34,24 @@ export function externAlias(definition: string): string | undefined {
 /**
  * Reads a global that starts at a place of a text.
  * @param start where in the file the text starts
- * @returns `undefined` for one with a value of its own
+ * @returns `undefined` for one with another value
  */
-export function parseExternGlobal(
+export function parseWeightGlobal(
   text: string,
   index: number,
   start: number,
   aliases: ReadonlySet<string>,
-): ExternGlobal | undefined {
+): WeightGlobal | undefined {
   GLOBAL.lastIndex = index;
   const found = GLOBAL.exec(text);
-  const [, quoted, bare, value = "", spelled = ""] = found ?? [];
+  const [, quoted, bare, value = "", quotedKey, bareKey, spelled = ""] = found ?? [];
   const range = found?.indices?.[3];
-  if (!range || !(aliases.has(value) || value.replace(/<.*/s, "") === EXTERN)) return undefined;
+  if (!range) return undefined;
+  const resource = quotedKey === undefined ? bareKey : decodeString(quotedKey);
+  if (resource === undefined && !aliases.has(value) && value.replace(/<.*/s, "") !== EXTERN) return undefined;
   // Up to the parenthesis: the value may have its type behind it.
   const close = text.indexOf(")", range[1]);
   const key = quoted === undefined ? (bare as string) : decodeString(quoted);
-  return { key, spelled, type: parseTextType(spelled), start: start + range[0], end: start + close };
+  const type = parseTextType(spelled);
+  return { key, resource, spelled, type, start: start + range[0], end: start + close };
 }

@@ -3,7 +3,7 @@ import { type Fail, failureIn } from "../failure.ts";
 import { LARGEST_ALIGNMENT, MOST_ITEMS } from "./schema.ts";
 import { decodeString, LONGEST_TOKEN, TextChunks } from "./text-chunks.ts";
 import { type MetadataTokens, readMetadata, type TextSection } from "./text-metadata.ts";
-import { type ExternGlobal, externAlias, parseExternGlobal } from "./text-globals.ts";
+import { externAlias, parseWeightGlobal, type WeightGlobal } from "./text-globals.ts";
 import { parseTextType, type TextType } from "./text-types.ts";
 
 /** A name that the program gives to a resource. */
@@ -24,7 +24,9 @@ export interface MlirText {
   /** In the order of the text; a key once for each type. */
   readonly uses: readonly TextUse[];
   /** Globals that wait for a value, in the order of the text. */
-  readonly externs: readonly ExternGlobal[];
+  readonly externs: readonly WeightGlobal[];
+  /** Globals whose value is a resource that the program names nowhere else. */
+  readonly globals: readonly WeightGlobal[];
 }
 
 /** What the program has that matters: strings and comments hide the rest. */
@@ -41,9 +43,14 @@ export async function readMlirText(source: ByteSource, options: ReadOptions = {}
   const fail = failureIn(source, "resource");
   const chunks = new TextChunks(source, options);
   const uses = new Map<string, TextUse>();
-  const externs: ExternGlobal[] = [];
+  const externs: WeightGlobal[] = [];
+  const globals: WeightGlobal[] = [];
+  const counts = new Map<string, number>();
   const aliases = new Set<string>();
-  const said = (): Pick<MlirText, "uses" | "externs"> => ({ uses: [...uses.values()], externs });
+  const said = (): Pick<MlirText, "uses" | "externs" | "globals"> => {
+    const alone = globals.filter(({ resource = "" }) => counts.get(resource) === 1);
+    return { uses: [...uses.values()], externs, globals: alone };
+  };
   for (let at = 0; at < source.size; ) {
     TOKEN.lastIndex = await chunks.at(at);
     const found = TOKEN.exec(chunks.text);
@@ -64,11 +71,14 @@ export async function readMlirText(source: ByteSource, options: ReadOptions = {}
     } else {
       const alias = externAlias(found[0]);
       if (alias !== undefined) aliases.add(alias);
-      const global = parseExternGlobal(chunks.text, index, chunks.start, aliases);
-      if (global) externs.push(global);
+      const global = parseWeightGlobal(chunks.text, index, chunks.start, aliases);
+      if (global) (global.resource === undefined ? externs : globals).push(global);
       const use = readUse(chunks, index);
-      if (use) uses.set(`${use.key}\0${use.type?.text ?? ""}`, use);
-      if (uses.size + externs.length > MOST_ITEMS)
+      if (use) {
+        uses.set(`${use.key}\0${use.type?.text ?? ""}`, use);
+        counts.set(use.key, (counts.get(use.key) ?? 0) + 1);
+      }
+      if (uses.size + externs.length + globals.length > MOST_ITEMS)
         throw fail("too-large", `it names over ${MOST_ITEMS} resources`, start);
       at = start + found[0].length;
     }

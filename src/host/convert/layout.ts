@@ -84,7 +84,7 @@ async function* weightChunks(
   signal: AbortSignal | undefined,
 ): AsyncGenerator<Uint8Array> {
   let read = 0;
-  for await (const chunk of data.stream(key, { signal })) {
+  for await (const chunk of data.stream(key, { signal, reuse: true })) {
     read += chunk.byteLength;
     yield chunk;
   }

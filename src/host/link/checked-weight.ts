@@ -19,7 +19,7 @@ export async function requireDigest(
 }
 
 /**
- * A weight's bytes, which are what its digest says once the last has come.
+ * A weight's bytes, in memory that is used again; they are what its digest says once the last has come.
  * @throws StoreError `corrupted`; LinkError `size-mismatch`
  */
 export async function* checkedWeight(
@@ -29,7 +29,7 @@ export async function* checkedWeight(
 ): AsyncGenerator<Uint8Array> {
   const hash = digest === undefined ? undefined : createSha256();
   let size = 0;
-  for await (const chunk of data.stream(name, { signal })) {
+  for await (const chunk of data.stream(name, { signal, reuse: true })) {
     hash?.update(chunk);
     size += chunk.byteLength;
     yield chunk;

@@ -1,11 +1,9 @@
 import type { ByteSource, ReadOptions } from "../../bytes/byte-source.ts";
+import { rangeOf } from "../../bytes/stream.ts";
 import { FormatError } from "../../errors.ts";
 import { decodeHex, encodeHex } from "../../bytes/hex.ts";
 import type { Piece } from "../../formats/mlir/piece.ts";
 import { PADDING } from "../../formats/mlir/schema.ts";
-
-/** Read at a time. */
-const CHUNK = 4 * 1024 * 1024;
 
 /** Where bytes lie in a source; spelled as two digits each where they are `hex`. */
 export interface ByteRange {
@@ -15,20 +13,21 @@ export interface ByteRange {
   readonly hex: boolean;
 }
 
-/** Reads a range piece by piece. */
+/** Reads a range piece by piece, into memory that is used again: a piece is valid until the second one after it. */
 export async function* rangeChunks(
   source: ByteSource,
   { offset, length, hex }: ByteRange,
   key: string,
   options: ReadOptions,
 ): AsyncGenerator<Uint8Array> {
-  for (let at = 0; at < length; at += CHUNK) {
-    const count = Math.min(CHUNK, length - at);
-    if (!hex) yield await source.read(offset + at, count, options);
-    else {
-      const decoded = decodeHex(await source.read(offset + 2 * at, 2 * count, options));
-      if (typeof decoded === "number") throw noDigit(source.name, key, offset + 2 * at + decoded);
+  if (!hex) yield* rangeOf(source, offset, length, { ...options, reuse: true });
+  else {
+    let at = offset;
+    for await (const digits of rangeOf(source, offset, 2 * length, { ...options, reuse: true })) {
+      const decoded = decodeHex(digits);
+      if (typeof decoded === "number") throw noDigit(source.name, key, at + decoded);
       yield decoded;
+      at += digits.byteLength;
     }
   }
 }

@@ -20,12 +20,17 @@ export interface DetachOptions {
   readonly as?: string | undefined;
   /** Give the name to these weights though another model has it. */
   readonly replace?: boolean | undefined;
+  /**
+   * Of a text: let globals wait for their weights (`ml_program.extern`) instead of naming resources without bytes. A weight
+   * that is one global's value and nothing else has that global's name then.
+   */
+  readonly extern?: boolean | undefined;
   readonly onProgress?: ((progress: Progress) => void) | undefined;
   readonly signal?: AbortSignal | undefined;
 }
 
 /** Options of {@link detachInPlace}. */
-export interface DetachInPlaceOptions extends Pick<DetachOptions, "onProgress" | "signal"> {
+export interface DetachInPlaceOptions extends Pick<DetachOptions, "extern" | "onProgress" | "signal"> {
   /** Read every weight once, so that attaching can tell whether it is what it was. */
   readonly hash?: boolean | undefined;
 }
@@ -66,10 +71,11 @@ export async function detachToStore(
   const digests = new Map(
     model.config.methods.flatMap((method) => method.weights.map((each) => [each.name, each.digest])),
   );
+  const symbols = symbolsOf(mlir, options);
   const weights = mlir.blobs.map(({ key, length, alignment }) => {
-    return [key, { length, alignment, digest: digests.get(key) as Digest }] as const;
+    return [symbols.get(key) ?? key, { length, alignment, digest: digests.get(key) as Digest }] as const;
   });
-  const result = await writeThin(mlir, out, { model: added.name }, new Map(weights), options);
+  const result = await writeThin(mlir, out, { model: added.name }, new Map(weights), symbols, options);
   return { ...result, added };
 }
 
@@ -85,6 +91,7 @@ export async function detachInPlace(
   await requireNoFile(out);
   await using mlir = await openMlir(path, options);
   requireWeights(mlir);
+  const symbols = symbolsOf(mlir, options);
   const weights = new Map<string, LinkedWeight>();
   const total = mlir.blobs.reduce((sum, blob) => sum + blob.length, 0);
   let done = 0;
@@ -98,11 +105,43 @@ export async function detachInPlace(
         options.onProgress?.({ done, total });
       }
     }
-    const at = { offset, ...(mlir.hex && { hex: true as const }) };
-    weights.set(key, { length, alignment, ...(options.hash && { digest: hash.digest() }), at });
+    const name = symbols.get(key) ?? key;
+    const at = { offset, ...(mlir.hex && { hex: true as const }), ...(name !== key && { key }) };
+    weights.set(name, {
+      length,
+      alignment,
+      ...(options.hash && { digest: hash.digest() }),
+      at,
+    });
   }
   const { size, modified } = mlir.source.identity;
-  return await writeThin(mlir, out, { path: resolve(path), size, modified }, weights, options);
+  return await writeThin(mlir, out, { path: resolve(path), size, modified }, weights, symbols, options);
+}
+
+/**
+ * Which resources become globals that wait, and the names of these: not one that another weight has.
+ * @throws LinkError `unsupported` where there is none
+ */
+function symbolsOf(
+  { blobs, symbols, source }: OpenMlir,
+  { extern }: Pick<DetachOptions, "extern">,
+): ReadonlyMap<string, string> {
+  if (!extern) return new Map();
+  const taken = new Set(blobs.map(({ key }) => key));
+  const free = new Map<string, string>();
+  for (const { key } of blobs) {
+    const symbol = symbols.get(key);
+    if (symbol === undefined || (symbol !== key && taken.has(symbol))) continue;
+    taken.add(symbol);
+    free.set(key, symbol);
+  }
+  if (free.size > 0) return free;
+  const path = source.name;
+  throw new LinkError(
+    "unsupported",
+    `Cannot make globals of "${path}" wait for their weights: no resource is the value of one`,
+    { path, hint: "it takes a text with ml_program.global @name(dense_resource<key> : type)" },
+  );
 }
 
 function requireWeights({ blobs, source, manifest }: OpenMlir): void {
@@ -131,6 +170,7 @@ async function writeThin(
   out: string,
   where: Pick<LinkedFile, "model" | "path" | "size" | "modified">,
   weights: ReadonlyMap<string, LinkedWeight>,
+  symbols: ReadonlyMap<string, string>,
   { signal }: Pick<DetachOptions, "signal">,
 ): Promise<DetachResult> {
   const { producer, bytecode, source } = mlir;
@@ -140,7 +180,7 @@ async function writeThin(
   await source.file.requireUnchanged();
   const nothing = (): AsyncIterable<Uint8Array> =>
     rangeChunks(source, { offset: 0, length: 0, hex: false }, "", {});
-  const chunks = pieceChunks(mlir.thin(manifest), source, nothing, { signal });
+  const chunks = pieceChunks(mlir.thin(manifest, symbols), source, nothing, { signal });
   const thinBytes = await writeNewFile(out, chunks, { signal });
   const notes =
     bytecode !== undefined && bytecode >= PROPERTIES_VERSION

@@ -124,7 +124,7 @@ async function foundInPlace(
     keys: [...weights.keys()],
     get(key) {
       const weight = weights.get(key);
-      const found = there.get(key);
+      const found = there.get(weight?.at?.key ?? key);
       if (!weight || !found) return undefined;
       // A weight that was hashed is known again; of another the file's word is all there is.
       const moved = found.offset !== weight.at?.offset || found.length !== weight.length;

@@ -33,8 +33,13 @@ export interface OpenMlir extends AsyncDisposable {
   readonly manifest: LinkManifest | undefined;
   /** The types that the program gives to a resource: only a text tells them. */
   types(key: string): readonly TextType[];
-  /** Lays it out without the blobs of a manifest. */
-  thin(manifest: LinkManifest): readonly Piece[];
+  /** Resources that are each the value of one global and nothing else, and that global's name. */
+  readonly symbols: ReadonlyMap<string, string>;
+  /**
+   * Lays it out without the blobs of a manifest.
+   * @param symbols of {@link OpenMlir.symbols} those whose globals wait from now on; the manifest has them by these names
+   */
+  thin(manifest: LinkManifest, symbols?: ReadonlyMap<string, string>): readonly Piece[];
   /** Lays it out with bytes for its missing resources, and without a manifest. */
   filled(weights: ReadonlyMap<string, BlobLayout>): FilledBytecode;
 }
@@ -68,6 +73,7 @@ function fromBytecode(file: MlirBytecode): Form {
     externs: [],
     manifest: bytecodeManifest(file),
     types: () => [],
+    symbols: new Map(),
     thin: (manifest) => thinBytecode(file, manifest),
     filled: (weights) => fillBytecode(file, weights),
   };
@@ -89,7 +95,8 @@ async function fromText(file: MlirText, options: ReadOptions): Promise<Form> {
     externs: [...new Set(file.externs.map((each) => each.key))],
     manifest: textManifest(file),
     types: (key) => types.get(key) ?? [],
-    thin: (manifest) => thinText(file, manifest),
+    symbols: new Map(file.globals.map(({ key, resource = "" }) => [resource, key])),
+    thin: (manifest, symbols) => thinText(file, manifest, symbols),
     filled: (weights) => ({ pieces: fillText(file, weights), notes: [] }),
   };
 }
