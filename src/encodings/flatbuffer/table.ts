@@ -13,10 +13,13 @@ const LONGEST = 2 ** 31 - 1;
  * Source: https://flatbuffers.dev/internals/
  */
 export class Flatbuffer {
+  /** For errors. */
+  readonly name: string;
   readonly #pages: Pages;
   #steps: number;
 
   constructor(pages: Pages) {
+    this.name = pages.name;
     this.#pages = pages;
     // A table or vector takes 8 bytes with the offset that leads to it: each may be come to four times.
     this.#steps = 1024 + pages.size / 2;
@@ -134,6 +137,14 @@ export class FlatTable {
 
   uint64(field: number): bigint {
     return this.#scalar(field, 8)?.getBigUint64(0, true) ?? 0n;
+  }
+
+  /** A number of so many bytes, as if it had no sign. */
+  number(field: number, width: 1 | 4 | 8): bigint {
+    const view = this.#scalar(field, width);
+    if (!view) return 0n;
+    if (width === 8) return view.getBigUint64(0, true);
+    return BigInt(width === 4 ? view.getUint32(0, true) : view.getUint8(0));
   }
 
   /**
