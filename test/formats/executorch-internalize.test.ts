@@ -1,6 +1,7 @@
 import { readdirSync, readFileSync } from "node:fs";
 import { describe, expect, test } from "vitest";
 import { type ByteSource, memorySource } from "../../src/bytes/byte-source.ts";
+import type { WriteField } from "../../src/encodings/flatbuffer/rewrite.ts";
 import { FlatbufferWriter } from "../../src/encodings/flatbuffer/writer.ts";
 import { editProgram, openProgram, segmentsOf } from "../../src/formats/executorch/edit-program.ts";
 import { externalizeProgram } from "../../src/formats/executorch/externalize.ts";
@@ -284,6 +285,60 @@ describe("internalizeProgram()", () => {
     const twice = await internalized([source("first.pte"), data], (key) => !key.startsWith("lora_b"));
     const { plans } = await readProgram(memorySource(twice));
     expect(plans[0]?.tensors.map(({ buffer }) => buffer)).toEqual([2, 1, 3, 2]);
+  });
+
+  test("refuses tensors that change from run to run, unless they are left where they are", async () => {
+    const bytes = fixture("first.pte");
+    const made = await openProgram(
+      source("first.pte"),
+      (open) => {
+        const tensor = open.program.plans[0]?.tensors.find(({ name }) => name === "lora_a.weight");
+        const allocation: WriteField = (writer) => ({ offset: writer.table([{ width: 4, value: 1n }]) });
+        const tensors = new Map([[tensor?.at as number, new Map([[6, allocation]])]]);
+        return editProgram(open, { tensors, segments: segmentsOf(open) });
+      },
+      {},
+    );
+    const program = memorySource(writtenProgram(made, [bytes]), "changing.pte");
+    const data = ["first-foundation.ptd", "first-adapter.ptd"].map(source);
+    expect(await thrown(internalizeProgram(program, data, ALL))).toMatchObject({
+      code: "unsupported",
+      path: "changing.pte",
+      tensor: "lora_a.weight",
+      message: expect.stringContaining("starts from what a data file has"),
+    });
+    const { constants, external } = await internalizeProgram(program, data, (key) => key !== "lora_a.weight");
+    expect([constants, external]).toEqual([["linear.weight", "lora_b.weight"], ["lora_a.weight"]]);
+  });
+
+  test("keeps what else is said of a tensor", async () => {
+    const bytes = fixture("whole.pte");
+    const made = await openProgram(
+      source("whole.pte"),
+      (open) => {
+        // A device of its own: fields 3 and 4 of what most tensors have nothing to say of.
+        const extra: WriteField = (writer) => ({
+          offset: writer.table([
+            ...Array.from({ length: 3 }, () => ({ offset: undefined })),
+            { width: 1, value: 1n },
+            { width: 1, value: 2n },
+          ]),
+        });
+        const at = open.program.plans[0]?.tensors[2]?.at as number;
+        return editProgram(open, {
+          tensors: new Map([[at, new Map([[9, extra]])]]),
+          segments: segmentsOf(open),
+        });
+      },
+      {},
+    );
+    const program = writtenProgram(made, [bytes]);
+    const moved = await externalizeProgram(memorySource(program, "device.pte"), () => "x");
+    const files = [
+      memorySource(writtenProgram(moved, [program]), "device.pte"),
+      ...moved.files.map((file) => memorySource(writtenData(file, program), "x.ptd")),
+    ];
+    expect(same(await internalized(files), program)).toBe(true);
   });
 
   test("reads tables only", async () => {

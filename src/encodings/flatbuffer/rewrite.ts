@@ -17,14 +17,21 @@ type VectorSpec =
 /** The fields of a table, by their number. */
 export type TableSpec = readonly FieldSpec[];
 
-/** Writes a table as it was, but for what is edited in it. @returns what to refer to it by */
-export type CopyTable = (table: FlatTable, spec: TableSpec) => number;
+/** Fields of a table that are something else than they were, by their number. */
+export type FieldEdits = ReadonlyMap<number, WriteField>;
+
+/**
+ * Writes a table as it was, but for what is edited in it.
+ * @param edits of this copy; those of the table unless given
+ * @returns what to refer to it by
+ */
+export type CopyTable = (table: FlatTable, spec: TableSpec, edits?: FieldEdits) => number;
 
 /** Writes what a field has instead of what it had. */
 export type WriteField = (writer: FlatbufferWriter, copy: CopyTable) => FlatField;
 
-/** Fields that are something else than they were: by where their table is, and their number. */
-export type TableEdits = ReadonlyMap<number, ReadonlyMap<number, WriteField>>;
+/** What is edited in tables, by where they are. */
+export type TableEdits = ReadonlyMap<number, FieldEdits>;
 
 /** Data that is aligned to more than this is not kept so, in bytes. */
 const MOST_ALIGNMENT = 4096;
@@ -44,8 +51,7 @@ export function rewriteFlatbuffer(
   style: FlatbufferStyle,
 ): { readonly bytes: Uint8Array; readonly alignment: number } {
   const writer = new FlatbufferWriter(style);
-  const copy: CopyTable = (table, fields) => {
-    const edited = edits.get(table.at);
+  const copy: CopyTable = (table, fields, edited = edits.get(table.at)) => {
     for (let field = fields.length; field < table.fields; field++) {
       if (table.position(field, 1) !== undefined) throw unknown(table, `field ${field} of a table`);
     }

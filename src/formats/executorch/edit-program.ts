@@ -174,7 +174,7 @@ function orderOf(root: FlatTable): "width" | "number" {
 }
 
 /** A whole number of a table, of 32 and 64 bits. */
-export const int = (value: number): FlatField => ({ width: 4, value: BigInt(value) });
+const int = (value: number): FlatField => ({ width: 4, value: BigInt(value) });
 const long = (value: number): FlatField => ({ width: 8, value: BigInt(value) });
 
 /** The error for weights that cannot be moved into or out of a program. */

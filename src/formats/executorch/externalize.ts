@@ -128,18 +128,12 @@ function withoutMoved(open: OpenProgram, moved: MovedTensors, dropped: ReadonlyS
     const segment = program.named[nth]?.segment as number;
     if (!inUse.has(segment)) segments[segment] = { alignment: 1, length: 0, pieces: [] };
   }
+  const edits = { tensors: moved.edits, segments, named: namedLeft(open, dropped) };
   const home = constantSegment === undefined ? undefined : program.segments[constantSegment];
-  if (constantSegment === undefined || !home) {
-    return editProgram(open, { tensors: moved.edits, segments, named: namedLeft(open, dropped) });
-  }
+  if (constantSegment === undefined || !home || moved.moved.size === 0) return editProgram(open, edits);
   const { offsets, ...content } = keepConstants(program.constants, moved, home);
-  segments[constantSegment] = { ...(segments[constantSegment] as (typeof segments)[0]), ...content };
-  return editProgram(open, {
-    tensors: moved.edits,
-    segments,
-    constants: { segment: constantSegment, offsets },
-    named: namedLeft(open, dropped),
-  });
+  segments[constantSegment] = { alignment: segments[constantSegment]?.alignment ?? 1, ...content };
+  return editProgram(open, { ...edits, constants: { segment: constantSegment, offsets } });
 }
 
 function namedLeft({ program }: OpenProgram, dropped: ReadonlySet<number>): number[] | undefined {

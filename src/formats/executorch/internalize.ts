@@ -51,6 +51,9 @@ export async function internalizeProgram(
   return openProgram(source, (open) => takeIn(open, source, data, chooses), options);
 }
 
+/** What to do about weights that cannot be moved. */
+const SELECT = "select what to move: --only";
+
 /** A tensor, and its data in a data file. */
 interface FoundTensor extends TensorTable {
   readonly weight: FoundWeight;
@@ -85,9 +88,14 @@ function takeIn(
       continue;
     }
     const weight = find({ ...tensor, name });
+    if (!weight) missing.add(name);
     // What the program has under that key itself is inside.
-    if (weight && weight.at.file > 0) found.push({ ...each, weight });
-    else if (!weight) missing.add(name);
+    if (!weight || weight.at.file === 0) continue;
+    if (tensor.mutable) {
+      const reason = `tensor "${shorten(name)}" changes, and starts from what a data file has`;
+      throw cannotMove(open, "unsupported", reason, { tensor: name, offset: tensor.at, hint: SELECT });
+    }
+    found.push({ ...each, weight });
   }
   if (missing.size > 0) throw missingWeights(open.name, [...missing]);
   const taken = data.others(names, chooses, failureIn(open));
@@ -151,7 +159,7 @@ function missingWeights(path: string, [first = "", ...others]: readonly string[]
     {
       path,
       tensor: first,
-      hint: "name all data files (.ptd) of the program, or select what to move: --only",
+      hint: `name all data files (.ptd) of the program, or ${SELECT}`,
     },
   );
 }

@@ -12,19 +12,10 @@ const one = (...table: TableSpec): FieldSpec => ({ kind: "table", table });
 const many = (...table: TableSpec): FieldSpec => ({ kind: "tables", table });
 const oneOf = (...tables: readonly TableSpec[]): readonly FieldSpec[] => [byte, { kind: "union", tables }];
 
+/** What most tensors have nothing to say of. */
+export const extraTable: TableSpec = [long, text, byte, byte, byte];
 const allocation = one(int, int, int);
-const tensor: TableSpec = [
-  byte,
-  int,
-  ints,
-  bytes,
-  byte,
-  int,
-  allocation,
-  byte,
-  byte,
-  one(long, text, byte, byte, byte),
-];
+const tensor: TableSpec = [byte, int, ints, bytes, byte, int, allocation, byte, byte, one(...extraTable)];
 /** Nothing, a whole number, a truth, a number, a tensor, a text; lists of whole numbers, numbers, truths and values. */
 const value = oneOf([], [long], [byte], [long], tensor, [text], [longs], [longs], [bytes], [ints], [ints]);
 /** Calls of a kernel and of a delegate, a move, a jump, and the end of a value. */

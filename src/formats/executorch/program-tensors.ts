@@ -1,8 +1,8 @@
-import type { WriteField } from "../../encodings/flatbuffer/rewrite.ts";
+import type { FieldEdits, WriteField } from "../../encodings/flatbuffer/rewrite.ts";
 import type { Flatbuffer, FlatTable } from "../../encodings/flatbuffer/table.ts";
 import type { Fail } from "../failure.ts";
-import { cannotMove } from "./edit-program.ts";
 import { parseTensor, type ProgramTensor } from "./parse-tensor.ts";
+import { extraTable } from "./program-tables.ts";
 import { Extra, Plan, Program, Tensor, TENSOR_KIND, Value } from "./schema.ts";
 
 /** A tensor, and where it stands. */
@@ -31,9 +31,9 @@ export function isGivenName({ name, buffer }: ProgramTensor): boolean {
   return name?.replace(/ \(\d+\)$/, "") === nameOfConstant(buffer);
 }
 
-/** What changes of tensors, by where their tables are. */
+/** What changes of tensors. */
 export class TensorEdits {
-  readonly all: Map<number, ReadonlyMap<number, WriteField>> = new Map();
+  readonly all: Map<number, FieldEdits> = new Map();
   readonly #seen = new Set<number>();
 
   /** Whether a tensor is met for the first time: several values may be one. */
@@ -46,10 +46,9 @@ export class TensorEdits {
    * Says where a tensor's data is.
    * @param name left out where there is none
    * @param constant its number in the program; in a data file where there is none
-   * @throws FormatError `unsupported`
    */
   place(table: FlatTable, name: string | undefined, constant: number | undefined): void {
-    const said = new Map<number, WriteField>([
+    const said: FieldEdits = new Map<number, WriteField>([
       [Extra.name, (writer) => ({ offset: name === undefined ? undefined : writer.string(name) })],
       [Extra.location, () => ({ width: 1, value: constant === undefined ? 1n : 0n })],
     ]);
@@ -58,26 +57,14 @@ export class TensorEdits {
       fields.set(Tensor.buffer, () => ({ width: 4, value: BigInt(constant) }));
     }
     const extra = table.table(Tensor.extra);
-    if (constant !== undefined && name === undefined && !(extra && saysMore(extra))) {
-      // Most tensors have nothing more to say.
-      fields.set(Tensor.extra, () => NOTHING);
-    } else if (extra) {
-      this.#add(extra, said);
-    } else {
-      fields.set(Tensor.extra, (writer, copy) => ({
-        offset: writer.table(
-          Array.from({ length: Extra.location + 1 }, (_, nth) => said.get(nth)?.(writer, copy) ?? NOTHING),
-        ),
-      }));
-    }
-    if (fields.size > 0) this.#add(table, fields);
-  }
-
-  #add(table: FlatTable, fields: ReadonlyMap<number, WriteField>): void {
-    if (this.all.has(table.at)) {
-      const name = { name: table.buffer.name };
-      throw cannotMove(name, "unsupported", "two tensors share a table", { offset: table.at });
-    }
+    fields.set(Tensor.extra, (writer, copy) => {
+      if (extra && (constant === undefined || name !== undefined || saysMore(extra))) {
+        return { offset: copy(extra, extraTable, said) };
+      }
+      if (constant !== undefined && name === undefined) return NOTHING;
+      const written = extraTable.map((_, nth) => said.get(nth)?.(writer, copy) ?? NOTHING);
+      return { offset: writer.table(written) };
+    });
     this.all.set(table.at, fields);
   }
 }
