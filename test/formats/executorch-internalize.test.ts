@@ -17,11 +17,18 @@ import { thrown } from "../support/thrown.ts";
 const FOLDER = new URL("../../fixtures/executorch/", import.meta.url);
 const fixture = (name: string): Uint8Array => new Uint8Array(readFileSync(new URL(name, FOLDER)));
 const source = (name: string): ByteSource => memorySource(fixture(name), name);
-/** Those of 2023 have narrower numbers in their tables. */
-const OLD = ["AddModel.pte", "KeywordSpotting.pte"];
-const PROGRAMS = readdirSync(FOLDER).filter((name) => name.endsWith(".pte") && !OLD.includes(name));
+const PROGRAMS = readdirSync(FOLDER).filter((name) => name.endsWith(".pte"));
 /** Those that have weights that can be elsewhere. */
-const WHOLE = ["channels-last.pte", "counting.pte", "delegated.pte", "half.pte", "together.pte", "whole.pte"];
+const WHOLE = [
+  "AddModel.pte",
+  "KeywordSpotting.pte",
+  "channels-last.pte",
+  "counting.pte",
+  "delegated.pte",
+  "half.pte",
+  "together.pte",
+  "whole.pte",
+];
 const ALL = (): boolean => true;
 const FLOAT = 6;
 
@@ -418,7 +425,6 @@ describe("internalizeProgram()", () => {
       "all its tensors are inside already",
     ],
     ["constants in the tables", "ModuleLinear-no-constant-segment.pte", [], "not-found", "inside already"],
-    ["a program of 2023", "AddModel.pte", [source("one.ptd")], "unsupported", "offsets of 32 bits"],
     ["a data file as the program", "one.ptd", [], "unknown-format", "it has no ET12"],
     ["a program as data", "first.pte", [source("whole.pte")], "unknown-format", "it has no FT01"],
   ])("refuses %s", async (_, name, data, code, message) => {

@@ -59,6 +59,8 @@ describe("internalize()", () => {
   );
 
   test.each<[string, ExternalRule[]]>([
+    ["AddModel.pte", []],
+    ["KeywordSpotting.pte", [{ file: "a", names: "constant 3*" }]],
     ["whole.pte", []],
     [
       "whole.pte",

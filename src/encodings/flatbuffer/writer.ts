@@ -12,6 +12,8 @@ const LONGEST = 2 ** 31 - 1;
 export interface FlatbufferStyle {
   /** Fields of a table from its end on: the narrowest first, as flatc does, or by number, as Python's builder does. */
   readonly order?: "width" | "number";
+  /** Tables of other sizes share a layout, as before Python's builder knew better (google/flatbuffers issue 8653). */
+  readonly sizeless?: boolean;
   /** No more is written, in bytes. */
   readonly longest?: number;
 }
@@ -28,9 +30,11 @@ export class FlatbufferWriter {
   #widest = 1;
   readonly #layouts = new Map<string, number>();
   readonly #rounds: readonly (readonly number[])[];
+  readonly #sizeless: boolean;
   readonly #longest: number;
 
-  constructor({ order = "width", longest = LONGEST }: FlatbufferStyle = {}) {
+  constructor({ order = "width", sizeless = false, longest = LONGEST }: FlatbufferStyle = {}) {
+    this.#sizeless = sizeless;
     this.#rounds = order === "width" ? [[8], [4], [2], [1]] : [[1, 2, 4, 8]];
     this.#longest = Math.min(longest, LONGEST);
   }
@@ -109,7 +113,7 @@ export class FlatbufferWriter {
     const count = places.findLastIndex((place) => place > 0) + 1;
     const layout = [4 + 2 * count, table - start];
     for (const place of places.slice(0, count)) layout.push(place === 0 ? 0 : table - place);
-    const key = layout.join();
+    const key = (this.#sizeless ? layout.toSpliced(1, 1) : layout).join();
     let known = this.#layouts.get(key);
     if (known === undefined) {
       for (const entry of layout.toReversed()) this.#number(BigInt(entry), 2);

@@ -3,13 +3,23 @@ import type { ByteSource, ReadOptions } from "../../bytes/byte-source.ts";
 import { parsePages } from "../../encodings/flatbuffer/pages.ts";
 import { rewriteFlatbuffer, type TableEdits, type WriteField } from "../../encodings/flatbuffer/rewrite.ts";
 import { Flatbuffer, type FlatTable } from "../../encodings/flatbuffer/table.ts";
-import type { FlatField } from "../../encodings/flatbuffer/writer.ts";
+import type { FlatbufferStyle, FlatField } from "../../encodings/flatbuffer/writer.ts";
 import { type ErrorCode, type ErrorDetails, FormatError } from "../../errors.ts";
 import { type Extent, readProgramHeader } from "./header.ts";
 import { type ParsedProgram, parseProgram } from "./parse-program.ts";
 import { alignmentsOf, type Piece, placeSegments, type SegmentContent } from "./place-segments.ts";
 import { namedTable, programTable } from "./program-tables.ts";
-import { BEFORE_HEADER, Plan, Program, PROGRAM_HEADER, Segment, Subsegments, Value } from "./schema.ts";
+import {
+  BEFORE_HEADER,
+  DOUBLE_KIND,
+  INT_KIND,
+  Plan,
+  Program,
+  PROGRAM_HEADER,
+  Segment,
+  Subsegments,
+  Value,
+} from "./schema.ts";
 
 /** Tables are rewritten in memory; where they are larger, what they hold inline is what makes them so. In bytes. */
 const LARGEST_TABLES = 32 * 1024 * 1024;
@@ -51,7 +61,7 @@ export interface EditedProgram {
 /**
  * Parses a program for editing. Nothing is read but tables.
  * @param edit pure
- * @throws FormatError what reading and `edit` throw; `unsupported` for programs whose tables are very large, or of 2023
+ * @throws FormatError what reading and `edit` throw; `unsupported` for programs whose tables are very large
  */
 export async function openProgram<T>(
   source: ByteSource,
@@ -70,13 +80,6 @@ export async function openProgram<T>(
       }
       const buffer = new Flatbuffer(pages);
       const root = buffer.root();
-      // The schema had narrower numbers elsewhere too, which nothing in a file tells.
-      for (const table of root.tables(Program.segments)) {
-        for (const field of [Segment.offset, Segment.size]) {
-          if (table.position(field, 1) === undefined || table.width(field) >= 8) continue;
-          throw cannotMove(source, "unsupported", "its segments have offsets of 32 bits", { hint: NEWER });
-        }
-      }
       const constants = root.table(Program.constantSegment);
       const inSegment = constants && (constants.vector(Subsegments.offsets, 8)?.count ?? 0) > 0;
       const constantSegment = inSegment ? constants.uint32(Subsegments.segment) : undefined;
@@ -142,7 +145,7 @@ export function editProgram({ buffer, extent, program }: OpenProgram, edits: Pro
     }));
   }
   const changes = new Map([...tensors, [root.at, fields]]);
-  const style = { order: orderOf(root), longest: 2 * LARGEST_TABLES } as const;
+  const style = { ...styleOf(root), longest: 2 * LARGEST_TABLES };
   const { bytes, alignment } = rewriteFlatbuffer(buffer, programTable, changes, style);
   if (placed.length === 0) return { head: bytes, pieces: [], size: bytes.byteLength };
   const header = alignUp(HEADER_LENGTH, Math.max(HEADER_ALIGNMENT, alignment));
@@ -162,15 +165,31 @@ export function editProgram({ buffer, extent, program }: OpenProgram, edits: Pro
   return { head, pieces, size: base + placed.length };
 }
 
-/** Which tool wrote the tables, by where it put a value's kind, of one byte, and what it is, of four. */
-function orderOf(root: FlatTable): "width" | "number" {
+/**
+ * Which tool wrote the tables: by where it put a value's kind, of one byte, and what it is, of four; and whether numbers of
+ * eight bytes go on past the end that a table is said to have.
+ */
+function styleOf(root: FlatTable): FlatbufferStyle {
+  let order: FlatbufferStyle["order"];
+  let sizeless = [...root.tables(Program.segments)].some(
+    (each) => isPast(each, Segment.offset) || isPast(each, Segment.size),
+  );
   for (const plan of root.tables(Program.plans)) {
     for (const value of plan.tables(Plan.values)) {
       const [kind, it] = [value.position(Value.kind, 1), value.position(Value.value, 4)];
-      if (kind !== undefined && it !== undefined) return kind < it ? "width" : "number";
+      if (kind === undefined || it === undefined) continue;
+      order ??= kind < it ? "width" : "number";
+      if (sizeless || order === "width") return { order, sizeless };
+      const number = [INT_KIND, DOUBLE_KIND].includes(value.int8(Value.kind)) && value.table(Value.value);
+      if (number && isPast(number, 0)) sizeless = true;
     }
   }
-  return "number";
+  return { order: order ?? "number", sizeless };
+}
+
+function isPast(table: FlatTable, field: number): boolean {
+  const at = table.position(field, 8);
+  return at !== undefined && at + 8 > table.at + table.size;
 }
 
 /** A whole number of a table, of 32 and 64 bits. */

@@ -78,8 +78,8 @@ class DataFiles {
 /**
  * Moves constants and named data of a program to data files, as if they had been exported so: the program names them,
  * and ExecuTorch's runtime takes them from there. Nothing is read but tables; nothing is written.
- * @throws FormatError what reading throws; `unsupported` for programs that have their constants in the tables or are of
- * 2023, or have fields that are not known here; `duplicate`
+ * @throws FormatError what reading throws; `unsupported` for programs that have their constants in the tables, or
+ * fields that are not known here; `duplicate`
  */
 export async function externalizeProgram(
   source: ByteSource,

@@ -34,7 +34,7 @@ export interface InternalizedProgram extends EditedProgram {
  * written.
  * @param chooses which names and keys to move
  * @throws FormatError what reading throws, `mismatch`, `duplicate`; `unsupported` for programs that have their constants
- * in the tables or are of 2023, or have fields that are not known here; LinkError `missing-weight` for what no data file
+ * in the tables, or fields that are not known here; LinkError `missing-weight` for what no data file
  * has, `not-found` where nothing is elsewhere
  */
 export async function internalizeProgram(
