@@ -150,6 +150,12 @@ export {
   type ExternalizeResult,
   type ExternalRule,
 } from "./host/executorch/externalize.ts";
+export {
+  internalize,
+  type InternalizeOptions,
+  type InternalizeResult,
+  type InternalRule,
+} from "./host/executorch/internalize.ts";
 export { type ConvertOptions, type ConvertResult, convertWeights } from "./host/convert/convert.ts";
 export type { RenameRule } from "./host/convert/rename.ts";
 export type { BindOptions } from "./host/link/bind.ts";

@@ -23,6 +23,7 @@ test("the public surface grows only where this list does", () => {
       "drawFamilySvg",
       "externalize",
       "hashWeight",
+      "internalize",
       "joinSplit",
       "mapWeights",
       "memoryNamedData",

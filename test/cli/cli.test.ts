@@ -30,6 +30,7 @@ const VERBS = [
   "split",
   "join",
   "externalize",
+  "internalize",
   "merge",
   "refit",
   "detach",

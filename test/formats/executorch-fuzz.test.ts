@@ -1,14 +1,17 @@
 import { readdirSync, readFileSync } from "node:fs";
 import fc from "fast-check";
 import { describe, expect, test, vi } from "vitest";
-import { memorySource } from "../../src/bytes/byte-source.ts";
+import { type ByteSource, memorySource } from "../../src/bytes/byte-source.ts";
 import { Flatbuffer } from "../../src/encodings/flatbuffer/table.ts";
 import { TareError } from "../../src/errors.ts";
+import type { EditedProgram } from "../../src/formats/executorch/edit-program.ts";
 import { externalizeProgram } from "../../src/formats/executorch/externalize.ts";
+import { internalizeProgram } from "../../src/formats/executorch/internalize.ts";
 import { readData, readExecutorch } from "../../src/formats/executorch/read.ts";
 import { dataFileSpec, encodeDataHead } from "../../src/formats/executorch/write-data.ts";
 import { tensorBytes } from "../../src/model/dtype.ts";
 import { chooseHoles, restRanges } from "../../src/model/holes.ts";
+import { weightsOf, writtenData, writtenProgram } from "../support/executorch.ts";
 
 /** Times as many runs as in CI. */
 const EFFORT = Number(process.env.TARE_FUZZ ?? 1);
@@ -16,6 +19,9 @@ const FOLDER = new URL("../../fixtures/executorch/", import.meta.url);
 const FILES = readdirSync(FOLDER)
   .filter((name) => /\.pt[ed]$/.test(name))
   .map((name): [string, Uint8Array] => [name, new Uint8Array(readFileSync(new URL(name, FOLDER)))]);
+const PROGRAM = FILES.find(([name]) => name === "first.pte")?.[1] as Uint8Array;
+/** How often weights were moved into a program. */
+let moved = 0;
 const COMPANION = FILES.find(([name]) => name === "first-foundation.ptd")?.[1] as Uint8Array;
 
 /**
@@ -46,8 +52,11 @@ async function attempt(name: string, bytes: Uint8Array): Promise<boolean> {
       expect(kept.reduce((sum, { length }) => sum + length, 0)).toBe(source.size);
     }
     read = true;
-    if (name.endsWith(".ptd")) await rewrite(name, bytes);
-    else await move(name, bytes);
+    if (name.endsWith(".pte")) await move(name, bytes);
+    else {
+      await takeIn(name, bytes);
+      await rewrite(name, bytes);
+    }
   } catch (error) {
     if (!(error instanceof TareError)) throw error;
     expect(error.message).toMatch(/^Cannot (read|write a data file|move) /);
@@ -66,24 +75,42 @@ async function rewrite(name: string, bytes: Uint8Array): Promise<void> {
   expect(said(again)).toEqual(said(data));
 }
 
-/** Moves every second weight to a data file: what is read for that is in the file, and written where nothing is. */
+const ALONE = { open: async () => undefined };
+
+/**
+ * Moves every second weight to a data file, and all of them back: what is read for that is in the files, written where
+ * nothing is, and what it was.
+ */
 async function move(name: string, bytes: Uint8Array): Promise<void> {
   let nth = 0;
   const source = memorySource(bytes, name);
-  const { head, pieces, size, files } = await externalizeProgram(source, () => (nth++ % 2 ? "x" : undefined));
-  let at = head.length;
-  for (const { offset, from } of pieces) {
-    expect(offset).toBeGreaterThanOrEqual(at);
-    expect(from.offset + from.length).toBeLessThanOrEqual(bytes.length);
-    at = offset + from.length;
-  }
-  expect(at).toBe(size);
-  const moved = files.flatMap(({ spec, from }) => {
-    expect(spec.segments.map(({ length }) => length)).toEqual(from.map(({ length }) => length));
-    expect(encodeDataHead(spec).size).toBeGreaterThan(0);
-    return from;
-  });
-  for (const { offset, length } of moved) expect(offset + length).toBeLessThanOrEqual(bytes.length);
+  const made = await externalizeProgram(source, () => (nth++ % 2 ? "x" : undefined));
+  const program = memorySource(writtenProgram(made, [bytes]), name);
+  const data = made.files.map((file) => memorySource(writtenData(file, bytes), `${file.name}.ptd`));
+  if (data.length === 0) return;
+  const before = await weightsOf(await readExecutorch([{ path: "a.pte", source }], ALONE));
+  const back = await internalizeProgram(program, data, () => true);
+  const whole = memorySource(await written(back, [program, ...data]), name);
+  expect(await weightsIn([whole])).toEqual(before);
+  moved++;
+}
+
+/** Moves a data file into the program of the first fixtures, or it is refused. */
+async function takeIn(name: string, bytes: Uint8Array): Promise<void> {
+  const sources = [memorySource(PROGRAM, "first.pte"), memorySource(bytes, name)];
+  const [program, data] = sources as [ByteSource, ByteSource];
+  const made = await internalizeProgram(program, [data], (key) => !key.startsWith("lora"));
+  await readExecutorch([{ path: "a.pte", source: memorySource(await written(made, sources)) }], ALONE);
+  moved++;
+}
+
+async function weightsIn(sources: readonly ByteSource[]): Promise<Record<string, string[]>> {
+  const files = sources.map((source, nth) => ({ path: nth === 0 ? "a.pte" : `${nth}.ptd`, source }));
+  return weightsOf(await readExecutorch(files, ALONE));
+}
+
+async function written(made: EditedProgram, sources: readonly ByteSource[]): Promise<Uint8Array> {
+  return writtenProgram(made, await Promise.all(sources.map((source) => source.read(0, source.size))));
 }
 
 /** Where the numbers stand that a parser goes by: every place of up to 8 bytes that it looks at. */
@@ -174,6 +201,7 @@ describe("readExecutorch() of damaged files", () => {
 
   test("reads or refuses what mutation of the numbers that it goes by makes of them", async () => {
     let read = 0;
+    moved = 0;
     const runs = 4000 * EFFORT;
     await fc.assert(
       fc.asyncProperty(
@@ -188,6 +216,7 @@ describe("readExecutorch() of damaged files", () => {
     // Both ways are taken.
     expect(read).toBeGreaterThan(runs / 50);
     expect(read).toBeLessThan(runs / 1.05);
+    expect(moved).toBeGreaterThan(runs / 100);
   });
 
   test("reads or refuses files with other bytes", async () => {

@@ -1,4 +1,4 @@
-import { copyFile, mkdir, readdir, readFile, stat, writeFile } from "node:fs/promises";
+import { copyFile, mkdir, readdir, readFile, rename, stat, writeFile } from "node:fs/promises";
 import { join } from "node:path";
 import { Writable } from "node:stream";
 import { fileURLToPath } from "node:url";
@@ -99,6 +99,60 @@ describe("ExecuTorch models in a store", () => {
     expect(changed.map(({ name }) => name).sort()).toEqual(["lora_a.weight", "lora_b.weight"]);
     expect(changed[0]?.difference).toBeDefined();
     expect(diff.changedBytes).toBe(512 + 384);
+  });
+
+  test("of several programs in one folder store the data that they share once", async () => {
+    const here = await home();
+    const { store } = here;
+    const parts = ["first.pte", "first-adapter.ptd", "second.pte", "second-adapter.ptd"];
+    const path = await folderOf(here, "picture", ...parts);
+    await copyFile(join(FIXTURES, "first-foundation.ptd"), join(path, "shared.ptd"));
+    await store.add([path]);
+    const { methods } = await store.show("picture");
+    expect(methods.map(({ name }) => name)).toEqual([
+      "first-adapter",
+      "first/forward",
+      "second-adapter",
+      "second/forward",
+      "shared",
+    ]);
+    const digestsOf = (name: string): (string | undefined)[] =>
+      methods.find((each) => each.name === name)?.weights.map(({ digest }) => digest) ?? [];
+    const [foundation] = digestsOf("shared");
+    for (const name of ["first", "second"]) {
+      expect(digestsOf(`${name}/forward`)).toEqual([
+        foundation,
+        expect.anything(),
+        ...digestsOf(`${name}-adapter`),
+      ]);
+    }
+    expect(digestsOf("first-adapter")).not.toEqual(digestsOf("second-adapter"));
+    const told = methods.find(({ name }) => name === "second/forward")?.executorch?.sharedMethods;
+    expect(told).toEqual([
+      { name: "first/forward", bytes: 3072 + 96 },
+      { name: "second-adapter", bytes: 512 + 384 },
+      { name: "shared", bytes: 3072 },
+    ]);
+    const [model] = await store.list();
+    expect(model).toMatchObject({ ownBytes: 3072 + 96 + 2 * (512 + 384) });
+    await expectExport(here, "picture", path);
+
+    // Given one by one, the foundation is shared between the two models.
+    for (const name of ["first", "second"]) {
+      const files = [`${name}.pte`, `${name}-adapter.ptd`, "shared.ptd"].map((file) => join(path, file));
+      await store.add(files, { as: name });
+    }
+    await store.remove(["picture"]);
+    const models = Object.fromEntries((await store.list()).map((each) => [each.name, each]));
+    expect(models.first).toMatchObject({ sharedBytes: 3072 + 96, ownBytes: 512 + 384 });
+    expect(models.second).toMatchObject({ sharedBytes: 3072 + 96, ownBytes: 512 + 384 });
+    await rename(join(path, "first-adapter.ptd"), join(path, "other-adapter.ptd"));
+    await rename(join(path, "second-adapter.ptd"), join(path, "third-adapter.ptd"));
+    await expect(store.add([path], { as: "unclear" })).rejects.toMatchObject({
+      code: "duplicate",
+      tensor: "lora_a.weight",
+      message: expect.stringMatching(/other-adapter\.ptd" and ".*third-adapter\.ptd" both have it/),
+    });
   });
 
   test("are shown with their methods, delegates and what these share", async () => {

@@ -6,6 +6,7 @@ import { convert } from "./convert.ts";
 import { detach } from "./detach.ts";
 import { diff } from "./diff.ts";
 import { externalize } from "./externalize.ts";
+import { internalize } from "./internalize.ts";
 import { exportCommand } from "./export.ts";
 import { gc } from "./gc.ts";
 import { join } from "./join.ts";
@@ -38,6 +39,7 @@ export const COMMANDS: readonly DefineCommand[] = [
   split,
   join,
   externalize,
+  internalize,
   merge,
   refit,
   detach,

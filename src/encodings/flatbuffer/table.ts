@@ -13,10 +13,13 @@ const LONGEST = 2 ** 31 - 1;
  * Source: https://flatbuffers.dev/internals/
  */
 export class Flatbuffer {
+  /** For errors. */
+  readonly name: string;
   readonly #pages: Pages;
   #steps: number;
 
   constructor(pages: Pages) {
+    this.name = pages.name;
     this.#pages = pages;
     // A table or vector takes 8 bytes with the offset that leads to it: each may be come to four times.
     this.#steps = 1024 + pages.size / 2;
@@ -87,8 +90,12 @@ export class FlatTable {
   readonly at: number;
   /** How many fields its layout has room for. */
   readonly fields: number;
+  /**
+   * How many bytes its layout says that it has. Nothing depends on it: Python's package lets tables of other sizes share
+   * a layout that has the same places (google/flatbuffers issue 8653).
+   */
+  readonly size: number;
   readonly #vtable: number;
-  readonly #size: number;
 
   constructor(buffer: Flatbuffer, at: number) {
     buffer.step(at);
@@ -98,13 +105,12 @@ export class FlatTable {
     if (this.#vtable < 0) throw buffer.fail(`its layout is said to be at byte ${this.#vtable}`, at);
     const head = buffer.view(this.#vtable, 4, "the layout of a table");
     const length = head.getUint16(0, true);
-    this.#size = head.getUint16(2, true);
+    this.size = head.getUint16(2, true);
     if (length < 4 || length % 2 !== 0) {
       throw buffer.fail(`the layout of a table has ${length} bytes`, this.#vtable);
     }
-    if (this.#size < 4) throw buffer.fail(`a table has ${this.#size} bytes`, at);
+    if (this.size < 4) throw buffer.fail(`a table has ${this.size} bytes`, at);
     buffer.view(this.#vtable, length, "the layout of a table");
-    buffer.view(at, this.#size, "a table");
     this.fields = (length - 4) / 2;
   }
 
@@ -114,9 +120,8 @@ export class FlatTable {
     const entry = this.#vtable + 4 + 2 * field;
     const offset = this.buffer.view(entry, 2, "the layout of a table").getUint16(0, true);
     if (offset === 0) return undefined;
-    if (offset < 4 || offset + width > this.#size) {
-      throw this.buffer.fail(`field ${field} of a table of ${this.#size} bytes is at ${offset}`, entry);
-    }
+    if (offset < 4) throw this.buffer.fail(`field ${field} of a table is at byte ${offset} of it`, entry);
+    this.buffer.within(this.at + offset, width, `field ${field} of a table`);
     return this.at + offset;
   }
 
@@ -136,24 +141,12 @@ export class FlatTable {
     return this.#scalar(field, 8)?.getBigUint64(0, true) ?? 0n;
   }
 
-  /**
-   * A number that has 64 bits, or 32 where an older schema wrote it: known by where the next field is, or the end of
-   * the table.
-   */
-  uint32or64(field: number): bigint {
-    return this.width(field) < 8 ? BigInt(this.uint32(field)) : this.uint64(field);
-  }
-
-  /** The most bytes that a field can have: up to the next one, or the end of the table; 0 where it is not there. */
-  width(field: number): number {
-    const at = this.position(field, 1);
-    if (at === undefined) return 0;
-    let end = this.at + this.#size;
-    for (let other = 0; other < this.fields; other++) {
-      const next = this.position(other, 1);
-      if (next !== undefined && next > at) end = Math.min(end, next);
-    }
-    return end - at;
+  /** A number of so many bytes, as if it had no sign. */
+  number(field: number, width: 1 | 4 | 8): bigint {
+    const view = this.#scalar(field, width);
+    if (!view) return 0n;
+    if (width === 8) return view.getBigUint64(0, true);
+    return BigInt(width === 4 ? view.getUint32(0, true) : view.getUint8(0));
   }
 
   #scalar(field: number, width: number): DataView | undefined {

@@ -8,10 +8,20 @@ export type FlatField =
 /** Flatbuffers count in signed 32 bits. */
 const LONGEST = 2 ** 31 - 1;
 
+/** How a flatbuffer is laid out. */
+export interface FlatbufferStyle {
+  /** Fields of a table from its end on: the narrowest first, as flatc does, or by number, as Python's builder does. */
+  readonly order?: "width" | "number";
+  /** Tables of other sizes share a layout, as before Python's builder knew better (google/flatbuffers issue 8653). */
+  readonly sizeless?: boolean;
+  /** No more is written, in bytes. */
+  readonly longest?: number;
+}
+
 /**
- * Writes a flatbuffer from its end to its start, laid out as flatc lays it out: the widest fields of a table first,
- * layouts that are the same written once. What a table refers to is written before it.
- * Source: https://flatbuffers.dev/internals/ and flatbuffer_builder.h.
+ * Writes a flatbuffer from its end to its start; layouts of tables that are the same are written once. What a table
+ * refers to is written before it.
+ * Source: https://flatbuffers.dev/internals/, flatbuffer_builder.h and builder.py.
  */
 export class FlatbufferWriter {
   /** Filled from its end. */
@@ -19,10 +29,28 @@ export class FlatbufferWriter {
   #length = 0;
   #widest = 1;
   readonly #layouts = new Map<string, number>();
+  readonly #rounds: readonly (readonly number[])[];
+  readonly #sizeless: boolean;
+  readonly #longest: number;
+
+  constructor({ order = "width", sizeless = false, longest = LONGEST }: FlatbufferStyle = {}) {
+    this.#sizeless = sizeless;
+    this.#rounds = order === "width" ? [[8], [4], [2], [1]] : [[1, 2, 4, 8]];
+    this.#longest = Math.min(longest, LONGEST);
+  }
+
+  /** What it must lie at a multiple of, in bytes. */
+  get alignment(): number {
+    return this.#widest;
+  }
 
   /** @returns what to refer to it by: how far its start is from the end */
   string(text: string): number {
-    const bytes = new TextEncoder().encode(text);
+    return this.text(new TextEncoder().encode(text));
+  }
+
+  /** A string that is bytes already. */
+  text(bytes: Uint8Array): number {
     this.#align(bytes.byteLength + 1, 4);
     this.#number(0n, 1);
     this.#raw(bytes);
@@ -37,25 +65,41 @@ export class FlatbufferWriter {
   }
 
   /** A vector of numbers. */
-  numbers(values: readonly number[], width: 1 | 4): number {
+  numbers(values: readonly (number | bigint)[], width: 1 | 4 | 8): number {
     this.#align(values.length * width, 4);
     this.#align(values.length * width, width);
     for (const value of values.toReversed()) this.#number(BigInt.asUintN(width * 8, BigInt(value)), width);
     return this.#count(values.length);
   }
 
+  /**
+   * A vector of numbers that are bytes already.
+   * @param width of an element, in bytes
+   * @param alignment of the first element, in bytes
+   */
+  vector(bytes: Uint8Array, width: number, alignment: number): number {
+    this.#align(bytes.byteLength, 4);
+    this.#align(bytes.byteLength, alignment);
+    this.#raw(bytes);
+    return this.#count(bytes.byteLength / width);
+  }
+
   table(fields: readonly FlatField[]): number {
     const start = this.#length;
     const places = fields.map(() => 0);
-    // Of one width, the last comes first.
-    for (const width of [8, 4, 2, 1] as const) {
-      for (const [nth, field] of [...fields.entries()].toReversed()) {
+    // Of one width, flatc writes the last first.
+    const inOrder = [...fields.entries()];
+    if (this.#rounds.length > 1) inOrder.reverse();
+    for (const widths of this.#rounds) {
+      for (const [nth, field] of inOrder) {
+        const width = "value" in field ? field.width : 4;
+        if (!widths.includes(width)) continue;
         if ("value" in field) {
-          if (field.width !== width || field.value === 0n) continue;
+          if (field.value === 0n) continue;
           this.#align(0, width);
           this.#number(field.value, width);
         } else {
-          if (width !== 4 || field.offset === undefined) continue;
+          if (field.offset === undefined) continue;
           this.#align(0, 4);
           this.#reference(field.offset);
         }
@@ -69,7 +113,7 @@ export class FlatbufferWriter {
     const count = places.findLastIndex((place) => place > 0) + 1;
     const layout = [4 + 2 * count, table - start];
     for (const place of places.slice(0, count)) layout.push(place === 0 ? 0 : table - place);
-    const key = layout.join();
+    const key = (this.#sizeless ? layout.toSpliced(1, 1) : layout).join();
     let known = this.#layouts.get(key);
     if (known === undefined) {
       for (const entry of layout.toReversed()) this.#number(BigInt(entry), 2);
@@ -86,15 +130,6 @@ export class FlatbufferWriter {
     this.#align(8, this.#widest);
     this.#raw(new TextEncoder().encode(identifier));
     this.#reference(root);
-    return this.#bytes.slice(this.#bytes.byteLength - this.#length);
-  }
-
-  /**
-   * All that was written, to follow a flatbuffer that ends at a multiple of 16: what was written before lies as far
-   * from the new end as its reference says.
-   */
-  tail(): Uint8Array {
-    this.#align(0, 16);
     return this.#bytes.slice(this.#bytes.byteLength - this.#length);
   }
 
@@ -132,8 +167,8 @@ export class FlatbufferWriter {
   /** Makes room. @returns where it starts, from the start of the memory */
   #grow(length: number): number {
     const needed = this.#length + length;
-    if (needed > LONGEST) {
-      throw new FormatError("too-large", "Cannot write a flatbuffer of over 2 GB");
+    if (needed > this.#longest) {
+      throw new FormatError("too-large", `Cannot write a flatbuffer of over ${this.#longest} bytes`);
     }
     if (needed > this.#bytes.byteLength) {
       const longer = new Uint8Array(Math.max(needed, this.#bytes.byteLength * 2));

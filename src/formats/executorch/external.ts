@@ -1,5 +1,5 @@
 import type { ByteSource } from "../../bytes/byte-source.ts";
-import { failureIn } from "../failure.ts";
+import { type Fail, failureIn } from "../failure.ts";
 import { type Layout, weightLayout } from "./layout.ts";
 import type { ParsedData } from "./parse-data.ts";
 import { SCALAR_TYPES } from "./schema.ts";
@@ -11,10 +11,12 @@ export interface DataFile extends ParsedData {
   /** Its index among the model's files. */
   readonly file: number;
   readonly source: ByteSource;
+  /** Index of the program that it is named for, where several were given. */
+  readonly owner?: number | undefined;
 }
 
 /** A key of a data file. */
-interface Home {
+export interface Home {
   readonly data: DataFile;
   readonly weight: FoundWeight;
   readonly entry: NamedEntry;
@@ -37,19 +39,17 @@ export class ExternalData {
   }
 
   /**
-   * Finds what a program needs: in the data files, or in the program's own named data.
+   * Finds what a program needs: in the data files, or in the program's own named data. Of several that have a key, those
+   * do not count that are named for another program.
+   * @param file index of the program
    * @throws FormatError `duplicate`, `mismatch`
    */
-  finder(own: readonly FoundWeight[], program: ByteSource): FindExternal {
+  finder(own: readonly FoundWeight[], program: ByteSource, file: number): FindExternal {
     const embedded = new Map(own.map((weight) => [weight.name, weight]));
     const fail = failureIn(program);
     return (tensor) => {
       const { name, layout, at } = tensor;
-      const [home, other] = this.#homes.get(name) ?? [];
-      if (home && other) {
-        const reason = `"${home.data.source.name}" and "${other.data.source.name}" both have it`;
-        throw fail("duplicate", reason, at, name, "Give a program only the data files that it is for");
-      }
+      const home = this.#homeOf(name, fail, file, at);
       if (home) {
         const { entry, data, weight } = home;
         const { length } = weight.at;
@@ -67,6 +67,27 @@ export class ExternalData {
       const reason = `the program wants ${spell(layout)}, its named data has ${length} bytes`;
       throw fail("mismatch", reason, at, name);
     };
+  }
+
+  /**
+   * What the data files have beside the tensors of a program.
+   * @param tensors names of its tensors that are in data files
+   * @throws FormatError `duplicate`
+   */
+  others(tensors: ReadonlySet<string>, chooses: (key: string) => boolean, fail: Fail): Home[] {
+    return [...this.#homes.keys()].flatMap((key) => {
+      const home = !tensors.has(key) && chooses(key) ? this.#homeOf(key, fail, 0) : undefined;
+      return home ? [home] : [];
+    });
+  }
+
+  #homeOf(key: string, fail: Fail, file: number, at?: number): Home | undefined {
+    const all = this.#homes.get(key) ?? [];
+    const own = all.filter(({ data: { owner = file } }) => owner === file);
+    const [home, other] = own.length > 0 ? own : all;
+    if (!home || !other) return home;
+    const reason = `"${home.data.source.name}" and "${other.data.source.name}" both have it`;
+    throw fail("duplicate", reason, at, key, "Give a program only the data files that it is for");
   }
 }
 

@@ -1,18 +1,20 @@
-import { type ByteSource, memorySource, type ReadOptions } from "../../bytes/byte-source.ts";
-import { parsePages } from "../../encodings/flatbuffer/pages.ts";
-import { Flatbuffer } from "../../encodings/flatbuffer/table.ts";
+import type { ByteSource, ReadOptions } from "../../bytes/byte-source.ts";
 import { FormatError } from "../../errors.ts";
 import { shorten } from "../failure.ts";
-import { type Extent, readProgramHeader } from "./header.ts";
-import { layOut, type NewSegment } from "./externalize-layout.ts";
+import {
+  cannotMove,
+  type EditedProgram,
+  editProgram,
+  NEWER,
+  openProgram,
+  type OpenProgram,
+  segmentsOf,
+} from "./edit-program.ts";
+import { keepConstants } from "./externalize-constants.ts";
 import { type ChooseDataFile, type MovedTensors, moveTensors } from "./externalize-tensors.ts";
 import type { Layout } from "./layout.ts";
-import { type Bytes, type ParsedProgram, parseProgram } from "./parse-program.ts";
-import { Program, Segment } from "./schema.ts";
+import type { Bytes } from "./parse-program.ts";
 import type { DataFileSpec } from "./write-data.ts";
-
-/** Tables are rewritten in memory; where they are larger, what they hold inline is what makes them so. In bytes. */
-const LARGEST_TABLES = 32 * 1024 * 1024;
 
 /** A data file to write. */
 export interface ExternalFile {
@@ -24,13 +26,7 @@ export interface ExternalFile {
 }
 
 /** A program whose weights are in data files. */
-export interface ExternalizedProgram {
-  /** Up to the first segment. */
-  readonly head: Uint8Array;
-  /** Ranges of the program as it was, and where they go; the bytes between are zeros. */
-  readonly pieces: readonly { readonly offset: number; readonly from: Bytes }[];
-  /** Of the new program, in bytes. */
-  readonly size: number;
+export interface ExternalizedProgram extends EditedProgram {
   /** In the order in which they were chosen. */
   readonly files: readonly ExternalFile[];
 }
@@ -82,32 +78,33 @@ class DataFiles {
 /**
  * Moves constants and named data of a program to data files, as if they had been exported so: the program names them,
  * and ExecuTorch's runtime takes them from there. Nothing is read but tables; nothing is written.
- * @throws FormatError what reading throws; `unsupported` for programs that have their constants in the tables or are of
- * 2023, or have fields that are not known here; `duplicate`
+ * @throws FormatError what reading throws; `unsupported` for programs that have their constants in the tables, or
+ * fields that are not known here; `duplicate`
  */
 export async function externalizeProgram(
   source: ByteSource,
   choose: ChooseDataFile,
   options: ReadOptions = {},
 ): Promise<ExternalizedProgram> {
-  const extent = await readProgramHeader(source, options);
-  const program = await parsePages(source, extent.tables, (pages) => parseProgram(pages, extent), options);
-  if (extent.base === undefined) throw refusal(source, "its constants, if it has any, are in its tables");
-  if (extent.tables > LARGEST_TABLES) {
-    throw refusal(source, `its tables have ${extent.tables} bytes: they hold more than tables`);
-  }
-  const tables = (await source.read(0, extent.tables, options)).slice();
-  return parsePages(memorySource(tables, source.name), extent.tables, (pages) => {
-    const buffer = new Flatbuffer(pages);
-    const files = new DataFiles();
-    const moved = moveTensors(buffer, program, choose, files);
-    const droppedKeys = moveNamed(program, choose, files);
-    return edit(source, tables, buffer, extent, program, moved, droppedKeys, files.all);
-  });
+  return openProgram(
+    source,
+    (open) => {
+      if (open.extent.base === undefined) {
+        throw cannotMove(source, "unsupported", "its constants, if it has any, are in its tables", {
+          hint: NEWER,
+        });
+      }
+      const files = new DataFiles();
+      const moved = moveTensors(open, choose, files);
+      const dropped = moveNamed(open, choose, files);
+      return { ...withoutMoved(open, moved, dropped), files: files.all };
+    },
+    options,
+  );
 }
 
 /** Gathers named data. @returns the indices of the entries that go */
-function moveNamed(program: ParsedProgram, choose: ChooseDataFile, files: DataFiles): Set<number> {
+function moveNamed({ program }: OpenProgram, choose: ChooseDataFile, files: DataFiles): Set<number> {
   const dropped = new Set<number>();
   for (const [nth, { key, segment, layout }] of program.named.entries()) {
     const range = program.segments[segment] as Bytes;
@@ -119,69 +116,27 @@ function moveNamed(program: ParsedProgram, choose: ChooseDataFile, files: DataFi
   return dropped;
 }
 
-/** The tables with other offsets, and new tensors after them. */
-function edit(
-  source: ByteSource,
-  tables: Uint8Array,
-  buffer: Flatbuffer,
-  extent: Extent,
-  program: ParsedProgram,
-  moved: MovedTensors,
-  droppedKeys: ReadonlySet<number>,
-  files: readonly ExternalFile[],
-): ExternalizedProgram {
-  const root = buffer.root();
-  const added = moved.writer.tail();
-  const oldEnd = Math.ceil(tables.byteLength / 16) * 16;
-  const end = oldEnd + added.byteLength;
-  const stays = new Set(
-    program.named.filter((_, nth) => !droppedKeys.has(nth)).map(({ segment }) => segment),
-  );
-  const gone = new Set([...droppedKeys].map((nth) => program.named[nth]?.segment as number));
-  for (const segment of stays) gone.delete(segment);
-  const { head, segments, pieces, size, constantOffsets } = layOut(extent, program, moved, gone, end);
-  const view = new DataView(head.buffer);
-  head.set(tables);
-  head.set(added, oldEnd);
-  for (const [at, distance] of moved.values) view.setUint32(at, end - distance - at, true);
-  for (const [nth, table] of [...root.tables(Program.segments)].entries()) {
-    const { offset, length } = segments[nth] as NewSegment;
-    for (const [field, value] of [
-      [Segment.offset, offset],
-      [Segment.size, length],
-    ] as const) {
-      const at = table.position(field, 4);
-      if (at === undefined) continue;
-      if (table.width(field) < 8) throw refusal(source, "its segments have offsets of 32 bits");
-      view.setBigUint64(at, BigInt(value), true);
-    }
+/** The program without what goes: segments stay in their order, and empty where all of one goes. */
+function withoutMoved(open: OpenProgram, moved: MovedTensors, dropped: ReadonlySet<number>): EditedProgram {
+  const { program, constantSegment } = open;
+  if (constantSegment === undefined && moved.moved.size > 0) {
+    throw cannotMove(open, "unsupported", "the constants are in the tables", { hint: NEWER });
   }
-  const offsets = root.table(Program.constantSegment)?.vector(1, 8);
-  if (offsets) constantOffsets.forEach((value, nth) => view.setBigUint64(offsets.at + 8 * nth, value, true));
-  dropKeys(view, buffer, droppedKeys);
-  view.setBigUint64(16, BigInt(end), true);
-  view.setBigUint64(24, BigInt(head.byteLength), true);
-  if (view.getUint32(12, true) >= 32) view.setBigUint64(32, BigInt(size - head.byteLength), true);
-  return { head, pieces, size, files };
+  const segments = segmentsOf(open);
+  const inUse = new Set(program.named.filter((_, nth) => !dropped.has(nth)).map(({ segment }) => segment));
+  for (const nth of dropped) {
+    const segment = program.named[nth]?.segment as number;
+    if (!inUse.has(segment)) segments[segment] = { alignment: 1, length: 0, pieces: [] };
+  }
+  const edits = { tensors: moved.edits, segments, named: namedLeft(open, dropped) };
+  const home = constantSegment === undefined ? undefined : program.segments[constantSegment];
+  if (constantSegment === undefined || !home || moved.moved.size === 0) return editProgram(open, edits);
+  const { offsets, ...content } = keepConstants(program.constants, moved, home);
+  segments[constantSegment] = { alignment: segments[constantSegment]?.alignment ?? 1, ...content };
+  return editProgram(open, { ...edits, constants: { segment: constantSegment, offsets } });
 }
 
-/** Takes entries out of the list of named data: those after them move up, which only leads further ahead. */
-function dropKeys(view: DataView, buffer: Flatbuffer, dropped: ReadonlySet<number>): void {
-  const vector = buffer.root().vector(Program.namedData, 4);
-  if (!vector || dropped.size === 0) return;
-  let kept = 0;
-  for (let nth = 0; nth < vector.count; nth++) {
-    if (dropped.has(nth)) continue;
-    const target = buffer.follow(vector.at + 4 * nth, "a table");
-    const at = vector.at + 4 * kept++;
-    view.setUint32(at, target - at, true);
-  }
-  view.setUint32(vector.at - 4, kept, true);
-}
-
-function refusal({ name: path }: ByteSource, reason: string): FormatError {
-  return new FormatError("unsupported", `Cannot move weights of "${path}" to data files: ${reason}`, {
-    path,
-    hint: "Export it again with a current ExecuTorch",
-  });
+function namedLeft({ program }: OpenProgram, dropped: ReadonlySet<number>): number[] | undefined {
+  if (dropped.size === 0) return undefined;
+  return [...program.named.keys()].filter((nth) => !dropped.has(nth));
 }

@@ -22,7 +22,8 @@ type ReadFile =
  * file. Weights are constants, what methods start from and change, what backends made (a delegate's blob each), and
  * named data; tensors in other files are found in the data files given, or in the one that has the program's name.
  * Only tables are read. Bytes in another order than row-major, and of types that are not known, are plain bytes, and
- * the draft's notes say so, as they say what was not found.
+ * the draft's notes say so, as they say what was not found. Of several programs, each has the data files that are named
+ * for it and those that are named for none.
  * @throws FormatError with file, tensor and offset; `mismatch` where program and data file have a tensor in two ways,
  * `duplicate` where two data files have one that a program needs
  */
@@ -42,7 +43,11 @@ export async function readExecutorch(
   }
   all.push(...named);
   const external = new ExternalData(
-    all.flatMap((file, nth) => ("data" in file ? [{ ...file.data, file: nth, source: file.source }] : [])),
+    all.flatMap((file, nth) =>
+      "data" in file
+        ? [{ ...file.data, file: nth, source: file.source, owner: ownerOf(file.path, all) }]
+        : [],
+    ),
   );
   const notes: string[] = [];
   const methods = all.flatMap((file, nth) => methodsOf(file, nth, all, external, notes));
@@ -82,6 +87,21 @@ export async function isData({ path, source }: ModelFile, options: ReadOptions =
   return source.size >= 8 && String.fromCharCode(...(await source.read(4, 4, options))).startsWith("FT");
 }
 
+/** Which of several programs a data file is for: `first-adapter.ptd` is named for `first.pte`. */
+function ownerOf(path: string, all: readonly ReadFile[]): number | undefined {
+  const name = stem(path);
+  let owner: number | undefined;
+  for (const [nth, file] of all.entries()) {
+    if (!("program" in file)) continue;
+    const program = stem(file.path);
+    const isNamed =
+      name === program || (name.startsWith(program) && /^[-_.]/.test(name.slice(program.length)));
+    // The longest name: "a-b.ptd" may be of "a.pte" and "a-b.pte".
+    if (isNamed && program.length > stem(all[owner ?? -1]?.path ?? "").length) owner = nth;
+  }
+  return owner;
+}
+
 function needsData(program: ParsedProgram): boolean {
   return program.plans.some(({ tensors }) => tensors.some(({ external }) => external));
 }
@@ -103,7 +123,7 @@ function methodsOf(
   const several = all.filter((each) => "program" in each).length > 1;
   const found: FoundWeight[] = [];
   const methods = program.plans.map((plan) => {
-    const find = external.finder(namedWeights(program, nth), source);
+    const find = external.finder(namedWeights(program, nth), source, nth);
     const { weights, missing } = planWeights(program, plan, nth, find, fail);
     found.push(...weights.filter((weight) => weight.at.file === nth));
     if (missing.length > 0) notes.push(missingNote(plan.name, missing));

@@ -44,7 +44,9 @@ export const Named = { key: 0, segment: 1, layout: 2 } as const;
 export const Layout = { type: 0, sizes: 1, dimOrder: 2 } as const;
 export const Data = { version: 0, segments: 1, namedData: 2 } as const;
 
-/** The kind of an EValue that is a tensor. */
+/** The kinds of an EValue that are a whole number, a number of floating point, and a tensor. */
+export const INT_KIND = 2;
+export const DOUBLE_KIND = 4;
 export const TENSOR_KIND = 5;
 /** `shape_dynamism` of a shape that is an upper bound, and of one that says nothing. */
 export const BOUNDED = 1;

@@ -29,9 +29,8 @@ export interface NamedEntry {
 export function parseSegments(root: FlatTable, field: number, extent: Extent, fail: Fail): SegmentRange[] {
   const { base, end } = extent;
   return [...root.tables(field)].map((table, nth) => {
-    // Of 32 bits each in programs of 2023.
-    const offset = table.uint32or64(Segment.offset);
-    const size = table.uint32or64(Segment.size);
+    const offset = table.uint64(Segment.offset);
+    const size = table.uint64(Segment.size);
     if (base === undefined) {
       if (size === 0n) return { offset: extent.tables, length: 0 };
       throw fail("malformed", "it has segments, and no header that says where", table.at);

@@ -1,5 +1,4 @@
 import { basename } from "node:path";
-import type { ByteSource } from "../../bytes/byte-source.ts";
 import { LinkError, UsageError } from "../../errors.ts";
 import { externalizeProgram } from "../../formats/executorch/externalize.ts";
 import type { MovableWeight } from "../../formats/executorch/externalize-tensors.ts";
@@ -10,9 +9,7 @@ import { openFileSource } from "../../node/file-source.ts";
 import type { Progress } from "../../node/progress.ts";
 import { refuseChanged } from "../../node/store/add.ts";
 import { writeFolder } from "../../node/write-folder.ts";
-
-/** Copied at a time, in bytes. */
-const CHUNK = 4 * 1024 * 1024;
+import { type FilePiece, type PiecedFile, streamPieces } from "./stream-pieces.ts";
 
 /** Which weights go to a data file. */
 export interface ExternalRule extends Pick<SplitRule, "names" | "layers"> {
@@ -65,25 +62,33 @@ export async function externalize(
   const data = files.map(({ name, spec, from }) => ({
     name: `${name}.ptd`,
     from,
-    weights: spec.named.length,
+    spec,
     ...encodeDataHead(spec),
   }));
   const total = data.reduce((sum, each) => sum + each.size, size);
   let done = 0;
-  const advance = (bytes: number): void => onProgress?.({ done: (done += bytes), total });
-  const stream = (start: Uint8Array, parts: readonly Piece[]): AsyncIterable<Uint8Array> =>
-    streamFile(source, start, parts, advance, signal);
+  const stream = async function* (file: PiecedFile): AsyncGenerator<Uint8Array, void, undefined> {
+    for await (const chunk of streamPieces(file, { signal })) {
+      yield chunk;
+      onProgress?.({ done: (done += chunk.byteLength), total });
+    }
+  };
   const program = `${stem}.pte`;
   const target = await writeFolder(
     out,
     [
-      { name: program, chunks: stream(head, pieces) },
-      ...data.map(({ name, bytes, segments, from }) => ({
+      { name: program, chunks: stream({ head, size, pieces: pieces.map((each) => ({ ...each, source })) }) },
+      ...data.map(({ name, bytes, segments, from, size: length }) => ({
         name,
-        chunks: stream(
-          bytes,
-          segments.map(({ offset }, nth) => ({ offset, from: from[nth] as Piece["from"] })),
-        ),
+        chunks: stream({
+          head: bytes,
+          size: length,
+          pieces: segments.map(({ offset }, nth) => ({
+            offset,
+            from: from[nth] as FilePiece["from"],
+            source,
+          })),
+        }),
       })),
     ],
     "write into",
@@ -93,37 +98,9 @@ export async function externalize(
     path: target,
     files: [
       { path: program, size, weights: 0 },
-      ...data.map(({ name, size: bytes, weights }) => ({ path: name, size: bytes, weights })),
+      ...data.map(({ name, size: bytes, spec }) => ({ path: name, size: bytes, weights: spec.named.length })),
     ],
   };
-}
-
-/** A range of the program, and where it goes in a new file. */
-interface Piece {
-  readonly offset: number;
-  readonly from: { readonly offset: number; readonly length: number };
-}
-
-/** The bytes of a new file; what lies between pieces is zeros, and shorter than an alignment. */
-async function* streamFile(
-  source: ByteSource,
-  head: Uint8Array,
-  pieces: readonly Piece[],
-  advance: (bytes: number) => void,
-  signal: AbortSignal | undefined,
-): AsyncGenerator<Uint8Array, void, undefined> {
-  yield head;
-  advance(head.byteLength);
-  let at = head.byteLength;
-  for (const { offset, from } of pieces) {
-    if (offset > at) yield new Uint8Array(offset - at);
-    for (let read = 0; read < from.length; read += CHUNK) {
-      const length = Math.min(CHUNK, from.length - read);
-      yield await source.read(from.offset + read, length, { signal });
-      advance(length);
-    }
-    at = offset + from.length;
-  }
 }
 
 function requirePlain(file: string): void {

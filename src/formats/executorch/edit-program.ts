@@ -1,0 +1,210 @@
+import { alignUp } from "../../bytes/align.ts";
+import type { ByteSource, ReadOptions } from "../../bytes/byte-source.ts";
+import { parsePages } from "../../encodings/flatbuffer/pages.ts";
+import { rewriteFlatbuffer, type TableEdits, type WriteField } from "../../encodings/flatbuffer/rewrite.ts";
+import { Flatbuffer, type FlatTable } from "../../encodings/flatbuffer/table.ts";
+import type { FlatbufferStyle, FlatField } from "../../encodings/flatbuffer/writer.ts";
+import { type ErrorCode, type ErrorDetails, FormatError } from "../../errors.ts";
+import { type Extent, readProgramHeader } from "./header.ts";
+import { type ParsedProgram, parseProgram } from "./parse-program.ts";
+import { alignmentsOf, type Piece, placeSegments, type SegmentContent } from "./place-segments.ts";
+import { namedTable, programTable } from "./program-tables.ts";
+import {
+  BEFORE_HEADER,
+  DOUBLE_KIND,
+  INT_KIND,
+  Plan,
+  Program,
+  PROGRAM_HEADER,
+  Segment,
+  Subsegments,
+  Value,
+} from "./schema.ts";
+
+/** Tables are rewritten in memory; where they are larger, what they hold inline is what makes them so. In bytes. */
+const LARGEST_TABLES = 32 * 1024 * 1024;
+/** The header, and what it is padded to unless tables are aligned to more, in bytes. */
+const HEADER_LENGTH = 32;
+const HEADER_ALIGNMENT = 16;
+
+/** A program to edit. */
+export interface OpenProgram {
+  readonly name: string;
+  readonly buffer: Flatbuffer;
+  readonly extent: Extent;
+  readonly program: ParsedProgram;
+  /** Which segment has the constants; `undefined` where the tables have them, or there are none. */
+  readonly constantSegment: number | undefined;
+}
+
+/** What a program has instead of what it had. */
+export interface ProgramEdits {
+  readonly tensors: TableEdits;
+  /** All of them, those that were there first and in their order. */
+  readonly segments: readonly SegmentContent[];
+  /** Where constants start in their segment; as it was unless given. */
+  readonly constants?: { readonly segment: number; readonly offsets: readonly bigint[] } | undefined;
+  /** Named data: entries that were there, by their number, and new ones; as it was unless given. */
+  readonly named?: readonly (number | { readonly key: string; readonly segment: number })[] | undefined;
+}
+
+/** A program to write. */
+export interface EditedProgram {
+  /** Up to the first segment. */
+  readonly head: Uint8Array;
+  /** Ranges of files, and where they go; the bytes between, and after them, are zeros. */
+  readonly pieces: readonly Piece[];
+  /** Of the new program, in bytes. */
+  readonly size: number;
+}
+
+/**
+ * Parses a program for editing. Nothing is read but tables.
+ * @param edit pure
+ * @throws FormatError what reading and `edit` throw; `unsupported` for programs whose tables are very large
+ */
+export async function openProgram<T>(
+  source: ByteSource,
+  edit: (program: OpenProgram) => T,
+  options: ReadOptions,
+): Promise<T> {
+  const extent = await readProgramHeader(source, options);
+  return parsePages(
+    source,
+    extent.tables,
+    (pages) => {
+      const program = parseProgram(pages, extent);
+      if (extent.tables > LARGEST_TABLES) {
+        const reason = `its tables have ${extent.tables} bytes: they hold more than tables`;
+        throw cannotMove(source, "unsupported", reason, { hint: NEWER });
+      }
+      const buffer = new Flatbuffer(pages);
+      const root = buffer.root();
+      const constants = root.table(Program.constantSegment);
+      const inSegment = constants && (constants.vector(Subsegments.offsets, 8)?.count ?? 0) > 0;
+      const constantSegment = inSegment ? constants.uint32(Subsegments.segment) : undefined;
+      return edit({ name: source.name, buffer, extent, program, constantSegment });
+    },
+    options,
+  );
+}
+
+/**
+ * The segments of a program as they are.
+ * @throws FormatError `unsupported` for those that are not in their order, or share bytes
+ */
+export function segmentsOf({ name, extent, program }: OpenProgram): SegmentContent[] {
+  const { each } = alignmentsOf(extent, program.segments);
+  let before = 0;
+  return program.segments.map((from, nth) => {
+    const { offset, length } = from;
+    if (length > 0 && offset < before) {
+      throw cannotMove({ name }, "unsupported", `segment ${nth} overlaps another`, { offset });
+    }
+    before = Math.max(before, offset + length);
+    const pieces = length > 0 ? [{ offset: 0, from, file: 0 }] : [];
+    return { alignment: each[nth] as number, length, pieces };
+  });
+}
+
+/**
+ * Lays a program out anew, in the style of the tool that wrote it: byte for byte as ExecuTorch's exporter would.
+ * @throws FormatError `unsupported` for fields that are not known here, which would be lost; `too-large`
+ */
+export function editProgram({ buffer, extent, program }: OpenProgram, edits: ProgramEdits): EditedProgram {
+  const { tensors, segments, constants, named } = edits;
+  const placed = placeSegments(segments);
+  const root = buffer.root();
+  const fields = new Map<number, WriteField>();
+  if (segments.length > 0 || root.vector(Program.segments, 4)) {
+    fields.set(Program.segments, (writer) => ({
+      offset: writer.offsets(
+        segments.map(({ length }, nth) => writer.table([long(placed.offsets[nth] as number), long(length)])),
+      ),
+    }));
+  }
+  if (constants) {
+    // Where constants are in a segment, none may be in the tables.
+    if (root.vector(Program.constantBuffer, 4)) {
+      fields.set(Program.constantBuffer, (writer) => ({ offset: writer.offsets([]) }));
+    }
+    fields.set(Program.constantSegment, (writer) => {
+      const offsets = writer.numbers(constants.offsets, 8);
+      return { offset: writer.table([int(constants.segment), { offset: offsets }]) };
+    });
+  }
+  if (named) {
+    const old = [...root.tables(Program.namedData)];
+    fields.set(Program.namedData, (writer, copy) => ({
+      offset: writer.offsets(
+        named.map((entry) => {
+          if (typeof entry === "number") return copy(old[entry] as FlatTable, namedTable);
+          return writer.table([{ offset: writer.string(entry.key) }, int(entry.segment)]);
+        }),
+      ),
+    }));
+  }
+  const changes = new Map([...tensors, [root.at, fields]]);
+  const style = { ...styleOf(root), longest: 2 * LARGEST_TABLES };
+  const { bytes, alignment } = rewriteFlatbuffer(buffer, programTable, changes, style);
+  if (placed.length === 0) return { head: bytes, pieces: [], size: bytes.byteLength };
+  const header = alignUp(HEADER_LENGTH, Math.max(HEADER_ALIGNMENT, alignment));
+  const end = header + bytes.byteLength;
+  const base = alignUp(end, alignmentsOf(extent, program.segments).base);
+  const head = new Uint8Array(base);
+  head.set(bytes.subarray(0, BEFORE_HEADER));
+  head.set(new TextEncoder().encode(PROGRAM_HEADER), BEFORE_HEADER);
+  head.set(bytes.subarray(BEFORE_HEADER), BEFORE_HEADER + header);
+  const view = new DataView(head.buffer);
+  view.setUint32(0, view.getUint32(0, true) + header, true);
+  view.setUint32(12, HEADER_LENGTH, true);
+  view.setBigUint64(16, BigInt(end), true);
+  view.setBigUint64(24, BigInt(base), true);
+  view.setBigUint64(32, BigInt(placed.length), true);
+  const pieces = placed.pieces.map((piece) => ({ ...piece, offset: base + piece.offset }));
+  return { head, pieces, size: base + placed.length };
+}
+
+/**
+ * Which tool wrote the tables: by where it put a value's kind, of one byte, and what it is, of four; and whether numbers of
+ * eight bytes go on past the end that a table is said to have.
+ */
+function styleOf(root: FlatTable): FlatbufferStyle {
+  let order: FlatbufferStyle["order"];
+  let sizeless = [...root.tables(Program.segments)].some(
+    (each) => isPast(each, Segment.offset) || isPast(each, Segment.size),
+  );
+  for (const plan of root.tables(Program.plans)) {
+    for (const value of plan.tables(Plan.values)) {
+      const [kind, it] = [value.position(Value.kind, 1), value.position(Value.value, 4)];
+      if (kind === undefined || it === undefined) continue;
+      order ??= kind < it ? "width" : "number";
+      if (sizeless || order === "width") return { order, sizeless };
+      const number = [INT_KIND, DOUBLE_KIND].includes(value.int8(Value.kind)) && value.table(Value.value);
+      if (number && isPast(number, 0)) sizeless = true;
+    }
+  }
+  return { order: order ?? "number", sizeless };
+}
+
+function isPast(table: FlatTable, field: number): boolean {
+  const at = table.position(field, 8);
+  return at !== undefined && at + 8 > table.at + table.size;
+}
+
+/** A whole number of a table, of 32 and 64 bits. */
+const int = (value: number): FlatField => ({ width: 4, value: BigInt(value) });
+const long = (value: number): FlatField => ({ width: 8, value: BigInt(value) });
+
+/** The error for weights that cannot be moved into or out of a program. */
+export function cannotMove(
+  { name: path }: { readonly name: string },
+  code: ErrorCode,
+  reason: string,
+  details: ErrorDetails = {},
+): FormatError {
+  return new FormatError(code, `Cannot move weights of "${path}": ${reason}`, { path, ...details });
+}
+
+/** What to do about a program of an older version. */
+export const NEWER = "Export it again with a current ExecuTorch";

@@ -1,0 +1,37 @@
+import type { Bytes } from "./parse-program.ts";
+import type { Piece, SegmentContent } from "./place-segments.ts";
+
+/** Which constants go, and which some tensor still needs. */
+export interface MovedConstants {
+  readonly moved: ReadonlySet<number>;
+  /** With how many bytes of it they need. */
+  readonly kept: ReadonlyMap<number, number>;
+}
+
+/** What stays of the constants: each with the padding after it, so that those that follow stay aligned. */
+export function keepConstants(
+  constants: readonly Bytes[],
+  { moved, kept }: MovedConstants,
+  segment: Bytes,
+): Pick<SegmentContent, "length" | "pieces"> & { readonly offsets: readonly bigint[] } {
+  const starts = [...new Set(constants.map(({ offset }) => offset))].sort((a, b) => a - b);
+  const stays = new Set<number>();
+  for (const [nth, { offset }] of constants.entries()) {
+    // What no tensor has is kept: nothing says what it is.
+    if (nth > 0 && (kept.has(nth) || !moved.has(nth))) stays.add(offset);
+    // A tensor may lie over others.
+    const end = offset + (kept.get(nth) ?? 0);
+    for (const start of starts) if (start > offset && start < end) stays.add(start);
+  }
+  const pieces: Piece[] = [];
+  const places = new Map<number, number>();
+  let at = 0;
+  for (const [nth, start] of starts.entries()) {
+    places.set(start, at);
+    const length = (starts[nth + 1] ?? segment.offset + segment.length) - start;
+    if (!stays.has(start) || length === 0) continue;
+    pieces.push({ offset: at, from: { offset: start, length }, file: 0 });
+    at += length;
+  }
+  return { pieces, length: at, offsets: constants.map(({ offset }) => BigInt(places.get(offset) as number)) };
+}

@@ -1,0 +1,106 @@
+import { alignUp } from "../../bytes/align.ts";
+import type { Bytes } from "./parse-program.ts";
+import type { Piece, SegmentContent } from "./place-segments.ts";
+
+/** What ExecuTorch's exporter aligns constants to unless told otherwise, and at most as far as is looked for. */
+const ALIGNMENT = 16;
+const MOST_ALIGNMENT = 4096;
+
+/** Data that becomes a constant. */
+export interface NewConstant {
+  /** Number that it is to have. */
+  readonly number: number;
+  /** Which data file has it. */
+  readonly file: number;
+  readonly from: Bytes;
+}
+
+/** Constants that were there, and stay together. */
+interface Run {
+  /** The lowest of its constants that a tensor has. */
+  number: number;
+  readonly from: { readonly offset: number; length: number };
+  readonly file: 0;
+}
+
+/**
+ * Adds constants to those of a segment, all in the order of their numbers, as ExecuTorch's exporter has them.
+ * @param old where the constants start that were there, by their number
+ * @param used how many bytes of each tensors need, by its number
+ * @param segment that they are in
+ */
+export function addConstants(
+  old: readonly Bytes[],
+  used: ReadonlyMap<number, number>,
+  segment: Bytes,
+  added: readonly NewConstant[],
+): Pick<SegmentContent, "length" | "pieces"> & { readonly offsets: readonly bigint[] } {
+  const { runs, alignment } = runsOf(old, used, segment);
+  const pieces: Piece[] = [];
+  const places = new Map<Run | NewConstant, number>();
+  let at = 0;
+  for (const unit of [...new Set(runs.values()), ...added].sort((a, b) => a.number - b.number)) {
+    at = alignUp(at, alignment);
+    places.set(unit, at);
+    if (unit.from.length > 0) pieces.push({ offset: at, from: { ...unit.from }, file: unit.file });
+    at += unit.from.length;
+  }
+  const offsets = old.map(({ offset }, nth) => {
+    const run = nth > 0 && runs.get(offset);
+    if (run) return BigInt((places.get(run) as number) + offset - run.from.offset);
+    // Nothing of it is there. Number 0 is nobody's.
+    return BigInt(nth === 0 ? 0 : at);
+  });
+  for (const constant of added) {
+    while (offsets.length <= constant.number) offsets.push(0n);
+    offsets[constant.number] = BigInt(places.get(constant) as number);
+  }
+  return { pieces, length: at, offsets };
+}
+
+/** The runs by where each constant of them starts, and what constants are aligned to. */
+function runsOf(
+  old: readonly Bytes[],
+  used: ReadonlyMap<number, number>,
+  segment: Bytes,
+): { readonly runs: ReadonlyMap<number, Run>; readonly alignment: number } {
+  const end = segment.offset + segment.length;
+  const numbers = new Map<number, { number: number; length: number }>();
+  for (const [number, { offset }] of old.entries()) {
+    const at = numbers.get(offset);
+    const length = used.get(number);
+    if (!at) numbers.set(offset, { number, length: length ?? 0 });
+    else if (length !== undefined) {
+      numbers.set(offset, {
+        number: at.length > 0 ? at.number : number,
+        length: Math.max(length, at.length),
+      });
+    }
+  }
+  const starts = [...numbers.keys()].filter((start) => start < end).sort((a, b) => a - b);
+  const runs = new Map<number, Run>();
+  let run: Run | undefined;
+  let covered = 0;
+  let padded = false;
+  for (const [nth, start] of starts.entries()) {
+    const { number, length: needed } = numbers.get(start) as { number: number; length: number };
+    const length = (starts[nth + 1] ?? end) - start;
+    // A tensor may lie over others.
+    if (run && start < covered) {
+      run.from.length += length;
+      run.number = Math.min(run.number, number);
+    } else run = { number, from: { offset: start, length }, file: 0 };
+    runs.set(start, run);
+    covered = Math.max(covered, start + needed);
+    if (needed > 0 && nth + 1 < starts.length && length > alignUp(needed, ALIGNMENT)) padded = true;
+  }
+  return { runs, alignment: padded ? alignmentOf(starts.map((start) => start - segment.offset)) : ALIGNMENT };
+}
+
+/** What all offsets are multiples of: the padding between constants shows that they were aligned to more than usual. */
+function alignmentOf(offsets: readonly number[]): number {
+  let alignment = ALIGNMENT;
+  while (alignment < MOST_ALIGNMENT && offsets.every((offset) => offset % (alignment * 2) === 0))
+    alignment *= 2;
+  return alignment;
+}

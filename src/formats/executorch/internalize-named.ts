@@ -1,0 +1,76 @@
+import { FormatError } from "../../errors.ts";
+import { shorten } from "../failure.ts";
+import type { OpenProgram, ProgramEdits } from "./edit-program.ts";
+import type { DataFile, Home } from "./external.ts";
+import { alignmentsOf, type SegmentContent } from "./place-segments.ts";
+import { Program, Subsegments } from "./schema.ts";
+
+/**
+ * Adds named data to a program: in segments that nothing is in any more, else in new ones.
+ * @param segments of the program, which get more
+ * @throws FormatError `duplicate` for a key that the program has
+ */
+export function addNamed(
+  open: OpenProgram,
+  taken: readonly Home[],
+  segments: SegmentContent[],
+): ProgramEdits["named"] {
+  if (taken.length === 0) return undefined;
+  const { program } = open;
+  const own = new Set(program.named.map(({ key }) => key));
+  const free = freeSegments(open);
+  const homes = new Map<string, number>();
+  const known = new Map<DataFile, readonly SegmentContent[]>();
+  const added = taken.map(({ data, entry: { key, segment } }) => {
+    if (own.has(key)) throw twice(key, open.name, data.source.name);
+    const from = `${data.file} ${segment}`;
+    const home = homes.get(from) ?? free.shift() ?? segments.length;
+    homes.set(from, home);
+    const contents = known.get(data) ?? contentsOf(data);
+    known.set(data, contents);
+    segments[home] = contents[segment] as SegmentContent;
+    return { key, segment: home };
+  });
+  // As they lie in the file, where that can be told: it is how ExecuTorch's exporter has them.
+  const named: (number | (typeof added)[0])[] = [];
+  const rest = [...added];
+  for (const [nth, { segment }] of program.named.entries()) {
+    while (rest[0] && rest[0].segment < segment) named.push(rest.shift() as (typeof added)[0]);
+    named.push(nth);
+  }
+  return [...named, ...rest];
+}
+
+/** Segments of no bytes that nothing refers to. */
+function freeSegments({ buffer, program, constantSegment }: OpenProgram): number[] {
+  const root = buffer.root();
+  const taken = new Set<number | undefined>([constantSegment]);
+  for (const table of root.tables(Program.mutableSegments)) taken.add(table.uint32(Subsegments.segment));
+  // A program that has no constants yet says where they would be.
+  const constants = root.table(Program.constantSegment);
+  if (constants) taken.add(constants.uint32(Subsegments.segment));
+  for (const { segment } of program.named) taken.add(segment);
+  const blobs = new Set(program.plans.flatMap(({ delegates }) => delegates.map(({ blob }) => blob)));
+  return [...program.segments.entries()].flatMap(([nth, segment]) =>
+    segment.length === 0 && !taken.has(nth) && !blobs.has(segment) ? [nth] : [],
+  );
+}
+
+/** The segments of a data file: where its first one is, they start. */
+function contentsOf({ segments, file }: DataFile): SegmentContent[] {
+  const base = segments[0]?.offset ?? 0;
+  const { each } = alignmentsOf({ base, tables: base }, segments);
+  return segments.map((from, nth) => ({
+    alignment: each[nth] as number,
+    length: from.length,
+    pieces: from.length > 0 ? [{ offset: 0, from, file }] : [],
+  }));
+}
+
+function twice(key: string, path: string, other: string): FormatError {
+  return new FormatError(
+    "duplicate",
+    `Cannot move "${shorten(key)}" into "${path}": it and "${other}" both have it`,
+    { path, tensor: key, hint: "select what to move: --only" },
+  );
+}

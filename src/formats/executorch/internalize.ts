@@ -1,0 +1,176 @@
+import type { ByteSource, ReadOptions } from "../../bytes/byte-source.ts";
+import { LinkError } from "../../errors.ts";
+import { failureIn, shorten } from "../failure.ts";
+import {
+  cannotMove,
+  type EditedProgram,
+  editProgram,
+  NEWER,
+  openProgram,
+  type OpenProgram,
+  segmentsOf,
+} from "./edit-program.ts";
+import { type DataFile, ExternalData } from "./external.ts";
+import { addConstants, type NewConstant } from "./internalize-constants.ts";
+import { addNamed } from "./internalize-named.ts";
+import type { SegmentContent } from "./place-segments.ts";
+import { isGivenName, programTensors, TensorEdits, type TensorTable } from "./program-tensors.ts";
+import { readData } from "./read.ts";
+import { type FoundWeight, namedWeights } from "./weights.ts";
+
+/** A program that has its weights inside. */
+export interface InternalizedProgram extends EditedProgram {
+  /** Names of tensors that are inside now. */
+  readonly constants: readonly string[];
+  /** Keys of named data that is inside now. */
+  readonly named: readonly string[];
+  /** Names of tensors that are in data files still. */
+  readonly external: readonly string[];
+}
+
+/**
+ * Moves weights of data files into their program, as if it had been exported so: tensors become constants, and all other
+ * keys become named data, since nothing says which of them backends look up. Nothing is read but tables; nothing is
+ * written.
+ * @param chooses which names and keys to move
+ * @throws FormatError what reading throws, `mismatch`, `duplicate`; `unsupported` for programs that have their constants
+ * in the tables, or fields that are not known here; LinkError `missing-weight` for what no data file
+ * has, `not-found` where nothing is elsewhere
+ */
+export async function internalizeProgram(
+  source: ByteSource,
+  dataSources: readonly ByteSource[],
+  chooses: (name: string) => boolean,
+  options: ReadOptions = {},
+): Promise<InternalizedProgram> {
+  const files: DataFile[] = [];
+  for (const each of dataSources) {
+    files.push({ ...(await readData(each, options)), file: files.length + 1, source: each });
+  }
+  const data = new ExternalData(files);
+  return openProgram(source, (open) => takeIn(open, source, data, chooses), options);
+}
+
+/** What to do about weights that cannot be moved. */
+const SELECT = "select what to move: --only";
+
+/** A tensor, and its data in a data file. */
+interface FoundTensor extends TensorTable {
+  readonly weight: FoundWeight;
+}
+
+function takeIn(
+  open: OpenProgram,
+  source: ByteSource,
+  data: ExternalData,
+  chooses: (name: string) => boolean,
+): InternalizedProgram {
+  const find = data.finder(namedWeights(open.program, 0), source, 0);
+  const edits = new TensorEdits();
+  const used = new Map<number, number>();
+  const external = new Set<string>();
+  const missing = new Set<string>();
+  const names = new Set<string>();
+  const found: FoundTensor[] = [];
+  for (const each of programTensors(open.buffer, failureIn(open))) {
+    const { tensor } = each;
+    if (!edits.isNew(each.table)) continue;
+    if (!tensor.external) {
+      if (tensor.buffer > 0 && !tensor.mutable) {
+        used.set(tensor.buffer, Math.max(tensor.layout.length ?? 0, used.get(tensor.buffer) ?? 0));
+      }
+      continue;
+    }
+    const name = tensor.name as string;
+    names.add(name);
+    if (!chooses(name)) {
+      external.add(name);
+      continue;
+    }
+    const weight = find({ ...tensor, name });
+    if (!weight) missing.add(name);
+    // What the program has under that key itself is inside.
+    if (!weight || weight.at.file === 0) continue;
+    if (tensor.mutable) {
+      const reason = `tensor "${shorten(name)}" changes, and starts from what a data file has`;
+      throw cannotMove(open, "unsupported", reason, { tensor: name, offset: tensor.at, hint: SELECT });
+    }
+    found.push({ ...each, weight });
+  }
+  if (missing.size > 0) throw missingWeights(open.name, [...missing]);
+  const taken = data.others(names, chooses, failureIn(open));
+  if (found.length === 0 && taken.length === 0) throw nothingElsewhere(open.name, external.size);
+
+  const segments = segmentsOf(open);
+  const constants = found.length > 0 ? placeFound(open, segments, found, used, edits) : undefined;
+  const named = addNamed(open, taken, segments);
+  return {
+    ...editProgram(open, { tensors: edits.all, segments, constants, named }),
+    constants: [...new Set(found.map(({ weight }) => weight.name))],
+    named: taken.map(({ entry }) => entry.key),
+    external: [...external],
+  };
+}
+
+/** Gives what was found its place among the constants. */
+function placeFound(
+  open: OpenProgram,
+  segments: SegmentContent[],
+  found: readonly FoundTensor[],
+  used: ReadonlyMap<number, number>,
+  edits: TensorEdits,
+): { readonly segment: number; readonly offsets: readonly bigint[] } {
+  const { program, constantSegment } = open;
+  const old = program.constants;
+  if (constantSegment === undefined && old.length > 1) {
+    throw cannotMove(open, "unsupported", "the constants are in the tables", { hint: NEWER });
+  }
+  const added = new Map<string, NewConstant>();
+  const taken = new Set(used.keys());
+  let next = Math.max(1, old.length);
+  for (const { tensor, table, weight } of found) {
+    const { file, offset, length } = weight.at;
+    // Tensors of the same bytes are one constant; it gets its number from before it was moved out, where that is free.
+    const key = `${file} ${offset} ${length}`;
+    const { buffer } = tensor;
+    const isFree = buffer > 0 && buffer < old.length && !taken.has(buffer);
+    const number = added.get(key)?.number ?? (isFree ? buffer : next++);
+    taken.add(number);
+    added.set(key, { number, file, from: { offset, length } });
+    edits.place(table, isGivenName(tensor) ? undefined : tensor.name, number);
+  }
+  // One that has no constants may say that they are in a segment of something else.
+  const there = constantSegment === undefined ? undefined : program.segments[constantSegment];
+  const home = there && (old.length > 1 || there.length === 0) ? constantSegment : undefined;
+  const segment = home ?? segments.length;
+  const range = (home === undefined ? undefined : there) ?? { offset: 0, length: 0 };
+  const starts = home === undefined ? [range] : old;
+  const { offsets, ...content } = addConstants(starts, used, range, [...added.values()]);
+  segments[segment] = { alignment: segments[segment]?.alignment ?? 1, ...content };
+  return { segment, offsets };
+}
+
+function missingWeights(path: string, [first = "", ...others]: readonly string[]): LinkError {
+  const more = others.length > 0 ? ` and ${others.length} more` : "";
+  const tensor = shorten(first);
+  return new LinkError(
+    "missing-weight",
+    `Cannot move weights into "${path}": no data file that was given has "${tensor}"${more}`,
+    {
+      path,
+      tensor: first,
+      hint: `name all data files (.ptd) of the program, or ${SELECT}`,
+    },
+  );
+}
+
+function nothingElsewhere(path: string, external: number): LinkError {
+  const reason =
+    external > 0
+      ? "nothing that is in data files is selected"
+      : "all its tensors are inside already, and no data file that was given has anything else";
+  return new LinkError("not-found", `Cannot move weights into "${path}": ${reason}`, {
+    path,
+    hint: "backends may want more than the program says: name the data files (.ptd) that it was made with",
+  });
+}

@@ -1,0 +1,79 @@
+import type { FieldEdits, WriteField } from "../../encodings/flatbuffer/rewrite.ts";
+import type { Flatbuffer, FlatTable } from "../../encodings/flatbuffer/table.ts";
+import type { Fail } from "../failure.ts";
+import { parseTensor, type ProgramTensor } from "./parse-tensor.ts";
+import { extraTable } from "./program-tables.ts";
+import { Extra, Plan, Program, Tensor, TENSOR_KIND, Value } from "./schema.ts";
+
+/** A tensor, and where it stands. */
+export interface TensorTable {
+  readonly tensor: ProgramTensor;
+  readonly table: FlatTable;
+}
+
+/** The tensors of all methods of a program. */
+export function* programTensors(buffer: Flatbuffer, fail: Fail): Generator<TensorTable, void, undefined> {
+  for (const plan of buffer.root().tables(Program.plans)) {
+    for (const value of plan.tables(Plan.values)) {
+      const table = value.int8(Value.kind) === TENSOR_KIND ? value.table(Value.value) : undefined;
+      if (table) yield { table, tensor: parseTensor(table, "a value", fail) };
+    }
+  }
+}
+
+/** How a constant is called that has no name in its program. */
+export function nameOfConstant(nth: number): string {
+  return `constant ${nth}`;
+}
+
+/** Whether a tensor has the name that its constant was given for want of one; further shapes have a number after it. */
+export function isGivenName({ name, buffer }: ProgramTensor): boolean {
+  return name?.replace(/ \(\d+\)$/, "") === nameOfConstant(buffer);
+}
+
+/** What changes of tensors. */
+export class TensorEdits {
+  readonly all: Map<number, FieldEdits> = new Map();
+  readonly #seen = new Set<number>();
+
+  /** Whether a tensor is met for the first time: several values may be one. */
+  isNew(table: FlatTable): boolean {
+    const { size } = this.#seen;
+    return this.#seen.add(table.at).size > size;
+  }
+
+  /**
+   * Says where a tensor's data is.
+   * @param name left out where there is none
+   * @param constant its number in the program; in a data file where there is none
+   */
+  place(table: FlatTable, name: string | undefined, constant: number | undefined): void {
+    const said: FieldEdits = new Map<number, WriteField>([
+      [Extra.name, (writer) => ({ offset: name === undefined ? undefined : writer.string(name) })],
+      [Extra.location, () => ({ width: 1, value: constant === undefined ? 1n : 0n })],
+    ]);
+    const fields = new Map<number, WriteField>();
+    if (constant !== undefined) {
+      fields.set(Tensor.buffer, () => ({ width: 4, value: BigInt(constant) }));
+    }
+    const extra = table.table(Tensor.extra);
+    fields.set(Tensor.extra, (writer, copy) => {
+      if (extra && (constant === undefined || name !== undefined || saysMore(extra))) {
+        return { offset: copy(extra, extraTable, said) };
+      }
+      if (constant !== undefined && name === undefined) return NOTHING;
+      const written = extraTable.map((_, nth) => said.get(nth)?.(writer, copy) ?? NOTHING);
+      return { offset: writer.table(written) };
+    });
+    this.all.set(table.at, fields);
+  }
+}
+
+const NOTHING = { offset: undefined } as const;
+
+/** Whether there is something beside a tensor's name, and where its data is. */
+function saysMore(extra: FlatTable): boolean {
+  return Array.from({ length: extra.fields }).some(
+    (_, field) => field !== Extra.name && field !== Extra.location && extra.position(field, 1) !== undefined,
+  );
+}
