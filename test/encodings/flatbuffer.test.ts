@@ -127,6 +127,30 @@ describe("FlatTable", () => {
     expect(error.message).toContain("its tables share others so often");
   });
 
+  test("ends with tables that share a layout of thousands of fields, each looked at for the room of one", async () => {
+    const [layout, end] = [64, 64 + 65_534];
+    const [vector, count] = [end + 2, 20_000];
+    const shared = vector + 4 + 4 * count;
+    const bytes = new Uint8Array(shared + 8);
+    const view = new DataView(bytes.buffer);
+    const u32 = (at: number, value: number): void => view.setUint32(at, value, true);
+    const u16 = (at: number, ...values: readonly number[]): void =>
+      values.forEach((value, nth) => view.setUint16(at + 2 * nth, value, true));
+    // Root at 20, its layout at 12: one field, the vector.
+    u32(0, 20);
+    u16(12, 6, 8, 4);
+    u32(20, 20 - 12);
+    u32(24, vector - 24);
+    u16(layout, 65_534, 8, 4);
+    u32(vector, count);
+    for (let at = vector + 4; at < shared; at += 4) u32(at, shared - at);
+    u32(shared, shared - layout);
+    const error = await refusal(bytes, (root) => {
+      for (const each of root.tables(0)) each.width(0);
+    });
+    expect(error.message).toContain("its tables share others so often");
+  });
+
   test("refuses flatbuffers over 2 GB, and strings over 64 KiB", async () => {
     const source = { ...memorySource(new Uint8Array(8), "x.fb"), size: 2 ** 31 };
     expect(() => new Flatbuffer(new Pages(source, source.size)).root()).toThrow("over 2 GB");
@@ -144,6 +168,18 @@ describe("parsePages()", () => {
     const source = countingSource(memorySource(bytes));
     expect(await parsePages(source, 20, (pages) => new Flatbuffer(pages).root().uint32(0))).toBe(3);
     expect(source.reads).toEqual([{ offset: 0, length: 20 }]);
+  });
+
+  test("begins anew a few times, where what a parser comes to is all over a long one", async () => {
+    const size = 33 * 1024 * 1024;
+    const source = countingSource({ name: "long", size, read: async (_, length) => new Uint8Array(length) });
+    let begun = 0;
+    await parsePages(source, size, (pages) => {
+      begun++;
+      for (let at = 0; at < size; at += 16 * 1024) pages.view(at, 4);
+    });
+    expect(begun).toBeLessThan(30);
+    expect(source.bytes).toBe(size);
   });
 
   test("reads of a long one the pages that matter", async () => {

@@ -148,6 +148,8 @@ export class FlatTable {
   width(field: number): number {
     const at = this.position(field, 1);
     if (at === undefined) return 0;
+    // A layout may have room for thousands of fields, and any number of tables may share it.
+    this.buffer.step(at, this.fields / 8);
     let end = this.at + this.#size;
     for (let other = 0; other < this.fields; other++) {
       const next = this.position(other, 1);
