@@ -2,6 +2,7 @@ import type { ByteSource, ReadOptions } from "../../bytes/byte-source.ts";
 import {
   findZipDirectory,
   parseZipDirectory,
+  refuseOverlaps,
   ZIP_LOCAL,
   ZIP_TAIL,
   zipDataStart,
@@ -44,10 +45,6 @@ export async function readZip(source: ByteSource, options: ReadOptions = {}): Pr
     const header = await source.read(entry.local, ZIP_LOCAL, options);
     members.push({ ...entry, start: zipDataStart(header, entry, limit, fail) });
   }
-  let end = 0;
-  for (const { name, local, start, packed } of members.toSorted((a, b) => a.local - b.local)) {
-    if (local < end) throw fail("malformed", `"${name}" lies inside another entry`, local);
-    end = start + packed;
-  }
+  refuseOverlaps(members, fail);
   return members;
 }
