@@ -234,6 +234,7 @@ describe("encodeIrpaHeader()", () => {
     ],
     ["malformed", [{ kind: "splat", name: "a", length: 1, pattern: new Uint8Array(3) }]],
     ["malformed", [{ kind: "data", name: "a", length: 1, alignment: 3 }]],
+    ["malformed", [{ kind: "data", name: "a", length: 1, alignment: 2 ** 22 }]],
     ["too-large", [{ kind: "data", name: "a", length: -1 }]],
   ])("refuses what is %s", (code, specs) => {
     expect(() => encodeIrpaHeader(specs)).toThrow(expect.objectContaining({ code }));
