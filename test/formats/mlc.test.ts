@@ -152,6 +152,18 @@ describe("readTensorCache()", () => {
     expect(error.message).toContain(reason);
   });
 
+  test("reads a list of hundreds of thousands of tensors, with a note of each", async () => {
+    const records = Array.from({ length: 200_000 }, (_, nth) => {
+      return { name: `${nth}`, dtype: "int4", format: "raw", shape: [0], nbytes: 0, byteOffset: 0 };
+    });
+    const draft = await readFiles(
+      mlc,
+      small((shard) => (shard.records = records)),
+      LIST,
+    );
+    expect(draft.notes).toHaveLength(200_000);
+  });
+
   test("refuses a shard that stands twice, keys that do, and what is no list", async () => {
     expect((await thrown(readFiles(mlc, small(undefined, 2), LIST))).code).toBe("duplicate");
     const text = new TextEncoder();
