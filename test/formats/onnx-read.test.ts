@@ -803,6 +803,20 @@ describe("readOnnx() of bad input", () => {
     await expect(read(model({ graph: parts }))).rejects.toMatchObject({ code: "too-large", path: "m.onnx" });
   });
 
+  test("refuses tensors whose names repeat a long one around them", async () => {
+    // A megabyte, that each of the 20,000 would have in its name.
+    const weights = Array.from({ length: 20_000 }, (_, nth) =>
+      tensor(`${nth}`, "uint8", [2], { raw: Uint8Array.of(1, 2) }),
+    );
+    const holder = node("If", ["q"], [], {
+      ["a".repeat(1_000_000)]: { graph: graph({ initializers: weights }) },
+    });
+    await expect(read(model({ graph: graph({ nodes: [holder] }) }))).rejects.toMatchObject({
+      code: "too-large",
+      path: "m.onnx",
+    });
+  });
+
   test("passes over millions of numbers in an attribute", async () => {
     const floatsOf = { floats: repeat(1.5, 1_000_000) };
     const trees = node("ai.onnx.ml::TreeEnsembleRegressor", ["x"], ["y"], { nodes_values: floatsOf });
