@@ -4,7 +4,6 @@ import { fileURLToPath } from "node:url";
 import { zipSync } from "fflate";
 import { describe, expect, test } from "vitest";
 import { memorySource } from "../../src/bytes/byte-source.ts";
-import { TareError } from "../../src/errors.ts";
 import { writeNpz, parseNpz } from "../../src/formats/npy/npz.ts";
 import { readNumpy } from "../../src/formats/npy/read.ts";
 import { openStore } from "../../src/host/tare-store.ts";
@@ -63,19 +62,7 @@ describe("readNumpy()", () => {
     }
   });
 
-  test("gives a typed error for every cut of every fixture, and for data that overlaps", async () => {
-    for (const name of (await readdir(FIXTURES)).filter((each) => /\.np[yz]$/.test(each))) {
-      const bytes = new Uint8Array(await readFile(join(FIXTURES, name)));
-      const whole = await read(name, bytes).then(
-        () => true,
-        () => false,
-      );
-      for (let end = 0; end < bytes.byteLength; end++) {
-        const failure = await read(name, bytes.subarray(0, end)).catch((error: unknown) => error);
-        if (failure instanceof TareError) continue;
-        expect(whole && failure, `${name} cut at ${end}`).toBeInstanceOf(TareError);
-      }
-    }
+  test("refuses data that overlaps", async () => {
     const twice = Buffer.from(writeNpz({ a: one(), b: one() }));
     const central = twice.indexOf(Uint8Array.of(0x50, 0x4b, 1, 2));
     const second = twice.indexOf(Uint8Array.of(0x50, 0x4b, 1, 2), central + 4);
