@@ -90,6 +90,7 @@ describe("FlatTable", () => {
     ["nothing at all", bytesOf(), "the root table ends past the end", () => 0],
     ["a layout before the file", bytesOf(4, 8), "its layout is said to be at byte -4", () => 0],
     ["a layout past the end", bytesOf(4, -4000), "the layout of a table ends past the end", () => 0],
+    ["a layout that is its own table", bytesOf(4, 0), "the layout of a table has 0 bytes", () => 0],
     ["a layout of 2 bytes", bytesOf(8, u16(2), u16(4), 4), "the layout of a table has 2 bytes", () => 0],
     ["a layout of 5 bytes", bytesOf(8, u16(5), u16(4), 4), "the layout of a table has 5 bytes", () => 0],
     ["a table of 3 bytes", bytesOf(8, u16(4), u16(3), 4), "a table has 3 bytes", () => 0],

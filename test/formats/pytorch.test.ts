@@ -193,7 +193,12 @@ describe("readPytorch()", () => {
     // A list of a hundred thousand values, a thousand times.
     const long = ["]q", 0, "(", "N".repeat(100_000), "e0"] as const;
     const repeated = pickle(...long, "](", "h\0".repeat(1000), "e");
-    for (const file of [deep, cycle, repeated]) {
+    // A dict that has the one before twice, thirty times over: 2^30 ways through a hundred bytes.
+    const level = (nth: number) =>
+      ["}(", text("a"), "h", nth, text("b"), "h", nth, "uq", nth + 1, "0"] as const;
+    const levels = Array.from({ length: 30 }, (_, nth) => level(nth));
+    const doubled = pickle("}q", 0, "0", ...levels.flat(), "h", 30);
+    for (const file of [deep, cycle, repeated, doubled]) {
       expect(await thrown(readFiles(pytorch, { "x.pt": archive(file) }))).toMatchObject({
         code: "too-large",
       });
@@ -293,6 +298,9 @@ describe("parsePickle()", () => {
     ["unsupported", "a class of protocol 0", pickle("(ios\nsystem\n")],
     ["unsupported", "an extension code", pickle(0x82, 1)],
     ["unsupported", "a builtin that runs code", pickle("cbuiltins\neval\n")],
+    ["unsupported", "a call of what runs code", pickle("cposix\nsystem\n", text("id"), [0x85], "R")],
+    ["unsupported", "a state for what runs code", pickle("cos\nsystem\n)\x81}b")],
+    ["unsupported", "a call by names from the stack", pickle(text("os"), text("system"), 0x93, ")R")],
     ["unsupported", "a name in a name", pickle(text("builtins"), text("getattr"), 0x93)],
   ])("refuses as %s: %s", (code, _, bytes) => {
     expect(() => parse(bytes)).toThrow(expect.objectContaining({ code }));

@@ -37,8 +37,14 @@ export async function readZip(source: ByteSource, options: ReadOptions = {}): Pr
     directory.offset >= tailStart
       ? tail.subarray(directory.offset - tailStart, directory.offset - tailStart + directory.size)
       : await source.read(directory.offset, directory.size, options);
+  const entries = parseZipDirectory(bytes, directory, fail);
+  // Those that cannot but overlap, however short their headers, are not worth a million reads.
+  refuseOverlaps(
+    entries.map((entry) => ({ ...entry, start: entry.local + ZIP_LOCAL })),
+    fail,
+  );
   const members: ZipMember[] = [];
-  for (const entry of parseZipDirectory(bytes, directory, fail)) {
+  for (const entry of entries) {
     const limit = directory.offset;
     if (entry.local > limit - ZIP_LOCAL)
       throw fail("malformed", `"${entry.name}" is not where the directory says`, entry.local);
