@@ -1,22 +1,35 @@
 import { type ParseErrorCode, printParseErrorCode, visit } from "jsonc-parser";
-import { FormatError } from "../errors.ts";
+import { type ErrorCode, FormatError } from "../errors.ts";
 
 /** Past any header or manifest that makes sense, and well below the longest string that engines hold. */
 const LONGEST = 128 * 1024 * 1024;
 /** A tensor has at most 64 dimensions; this leaves as much again around it, and the parser's stack is safe. */
 const DEEPEST = 128;
+/** Engines hash no longer text: keys over this, of one length, they would compare each with all others. */
+const LONGEST_KEY = 16_383;
+/** In what is longer nothing looks for the place where it is wrong: that takes many times its size of memory. */
+const LONGEST_LOCATED = 1024 * 1024;
 const QUOTE = 0x22;
+const COMMA = 0x2c;
 const BACKSLASH = 0x5c;
 /** Each opening one is two before the one that closes it. */
 const BRACE = 0x7b;
 const BRACKET = 0x5b;
+
+/** What is wrong with a text, and at which of its characters. */
+interface Fault {
+  readonly code: ErrorCode;
+  readonly reason: string;
+  readonly at: number;
+}
 
 /**
  * Parses JSON as RFC 8259 has it, and refuses what `JSON.parse` lets pass: a key that an object has twice.
  * A key `__proto__` is an ordinary property of the result: read it with `Object.entries` or `Object.hasOwn`.
  * @param name of the file, for errors
  * @param start where in that file the text starts, in bytes; errors count from there
- * @throws FormatError `malformed`, `duplicate` with the offset; `too-large` over 128 Mi characters or 128 levels
+ * @throws FormatError `malformed` (with the offset up to 1 Mi characters), `duplicate` with the offset; `too-large`
+ * over 128 Mi characters or 128 levels, and for keys over 16,383 characters
  */
 export function parseStrictJson(text: string, name: string, start = 0): unknown {
   if (text.length > LONGEST) {
@@ -24,79 +37,98 @@ export function parseStrictJson(text: string, name: string, start = 0): unknown 
       path: name,
     });
   }
-  try {
-    // What is spelled as JSON.stringify spells it has no key twice: that is told several times faster than looked up.
-    if (isShallow(text)) {
-      const value: unknown = JSON.parse(text);
-      if (JSON.stringify(value) === text) return value;
-    }
-  } catch {
-    // The visitor says where.
-  }
-  checkKeys(text, name, start);
-  try {
-    return JSON.parse(text);
-  } catch (cause) {
-    // What the visitor lets pass and JSON does not.
-    throw new FormatError("malformed", `Cannot parse "${name}": it is not JSON`, { path: name, cause });
-  }
-}
-
-/** Whether a text is nested as deep as is let pass at most, if it is JSON. */
-function isShallow(text: string): boolean {
-  let depth = 0;
-  let inString = false;
-  for (let at = 0; at < text.length; at++) {
-    const code = text.charCodeAt(at);
-    if (inString) {
-      if (code === BACKSLASH) at++;
-      else if (code === QUOTE) inString = false;
-    } else if (code === QUOTE) inString = true;
-    else if (code === BRACE || code === BRACKET) {
-      if (++depth > DEEPEST) return false;
-    } else if (code === BRACE + 2 || code === BRACKET + 2) depth--;
-  }
-  return true;
-}
-
-/** Goes over the text without building anything, up to the first thing that is wrong. */
-function checkKeys(text: string, name: string, start: number): void {
-  const keys: Set<string>[] = [];
-  let depth = 0;
-  const fail = (code: "malformed" | "duplicate" | "too-large", at: number, reason: string): FormatError => {
+  const fail = ({ code, reason, at }: Fault): FormatError => {
     const offset = start + new TextEncoder().encode(text.slice(0, at)).byteLength;
     return new FormatError(code, `Cannot parse "${name}" at byte ${offset}: ${reason}`, {
       path: name,
       offset,
     });
   };
-  const enter = (at: number): void => {
-    if (++depth > DEEPEST) throw fail("too-large", at, `it is nested over ${DEEPEST} levels deep`);
-  };
+  // Before it is parsed: what is wrong here would cost more than it is worth.
+  const fault = scan(text);
+  if (fault?.code === "too-large") throw fail(fault);
+  let value: unknown;
+  try {
+    value = JSON.parse(text);
+  } catch (cause) {
+    const found = text.length > LONGEST_LOCATED ? undefined : locate(text);
+    if (found) throw fail(found);
+    throw new FormatError("malformed", `Cannot parse "${name}": it is not JSON`, { path: name, cause });
+  }
+  // Of what is not JSON the scan is wrong about keys.
+  if (fault) throw fail(fault);
+  return value;
+}
+
+/** Goes over a text once, and finds the first key that an object has twice, or what is too deep or too long. */
+function scan(text: string): Fault | undefined {
+  /** The keys of each object that is open, if there are any yet; of lists nothing. */
+  const open: (Set<string> | "none" | undefined)[] = [];
+  let twice: Fault | undefined;
+  let wantsKey = false;
+  for (let at = 0; at < text.length; at++) {
+    const code = text.charCodeAt(at);
+    if (code === QUOTE) {
+      const end = endOfString(text, at + 1);
+      const known = wantsKey ? open.at(-1) : undefined;
+      if (known) {
+        if (end - at > LONGEST_KEY) {
+          return { code: "too-large", reason: `it has a key of over ${LONGEST_KEY} characters`, at };
+        }
+        const key = keyOf(text.slice(at, end + 1));
+        if (known === "none") open[open.length - 1] = new Set([key]);
+        else if (known.has(key)) {
+          twice ??= { code: "duplicate", reason: `it has the key "${key.slice(0, 80)}" twice`, at };
+        } else known.add(key);
+      }
+      wantsKey = false;
+      at = end;
+    } else if (code === BRACE || code === BRACKET) {
+      if (open.push(code === BRACE ? "none" : undefined) > DEEPEST) {
+        return { code: "too-large", reason: `it is nested over ${DEEPEST} levels deep`, at };
+      }
+      wantsKey = code === BRACE;
+    } else if (code === BRACE + 2 || code === BRACKET + 2) {
+      open.pop();
+      wantsKey = false;
+    } else if (code === COMMA) wantsKey = open.at(-1) !== undefined;
+  }
+  return twice;
+}
+
+/** Where the quote stands that ends a string, or the text does. */
+function endOfString(text: string, start: number): number {
+  for (let from = start; ; ) {
+    const end = text.indexOf('"', from);
+    if (end < 0) return text.length;
+    let escapes = 0;
+    while (end - escapes > start && text.charCodeAt(end - escapes - 1) === BACKSLASH) escapes++;
+    if (escapes % 2 === 0) return end;
+    from = end + 1;
+  }
+}
+
+/** What a key is; of a text that is not JSON something or other. */
+function keyOf(spelled: string): string {
+  if (!spelled.includes("\\")) return spelled.slice(1, -1);
+  try {
+    return JSON.parse(spelled) as string;
+  } catch {
+    return spelled;
+  }
+}
+
+/** Where a text is not JSON; nothing for what the visitor lets pass and JSON does not. */
+function locate(text: string): Fault | undefined {
+  let found: Fault | undefined;
   visit(
     text,
     {
-      onObjectBegin: (at) => {
-        enter(at);
-        keys.push(new Set());
-      },
-      onObjectProperty: (key, at) => {
-        const seen = keys.at(-1);
-        if (seen?.has(key)) throw fail("duplicate", at, `it has the key "${key.slice(0, 80)}" twice`);
-        seen?.add(key);
-      },
-      onObjectEnd: () => {
-        depth--;
-        keys.pop();
-      },
-      onArrayBegin: enter,
-      onArrayEnd: () => {
-        depth--;
-      },
       onError: (error: ParseErrorCode, at) => {
-        throw fail("malformed", at, `it is not JSON (${printParseErrorCode(error)})`);
+        found ??= { code: "malformed", reason: `it is not JSON (${printParseErrorCode(error)})`, at };
       },
     },
     { disallowComments: true, allowTrailingComma: false, allowEmptyContent: false },
   );
+  return found;
 }

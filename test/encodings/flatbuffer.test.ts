@@ -92,6 +92,7 @@ describe("FlatTable", () => {
     ["nothing at all", bytesOf(), "the root table ends past the end", () => 0],
     ["a layout before the file", bytesOf(4, 8), "its layout is said to be at byte -4", () => 0],
     ["a layout past the end", bytesOf(4, -4000), "the layout of a table ends past the end", () => 0],
+    ["a layout that is its own table", bytesOf(4, 0), "the layout of a table has 0 bytes", () => 0],
     ["a layout of 2 bytes", bytesOf(8, u16(2), u16(4), 4), "the layout of a table has 2 bytes", () => 0],
     ["a layout of 5 bytes", bytesOf(8, u16(5), u16(4), 4), "the layout of a table has 5 bytes", () => 0],
     ["a table of 3 bytes", bytesOf(8, u16(4), u16(3), 4), "a table has 3 bytes", () => 0],
@@ -145,6 +146,18 @@ describe("parsePages()", () => {
     const source = countingSource(memorySource(bytes));
     expect(await parsePages(source, 20, (pages) => new Flatbuffer(pages).root().uint32(0))).toBe(3);
     expect(source.reads).toEqual([{ offset: 0, length: 20 }]);
+  });
+
+  test("begins anew a few times, where what a parser comes to is all over a long one", async () => {
+    const size = 33 * 1024 * 1024;
+    const source = countingSource({ name: "long", size, read: async (_, length) => new Uint8Array(length) });
+    let begun = 0;
+    await parsePages(source, size, (pages) => {
+      begun++;
+      for (let at = 0; at < size; at += 16 * 1024) pages.view(at, 4);
+    });
+    expect(begun).toBeLessThan(30);
+    expect(source.bytes).toBe(size);
   });
 
   test("reads of a long one the pages that matter", async () => {

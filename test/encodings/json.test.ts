@@ -58,6 +58,7 @@ describe("parseStrictJson()", () => {
     ['[{"b": {}}, {"x": {"y": [{"a": 1, "b": 2, "a": {}}]}}]', 42],
     ['{"__proto__": 1, "__proto__": 1}', 17],
     ['{"ä": 1, "ä": 1}', 10],
+    ['{"a\\\\": "{", "b": ["a", "a"], "a\\\\": 1}', 30],
   ])("refuses a key that stands twice: %s", (text, offset) => {
     expect(thrown(text)).toMatchObject({ code: "duplicate", offset });
   });
@@ -88,6 +89,20 @@ describe("parseStrictJson()", () => {
     expect(thrown(nested(129))).toMatchObject({ code: "too-large", offset: 128 });
     expect(thrown("[".repeat(1_000_000)).code).toBe("too-large");
     expect(thrown('{"a":'.repeat(1_000_000)).code).toBe("too-large");
+  });
+
+  test("refuses keys that engines do not hash, and lets values be of any length", () => {
+    const key = (length: number): string => `{"a":{},"${"x".repeat(length)}":1}`;
+    expect(() => parseStrictJson(key(16_382), "x")).not.toThrow();
+    expect(thrown(key(16_384))).toMatchObject({ code: "too-large", offset: 8 });
+    expect(parseStrictJson(`["${"x".repeat(20_000)}"]`, "x")).toHaveLength(1);
+  });
+
+  test("goes over spaces, lists of nothing and what is not JSON without holding any", () => {
+    const spaces = " ".repeat(40_000_000);
+    expect(parseStrictJson(`{${spaces}}`, "x")).toEqual({});
+    expect(thrown(`{${spaces}`)).toMatchObject({ code: "malformed", offset: undefined });
+    expect(thrown(`{"a":[${"[],".repeat(1_000_000)}[]],"a":1}`)).toMatchObject({ code: "duplicate" });
   });
 
   test("refuses over 128 Mi characters without looking at them", () => {

@@ -1,7 +1,9 @@
 import { readdirSync, readFileSync } from "node:fs";
 import { describe, expect, test } from "vitest";
 import { type ByteSource, memorySource } from "../../src/bytes/byte-source.ts";
+import { parsePages } from "../../src/encodings/flatbuffer/pages.ts";
 import type { WriteField } from "../../src/encodings/flatbuffer/rewrite.ts";
+import { Flatbuffer } from "../../src/encodings/flatbuffer/table.ts";
 import { FlatbufferWriter } from "../../src/encodings/flatbuffer/writer.ts";
 import { editProgram, openProgram, segmentsOf } from "../../src/formats/executorch/edit-program.ts";
 import { externalizeProgram } from "../../src/formats/executorch/externalize.ts";
@@ -9,6 +11,7 @@ import { internalizeProgram } from "../../src/formats/executorch/internalize.ts"
 import { addConstants } from "../../src/formats/executorch/internalize-constants.ts";
 import { alignmentsOf } from "../../src/formats/executorch/place-segments.ts";
 import { readExecutorch, readProgram } from "../../src/formats/executorch/read.ts";
+import { Delegate, Plan, Program, Reference } from "../../src/formats/executorch/schema.ts";
 import { type DataFileSpec, encodeDataHead } from "../../src/formats/executorch/write-data.ts";
 import { countingSource } from "../support/counting-source.ts";
 import { weightsOf, writtenData, writtenProgram } from "../support/executorch.ts";
@@ -448,5 +451,30 @@ describe("internalizeProgram()", () => {
       expect(error).toMatchObject({ path: "cut.ptd" });
       expect(["size-mismatch", "unknown-format", "malformed"]).toContain(error.code);
     }
+  });
+});
+
+describe("externalizeProgram() of a segment with several uses", () => {
+  test("keeps what a delegate runs where it is named data too", async () => {
+    const bytes = fixture("together.pte");
+    const file = memorySource(bytes, "shared.pte");
+    const { named } = await readProgram(file);
+    const place = await parsePages(file, bytes.length, (pages) => {
+      const [plan] = new Flatbuffer(pages).root().tables(Program.plans);
+      const [delegate] = plan?.tables(Plan.delegates) ?? [];
+      return delegate?.table(Delegate.processed)?.position(Reference.index, 4);
+    });
+    new DataView(bytes.buffer).setUint32(place as number, named[1]?.segment as number, true);
+    const { plans } = await readProgram(file);
+    const { offset, length } = plans[0]?.delegates[0]?.blob as { offset: number; length: number };
+    expect(length).toBeGreaterThan(0);
+    const made = await externalizeProgram(file, () => "x");
+    const program = writtenProgram(made, [bytes]);
+    const left = (await readProgram(memorySource(program))).plans[0]?.delegates[0]?.blob;
+    const kept = program.subarray(left?.offset, (left?.offset ?? 0) + (left?.length ?? 0));
+    expect(kept).toEqual(bytes.subarray(offset, offset + length));
+    const data = made.files.map((each) => memorySource(writtenData(each, bytes), "x.ptd"));
+    const back = await internalized([memorySource(program, "shared.pte"), ...data]);
+    expect(await weightsIn(memorySource(back))).toEqual(await weightsIn(file));
   });
 });

@@ -269,6 +269,23 @@ function edited(name: string, at: number, value: bigint, size: 4 | 8 = 8): Uint8
   return bytes;
 }
 
+describe("programs", () => {
+  test("may have hundreds of thousands of weights", async () => {
+    const writer = new FlatbufferWriter();
+    const keys = Array.from({ length: 150_000 }, (_, nth) => {
+      return writer.table([{ offset: writer.string(`${nth}`) }, { width: 4, value: 0n }]);
+    });
+    const plans = writer.offsets([writer.table([{ offset: writer.string("forward") }])]);
+    const segments = writer.offsets([writer.table([{ width: 8, value: 0n }])]);
+    const none = { offset: undefined };
+    // Plans, segments and named data are the fields 1, 4 and 7.
+    const named = { offset: writer.offsets(keys) };
+    const fields = [none, { offset: plans }, none, none, { offset: segments }, none, none, named];
+    const { methods } = await read({ "x.pte": writer.finish(writer.table(fields), "ET12") });
+    expect(methods[0]?.weights).toHaveLength(150_000);
+  });
+});
+
 describe("headers", () => {
   const readAs = (name: string, bytes: Uint8Array): Promise<unknown> => {
     const source: ByteSource = memorySource(bytes, name);

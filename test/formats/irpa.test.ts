@@ -11,7 +11,7 @@ import { encodeIrpaHeader, type IrpaSpec, irpaTensorMetadata } from "../../src/f
 import { writeSafetensors } from "../../src/formats/safetensors/write.ts";
 import { openStore } from "../../src/host/tare-store.ts";
 import { counting } from "../support/bytes.ts";
-import { attempt, damage, damaged, EFFORT, readFiles } from "../support/container-fuzz.ts";
+import { readFiles } from "../support/read-files.ts";
 import { countingSource } from "../support/counting-source.ts";
 import { temporaryFolder } from "../support/temporary.ts";
 import { thrown } from "../support/thrown.ts";
@@ -103,8 +103,8 @@ describe("readIrpa()", () => {
       view.setUint32(96 + 80 + 8, 0, true);
       view.setBigUint64(96 + 160 + 60, 0n, true);
     });
-    const draft = await attempt(irpa, { "x.irpa": skipped });
-    const weights = draft?.methods[0]?.weights ?? [];
+    const draft = await readFiles(irpa, { "x.irpa": skipped });
+    const weights = draft.methods[0]?.weights ?? [];
     expect(weights.map(({ name }) => name)).toEqual(["a", "c"]);
     expect(weights[1]?.at).toEqual(weights[0]?.at);
   });
@@ -146,32 +146,6 @@ describe("readIrpa()", () => {
     expect(error.code).toBe(code);
     expect(error.message).toContain(reason);
     expect(error.path).toBe("x.irpa");
-  });
-
-  test.each(NAMES)("refuses %s cut off where it has something", async (name) => {
-    const file = fixture(name);
-    // The storage's offset and length.
-    const view = new DataView(file.buffer);
-    const length = Number(view.getBigUint64(80, true));
-    const end = length > 0 ? Number(view.getBigUint64(72, true)) + length : 88;
-    for (let cut = 0; cut < end; cut++) {
-      expect(await attempt(irpa, { [name]: file.subarray(0, cut) }), `cut at ${cut}`).toBeUndefined();
-    }
-    // What follows is padding.
-    expect(await attempt(irpa, { [name]: file.subarray(0, end) })).toBeDefined();
-  });
-
-  test("reads or refuses archives with other bytes", async () => {
-    let read = 0;
-    const runs = 3000 * EFFORT;
-    await fc.assert(
-      fc.asyncProperty(fc.constantFrom(...NAMES), damage, async (name, hits) => {
-        if (await attempt(irpa, { [name]: damaged(fixture(name), hits, 700) })) read++;
-      }),
-      { numRuns: runs },
-    );
-    expect(read).toBeGreaterThan(runs / 50);
-    expect(read).toBeLessThan(runs / 1.1);
   });
 });
 
@@ -234,6 +208,7 @@ describe("encodeIrpaHeader()", () => {
     ],
     ["malformed", [{ kind: "splat", name: "a", length: 1, pattern: new Uint8Array(3) }]],
     ["malformed", [{ kind: "data", name: "a", length: 1, alignment: 3 }]],
+    ["malformed", [{ kind: "data", name: "a", length: 1, alignment: 2 ** 22 }]],
     ["too-large", [{ kind: "data", name: "a", length: -1 }]],
   ])("refuses what is %s", (code, specs) => {
     expect(() => encodeIrpaHeader(specs)).toThrow(expect.objectContaining({ code }));

@@ -3,7 +3,6 @@ import { readdirSync, readFileSync } from "node:fs";
 import { cp, mkdir, readdir, readFile, writeFile } from "node:fs/promises";
 import { join } from "node:path";
 import { fileURLToPath } from "node:url";
-import fc from "fast-check";
 import { describe, expect, test } from "vitest";
 import { memorySource } from "../../src/bytes/byte-source.ts";
 import { type CacheSpec, planTensorCache } from "../../src/formats/mlc/write.ts";
@@ -13,7 +12,7 @@ import { writeSafetensors } from "../../src/formats/safetensors/write.ts";
 import { openStore } from "../../src/host/tare-store.ts";
 import { openModel } from "../../src/node/open-model.ts";
 import { counting } from "../support/bytes.ts";
-import { attempt, damage, damaged, EFFORT, type Files, readFiles } from "../support/container-fuzz.ts";
+import { type Files, readFiles } from "../support/read-files.ts";
 import { countingSource } from "../support/counting-source.ts";
 import { temporaryFolder } from "../support/temporary.ts";
 import { formatError } from "../support/format-error.ts";
@@ -157,6 +156,18 @@ describe("readTensorCache()", () => {
     expect(error.message).toContain(reason);
   });
 
+  test("reads a list of hundreds of thousands of tensors, with a note of each", async () => {
+    const records = Array.from({ length: 200_000 }, (_, nth) => {
+      return { name: `${nth}`, dtype: "int4", format: "raw", shape: [0], nbytes: 0, byteOffset: 0 };
+    });
+    const draft = await readFiles(
+      mlc,
+      small((shard) => (shard.records = records)),
+      LIST,
+    );
+    expect(draft.notes).toHaveLength(200_000);
+  });
+
   test("refuses a shard that stands twice, keys that do, and what is no list", async () => {
     expect((await thrown(readFiles(mlc, small(undefined, 2), LIST))).code).toBe("duplicate");
     const text = new TextEncoder();
@@ -171,76 +182,6 @@ describe("readTensorCache()", () => {
     expect((await thrown(readFiles(mlc, { "tensor-cache.json": Uint8Array.of(0xff) }))).code).toBe(
       "malformed",
     );
-  });
-
-  test.each(CACHES)("refuses %s where any file is cut off anywhere", async (folder, list) => {
-    const files = filesIn(folder);
-    const shards = Object.keys(files).filter((name) => name.endsWith(".bin"));
-    for (const name of [list, ...shards]) {
-      const bytes = files[name] as Uint8Array;
-      for (let end = 0; end < bytes.length; end++) {
-        expect(await attempt(mlc, { ...files, [name]: bytes.subarray(0, end) }, [list])).toBeUndefined();
-      }
-    }
-  });
-
-  test("reads or refuses lists with other bytes", async () => {
-    let read = 0;
-    const runs = 3000 * EFFORT;
-    await fc.assert(
-      fc.asyncProperty(fc.constantFrom(...CACHES), damage, async ([folder, list], hits) => {
-        const files = filesIn(folder);
-        const broken = damaged(
-          files[list] as Uint8Array,
-          hits.map((hit) => ({ ...hit, kind: "byte", value: 0x20 + (hit.value % 0x60) })),
-        );
-        if (await attempt(mlc, { ...files, [list]: broken }, [list])) read++;
-      }),
-      { numRuns: runs },
-    );
-    expect(read).toBeGreaterThan(runs / 50);
-    expect(read).toBeLessThan(runs / 1.1);
-  });
-
-  test("reads or refuses lists with other values", async () => {
-    const junk = fc.oneof(
-      fc.constantFrom<unknown>(
-        null,
-        true,
-        -1,
-        -0,
-        0.5,
-        2 ** 53,
-        1e300,
-        "",
-        "__proto__",
-        [],
-        {},
-        "../x",
-        "raw",
-      ),
-      fc.constantFrom<unknown>("float32", "bfloat16", "int4", "f32-to-bf16", [2, 2], [4], [1, 4, 1], [0]),
-      fc.nat(64),
-    );
-    const keys = ["name", "shape", "dtype", "format", "nbytes", "byteOffset", "dataPath"] as const;
-    let read = 0;
-    const runs = 2000 * EFFORT;
-    const edits = fc.array(fc.tuple(fc.nat(2), fc.constantFrom(...keys), junk), {
-      minLength: 1,
-      maxLength: 3,
-    });
-    await fc.assert(
-      fc.asyncProperty(edits, async (all) => {
-        const files = small((shard, records) => {
-          for (const [nth, key, value] of all)
-            Object.assign([...records, shard][nth] as object, { [key]: value });
-        });
-        if (await attempt(mlc, files, LIST)) read++;
-      }),
-      { numRuns: runs },
-    );
-    expect(read).toBeGreaterThan(runs / 50);
-    expect(read).toBeLessThan(runs / 1.1);
   });
 });
 

@@ -49,6 +49,12 @@ describe("readMlirText()", () => {
     }
   });
 
+  test("goes over a string of escapes once, and over a type of spaces", async () => {
+    const spaces = " ".repeat(250_000);
+    const text = `"${"\\\\".repeat(8_000_000)}" dense_resource<a> : tensor<4xf32${spaces}y>`;
+    expect((await readMlirText(source(text))).uses).toMatchObject([{ key: "a", type: undefined }]);
+  });
+
   test.each([
     ["a key twice", builtin('a: "0x0100000001", a: "0x0100000001"'), "duplicate", /"a" of "x.mlir"/],
     ["a string without end", builtin('a: "0x01'), "malformed", /does not end/],
@@ -169,6 +175,11 @@ describe("parseTextType()", () => {
     "tells nothing of %s",
     (text) => expect(parseTextType(text)).toBeUndefined(),
   );
+
+  test("takes space around the element, and an encoding behind it", () => {
+    expect(parseTextType("tensor<4x f32 >")).toMatchObject({ shape: [4], element: "f32" });
+    expect(parseTextType("tensor<4xf32 , #a<b, c>>")).toMatchObject({ shape: [4], element: "f32" });
+  });
 
   test("knows plain tensors from packed ones and splats", () => {
     expect(plainTensor(parseTextType("tensor<2x2xf32>"), 16)).toEqual({ dtype: "float32", shape: [2, 2] });

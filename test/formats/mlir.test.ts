@@ -158,6 +158,63 @@ describe("readBytecode()", () => {
   });
 });
 
+describe("readBytecode() of many groups", () => {
+  /** A file of declared resources: `keys` are indices of strings, a group of one dialect each. */
+  function grouped(
+    strings: readonly string[],
+    owners: readonly number[],
+    keys: readonly number[],
+  ): Uint8Array {
+    const section = (id: number, ...parts: readonly Uint8Array[]): Uint8Array => {
+      const data = Buffer.concat(parts);
+      return Buffer.concat([Uint8Array.of(id), encodeVarint(data.length), data]);
+    };
+    const spelled = strings.map((text) => Buffer.from(`${text}\0`));
+    const lengths = spelled.map(({ length }) => encodeVarint(length)).reverse();
+    const groups = owners.map((owner, nth) => {
+      const key = keys[nth];
+      const entry = key === undefined ? [] : [...encodeVarint(key), ...encodeVarint(0), 0];
+      return Uint8Array.of(...encodeVarint(owner), ...encodeVarint(key === undefined ? 0 : 1), ...entry);
+    });
+    const dialects = owners.map((owner) => encodeVarint(2 * owner));
+    return new Uint8Array(
+      Buffer.concat([
+        Uint8Array.of(0x4d, 0x4c, 0xef, 0x52, ...encodeVarint(4), 0),
+        section(1, encodeVarint(dialects.length), Buffer.concat(dialects)),
+        ...[3, 2, 4].map((id) => section(id)),
+        section(6, encodeVarint(0), Buffer.concat(groups)),
+        section(5),
+        section(0, encodeVarint(spelled.length), ...lengths, ...spelled),
+      ]),
+    );
+  }
+
+  test("holds a long name once, however many groups have it", async () => {
+    const owners = Array.from({ length: 30_000 }, (_, nth) => nth);
+    const strings = [...owners.map((nth) => `d${nth}`), "k".repeat(1_000_000)];
+    const bytes = grouped(
+      strings,
+      owners,
+      owners.map(() => owners.length),
+    );
+    const { dialects } = await readBytecode(memorySource(bytes, "x.mlirbc"));
+    expect(dialects.length).toBe(30_000);
+    expect(dialects.every(({ resources }) => resources[0]?.name.length === 1_000_000)).toBe(true);
+  });
+
+  test("refuses two groups of one name, and more than memory is for", async () => {
+    const twice = grouped(["a", "b", "a"], [0, 1, 2], []);
+    const error = await thrown(readBytecode(memorySource(twice, "x.mlirbc")));
+    expect(error).toMatchObject({ code: "duplicate", path: "x.mlirbc" });
+    const many = grouped(
+      ["a"],
+      Array.from({ length: 500_001 }, () => 0),
+      [],
+    );
+    expect(await thrown(readBytecode(memorySource(many, "x.mlirbc")))).toMatchObject({ code: "too-large" });
+  });
+});
+
 describe("thinBytecode() and fillBytecode()", () => {
   test.each(WHOLE)("give %s back byte for byte", async (name) => {
     const bytes = mlirBytes(name);

@@ -321,6 +321,14 @@ describe("parseNpz()", () => {
     expect(error).toMatchObject({ code: "too-large", path: "bomb.npz" });
   });
 
+  test("refuses entries over one another before it unpacks anything", () => {
+    // As many as fit 2 GiB: each would be unpacked, all from the same few kilobytes.
+    const zeros = deflateSync(new Uint8Array(16 * 2 ** 20), { level: 9 });
+    const error = formatError(() => parseNpz(zipOf(zeros, 16 * 2 ** 20, 128), "bomb.npz"));
+    expect(error).toMatchObject({ code: "malformed", path: "bomb.npz" });
+    expect(error.message).toContain('"1.npy" lies inside another entry');
+  });
+
   test("refuses sizes that no deflate can reach, and those that are not the true ones", () => {
     const array = file("strings.npy");
     const packed = deflateSync(array);

@@ -1,13 +1,11 @@
 import { createHash } from "node:crypto";
-import { readdirSync, readFileSync } from "node:fs";
+import { readFileSync } from "node:fs";
 import { mkdir, readFile, writeFile } from "node:fs/promises";
 import { join } from "node:path";
 import { fileURLToPath } from "node:url";
 import { zipSync } from "fflate";
-import fc from "fast-check";
 import { describe, expect, test } from "vitest";
 import { memorySource } from "../../src/bytes/byte-source.ts";
-import { readZip } from "../../src/encodings/zip/read.ts";
 import { FormatError } from "../../src/errors.ts";
 import { parsePickle } from "../../src/formats/pytorch/pickle.ts";
 import { pytorch } from "../../src/formats/pytorch/read.ts";
@@ -16,7 +14,7 @@ import { writeSafetensors } from "../../src/formats/safetensors/write.ts";
 import { openStore } from "../../src/host/tare-store.ts";
 import { openModel } from "../../src/node/open-model.ts";
 import { counting } from "../support/bytes.ts";
-import { attempt, damage, damaged, EFFORT, readFiles } from "../support/container-fuzz.ts";
+import { readFiles } from "../support/read-files.ts";
 import { countingSource } from "../support/counting-source.ts";
 import { temporaryFolder } from "../support/temporary.ts";
 import { thrown } from "../support/thrown.ts";
@@ -30,7 +28,6 @@ const EXPECTED = JSON.parse(readFileSync(join(FOLDER, "expected.json"), "utf8"))
   >
 >;
 const NAMES = Object.keys(EXPECTED);
-const ALL = readdirSync(FOLDER).filter((name) => /\.pth?$/.test(name));
 
 function fixture(name: string): Uint8Array {
   return new Uint8Array(readFileSync(join(FOLDER, name)));
@@ -134,8 +131,8 @@ describe("readPytorch()", () => {
     const file = archive(
       pickle("}(", text("a"), tensor(2, [2, 3], [3, 1]), text("b"), tensor(0, [1, 8], [99, 1]), "u"),
     );
-    const draft = await attempt(pytorch, { "x.pt": file });
-    const [a, b] = draft?.methods[0]?.weights ?? [];
+    const draft = await readFiles(pytorch, { "x.pt": file });
+    const [a, b] = draft.methods[0]?.weights ?? [];
     expect(a).toMatchObject({ name: "a", shape: [2, 3] });
     expect(b).toMatchObject({ name: "b", shape: [1, 8] });
     expect(file.subarray(a?.at.offset, (a?.at.offset ?? 0) + 24)).toEqual(counting(32).subarray(8));
@@ -196,13 +193,18 @@ describe("readPytorch()", () => {
     // A list of a hundred thousand values, a thousand times.
     const long = ["]q", 0, "(", "N".repeat(100_000), "e0"] as const;
     const repeated = pickle(...long, "](", "h\0".repeat(1000), "e");
-    for (const file of [deep, cycle, repeated]) {
+    // A dict that has the one before twice, thirty times over: 2^30 ways through a hundred bytes.
+    const level = (nth: number) =>
+      ["}(", text("a"), "h", nth, text("b"), "h", nth, "uq", nth + 1, "0"] as const;
+    const levels = Array.from({ length: 30 }, (_, nth) => level(nth));
+    const doubled = pickle("}q", 0, "0", ...levels.flat(), "h", 30);
+    for (const file of [deep, cycle, repeated, doubled]) {
       expect(await thrown(readFiles(pytorch, { "x.pt": archive(file) }))).toMatchObject({
         code: "too-large",
       });
     }
     // Eight views over one another are no harm, and come back.
-    expect(await attempt(pytorch, { "x.pt": archive(pickle("}(", ...many, "u")) })).toBeDefined();
+    expect(await readFiles(pytorch, { "x.pt": archive(pickle("}(", ...many, "u")) })).toBeDefined();
     const overlapping = Array.from({ length: 3000 }, (_, nth) => {
       return [0x58, ...uint32(4), ...Buffer.from(String(nth).padStart(4, "0")), 0x68, 1, 0x28, 0x68, 0]
         .concat(binint(nth))
@@ -226,47 +228,6 @@ describe("readPytorch()", () => {
     );
     const bomb = archive(shared, { "data/0": new Uint8Array(24_000) });
     expect(await thrown(readFiles(pytorch, { "x.pt": bomb }))).toMatchObject({ code: "too-large" });
-  });
-
-  test.each(ALL)("refuses %s cut off anywhere", async (name) => {
-    const file = fixture(name);
-    for (let end = 0; end < file.length; end++) {
-      expect(await attempt(pytorch, { [name]: file.subarray(0, end) }), `cut at ${end}`).toBeUndefined();
-    }
-  });
-
-  test("reads or refuses archives with other bytes", async () => {
-    await fc.assert(
-      fc.asyncProperty(fc.constantFrom(...NAMES), damage, async (name, hits) => {
-        await attempt(pytorch, { [name]: damaged(fixture(name), hits) });
-      }),
-      { numRuns: 1500 * EFFORT },
-    );
-  });
-
-  test("reads or refuses pickles with other bytes", async () => {
-    const pickles = await Promise.all(
-      NAMES.map(async (name) => {
-        const bytes = fixture(name);
-        const members = await readZip(memorySource(bytes, name));
-        const parts = members.map(
-          (each) => [each.name, bytes.slice(each.start, each.start + each.size)] as const,
-        );
-        return Object.fromEntries(parts);
-      }),
-    );
-    let read = 0;
-    const runs = 2000 * EFFORT;
-    await fc.assert(
-      fc.asyncProperty(fc.constantFrom(...pickles), damage, async (files, hits) => {
-        const key = Object.keys(files).find((name) => name.endsWith("data.pkl")) ?? "";
-        const broken = { ...files, [key]: damaged(files[key] as Uint8Array, hits) };
-        if (await attempt(pytorch, { "x.pt": zipSync(broken, { level: 0 }) })) read++;
-      }),
-      { numRuns: runs },
-    );
-    expect(read).toBeGreaterThan(runs / 100);
-    expect(read).toBeLessThan(runs / 1.1);
   });
 });
 
@@ -337,6 +298,9 @@ describe("parsePickle()", () => {
     ["unsupported", "a class of protocol 0", pickle("(ios\nsystem\n")],
     ["unsupported", "an extension code", pickle(0x82, 1)],
     ["unsupported", "a builtin that runs code", pickle("cbuiltins\neval\n")],
+    ["unsupported", "a call of what runs code", pickle("cposix\nsystem\n", text("id"), [0x85], "R")],
+    ["unsupported", "a state for what runs code", pickle("cos\nsystem\n)\x81}b")],
+    ["unsupported", "a call by names from the stack", pickle(text("os"), text("system"), 0x93, ")R")],
     ["unsupported", "a name in a name", pickle(text("builtins"), text("getattr"), 0x93)],
   ])("refuses as %s: %s", (code, _, bytes) => {
     expect(() => parse(bytes)).toThrow(expect.objectContaining({ code }));

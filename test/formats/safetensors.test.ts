@@ -243,6 +243,16 @@ describe("parseSafetensorsHeader()", () => {
     expect(error).toMatchObject({ tensor: "w", offset: start });
   });
 
+  test("says no more of a long shape than there is room for", () => {
+    const shape = Array.from({ length: 100_000 }, () => 1);
+    for (const code of ["U8", "F32"]) {
+      const { message } = formatError(() =>
+        parseSafetensors(safetensors({ w: tensor(code, [...shape, 2 ** 52], 0, 1) }, 1), "x"),
+      );
+      expect(message.length).toBeLessThan(300);
+    }
+  });
+
   test("refuses a header that is not UTF-8", () => {
     const bytes = safetensors('{"__metadata__":{"a":"?"}}');
     bytes[bytes.indexOf(0x3f)] = 0xff;

@@ -67,14 +67,24 @@ export class Pages {
     return new DataView(bytes.buffer);
   }
 
-  /** @throws FormatError `too-large` */
+  /**
+   * Fetches what was missed, and of what follows half as much as there is: the parser begins anew each time, and where
+   * tables are all over the file it must not do so for each page.
+   * @throws FormatError `too-large`
+   */
   async fetch(offset: number, length: number, options: ReadOptions): Promise<void> {
-    const last = Math.floor((offset + length - 1) / this.#page);
-    for (let nth = Math.floor(offset / this.#page); nth <= last; nth++) {
+    const first = Math.floor(offset / this.#page);
+    const needed = Math.floor((offset + length - 1) / this.#page);
+    const last = Math.min(
+      needed + Math.floor(this.#pages.size / 2),
+      Math.floor((this.size - 1) / this.#page),
+    );
+    for (let nth = first; nth <= last; nth++) {
       if (this.#pages.has(nth)) continue;
       const start = nth * this.#page;
       const count = Math.min(this.#page, this.size - start);
       if (this.#fetched + count > MOST_FETCHED) {
+        if (nth > needed) return;
         throw new FormatError(
           "too-large",
           `Cannot read "${this.name}": its tables take over ${MOST_FETCHED} bytes`,

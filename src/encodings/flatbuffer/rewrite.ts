@@ -52,6 +52,8 @@ export function rewriteFlatbuffer(
 ): { readonly bytes: Uint8Array; readonly alignment: number } {
   const writer = new FlatbufferWriter(style);
   const copy: CopyTable = (table, fields, edited = edits.get(table.at)) => {
+    // A layout may have room for thousands of fields, and any number of tables may share it.
+    buffer.step(table.at, table.fields / 8);
     for (let field = fields.length; field < table.fields; field++) {
       if (table.position(field, 1) !== undefined) throw unknown(table, `field ${field} of a table`);
     }

@@ -190,6 +190,22 @@ function zip64Numbers(view: DataView, start: number, end: number): bigint[] {
   return [];
 }
 
+/**
+ * Refuses entries whose data overlaps: a small archive would unpack to any size.
+ * @param entries with where their data starts, in any order
+ * @throws FormatError `malformed`
+ */
+export function refuseOverlaps(
+  entries: readonly (ZipEntry & { readonly start: number })[],
+  fail: ZipFail,
+): void {
+  let end = 0;
+  for (const { name, local, start, packed } of entries.toSorted((a, b) => a.local - b.local)) {
+    if (local < end) throw fail("malformed", `"${name}" lies inside another entry`, local);
+    end = start + packed;
+  }
+}
+
 /** Names are ASCII or UTF-8, whether flagged so or not: tools that write other code pages do not write tensors. */
 function decodeName(bytes: Uint8Array, at: number, fail: ZipFail): string {
   try {

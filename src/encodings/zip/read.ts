@@ -2,6 +2,7 @@ import type { ByteSource, ReadOptions } from "../../bytes/byte-source.ts";
 import {
   findZipDirectory,
   parseZipDirectory,
+  refuseOverlaps,
   ZIP_LOCAL,
   ZIP_TAIL,
   zipDataStart,
@@ -36,18 +37,20 @@ export async function readZip(source: ByteSource, options: ReadOptions = {}): Pr
     directory.offset >= tailStart
       ? tail.subarray(directory.offset - tailStart, directory.offset - tailStart + directory.size)
       : await source.read(directory.offset, directory.size, options);
+  const entries = parseZipDirectory(bytes, directory, fail);
+  // Those that cannot but overlap, however short their headers, are not worth a million reads.
+  refuseOverlaps(
+    entries.map((entry) => ({ ...entry, start: entry.local + ZIP_LOCAL })),
+    fail,
+  );
   const members: ZipMember[] = [];
-  for (const entry of parseZipDirectory(bytes, directory, fail)) {
+  for (const entry of entries) {
     const limit = directory.offset;
     if (entry.local > limit - ZIP_LOCAL)
       throw fail("malformed", `"${entry.name}" is not where the directory says`, entry.local);
     const header = await source.read(entry.local, ZIP_LOCAL, options);
     members.push({ ...entry, start: zipDataStart(header, entry, limit, fail) });
   }
-  let end = 0;
-  for (const { name, local, start, packed } of members.toSorted((a, b) => a.local - b.local)) {
-    if (local < end) throw fail("malformed", `"${name}" lies inside another entry`, local);
-    end = start + packed;
-  }
+  refuseOverlaps(members, fail);
   return members;
 }

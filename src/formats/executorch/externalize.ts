@@ -15,6 +15,7 @@ import { type ChooseDataFile, type MovedTensors, moveTensors } from "./externali
 import type { Layout } from "./layout.ts";
 import type { Bytes } from "./parse-program.ts";
 import type { DataFileSpec } from "./write-data.ts";
+import { segmentUsers } from "./segment-users.ts";
 
 /** A data file to write. */
 export interface ExternalFile {
@@ -123,10 +124,17 @@ function withoutMoved(open: OpenProgram, moved: MovedTensors, dropped: ReadonlyS
     throw cannotMove(open, "unsupported", "the constants are in the tables", { hint: NEWER });
   }
   const segments = segmentsOf(open);
-  const inUse = new Set(program.named.filter((_, nth) => !dropped.has(nth)).map(({ segment }) => segment));
+  const { constants, others } = segmentUsers(open);
+  const left = program.named.filter((_, nth) => !dropped.has(nth)).map(({ segment }) => segment);
+  const inUse = new Set([...others, ...left]);
+  if (moved.moved.size > 0 && inUse.has(constantSegment as number)) {
+    const reason = `its constants are in segment ${constantSegment}, which is something else too`;
+    throw cannotMove(open, "unsupported", reason, {});
+  }
   for (const nth of dropped) {
     const segment = program.named[nth]?.segment as number;
-    if (!inUse.has(segment)) segments[segment] = { alignment: 1, length: 0, pieces: [] };
+    if (!inUse.has(segment) && !constants.has(segment))
+      segments[segment] = { alignment: 1, length: 0, pieces: [] };
   }
   const edits = { tensors: moved.edits, segments, named: namedLeft(open, dropped) };
   const home = constantSegment === undefined ? undefined : program.segments[constantSegment];

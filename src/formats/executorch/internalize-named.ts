@@ -3,7 +3,7 @@ import { shorten } from "../failure.ts";
 import type { OpenProgram, ProgramEdits } from "./edit-program.ts";
 import type { DataFile, Home } from "./external.ts";
 import { alignmentsOf, type SegmentContent } from "./place-segments.ts";
-import { Program, Subsegments } from "./schema.ts";
+import { segmentUsers } from "./segment-users.ts";
 
 /**
  * Adds named data to a program: in segments that nothing is in any more, else in new ones.
@@ -42,17 +42,12 @@ export function addNamed(
 }
 
 /** Segments of no bytes that nothing refers to. */
-function freeSegments({ buffer, program, constantSegment }: OpenProgram): number[] {
-  const root = buffer.root();
-  const taken = new Set<number | undefined>([constantSegment]);
-  for (const table of root.tables(Program.mutableSegments)) taken.add(table.uint32(Subsegments.segment));
-  // A program that has no constants yet says where they would be.
-  const constants = root.table(Program.constantSegment);
-  if (constants) taken.add(constants.uint32(Subsegments.segment));
-  for (const { segment } of program.named) taken.add(segment);
-  const blobs = new Set(program.plans.flatMap(({ delegates }) => delegates.map(({ blob }) => blob)));
-  return [...program.segments.entries()].flatMap(([nth, segment]) =>
-    segment.length === 0 && !taken.has(nth) && !blobs.has(segment) ? [nth] : [],
+function freeSegments(open: OpenProgram): number[] {
+  const { constants, others } = segmentUsers(open);
+  const named = open.program.named.map(({ segment }) => segment);
+  const taken = new Set([...constants, ...others, ...named]);
+  return [...open.program.segments.entries()].flatMap(([nth, { length }]) =>
+    length === 0 && !taken.has(nth) ? [nth] : [],
   );
 }
 

@@ -73,6 +73,7 @@ const NOTHING = { offset: undefined } as const;
 
 /** Whether there is something beside a tensor's name, and where its data is. */
 function saysMore(extra: FlatTable): boolean {
+  extra.buffer.step(extra.at, extra.fields / 8);
   return Array.from({ length: extra.fields }).some(
     (_, field) => field !== Extra.name && field !== Extra.location && extra.position(field, 1) !== undefined,
   );

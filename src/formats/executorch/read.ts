@@ -125,7 +125,8 @@ function methodsOf(
   const methods = program.plans.map((plan) => {
     const find = external.finder(namedWeights(program, nth), source, nth);
     const { weights, missing } = planWeights(program, plan, nth, find, fail);
-    found.push(...weights.filter((weight) => weight.at.file === nth));
+    // One by one: as arguments of one call, they may be too many for the stack.
+    for (const weight of weights) if (weight.at.file === nth) found.push(weight);
     if (missing.length > 0) notes.push(missingNote(plan.name, missing));
     return methodOf(several ? `${stem(file.path)}/${plan.name}` : plan.name, nth, weights);
   });

@@ -41,7 +41,8 @@ export async function readTensorCache(
         found.push({ name, dtype, shape, at: { file, offset, length } });
       }
     }
-    notes.push(...notesOf(source.name, shards));
+    // One by one: as arguments of one call, they may be too many for the stack.
+    for (const note of notesOf(source.name, shards)) notes.push(note);
     weights.push(found);
   }
   const draft = { format: mlc.id, methods: methodPerFile(lists, weights), files };

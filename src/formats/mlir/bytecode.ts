@@ -1,6 +1,6 @@
 import type { ByteSource, ReadOptions } from "../../bytes/byte-source.ts";
 import { Cursor } from "./cursor.ts";
-import { type Fail, failureIn } from "../failure.ts";
+import { type Fail, failureIn, shorten } from "../failure.ts";
 import { BUILTIN, Kind, LARGEST_TABLE, Section, SECTION_NAMES } from "./schema.ts";
 import {
   checkAlignment,
@@ -81,26 +81,33 @@ export async function readBytecode(source: ByteSource, options: ReadOptions = {}
   const offsets = find(Section.resourceOffset);
   if (!resources || !offsets) return { ...container, source, strings, external: [], dialects: [] };
   const read = parseResourceTable(await table(offsets), offsets, resources, fail);
+  // Decoded once each: a long one may be named any number of times.
+  const decoder = new TextDecoder();
+  const texts: string[] = [];
   const nameOf = (index: number | undefined, at: number): string => {
     const bytes = index === undefined ? undefined : strings[index];
-    if (!bytes) throw fail("malformed", `it names string ${index} of ${strings.length}`, at);
-    return new TextDecoder().decode(bytes);
+    if (index === undefined || !bytes) {
+      throw fail("malformed", `it names string ${index} of ${strings.length}`, at);
+    }
+    return (texts[index] ??= decoder.decode(bytes));
   };
   const groupsOf = async (
     groups: readonly TableGroup[],
     stringOf: (owner: number) => number | undefined,
   ): Promise<ResourceGroup[]> => {
     const found: ResourceGroup[] = [];
+    const owners = new Set<string>();
     for (const { owner, entries } of groups) {
       const name = nameOf(stringOf(owner), entries[0]?.saidAt ?? offsets.offset);
-      if (found.some((each) => each.name === name)) {
-        throw fail("duplicate", `it has resources of "${name}" in two groups`, entries[0]?.saidAt);
+      if (owners.has(name)) {
+        throw fail("duplicate", `it has resources of "${shorten(name)}" in two groups`, entries[0]?.saidAt);
       }
+      owners.add(name);
       const keys = new Set<string>();
       const list: Resource[] = [];
       for (const entry of entries) {
         const key = nameOf(entry.key, entry.saidAt);
-        if (keys.has(key)) throw fail("duplicate", `"${name}" has it twice`, entry.saidAt, key);
+        if (keys.has(key)) throw fail("duplicate", `"${shorten(name)}" has it twice`, entry.saidAt, key);
         keys.add(key);
         const content = await readContent(source, peek, entry, key, fail);
         if (content.kind === "string") nameOf(content.index, entry.offset);

@@ -25,7 +25,9 @@ export async function readMlir(
 ): Promise<ModelDraft> {
   const methods: MethodDraft[] = [];
   for (const [file, { path, source }] of files.entries()) {
-    const weights = (await hasBytecode(source, options))
+    // What is called bytecode is none of the texts, even where it is empty.
+    const bytecode = /\.mlirbc$/i.test(path) || (await hasBytecode(source, options));
+    const weights = bytecode
       ? await bytecodeWeights(source, file, options)
       : await textWeights(source, file, options);
     methods.push({ name: path.replace(/\.mlir(bc)?$/i, ""), file, weights, constants: [] });

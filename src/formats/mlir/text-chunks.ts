@@ -49,13 +49,19 @@ export class TextChunks {
    * @returns the offset of the quote that ends it; `undefined` if none does
    */
   async endOfString(offset: number): Promise<number | undefined> {
+    // Where the next quote is, or the end of what is at hand: looked for once, not again after each escape.
+    let quote = -1;
     for (let at = offset; at < this.size; ) {
-      if (at < this.#bytesStart || at >= this.#bytesStart + this.#bytes.byteLength) await this.#read(at);
+      if (at < this.#bytesStart || at >= this.#bytesStart + this.#bytes.byteLength) {
+        await this.#read(at);
+        quote = -1;
+      }
       const from = at - this.#bytesStart;
-      const quote = this.#bytes.indexOf(QUOTE, from);
-      const escape = this.#bytes.subarray(from, quote < 0 ? undefined : quote).indexOf(ESCAPE);
+      if (quote < from) quote = this.#bytes.indexOf(QUOTE, from);
+      if (quote < 0) quote = this.#bytes.byteLength;
+      const escape = this.#bytes.subarray(from, quote).indexOf(ESCAPE);
       if (escape >= 0) at += escape + 2;
-      else if (quote >= 0) return this.#bytesStart + quote;
+      else if (quote < this.#bytes.byteLength) return this.#bytesStart + quote;
       else at = this.#bytesStart + this.#bytes.byteLength;
     }
     return undefined;

@@ -41,7 +41,7 @@ const FLOATS: Readonly<Record<string, DType | number>> = {
  * @returns `undefined` for what has no static shape or an element of unknown size
  */
 export function parseTextType(text: string): TextType | undefined {
-  const [, dims = "", rest = ""] = /^(?:tensor|vector)<((?:\d+x)*)([^,]+?)\s*(?:,.*)?>$/s.exec(text) ?? [];
+  const [, dims = "", rest = ""] = /^(?:tensor|vector)<((?:\d+x)*)([^,]+)(?:,.*)?>$/s.exec(text) ?? [];
   const element = rest.trim();
   const shape = dims.split("x").slice(0, -1).map(Number);
   const known = Object.hasOwn(FLOATS, element) ? FLOATS[element] : integerOf(element);

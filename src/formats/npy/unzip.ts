@@ -2,6 +2,7 @@ import { inflateSync } from "fflate";
 import {
   findZipDirectory,
   parseZipDirectory,
+  refuseOverlaps,
   type ZipEntry as Listed,
   type ZipFail,
   zipDataStart,
@@ -35,12 +36,15 @@ export function unzip(bytes: Uint8Array, path: string): ZipEntry[] {
   const listed = parseZipDirectory(bytes.subarray(offset, offset + size), directory, fail);
   const total = listed.reduce((sum, entry) => sum + entry.size, 0);
   if (total > LARGEST) throw fail("too-large", `its entries unpack to ${total} bytes`, offset);
-  return listed.map((entry) => readEntry(bytes, entry, offset, fail));
+  const placed = listed.map((entry) => {
+    return { ...entry, start: zipDataStart(bytes.subarray(entry.local, offset), entry, offset, fail) };
+  });
+  refuseOverlaps(placed, fail);
+  return placed.map((entry) => readEntry(bytes, entry, fail));
 }
 
-function readEntry(bytes: Uint8Array, entry: Listed, limit: number, fail: ZipFail): ZipEntry {
-  const { name, compression, packed, size } = entry;
-  const start = zipDataStart(bytes.subarray(entry.local, limit), entry, limit, fail);
+function readEntry(bytes: Uint8Array, entry: Listed & { readonly start: number }, fail: ZipFail): ZipEntry {
+  const { name, compression, packed, size, start } = entry;
   const data = bytes.subarray(start, start + packed);
   const stored = compression === "stored";
   const unpacked = stored ? data : inflate(data, size, name, start, fail);

@@ -22,6 +22,9 @@ const DEEPEST_GRAPH = 32;
 /** Fields of graphs, nodes and functions, each of which is kept: six times those of a graph of 100,000 nodes. */
 const MOST_FIELDS = 4_000_000;
 
+/** Of all names together, in characters: each has those of the nodes around it, and a name may be long. */
+const LONGEST_NAMES = 32 * 1024 * 1024;
+
 type Mutable<T> = { -readonly [K in keyof T]: T[K] };
 
 /**
@@ -43,6 +46,7 @@ class Parser {
   #inGraph = true;
   #trainings = 0;
   #fields = 0;
+  #characters = 0;
 
   constructor(view: SparseBytes) {
     this.#view = view;
@@ -273,6 +277,14 @@ class Parser {
   }
 
   #add(tensor: OnnxTensor): void {
+    this.#characters += tensor.name.length;
+    if (this.#characters > LONGEST_NAMES) {
+      const { name } = this.#view;
+      throw new FormatError("too-large", `Cannot read "${name}": the names of its tensors are too long`, {
+        path: name,
+        offset: tensor.frame.start,
+      });
+    }
     this.#tensors.push(this.#inGraph ? tensor : { ...tensor, graph: undefined });
   }
 

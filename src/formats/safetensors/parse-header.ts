@@ -110,13 +110,13 @@ function parseEntry(name: string, value: unknown, dataStart: number, fail: Fail)
   if (begin > end) throw bad("malformed", `its data ends at ${end}, before it starts at ${begin}`);
   const count = elementCount(shape);
   const bits = count === undefined ? undefined : count * DTYPE_BITS[dtype];
-  if (!Number.isSafeInteger(bits)) throw bad("too-large", `its shape is [${shape.join(", ")}]`);
+  if (!Number.isSafeInteger(bits)) throw bad("too-large", `its shape is [${shorten(shape.join(", "))}]`);
   // Elements of less than a byte must fill their last one; then this is whole, or never equal.
   const bytes = (bits as number) / 8;
   if (bytes !== end - begin) {
     throw bad(
       "size-mismatch",
-      `[${shape.join(", ")}] ${code} takes ${bytes} bytes, its data has ${end - begin}`,
+      `[${shorten(shape.join(", "))}] ${code} takes ${bytes} bytes, its data has ${end - begin}`,
       dataStart + begin,
     );
   }

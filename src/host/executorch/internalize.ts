@@ -2,7 +2,6 @@ import { readdir, stat } from "node:fs/promises";
 import { join, resolve } from "node:path";
 import { LinkError, UsageError } from "../../errors.ts";
 import { internalizeProgram } from "../../formats/executorch/internalize.ts";
-import { isData } from "../../formats/executorch/read.ts";
 import { ruleSelects, type SplitRule } from "../../link/split/split-rules.ts";
 import { fileError, type FileSource, isAbsent, openFileSource } from "../../node/file-source.ts";
 import type { Progress } from "../../node/progress.ts";
@@ -108,7 +107,7 @@ async function filesOf(
       hint: "name the program (.pte), and its data files (.ptd)",
     });
   }
-  const own = names.filter(isData).map((name) => join(path, name));
+  const own = names.filter((name) => /\.ptd$/i.test(name)).map((name) => join(path, name));
   return { program: join(path, program), data: data.length > 0 ? data : own };
 }
 
