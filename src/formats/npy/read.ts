@@ -36,10 +36,11 @@ export async function readNumpy(
   return notes.length > 0 ? { ...draft, notes } : draft;
 }
 
-/** Whether a file is an archive of arrays: by what it starts with, or by its name where it starts as neither. */
+/** Whether a file is an archive of arrays: by its name, or by what it starts with where the name does not say it. */
 async function isArchive({ path, source }: ModelFile, options: ReadOptions): Promise<boolean> {
-  const start = String.fromCharCode(...(await source.read(0, Math.min(6, source.size), options)));
-  return start.startsWith("PK") || (start !== "\x93NUMPY" && /\.npz$/i.test(path));
+  const [, named] = /\.np([yz])$/i.exec(path) ?? [];
+  if (named !== undefined) return named.toLowerCase() === "z";
+  return String.fromCharCode(...(await source.read(0, Math.min(2, source.size), options))) === "PK";
 }
 
 async function readArchive(
