@@ -135,8 +135,8 @@ export {
 } from "./host/mlir/detach.ts";
 export type { MethodInfo, ModelInfo, WeightInfo } from "./host/describe.ts";
 export type { DelegateInfo, ExecutorchInfo } from "./host/executorch/executorch-info.ts";
+export { defaultStorePath } from "./node/store/default-path.ts";
 export {
-  defaultStorePath,
   type LoadOptions,
   type ModelSummary,
   openStore,

@@ -1,7 +1,7 @@
-import { SingleBar } from "cli-progress";
 import prettyBytes from "pretty-bytes";
 import type { Progress } from "../node/progress.ts";
-import { defaultStorePath, openStore, type TareStore } from "../host/tare-store.ts";
+import type { TareStore } from "../host/tare-store.ts";
+import { defaultStorePath } from "../node/store/default-path.ts";
 
 /** Where a command writes, and what it was told by its surroundings. */
 export interface Streams {
@@ -34,7 +34,9 @@ export class Context {
     return this.options.store ?? defaultStorePath(this.streams.env);
   }
 
-  openStore(): Promise<TareStore> {
+  async openStore(): Promise<TareStore> {
+    // Not every verb needs a store, and the engines that come with it take long to load.
+    const { openStore } = await import("../host/tare-store.ts");
     return openStore({ path: this.storePath });
   }
 
@@ -54,6 +56,7 @@ export class Context {
     const { stderr, env } = this.streams;
     if (!stderr.isTTY || env.CI || env.NO_COLOR !== undefined || this.options.json)
       return work(() => undefined);
+    const { SingleBar } = await import("cli-progress");
     const bar = new SingleBar({
       stream: stderr,
       format: `${label} {bar} {percentage}%  {done} of {all}  {rate}/s  {eta_formatted} left`,

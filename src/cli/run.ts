@@ -1,7 +1,7 @@
 import { Command, CommanderError } from "commander";
 import { TareError } from "../errors.ts";
 import type { Act } from "./command.ts";
-import { COMMANDS } from "./commands/index.ts";
+import { commandsFor } from "./commands/index.ts";
 import { Context, type GlobalOptions, type Streams } from "./context.ts";
 
 const DESCRIPTION = `Stores the weights of machine-learning models once, shared by every model that uses them.
@@ -47,7 +47,7 @@ export async function run(argv: readonly string[], streams: Streams, signal?: Ab
       const context = new Context(streams, program.opts<GlobalOptions>(), abort);
       code = (await work(context, ...args)) ?? 0;
     };
-  for (const define of COMMANDS) define(program, act);
+  for (const define of await commandsFor(argv)) define(program, act);
   for (const command of program.commands) {
     command
       .exitOverride()

@@ -1,5 +1,3 @@
-import { homedir } from "node:os";
-import { join } from "node:path";
 import type { CompiledMethod } from "../compile/backends/compiled-model.ts";
 import type { CompileSettings } from "../compile/backends/compile-model.ts";
 import type { NamedData } from "../compile/named-data/named-data.ts";
@@ -26,6 +24,7 @@ import { thisMachine } from "../node/machine.ts";
 import { FileCompileCache } from "../node/store/compile-cache.ts";
 import { FileDerivedCache } from "../node/store/derived-cache.ts";
 import { FilePackedCache } from "../node/store/packed-cache.ts";
+import { defaultStorePath } from "../node/store/default-path.ts";
 import { FileStore } from "../node/store/file-store.ts";
 import { collect, type GcOptions, type GcResult } from "../node/store/gc.ts";
 import { type StoreStatus, storeStatus } from "../node/store/status.ts";
@@ -116,12 +115,6 @@ export interface LoadOptions extends OrtLoadOptions {
  */
 export async function openStore(options: OpenStoreOptions = {}): Promise<TareStore> {
   return new TareStore(await FileStore.open(options.path ?? defaultStorePath()), options);
-}
-
-/** `TARE_STORE`, else `tare` in the XDG data folder. */
-export function defaultStorePath(env: Readonly<Record<string, string | undefined>> = process.env): string {
-  if (env.TARE_STORE) return env.TARE_STORE;
-  return join(env.XDG_DATA_HOME || join(homedir(), ".local", "share"), "tare");
 }
 
 /** A store and the engines over it. Dispose it to end its sessions. */

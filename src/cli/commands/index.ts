@@ -1,51 +1,35 @@
 import type { DefineCommand } from "../command.ts";
-import { add } from "./add.ts";
-import { attach } from "./attach.ts";
-import { compile } from "./compile.ts";
-import { convert } from "./convert.ts";
-import { detach } from "./detach.ts";
-import { diff } from "./diff.ts";
-import { externalize } from "./externalize.ts";
-import { internalize } from "./internalize.ts";
-import { exportCommand } from "./export.ts";
-import { gc } from "./gc.ts";
-import { join } from "./join.ts";
-import { link } from "./link.ts";
-import { ls } from "./ls.ts";
-import { map } from "./map.ts";
-import { merge } from "./merge.ts";
-import { refit } from "./refit.ts";
-import { rm } from "./rm.ts";
-import { runCommand } from "./run.ts";
-import { show } from "./show.ts";
-import { split } from "./split.ts";
-import { status } from "./status.ts";
-import { swap } from "./swap.ts";
-import { verify } from "./verify.ts";
 
-/** Every verb, in the order of the help. */
-export const COMMANDS: readonly DefineCommand[] = [
-  add,
-  ls,
-  show,
-  diff,
-  map,
-  runCommand,
-  compile,
-  swap,
-  exportCommand,
-  convert,
-  link,
-  split,
-  join,
-  externalize,
-  internalize,
-  merge,
-  refit,
-  detach,
-  attach,
-  rm,
-  gc,
-  verify,
-  status,
-];
+/** Every verb, in the order of the help; loaded where it is used, since most of the start is loading. */
+export const COMMANDS: Readonly<Record<string, () => Promise<DefineCommand>>> = {
+  add: async () => (await import("./add.ts")).add,
+  ls: async () => (await import("./ls.ts")).ls,
+  show: async () => (await import("./show.ts")).show,
+  diff: async () => (await import("./diff.ts")).diff,
+  map: async () => (await import("./map.ts")).map,
+  run: async () => (await import("./run.ts")).runCommand,
+  compile: async () => (await import("./compile.ts")).compile,
+  swap: async () => (await import("./swap.ts")).swap,
+  export: async () => (await import("./export.ts")).exportCommand,
+  convert: async () => (await import("./convert.ts")).convert,
+  link: async () => (await import("./link.ts")).link,
+  split: async () => (await import("./split.ts")).split,
+  join: async () => (await import("./join.ts")).join,
+  externalize: async () => (await import("./externalize.ts")).externalize,
+  internalize: async () => (await import("./internalize.ts")).internalize,
+  merge: async () => (await import("./merge.ts")).merge,
+  refit: async () => (await import("./refit.ts")).refit,
+  detach: async () => (await import("./detach.ts")).detach,
+  attach: async () => (await import("./attach.ts")).attach,
+  rm: async () => (await import("./rm.ts")).rm,
+  gc: async () => (await import("./gc.ts")).gc,
+  verify: async () => (await import("./verify.ts")).verify,
+  status: async () => (await import("./status.ts")).status,
+};
+
+/** The verbs that a command line may mean: those that it has words of, all where it has none. */
+export function commandsFor(argv: readonly string[]): Promise<DefineCommand[]> {
+  const named = Object.keys(COMMANDS).filter((verb) => argv.includes(verb));
+  const verbs = named.length > 0 ? named : Object.keys(COMMANDS);
+  return Promise.all(verbs.map((verb) => (COMMANDS[verb] as () => Promise<DefineCommand>)()));
+}
