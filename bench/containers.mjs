@@ -29,60 +29,75 @@ await measureHeads();
 rmSync(root, { recursive: true, force: true });
 
 async function measure(gib) {
-  const [checkpoint, thin, fat] = ["weights.safetensors", "thin.mlir", "fat.mlirbc"].map(at);
+  const [checkpoint, program, declared, fat, thin, again] = [
+    "weights.safetensors",
+    "program.mlir",
+    "declared.mlirbc",
+    "fat.mlirbc",
+    "thin.mlirbc",
+    "again.mlirbc",
+  ].map(at);
   const { bytes, rows } = generateCheckpoint(checkpoint, gib * 2 ** 30);
-  generateProgram(thin, rows);
-  const steps = { cp: [], attach: [], named: [], detach: [], store: [], elide: [] };
-  const conversions = {};
-  if (hasLlvm) execFileSync("mlir-opt-22", [thin, "--emit-bytecode", "-o", at("declared.mlirbc")]);
+  generateProgram(program, rows);
+  if (hasLlvm) execFileSync("mlir-opt-22", [program, "--emit-bytecode", "-o", declared]);
+  const found = {};
+  const step = async (name, source, command, args) =>
+    (found[name] ??= []).push(await pair(source, command, args));
+  const tare = (name, source, ...args) => step(name, source, process.execPath, [cli, ...args, "--json"]);
   for (let round = 0; round < ROUNDS; round++) {
-    steps.cp.push(await copy(checkpoint));
     if (hasLlvm) {
-      // Fat by name from the checkpoint, thin by reference, and fat again by its own manifest.
+      // Fat by name from the checkpoint, thin by reference, and fat again by what the thin one says.
       rmSync(fat, { force: true });
-      steps.named.push(await tare("attach", at("declared.mlirbc"), "--from", checkpoint, "--out", fat));
-      settle();
-      steps.detach.push(await tare("detach", fat, "--in-place", "--out", at("thin.mlirbc")));
-      steps.attach.push(await tare("attach", at("thin.mlirbc"), "--out", at("again.mlirbc")));
-      const same = spawnSync("cmp", [fat, at("again.mlirbc")]).status === 0;
-      if (!same) throw new Error("attach(detach(x)) is not x");
-      for (const each of ["thin.mlirbc", "again.mlirbc"]) rmSync(at(each));
-      settle();
-      const args = ["detach", fat, "--out", at("thin.mlirbc"), "--as", "fat", "--store", at("store")];
-      steps.store.push(await tare(...args));
-      rmSync(at("thin.mlirbc"));
+      await tare(
+        "attach, from safetensors",
+        checkpoint,
+        "attach",
+        declared,
+        "--from",
+        checkpoint,
+        "--out",
+        fat,
+      );
+      await tare("detach, in place", fat, "detach", fat, "--in-place", "--out", thin);
+      await tare("attach, by reference", fat, "attach", thin, "--out", again);
+      if (spawnSync("cmp", [fat, again]).status !== 0) throw new Error("attach(detach(x)) is not x");
+      for (const each of [thin, again]) rmSync(each);
+      const store = ["--as", "fat", "--store", at("store")];
+      await tare("detach into a store", fat, "detach", fat, "--out", thin, ...store);
+      rmSync(thin);
       rmSync(at("store"), { recursive: true });
-      settle();
       const elide = ["--elide-resource-data-from-bytecode", "--emit-bytecode", "-o", "/dev/null"];
-      steps.elide.push(await run("mlir-opt-22", [fat, ...elide]));
+      await step("mlir-opt, elide", fat, "mlir-opt-22", [fat, ...elide]);
       rmSync(fat);
     }
-    for (const ending of ["gguf", "irpa", "params", "ptd", "npz", "pt"]) {
-      settle();
-      (conversions[ending] ??= []).push(await tare("convert", checkpoint, at(`converted.${ending}`)));
+    for (const ending of ["gguf", "irpa", "ptd", "npz", "pt"]) {
+      await tare(`convert to .${ending}`, checkpoint, "convert", checkpoint, at(`converted.${ending}`));
       rmSync(at(`converted.${ending}`));
     }
   }
-  heading(`${gib} GiB`, `${prettyBytes(bytes)} in float32 weights; all writers end when the disk has all`);
-  const cp = median(steps.cp.map(({ ms }) => ms));
-  row("cp, and sync", s(cp), "");
-  if (hasLlvm) {
-    print("mlir-opt, elide", steps.elide, cp);
-    print("detach, in place", steps.detach, cp, "flat in size");
-    print("detach into a store", steps.store, cp);
-    print("attach, by reference", steps.attach, cp, "≥ 0.9 × cp", (ratio) => ratio >= 0.9);
-    print("attach, from safetensors", steps.named, cp, "≥ 0.9 × cp", (ratio) => ratio >= 0.9);
+  heading(
+    `${gib} GiB`,
+    `${prettyBytes(bytes)} in float32 weights; cp and all writers end when the disk has all`,
+  );
+  for (const [name, runs] of Object.entries(found)) {
+    const [ms, cp, ratio] = ["ms", "cp", "ratio"].map((key) => median(runs.map((each) => each[key])));
+    const peak = Math.max(...runs.map((each) => each.peak));
+    const attach = name.startsWith("attach");
+    const met = name.startsWith("mlir-opt") ? undefined : peak < GRACE && (!attach || ratio >= 0.9);
+    const aim = `${attach ? "≥ 0.9, " : ""}< 150 MB`;
+    row(name, `${s(ms)}, ${prettyBytes(peak)}; cp ${s(cp)}`, `${ratio.toFixed(2)} × its speed`, met, aim);
   }
-  for (const [ending, runs] of Object.entries(conversions)) print(`convert to .${ending}`, runs, cp);
 }
 
-function print(label, runs, cp, aim, met) {
-  const ms = median(runs.map((each) => each.ms));
-  const peak = Math.max(...runs.map((each) => each.peak));
-  const ratio = cp / ms;
-  const within = label.startsWith("mlir-opt") ? undefined : met ? met(ratio) && peak < GRACE : peak < GRACE;
-  const wanted = [aim, "< 150 MB"].filter(Boolean).join(", ");
-  row(label, `${s(ms)}, ${prettyBytes(peak)}`, `${ratio.toFixed(2)} × cp's speed`, within, wanted);
+/**
+ * A command, and right before it `cp` of as many bytes: what memory and disk are like then is the same for both.
+ * @param source what has the bytes
+ */
+async function pair(source, command, args) {
+  const { ms: cp } = await run("sh", ["-c", `cp "${source}" "${at("copy")}" && sync "${at("copy")}"`]);
+  rmSync(at("copy"));
+  const { ms, peak } = await run(command, args);
+  return { cp, ms, peak, ratio: cp / ms };
 }
 
 /** What a client of a web server does before it reads a weight: the time, and the requests. */
@@ -139,19 +154,10 @@ async function measureHeads() {
   row("", "", `${(theirs / ours).toFixed(2)} × the hub reader's speed`);
 }
 
-async function copy(path) {
-  settle();
-  const result = await run("sh", ["-c", `cp "${path}" "${at("copy")}" && sync "${at("copy")}"`]);
-  rmSync(at("copy"));
-  return result;
-}
-
-function tare(...args) {
-  return run(process.execPath, [cli, ...args, "--json"]);
-}
-
 /** Time and peak memory of a process, without those that it starts. */
 async function run(command, args) {
+  // Nothing of one measurement is written, or freed, during the next.
+  execFileSync("sync");
   const began = performance.now();
   const child = spawn(command, args, { stdio: ["ignore", "ignore", "pipe"] });
   let peak = 0;
@@ -170,11 +176,6 @@ async function run(command, args) {
   clearInterval(timer);
   if (code !== 0) throw new Error(`${command} ${args.join(" ")}: ${error}`);
   return { ms: performance.now() - began, peak };
-}
-
-/** Nothing of one measurement is written during the next. */
-function settle() {
-  execFileSync("sync");
 }
 
 function at(name) {

@@ -5,7 +5,7 @@ import { writeAll } from "./write-all.ts";
 export type FileChunk = Uint8Array | { readonly offset: number; readonly bytes: Uint8Array };
 
 /** The disk is given what came since in such stretches, while more comes: nothing is left to wait for at the end. */
-const FLUSH = 64 * 1024 * 1024;
+const FLUSH = 256 * 1024 * 1024;
 
 /**
  * Writes a file as its parts come, and makes it durable: while one part is written the next is made. A part's memory is
