@@ -346,6 +346,20 @@ describe("tare", () => {
     expect(out).toContain("--json");
   });
 
+  test("knows aliases, and models that are called as verbs are", async () => {
+    expect((await tare("--store", shared, "list", "--json")).code).toBe(0);
+    expect(await tare("remove", "export")).toMatchObject({
+      code: 1,
+      err: expect.stringContaining('Cannot find model "export" in the store'),
+    });
+    expect((await tare("--store", "ls", "--help")).out).toContain("export [options]");
+    expect((await tare("help", "ls")).out).toContain("Usage: tare ls");
+    expect(await tare("shwo", "add")).toMatchObject({
+      code: 2,
+      err: expect.stringContaining("Did you mean show"),
+    });
+  });
+
   test("has no verb without an entry above", () => {
     expect(Object.keys(COMMANDS).sort()).toEqual([...VERBS].sort());
   });

@@ -27,9 +27,9 @@ export const COMMANDS: Readonly<Record<string, () => Promise<DefineCommand>>> = 
   status: async () => (await import("./status.ts")).status,
 };
 
-/** The verbs that a command line may mean: those that it has words of, all where it has none. */
+/** The verb that a command line means; all of them where it has none, an alias or one that is not known. */
 export function commandsFor(argv: readonly string[]): Promise<DefineCommand[]> {
-  const named = Object.keys(COMMANDS).filter((verb) => argv.includes(verb));
-  const verbs = named.length > 0 ? named : Object.keys(COMMANDS);
-  return Promise.all(verbs.map((verb) => (COMMANDS[verb] as () => Promise<DefineCommand>)()));
+  const verb = argv.find((word, at) => !word.startsWith("-") && argv[at - 1] !== "--store") ?? "";
+  const load = Object.hasOwn(COMMANDS, verb) ? COMMANDS[verb] : undefined;
+  return Promise.all((load ? [load] : Object.values(COMMANDS)).map((each) => each()));
 }

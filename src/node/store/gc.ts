@@ -74,7 +74,8 @@ export async function collect(layout: StoreLayout, options: GcOptions = {}): Pro
   return withLock(layout, async (assertHeld) => {
     const writing = await sweepLeases(layout);
     const marked = await markBlobs(layout).catch((cause: unknown) => {
-      throw new StoreError("corrupted", `Cannot collect in "${layout.root}": a manifest cannot be read`, {
+      const reason = "a manifest, or the journal of an unfinished add, cannot be read";
+      throw new StoreError("corrupted", `Cannot collect in "${layout.root}": ${reason}`, {
         path: layout.root,
         cause,
         hint: "tare verify says which; remove that model or add it again",
