@@ -1,6 +1,17 @@
 import { spawn } from "node:child_process";
 import { once } from "node:events";
-import { appendFile, cp, link, mkdir, readdir, readFile, stat, symlink, writeFile } from "node:fs/promises";
+import {
+  appendFile,
+  cp,
+  link,
+  mkdir,
+  readdir,
+  readFile,
+  rm,
+  stat,
+  symlink,
+  writeFile,
+} from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { fileURLToPath } from "node:url";
@@ -151,6 +162,9 @@ describe("TareStore.add() that consumes", () => {
     await stopAfter(at, 3);
     expect((await stat(`${at.path}.consuming`)).blocks).toBeLessThan(Math.ceil(at.bytes.length / 512));
     await at.store.gc();
+    const { blobs, problems } = await at.store.verify({ full: true });
+    expect(blobs).toBeGreaterThan(2);
+    expect(problems).toEqual([]);
     await at.store.add([at.path], { as: "other" });
     await expectWhole(at, "other");
   });
@@ -199,6 +213,23 @@ describe("TareStore.add() that consumes", () => {
     expect((await readFile(path)).equals(bytes)).toBe(true);
     expect((await readFile(short)).length).toBe(bytes.length - 1);
     expect((await store.status()).unfinished).toEqual([]);
+  });
+
+  test.runIf(frees)("is looked after by verify while it is unfinished", async () => {
+    const at = await place();
+    await stopAfter(at, 2);
+    const [journal = ""] = await journals(at.store);
+    const [, line = ""] = (await readFile(journal, "utf8")).split("\n");
+    const { blob } = JSON.parse(line) as { blob: string };
+    const path = join(at.store.path, "blobs", "sha256", blob.slice("sha256:".length));
+    const bytes = await readFile(path);
+    await rm(path);
+    expect((await at.store.verify()).problems).toMatchObject([
+      { model: at.path, error: { code: "missing-blob", digest: blob } },
+    ]);
+    await writeFile(path, bytes);
+    await at.store.add([at.path]);
+    await expectWhole(at);
   });
 
   test.runIf(frees)("refuses a journal that is none, and collects nothing then", async () => {

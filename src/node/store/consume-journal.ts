@@ -86,11 +86,8 @@ const doneLine: v.GenericSchema<{ readonly done: true }> = v.object({ done: v.li
 /** What must not be collected, since it is in no file any more: blobs of all journals. */
 export async function consumedBlobs(layout: StoreLayout): Promise<Set<Digest>> {
   const blobs = new Set<Digest>();
-  for (const name of await readdir(layout.consuming).catch(() => [])) {
-    if (name.startsWith(".")) continue;
-    const read = await readJournal(join(layout.consuming, name));
-    for (const { blob } of read?.consumed.values() ?? []) blobs.add(blob);
-  }
+  for (const { consumed } of await readJournals(layout))
+    for (const { blob } of consumed.values()) blobs.add(blob);
   return blobs;
 }
 
@@ -99,15 +96,38 @@ export async function isUnfinished(layout: StoreLayout, paths: readonly string[]
   return (await stat(journalOf(layout, paths)).catch(() => undefined)) !== undefined;
 }
 
-/** Files whose adding ended early, by the names that they had. */
-export async function unfinished(layout: StoreLayout): Promise<string[]> {
-  const paths: string[] = [];
+/** What a journal says. */
+export interface Journal {
+  readonly head: ConsumeHeader;
+  /** By place. */
+  readonly consumed: Map<string, ConsumedWeight>;
+  /** Whether the model has its name, and only files are left to remove. */
+  readonly done: boolean;
+}
+
+/** An add that ended early. */
+export interface UnfinishedAdd {
+  /** What was added, by the name that it had. */
+  readonly path: string;
+  /** What is in the store, and no more in a file. */
+  readonly weights: readonly ConsumedWeight[];
+}
+
+/** Adds that ended early after something was freed, or was about to be. */
+export async function unfinishedAdds(layout: StoreLayout): Promise<UnfinishedAdd[]> {
+  return (await readJournals(layout)).flatMap(({ head, consumed, done }) => {
+    const path = head.folder ?? head.files[0]?.original ?? head.name;
+    return done ? [] : [{ path, weights: [...consumed.values()] }];
+  });
+}
+
+async function readJournals(layout: StoreLayout): Promise<Journal[]> {
+  const journals: Journal[] = [];
   for (const name of await readdir(layout.consuming).catch(() => [])) {
-    if (name.startsWith(".")) continue;
-    const read = await readJournal(join(layout.consuming, name));
-    if (read && !read.done) paths.push(read.head.folder ?? read.head.files[0]?.original ?? name);
+    const read = name.startsWith(".") ? undefined : await readJournal(join(layout.consuming, name));
+    if (read) journals.push(read);
   }
-  return paths;
+  return journals;
 }
 
 /** Where the journal of an add of these paths is, or would be. */
@@ -121,12 +141,7 @@ export function journalOf(layout: StoreLayout, paths: readonly string[]): string
  * @returns `undefined` where there is none
  * @throws FormatError `malformed`
  */
-export async function readJournal(
-  path: string,
-): Promise<
-  | { readonly head: ConsumeHeader; readonly consumed: Map<string, ConsumedWeight>; readonly done: boolean }
-  | undefined
-> {
+export async function readJournal(path: string): Promise<Journal | undefined> {
   const text = await readFile(path, "utf8").catch((error: unknown) => {
     if (isAbsent(error)) return undefined;
     throw error;

@@ -1,6 +1,6 @@
 import { readdir, stat } from "node:fs/promises";
 import { join } from "node:path";
-import { unfinished } from "./consume-journal.ts";
+import { unfinishedAdds } from "./consume-journal.ts";
 import { markBlobs } from "./gc.ts";
 import { listTags } from "./index-file.ts";
 import type { StoreLayout } from "./layout.ts";
@@ -50,7 +50,7 @@ export async function storeStatus(layout: StoreLayout): Promise<StoreStatus> {
     cacheBytes: (await folderSize(layout.cache)).bytes - packed.bytes - derived.bytes,
     packedBytes: packed.bytes,
     derivedBytes: derived.bytes,
-    unfinished: await unfinished(layout),
+    unfinished: (await unfinishedAdds(layout)).map(({ path }) => path),
   };
 }
 

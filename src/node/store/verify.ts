@@ -2,6 +2,7 @@ import { TareError } from "../../errors.ts";
 import type { Digest } from "../../model/digest.ts";
 import { manifestBlobs, modelWeights } from "../../model/stored-model.ts";
 import { requireBlob } from "./blobs.ts";
+import { unfinishedAdds } from "./consume-journal.ts";
 import { listTags } from "./index-file.ts";
 import type { StoreLayout } from "./layout.ts";
 import { readStoredModel } from "./read-model.ts";
@@ -9,6 +10,7 @@ import type { Progress } from "../progress.ts";
 
 /** One thing that is wrong with a store. */
 export interface Problem {
+  /** Its name, or the path of one whose adding ended early. */
   readonly model: string;
   readonly error: TareError;
 }
@@ -30,7 +32,7 @@ export interface VerifyResult {
   readonly problems: readonly Problem[];
 }
 
-/** Checks every model's manifest, config and blobs; goes on after a problem, so that all are told. */
+/** Checks every model's manifest, config and blobs, and those of adds that ended early; goes on after a problem, so that all are told. */
 export async function verifyStore(layout: StoreLayout, options: VerifyOptions = {}): Promise<VerifyResult> {
   const problems: Problem[] = [];
   const attempt = async (model: string, work: () => Promise<void>): Promise<void> => {
@@ -49,6 +51,12 @@ export async function verifyStore(layout: StoreLayout, options: VerifyOptions = 
         if (!blobs.has(blob)) blobs.set(blob, { model: name, size, tensor: tensors.get(blob) });
       }
     });
+  }
+  for (const { path, weights } of await unfinishedAdds(layout)) {
+    for (const { digest, size, blob } of weights) {
+      // One that lies inside another blob is part of a model, which is checked above.
+      if (blob === digest && !blobs.has(blob)) blobs.set(blob, { model: path, size, tensor: undefined });
+    }
   }
   const total = [...blobs.values()].reduce((sum, blob) => sum + blob.size, 0);
   let done = 0;
