@@ -160,7 +160,8 @@ export { type ConvertOptions, type ConvertResult, convertWeights } from "./host/
 export type { RenameRule } from "./host/convert/rename.ts";
 export type { BindOptions } from "./host/link/bind.ts";
 export type { BindFileOptions } from "./host/link/bind-file.ts";
-export type { BoundProgram, Storage, WeightBinding } from "./host/link/bound-program.ts";
+export type { Storage, WeightBinding } from "./host/link/bound-parts.ts";
+export type { BoundProgram } from "./host/link/bound-program.ts";
 export type { WeightsSource } from "./host/link/weights-source.ts";
 export type { WeightStorage, WriteBoundOptions, WrittenProgram } from "./host/link/write-bound.ts";
 export { joinSplit } from "./host/split/join.ts";

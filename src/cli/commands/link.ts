@@ -1,7 +1,8 @@
 import { stat } from "node:fs/promises";
 import { basename } from "node:path";
 import { UsageError } from "../../errors.ts";
-import type { BoundProgram, Storage } from "../../host/link/bound-program.ts";
+import type { Storage } from "../../host/link/bound-parts.ts";
+import type { BoundProgram } from "../../host/link/bound-program.ts";
 import type { WeightStorage } from "../../host/link/write-bound.ts";
 import type { TareStore } from "../../host/tare-store.ts";
 import { type DefineCommand, examples } from "../command.ts";

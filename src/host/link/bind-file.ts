@@ -21,7 +21,7 @@ import { openFolder } from "../../node/model-folder.ts";
 import { createSha256 } from "../../node/sha256.ts";
 import type { FileStore } from "../../node/store/file-store.ts";
 import { bindingsOf } from "./bind.ts";
-import type { BoundParts } from "./bound-program.ts";
+import type { BoundParts } from "./bound-parts.ts";
 import { openWeights, type WeightsSource } from "./weights-source.ts";
 
 /** Options of {@link bindFile}. */

@@ -8,7 +8,7 @@ import { openOnnxProgram } from "../../link/onnx-program.ts";
 import { methodOf, planLink } from "../../link/plan.ts";
 import type { FileStore } from "../../node/store/file-store.ts";
 import { requireEngine } from "../engine-of.ts";
-import type { BoundParts, Storage, WeightBinding } from "./bound-program.ts";
+import type { BoundParts, Storage, WeightBinding } from "./bound-parts.ts";
 import { openWeights, type WeightsSource } from "./weights-source.ts";
 
 /** Options of {@link bindStored}. */

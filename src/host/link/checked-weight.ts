@@ -2,7 +2,7 @@ import { hashWeight } from "../../compile/named-data/hash-weight.ts";
 import { LinkError, StoreError } from "../../errors.ts";
 import type { Digest } from "../../model/digest.ts";
 import { createSha256 } from "../../node/sha256.ts";
-import type { BoundParts, WeightBinding } from "./bound-program.ts";
+import type { BoundParts, WeightBinding } from "./bound-parts.ts";
 
 /**
  * Hashes a weight whose digest is known: blobs of the store were checked when they came, others were not.

@@ -8,7 +8,7 @@ import { ANONYMOUS, type Binding, type LinkPlan } from "../../model/link-plan.ts
 import type { FileStore } from "../../node/store/file-store.ts";
 import { openLease } from "../../node/store/lease.ts";
 import { writeAll } from "../../node/write-all.ts";
-import type { BoundParts, WeightBinding } from "./bound-program.ts";
+import type { BoundParts, WeightBinding } from "./bound-parts.ts";
 import { checkedWeight, requireDigest } from "./checked-weight.ts";
 
 /** Loads a program whose weights are files in a folder. */

@@ -8,7 +8,7 @@ import { writeSparse } from "../../formats/onnx/thin.ts";
 import type { Progress } from "../../node/progress.ts";
 import { createSha256 } from "../../node/sha256.ts";
 import { requireNoFile, writeNewFile } from "../../node/write-new-file.ts";
-import type { BoundParts, WeightBinding } from "./bound-program.ts";
+import type { BoundParts, WeightBinding } from "./bound-parts.ts";
 import { checkedWeight, requireDigest } from "./checked-weight.ts";
 
 /** Protobuf counts the bytes of a message in 31 bits. */
