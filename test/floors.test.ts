@@ -33,7 +33,7 @@ const MAY_IMPORT: Readonly<Record<string, readonly string[]>> = {
     "formats/tvm",
   ],
   "formats/failure.ts": ["errors.ts"],
-  "formats/method-per-file.ts": ["model", "formats/failure.ts"],
+  "formats/method-per-file.ts": ["bytes", "model", "formats/failure.ts", "formats/format.ts"],
   "formats/irpa": [...CONTAINER, "formats/method-per-file.ts"],
   "formats/mlc": [...CONTAINER, "formats/method-per-file.ts"],
   "formats/pytorch": [...CONTAINER, "formats/method-per-file.ts"],

@@ -1,6 +1,4 @@
 import { execFile } from "node:child_process";
-import { mkdtemp, rm, writeFile } from "node:fs/promises";
-import { join } from "node:path";
 import { promisify } from "node:util";
 import { SourceError } from "../errors.ts";
 
@@ -28,20 +26,5 @@ export async function punchHole(path: string, offset: number, length: number): P
       offset: start,
       cause,
     });
-  }
-}
-
-/** Whether parts of the files in a folder can be freed. */
-export async function canPunchHoles(folder: string): Promise<boolean> {
-  const trial = await mkdtemp(join(folder, ".tare-"));
-  try {
-    await writeFile(join(trial, "trial"), new Uint8Array(2 * BLOCK));
-    await punchHole(join(trial, "trial"), 0, BLOCK);
-    return true;
-  } catch (error) {
-    if (error instanceof SourceError && error.code === "unsupported") return false;
-    throw error;
-  } finally {
-    await rm(trial, { recursive: true, force: true });
   }
 }

@@ -15,11 +15,12 @@ import {
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { fileURLToPath } from "node:url";
-import { describe, expect, test } from "vitest";
+import { describe, expect, onTestFinished, test, vi } from "vitest";
 import { writeSafetensors } from "../../src/formats/safetensors/write.ts";
 import { openStore, type TareStore } from "../../src/host/tare-store.ts";
-import { canPunchHoles, punchHole } from "../../src/node/punch-hole.ts";
+import { punchHole } from "../../src/node/punch-hole.ts";
 import { type Home, home } from "../support/home.ts";
+import { canPunchHoles } from "../support/punch-holes.ts";
 import { temporaryFolder } from "../support/temporary.ts";
 import { thrown } from "../support/thrown.ts";
 
@@ -104,6 +105,16 @@ describe("TareStore.add() that consumes", () => {
     const result = await at.store.add([at.path], { consume: true, consumeStep: 4 * SIZE });
     expect(result).toMatchObject({ name: "large", weights: COUNT + 2, fileBytes: at.bytes.length });
     expect((await at.store.status()).unfinished).toEqual([]);
+    await expectWhole(at);
+  });
+
+  test("removes the files at the end where nothing can free parts of them, and says so", async () => {
+    const at = await place();
+    // Where no fallocate is found.
+    vi.stubEnv("PATH", "");
+    onTestFinished(() => void vi.unstubAllEnvs());
+    const { notes } = await at.store.add([at.path], { consume: true, consumeStep: SIZE });
+    expect(notes).toEqual([expect.stringContaining("cannot free parts of a file")]);
     await expectWhole(at);
   });
 

@@ -5,7 +5,7 @@ import type { ModelDraft, WeightDraft } from "../../model/draft.ts";
 import { type DType, isDType, tensorBytes } from "../../model/dtype.ts";
 import { shorten } from "../failure.ts";
 import type { Format, ModelFile, ModelFolder } from "../format.ts";
-import { methodPerFile } from "../method-per-file.ts";
+import { readPerFile } from "../method-per-file.ts";
 import { type IrpaData, type IrpaEntry, parseIrpaEntries, parseIrpaHeader, type Segment } from "./parse.ts";
 import { Size, TENSOR_METADATA } from "./schema.ts";
 
@@ -26,9 +26,7 @@ export async function readIrpa(
   _folder: ModelFolder,
   options: ReadOptions = {},
 ): Promise<ModelDraft> {
-  const notes: string[] = [];
-  const weights: WeightDraft[][] = [];
-  for (const [file, { source }] of files.entries()) {
+  return readPerFile(irpa.id, files, async (source, file, notes) => {
     const entries = await readIrpaEntries(source, options);
     const splats = entries.filter(({ kind }) => kind === "splat");
     if (splats.length > 0) {
@@ -36,15 +34,10 @@ export async function readIrpa(
         `Parameters of one repeated pattern are part of the program of "${source.name}": ${splats.length}`,
       );
     }
-    weights.push(
-      entries
-        .filter((entry) => entry.kind === "data")
-        .map((entry) => weightOf(entry, file, source.name, notes)),
-    );
-  }
-  const methods = methodPerFile(files, weights);
-  const draft = { format: "irpa", methods, files: files.map(({ path, source }) => ({ path, source })) };
-  return notes.length > 0 ? { ...draft, notes } : draft;
+    return entries
+      .filter((entry) => entry.kind === "data")
+      .map((entry) => weightOf(entry, file, source.name, notes));
+  });
 }
 
 /**

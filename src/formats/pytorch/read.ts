@@ -4,7 +4,7 @@ import type { ModelDraft, WeightDraft } from "../../model/draft.ts";
 import { tensorBytes } from "../../model/dtype.ts";
 import { type Fail, failureIn, shorten } from "../failure.ts";
 import type { Format, ModelFile, ModelFolder } from "../format.ts";
-import { methodPerFile } from "../method-per-file.ts";
+import { readPerFile } from "../method-per-file.ts";
 import { parsePickle } from "./pickle.ts";
 import { collectTensors, type TensorView } from "./tensors.ts";
 
@@ -29,14 +29,9 @@ export async function readPytorch(
   _folder: ModelFolder,
   options: ReadOptions = {},
 ): Promise<ModelDraft> {
-  const notes: string[] = [];
-  const weights: WeightDraft[][] = [];
-  for (const [file, { source }] of files.entries()) {
-    weights.push(await readCheckpoint(source, file, notes, options));
-  }
-  const methods = methodPerFile(files, weights);
-  const draft = { format: pytorch.id, methods, files: files.map(({ path, source }) => ({ path, source })) };
-  return notes.length > 0 ? { ...draft, notes } : draft;
+  return readPerFile(pytorch.id, files, (source, file, notes) =>
+    readCheckpoint(source, file, notes, options),
+  );
 }
 
 async function readCheckpoint(

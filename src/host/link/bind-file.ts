@@ -5,6 +5,7 @@ import { openHttpSource } from "../../bytes/http-source.ts";
 import { type Alias, aliasedNamedData } from "../../compile/named-data/aliased-named-data.ts";
 import type { NamedData } from "../../compile/named-data/named-data.ts";
 import { borrowed, rangeNamedData } from "../../compile/named-data/range-named-data.ts";
+import { sameLayout, spellLayout } from "../../compile/tensor-layout.ts";
 import { fetchSkeleton } from "../../encodings/protobuf/fetch-skeleton.ts";
 import { LinkError, SourceError } from "../../errors.ts";
 import type { TensorBinding } from "../../formats/onnx/encode.ts";
@@ -127,9 +128,11 @@ class OpenedWeights implements AsyncDisposable {
       });
     if (!layout)
       throw refuse("missing-weight", `"${owner.name}", its ${symbol.scope}, has no "${symbol.key}"`);
-    const theirs = spelled(layout);
-    if (spelled(said) !== theirs) {
-      throw refuse("mismatch", `the program wants ${spelled(said)}, "${owner.name}" has ${theirs}`);
+    if (!sameLayout(said, layout)) {
+      throw refuse(
+        "mismatch",
+        `the program wants ${spellLayout(said)}, "${owner.name}" has ${spellLayout(layout)}`,
+      );
     }
     if (said.digest && layout.digest && said.digest !== layout.digest) {
       throw refuse("mismatch", `the program wants ${said.digest}, "${owner.name}" has ${layout.digest}`);
@@ -214,10 +217,6 @@ class OpenedWeights implements AsyncDisposable {
   async [Symbol.asyncDispose](): Promise<void> {
     for (const each of this.#open.splice(0)) await each[Symbol.asyncDispose]();
   }
-}
-
-function spelled({ dtype, shape }: { readonly dtype: string; readonly shape: readonly number[] }): string {
-  return `${dtype} [${shape.join(", ")}]`;
 }
 
 function unbound(name: string, path: string): never {

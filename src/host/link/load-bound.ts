@@ -41,8 +41,9 @@ export async function loadBound(
     const paths = [...places.values()].map(({ path }) => path);
     const own = paths.every((path) => path.startsWith(root + sep));
     // What is made of weights lies in the store: only a program that is wholly there has it in reach.
-    const plan = own ? planOf(parts, places, root) : anonymous(planOf(parts, places, commonFolder(paths)));
     const folder = own ? root : commonFolder(paths);
+    const placed = planOf(parts, places, folder);
+    const plan = own ? placed : anonymous(placed);
     const session = await load(
       { plan, open: async () => ({ ...parts.program, bind: binder(parts, plan) }) },
       folder,
@@ -78,10 +79,11 @@ async function placesOf(
   if (elsewhere.length === 0) return places;
   const file = await open(temporary, "wx", 0o600);
   try {
+    const path = await realpath(temporary);
     let at = 0;
     for (const binding of elsewhere) {
       at = alignUp(at, ALIGNMENT);
-      places.set(binding.name, { path: await realpath(temporary), offset: at });
+      places.set(binding.name, { path, offset: at });
       for await (const chunk of checkedWeight(parts, binding, signal)) {
         await writeAll(file, chunk, at);
         at += chunk.byteLength;

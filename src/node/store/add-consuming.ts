@@ -1,14 +1,11 @@
-import { rm, rmdir, stat } from "node:fs/promises";
-import { dirname } from "node:path";
 import { StoreError, TareError } from "../../errors.ts";
+import { modelWeights } from "../../model/stored-model.ts";
 import { openModel } from "../open-model.ts";
-import { canPunchHoles } from "../punch-hole.ts";
 import { type AddOptions, type AddResult, addModel } from "./add.ts";
 import { Consumption } from "./consumption.ts";
 import { checkName, listTags } from "./index-file.ts";
 import type { StoreLayout } from "./layout.ts";
 import { readStoredModel } from "./read-model.ts";
-import { modelWeights } from "../../model/stored-model.ts";
 
 /** Options of {@link addConsuming}. */
 export interface ConsumeOptions extends AddOptions {
@@ -43,16 +40,6 @@ export async function addConsuming(
       hint: "--as NAME names it otherwise, --replace takes the name",
     });
   }
-  const [first] = model.files;
-  if (first && !(await canPunchHoles(dirname(first.name)))) {
-    const result = await addModel(layout, name, model.draft, model.files, options);
-    for (const file of model.files) await rm(file.name);
-    const [folder = ""] = paths;
-    if ((await stat(folder).catch(() => undefined))?.isDirectory())
-      await rmdir(folder).catch(() => undefined);
-    const note = "This file system cannot free parts of a file: the files went when all was added";
-    return { ...result, notes: [...(result.notes ?? []), note] };
-  }
   const consumption = await Consumption.begin(layout, paths, name, model.draft, model.files);
   return await consume(layout, consumption, { ...options, as: name });
 }
@@ -69,7 +56,9 @@ async function consume(
     const consuming = { consumption, step };
     const result = await addModel(layout, name, files.draft, files.files, { ...options, consuming });
     await files.finish();
-    return result;
+    if (files.frees) return result;
+    const note = "This file system cannot free parts of a file: the files went when all was added";
+    return { ...result, notes: [...(result.notes ?? []), note] };
   } catch (error) {
     if (await files.abandon()) throw error;
     if (!(error instanceof TareError)) throw error;

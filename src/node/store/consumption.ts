@@ -32,6 +32,7 @@ export class Consumption implements AsyncDisposable {
   /** Places that another weight lies over: they stay until the file goes. */
   readonly #crossed: ReadonlySet<string>;
   readonly #lock: JournalLock;
+  #frees = true;
   readonly draft: ModelDraft;
   readonly files: readonly FileSource[];
 
@@ -58,6 +59,11 @@ export class Consumption implements AsyncDisposable {
   /** What the model was to be called. */
   get name(): string {
     return this.#header.name;
+  }
+
+  /** Whether parts of the files can be freed, as far as that was tried: otherwise they go at the end. */
+  get frees(): boolean {
+    return this.#frees;
   }
 
   /** What is in the store already, by place. */
@@ -167,8 +173,7 @@ export class Consumption implements AsyncDisposable {
     await append(this.#journal, Buffer.concat(lines));
     for (const { at, ...each } of weights) {
       this.#consumed.set(each.key, each);
-      const file = this.files[at.file] as FileSource;
-      if (!this.#crossed.has(each.key)) await punchHole(file.name, at.offset, at.length);
+      if (!this.#crossed.has(each.key)) await this.#punch(at);
     }
     // Freeing is a change as any other: the files are still what they were.
     for (const [index, { modified }] of this.#header.files.entries()) {
@@ -176,12 +181,19 @@ export class Consumption implements AsyncDisposable {
     }
   }
 
-  /** Removes the files: the model is in the store, under its name. @returns their names as they were */
-  async finish(): Promise<string[]> {
+  async #punch({ file, offset, length }: WeightRange): Promise<void> {
+    if (!this.#frees) return;
+    await punchHole((this.files[file] as FileSource).name, offset, length).catch((error: unknown) => {
+      if (!(error instanceof SourceError) || error.code !== "unsupported") throw error;
+      this.#frees = false;
+    });
+  }
+
+  /** Removes the files: the model is in the store, under its name. */
+  async finish(): Promise<void> {
     await append(this.#journal, line({ done: true }));
     await this[Symbol.asyncDispose]();
     await removeAll(this.#header, this.#journal);
-    return this.#header.files.map(({ original }) => original);
   }
 
   /** Gives everything back its name where nothing was freed. @returns whether that was so */

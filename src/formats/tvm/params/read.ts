@@ -2,7 +2,7 @@ import type { ByteSource, ReadOptions } from "../../../bytes/byte-source.ts";
 import type { ModelDraft, WeightDraft } from "../../../model/draft.ts";
 import { failureIn, shorten } from "../../failure.ts";
 import type { Format, ModelFile, ModelFolder } from "../../format.ts";
-import { methodPerFile } from "../../method-per-file.ts";
+import { readPerFile } from "../../method-per-file.ts";
 import { type ParamsArray, type ParamsNames, parseParamsArray, parseParamsNames } from "./parse.ts";
 import { ARRAY_FIXED, dtypeOfType } from "./schema.ts";
 
@@ -28,15 +28,10 @@ export async function readTvmParams(
   _folder: ModelFolder,
   options: ReadOptions = {},
 ): Promise<ModelDraft> {
-  const notes: string[] = [];
-  const weights: WeightDraft[][] = [];
-  for (const [file, { source }] of files.entries()) {
+  return readPerFile(tvmParams.id, files, async (source, file, notes) => {
     const entries = await readTvmParamsEntries(source, options);
-    weights.push(entries.map((entry) => weightOf(entry, file, notes)));
-  }
-  const methods = methodPerFile(files, weights);
-  const draft = { format: tvmParams.id, methods, files: files.map(({ path, source }) => ({ path, source })) };
-  return notes.length > 0 ? { ...draft, notes } : draft;
+    return entries.map((entry) => weightOf(entry, file, notes));
+  });
 }
 
 /**
