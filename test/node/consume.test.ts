@@ -226,6 +226,17 @@ describe("TareStore.add() that consumes", () => {
     expect((await store.status()).unfinished).toEqual([]);
   });
 
+  test.runIf(frees)("knows the name that a model got where only its files were left to remove", async () => {
+    const at = await place();
+    await stopAfter(at, 2);
+    const [journal = ""] = await journals(at.store);
+    const text = await readFile(journal);
+    await at.store.add([at.path], { as: "other" });
+    await writeFile(journal, Buffer.concat([text, Buffer.from('{"done":true,"name":"other"}\n')]));
+    expect(await at.store.add([at.path])).toMatchObject({ name: "other", newBytes: 0 });
+    await expectWhole(at, "other");
+  });
+
   test.runIf(frees)("is looked after by verify while it is unfinished", async () => {
     const at = await place();
     await stopAfter(at, 2);

@@ -55,7 +55,7 @@ async function consume(
     const { consumeStep: step = STEP } = options;
     const consuming = { consumption, step };
     const result = await addModel(layout, name, files.draft, files.files, { ...options, consuming });
-    await files.finish();
+    await files.finish(name);
     if (files.frees) return result;
     const note = "This file system cannot free parts of a file: the files went when all was added";
     return { ...result, notes: [...(result.notes ?? []), note] };

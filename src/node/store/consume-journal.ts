@@ -81,7 +81,11 @@ const consumedLine: v.GenericSchema<ConsumedWeight> = v.object({
   size: sizeSchema,
   blob: digestSchema,
 });
-const doneLine: v.GenericSchema<{ readonly done: true }> = v.object({ done: v.literal(true) });
+/** The name is that of the model, where it is another than it was to be. */
+const doneLine: v.GenericSchema<{ readonly done: true; readonly name?: string }> = v.object({
+  done: v.literal(true),
+  name: v.exactOptional(v.string()),
+});
 
 /** What must not be collected, since it is in no file any more: blobs of all journals. */
 export async function consumedBlobs(layout: StoreLayout): Promise<Set<Digest>> {
@@ -101,8 +105,8 @@ export interface Journal {
   readonly head: ConsumeHeader;
   /** By place. */
   readonly consumed: Map<string, ConsumedWeight>;
-  /** Whether the model has its name, and only files are left to remove. */
-  readonly done: boolean;
+  /** The model's name, once it has it and only files are left to remove. */
+  readonly done: string | undefined;
 }
 
 /** An add that ended early. */
@@ -117,7 +121,7 @@ export interface UnfinishedAdd {
 export async function unfinishedAdds(layout: StoreLayout): Promise<UnfinishedAdd[]> {
   return (await readJournals(layout)).flatMap(({ head, consumed, done }) => {
     const path = head.folder ?? head.files[0]?.original ?? head.name;
-    return done ? [] : [{ path, weights: [...consumed.values()] }];
+    return done !== undefined ? [] : [{ path, weights: [...consumed.values()] }];
   });
 }
 
@@ -158,10 +162,10 @@ export async function readJournal(path: string): Promise<Journal | undefined> {
   };
   const head = parse(header, first);
   const consumed = new Map<string, ConsumedWeight>();
-  let done = false;
+  let done: string | undefined;
   for (const each of others) {
     const entry = parse(v.union([doneLine, consumedLine]), each);
-    if ("done" in entry) done = true;
+    if ("done" in entry) done = entry.name ?? head.name;
     else consumed.set(entry.key, entry);
   }
   return { head, consumed, done };

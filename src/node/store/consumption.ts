@@ -122,9 +122,9 @@ export class Consumption implements AsyncDisposable {
     const journal = journalOf(layout, paths);
     const read = await readJournal(journal);
     if (!read) return undefined;
-    if (!read.done) return Consumption.#open(layout, journal, read.head, read.consumed);
+    if (read.done === undefined) return Consumption.#open(layout, journal, read.head, read.consumed);
     await removeAll(read.head, journal);
-    return { finished: read.head.name };
+    return { finished: read.done };
   }
 
   static async #open(
@@ -189,9 +189,9 @@ export class Consumption implements AsyncDisposable {
     });
   }
 
-  /** Removes the files: the model is in the store, under its name. */
-  async finish(): Promise<void> {
-    await append(this.#journal, line({ done: true }));
+  /** Removes the files: the model is in the store, under this name. */
+  async finish(name: string): Promise<void> {
+    await append(this.#journal, line({ done: true, name }));
     await this[Symbol.asyncDispose]();
     await removeAll(this.#header, this.#journal);
   }
