@@ -2,8 +2,8 @@ import type { ByteSource, ReadOptions } from "../../bytes/byte-source.ts";
 import { hexCase } from "../../bytes/hex.ts";
 import type { MethodDraft, ModelDraft, WeightDraft } from "../../model/draft.ts";
 import type { Format, ModelFile, ModelFolder } from "../format.ts";
-import { hasBytecode, readBytecode } from "./bytecode.ts";
-import { readMlirText, textBlobs } from "./text.ts";
+import { hasBytecode, type MlirBytecode, readBytecode } from "./bytecode.ts";
+import { type MlirText, readMlirText, textBlobs } from "./text.ts";
 import { plainTensor, type TextType } from "./text-types.ts";
 import { detachableBlobs } from "./thin-bytecode.ts";
 
@@ -28,32 +28,42 @@ export async function readMlir(
     // What is called bytecode is none of the texts, even where it is empty.
     const bytecode = /\.mlirbc$/i.test(path) || (await hasBytecode(source, options));
     const weights = bytecode
-      ? await bytecodeWeights(source, file, options)
-      : await textWeights(source, file, options);
-    methods.push({ name: path.replace(/\.mlir(bc)?$/i, ""), file, weights, constants: [] });
+      ? bytecodeWeights(await readBytecode(source, options), file)
+      : await textWeights(await readMlirText(source, options), file, options);
+    methods.push(methodOf(path, file, weights));
   }
-  return { format: "mlir", methods, files: files.map(({ path, source }) => ({ path, source })) };
+  return { format: mlir.id, methods, files: files.map(({ path, source }) => ({ path, source })) };
 }
 
-async function bytecodeWeights(
-  source: ByteSource,
-  file: number,
-  options: ReadOptions,
-): Promise<WeightDraft[]> {
-  return detachableBlobs(await readBytecode(source, options)).map(({ key, offset, length }) => {
+/** The model that one file is whose weights were found. */
+export function mlirDraft(path: string, source: ByteSource, weights: readonly WeightDraft[]): ModelDraft {
+  return { format: mlir.id, methods: [methodOf(path, 0, weights)], files: [{ path, source }] };
+}
+
+function methodOf(path: string, file: number, weights: readonly WeightDraft[]): MethodDraft {
+  return { name: path.replace(/\.mlir(bc)?$/i, ""), file, weights, constants: [] };
+}
+
+/** The weights of bytecode that was read. */
+export function bytecodeWeights(bytecode: MlirBytecode, file: number): WeightDraft[] {
+  return detachableBlobs(bytecode).map(({ key, offset, length }) => {
     return { name: key, dtype: "uint8", shape: [length], at: { file, offset, length } };
   });
 }
 
-async function textWeights(source: ByteSource, file: number, options: ReadOptions): Promise<WeightDraft[]> {
-  const text = await readMlirText(source, options);
+/** The weights of a text that was read. */
+export async function textWeights(
+  text: MlirText,
+  file: number,
+  options: ReadOptions,
+): Promise<WeightDraft[]> {
   const types = new Map<string, TextType | undefined>();
   // What has several types is bytes to all of them.
   for (const { key, type } of text.uses) if (type) types.set(key, types.has(key) ? undefined : type);
   const weights: WeightDraft[] = [];
   for (const { key, offset, length } of await textBlobs(text, options)) {
     const plain = plainTensor(types.get(key), length) ?? { dtype: "uint8", shape: [length] };
-    const hex = hexCase(await source.read(offset, Math.min(DIGITS, length * 2), options));
+    const hex = hexCase(await text.source.read(offset, Math.min(DIGITS, length * 2), options));
     weights.push({ name: key, ...plain, at: { file, offset, length: length * 2, hex } });
   }
   return weights;

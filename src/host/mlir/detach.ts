@@ -1,11 +1,10 @@
 import { basename, extname, resolve } from "node:path";
 import { LinkError } from "../../errors.ts";
 import type { LinkedFile, LinkedWeight, LinkManifest } from "../../formats/mlir/link-manifest.ts";
-import { readMlir } from "../../formats/mlir/read.ts";
+import { mlirDraft } from "../../formats/mlir/read.ts";
 import { PROPERTIES_VERSION } from "../../formats/mlir/schema.ts";
 import type { DetachableBlob } from "../../formats/mlir/thin-bytecode.ts";
 import type { Digest } from "../../model/digest.ts";
-import type { ModelDraft } from "../../model/draft.ts";
 import type { Progress } from "../../node/progress.ts";
 import { createSha256 } from "../../node/sha256.ts";
 import { type AddResult, addModel } from "../../node/store/add.ts";
@@ -65,7 +64,7 @@ export async function detachToStore(
   requireWeights(mlir);
   const name = options.as ?? basename(path, extname(path));
   const { replace, onProgress, signal } = options;
-  const draft = await draftOf(mlir, options);
+  const draft = mlirDraft(basename(mlir.source.name), mlir.source, await mlir.weights(options));
   const added = await addModel(store.layout, name, draft, [mlir.source], { replace, onProgress, signal });
   const model = await store.model(added.name);
   const digests = new Map(
@@ -190,9 +189,4 @@ async function writeThin(
       : [];
   const weightBytes = [...weights.values()].reduce((sum, each) => sum + each.length, 0);
   return { path: resolve(out), thinBytes, fileBytes: source.size, weights: weights.size, weightBytes, notes };
-}
-
-async function draftOf({ source }: OpenMlir, options: DetachOptions): Promise<ModelDraft> {
-  const path = basename(source.name);
-  return await readMlir([{ path, source }], { open: async () => undefined }, options);
 }

@@ -4,6 +4,7 @@ import { fillText, missingKeys, textManifest, thinText } from "../../formats/mli
 import { declaredKeys, fillBytecode, type FilledBytecode } from "../../formats/mlir/fill-bytecode.ts";
 import type { LinkManifest } from "../../formats/mlir/link-manifest.ts";
 import type { BlobLayout, Piece } from "../../formats/mlir/piece.ts";
+import { bytecodeWeights, textWeights } from "../../formats/mlir/read.ts";
 import { type MlirText, readMlirText, textBlobs } from "../../formats/mlir/text.ts";
 import type { TextType } from "../../formats/mlir/text-types.ts";
 import {
@@ -12,6 +13,7 @@ import {
   detachableBlobs,
   thinBytecode,
 } from "../../formats/mlir/thin-bytecode.ts";
+import type { WeightDraft } from "../../model/draft.ts";
 import { type FileSource, openFileSource } from "../../node/file-source.ts";
 
 /** An MLIR file, in whichever of its two forms. Dispose it to close it. */
@@ -33,6 +35,8 @@ export interface OpenMlir extends AsyncDisposable {
   readonly manifest: LinkManifest | undefined;
   /** The types that the program gives to a resource: only a text tells them. */
   types(key: string): readonly TextType[];
+  /** The same as a store has them. */
+  weights(options: ReadOptions): Promise<readonly WeightDraft[]>;
   /** Resources that are each the value of one global and nothing else, and that global's name. */
   readonly symbols: ReadonlyMap<string, string>;
   /**
@@ -73,6 +77,7 @@ function fromBytecode(file: MlirBytecode): Form {
     externs: [],
     manifest: bytecodeManifest(file),
     types: () => [],
+    weights: async () => bytecodeWeights(file, 0),
     symbols: new Map(),
     thin: (manifest) => thinBytecode(file, manifest),
     filled: (weights) => fillBytecode(file, weights),
@@ -95,6 +100,7 @@ async function fromText(file: MlirText, options: ReadOptions): Promise<Form> {
     externs: [...new Set(file.externs.map((each) => each.key))],
     manifest: textManifest(file),
     types: (key) => types.get(key) ?? [],
+    weights: (read) => textWeights(file, 0, read),
     symbols: new Map(file.globals.map(({ key, resource = "" }) => [resource, key])),
     thin: (manifest, symbols) => thinText(file, manifest, symbols),
     filled: (weights) => ({ pieces: fillText(file, weights), notes: [] }),
