@@ -6,7 +6,7 @@ import { createCipheriv } from "node:crypto";
 import { closeSync, existsSync, openSync, renameSync, writeSync } from "node:fs";
 import { ggufArray } from "../dist/formats/gguf/write-metadata.js";
 import { encodeGgufHeader } from "../dist/formats/gguf/write.js";
-import { float16Bits } from "../dist/model/half.js";
+import { float16Bits } from "../dist/tensor/float16.js";
 
 /** Types by name: ggml's number, elements and bytes of a block. */
 const TYPES = { F32: [0, 1, 4], F16: [1, 1, 2], Q4_0: [2, 32, 18], Q8_0: [8, 32, 34] };

@@ -13,8 +13,8 @@
  * ```
  * @module
  */
-export { type ByteSource, type LocalFile, memorySource, type ReadOptions } from "./bytes/byte-source.ts";
-export { type HttpSourceOptions, openHttpSource } from "./bytes/http-source.ts";
+export { type ByteSource, type LocalFile, memorySource, type ReadOptions } from "./io/byte-source.ts";
+export { type HttpSourceOptions, openHttpSource } from "./io/http-source.ts";
 export { type BlobConflict, BlobConflictError } from "./compile/blobs/blob-conflict.ts";
 export {
   BlobService,
@@ -22,10 +22,10 @@ export {
   type PutOptions,
   type PutResult,
 } from "./compile/blobs/blob-service.ts";
-export type { StreamOptions } from "./bytes/stream.ts";
-export type { BlobData } from "./compile/chunks.ts";
-export { draftNamedData, type ModelDataOptions } from "./compile/named-data/draft-named-data.ts";
-export { type HashOptions, hashWeight } from "./compile/named-data/hash-weight.ts";
+export type { StreamOptions } from "./io/stream.ts";
+export type { BlobData } from "./io/chunks.ts";
+export { draftNamedData, type ModelDataOptions } from "./weights/draft.ts";
+export { type HashOptions, hashWeight } from "./weights/hash-weight.ts";
 export {
   type MappedWeight,
   mapWeights,
@@ -33,28 +33,28 @@ export {
   readWeights,
   type StreamedWeight,
   streamWeights,
-} from "./compile/named-data/load-weights.ts";
-export { memoryNamedData } from "./compile/named-data/memory-named-data.ts";
-export { mergeNamedData } from "./compile/named-data/merge-named-data.ts";
+} from "./weights/load-weights.ts";
+export { memoryNamedData } from "./weights/memory.ts";
+export { mergeNamedData } from "./weights/merged.ts";
 export type {
   FileRange,
   FreeableData,
   NamedData,
   NamedLayout,
   UrlRange,
-} from "./compile/named-data/named-data.ts";
+} from "./weights/weight-source.ts";
 export {
   type MismatchedWeight,
   NamedDataError,
   type WeightClaim,
-} from "./compile/named-data/named-data-error.ts";
-export { openHttpModel } from "./compile/named-data/open-http-model.ts";
+} from "./weights/weight-mismatch-error.ts";
+export { openHttpModel } from "./weights/open-http-model.ts";
 export {
   type ExpectedWeight,
   requireNamedData,
   type RequireOptions,
-} from "./compile/named-data/require-named-data.ts";
-export { shardNamedData } from "./compile/named-data/shard-named-data.ts";
+} from "./weights/require.ts";
+export { shardNamedData } from "./compile/blobs/shard-weights.ts";
 export type {
   BlobEntry,
   ShardBlob,
@@ -63,7 +63,7 @@ export type {
   ShardOptions,
   ShardPlan,
 } from "./compile/blobs/shard-plan.ts";
-export type { TensorLayout } from "./compile/tensor-layout.ts";
+export type { TensorLayout } from "./tensor/tensor-layout.ts";
 export type {
   ChatMessage,
   GenerateOptions,
@@ -115,85 +115,85 @@ export {
   TareError,
   UsageError,
 } from "./errors.ts";
-export type { Adapter, TextLoadOptions } from "./host/text/text.ts";
+export type { Adapter, TextLoadOptions } from "./runtime/load-text.ts";
 export {
   type CompiledFolder,
   type CompiledLoadOptions,
   openCompiled,
   type OpenCompiledOptions,
-} from "./host/compile/compiled-folder.ts";
-export type { CompiledStored, CompileOptions } from "./host/compile/compile-model.ts";
-export type { LoraInfo } from "./host/lora/lora-bases.ts";
-export type { MergeLora, MergeOptions, MergeResult } from "./host/lora/merge.ts";
-export type { PooledText, SwapOptions, TextPool, TextPoolOptions, TextTurn } from "./host/text/text-pool.ts";
-export type { AttachOptions, AttachResult, ResourceInfo } from "./host/mlir/attach.ts";
+} from "./compile/compiled-folder.ts";
+export type { CompiledStored, CompileOptions } from "./compile/compile-stored.ts";
+export type { LoraInfo } from "./lora/lora-bases.ts";
+export type { MergeLora, MergeOptions, MergeResult } from "./operations/merge.ts";
+export type { PooledText, SwapOptions, TextPool, TextPoolOptions, TextTurn } from "./runtime/text-pool.ts";
+export type { AttachOptions, AttachResult, ResourceInfo } from "./operations/mlir/attach.ts";
 export {
   detachInPlace,
   type DetachInPlaceOptions,
   type DetachOptions,
   type DetachResult,
-} from "./host/mlir/detach.ts";
-export type { MethodInfo, ModelInfo, WeightInfo } from "./host/describe.ts";
-export type { DelegateInfo, ExecutorchInfo } from "./host/executorch/executorch-info.ts";
-export { defaultStorePath } from "./node/store/default-path.ts";
+} from "./operations/mlir/detach.ts";
+export type { MethodInfo, ModelInfo, WeightInfo } from "./operations/describe.ts";
+export type { DelegateInfo, ExecutorchInfo } from "./operations/executorch/executorch-info.ts";
+export { defaultStorePath } from "./local-store/default-path.ts";
 export {
   type LoadOptions,
   type ModelSummary,
   openStore,
   type OpenStoreOptions,
   type TareStore,
-} from "./host/tare-store.ts";
-export { openModelData, type OpenModelData } from "./host/model-data.ts";
+} from "./tare-store.ts";
+export { openModelData, type OpenModelData } from "./weights/open-model-data.ts";
 export {
   externalize,
   type ExternalizeOptions,
   type ExternalizeResult,
   type ExternalRule,
-} from "./host/executorch/externalize.ts";
+} from "./operations/executorch/externalize.ts";
 export {
   internalize,
   type InternalizeOptions,
   type InternalizeResult,
   type InternalRule,
-} from "./host/executorch/internalize.ts";
-export { type ConvertOptions, type ConvertResult, convertWeights } from "./host/convert/convert.ts";
-export type { RenameRule } from "./host/convert/rename.ts";
-export type { BindOptions } from "./host/link/bind.ts";
-export type { BindFileOptions } from "./host/link/bind-file.ts";
-export type { Storage, WeightBinding } from "./host/link/bound-parts.ts";
-export type { BoundProgram } from "./host/link/bound-program.ts";
-export type { WeightsSource } from "./host/link/weights-source.ts";
-export type { WeightStorage, WriteBoundOptions, WrittenProgram } from "./host/link/write-bound.ts";
-export { joinSplit } from "./host/split/join.ts";
-export type { MutableModel, MutableOptions, WeightChange } from "./host/mutable/mutable-model.ts";
-export type { NewWeightsOptions, NewWeightsSource } from "./host/refit/new-weights.ts";
-export type { RefitOptions, RefitResult } from "./host/refit/refit.ts";
-export type { RefitCheck } from "./host/refit/verify-refit.ts";
-export type { Proposal } from "./compile/refit/refit-propose.ts";
-export type { SplitFileInfo, SplitOptions, SplitResult } from "./host/split/split.ts";
-export type { Difference } from "./link/compare-numbers.ts";
-export type { ChangedWeight, ModelDiff, WeightSet } from "./link/diff.ts";
-export type { Shares } from "./link/sharing.ts";
-export type { SplitFileKind } from "./link/split/split-record.ts";
-export type { SplitPart, SplitRule } from "./link/split/split-rules.ts";
+} from "./operations/executorch/internalize.ts";
+export { type ConvertOptions, type ConvertResult, convertWeights } from "./operations/convert/convert.ts";
+export type { RenameRule } from "./operations/convert/rename.ts";
+export type { BindOptions } from "./link/bind.ts";
+export type { BindFileOptions } from "./link/bind-file.ts";
+export type { Storage, WeightBinding } from "./link/bound-parts.ts";
+export type { BoundProgram } from "./link/bound-program.ts";
+export type { WeightsSource } from "./weights/open.ts";
+export type { WeightStorage, WriteBoundOptions, WrittenProgram } from "./link/write-bound.ts";
+export { joinSplit } from "./operations/split/join.ts";
+export type { MutableModel, MutableOptions, WeightChange } from "./runtime/mutable-model.ts";
+export type { NewWeightsOptions, NewWeightsSource } from "./operations/refit/new-weights.ts";
+export type { RefitOptions, RefitResult } from "./operations/refit/refit.ts";
+export type { RefitCheck } from "./operations/refit/verify-refit.ts";
+export type { Proposal } from "./operations/refit/propose.ts";
+export type { SplitFileInfo, SplitOptions, SplitResult } from "./operations/split/split.ts";
+export type { Difference } from "./operations/diff/compare-numbers.ts";
+export type { ChangedWeight, ModelDiff, WeightSet } from "./operations/diff/diff.ts";
+export type { Shares } from "./model/sharing.ts";
+export type { SplitFileKind } from "./operations/split/split-record.ts";
+export type { SplitPart, SplitRule } from "./operations/split/split-rules.ts";
 export type { Weight } from "./model/config.ts";
-export type { CreateDigest, Digest, DigestStream } from "./model/digest.ts";
+export type { CreateDigest, Digest, DigestStream } from "./tensor/digest.ts";
 export type { FileDraft, MethodDraft, ModelDraft, WeightDraft, WeightRange } from "./model/draft.ts";
-export { type DType, tensorBytes } from "./model/dtype.ts";
-export { type JsonTensor, tensorFromJson, tensorToJson } from "./model/json-tensor.ts";
-export type { NumberTensor, StringTensor, Tensor, Tensors } from "./model/tensor.ts";
-export type { ExportOptions, ExportResult } from "./node/export.ts";
+export { type DType, tensorBytes } from "./tensor/dtype.ts";
+export { type JsonTensor, tensorFromJson, tensorToJson } from "./tensor/json-tensor.ts";
+export type { NumberTensor, StringTensor, Tensor, Tensors } from "./tensor/tensor.ts";
+export type { ExportOptions, ExportResult } from "./local-store/export.ts";
 export { type FileSource, openFileSource } from "./node/file-source.ts";
-export { type FolderSink, openFolderSink } from "./node/folder-sink.ts";
+export { type FolderSink, openFolderSink } from "./local-store/folder-sink.ts";
 export type { Progress } from "./node/progress.ts";
 export { createSha256 } from "./node/sha256.ts";
-export type { AddOptions, AddResult } from "./node/store/add.ts";
-export type { ConsumeOptions } from "./node/store/add-consuming.ts";
-export type { DeriveOptions, DeriveResult } from "./node/store/derive.ts";
-export type { GcOptions, GcResult } from "./node/store/gc.ts";
-export type { StoreStatus } from "./node/store/status.ts";
-export type { Problem, VerifyOptions, VerifyResult } from "./node/store/verify.ts";
-export type { ViewOptions, ViewResult } from "./node/view.ts";
+export type { AddOptions, AddResult } from "./local-store/add.ts";
+export type { ConsumeOptions } from "./local-store/add-moving.ts";
+export type { DeriveOptions, DeriveResult } from "./local-store/patch-model.ts";
+export type { GcOptions, GcResult } from "./local-store/gc.ts";
+export type { StoreStatus } from "./local-store/status.ts";
+export type { Problem, VerifyOptions, VerifyResult } from "./local-store/verify.ts";
+export type { ViewOptions, ViewResult } from "./link/view.ts";
 export type { FamilyMap, MapModel, MapWeight } from "./picture/family-map.ts";
 export { drawFamilyHtml } from "./picture/html.ts";
 export { drawFamilySvg } from "./picture/svg.ts";

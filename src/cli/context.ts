@@ -1,7 +1,7 @@
 import prettyBytes from "pretty-bytes";
 import type { Progress } from "../node/progress.ts";
-import type { TareStore } from "../host/tare-store.ts";
-import { defaultStorePath } from "../node/store/default-path.ts";
+import type { TareStore } from "../tare-store.ts";
+import { defaultStorePath } from "../local-store/default-path.ts";
 
 /** Where a command writes, and what it was told by its surroundings. */
 export interface Streams {
@@ -36,7 +36,7 @@ export class Context {
 
   async openStore(): Promise<TareStore> {
     // Not every verb needs a store, and the engines that come with it take long to load.
-    const { openStore } = await import("../host/tare-store.ts");
+    const { openStore } = await import("../tare-store.ts");
     return openStore({ path: this.storePath });
   }
 

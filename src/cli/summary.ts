@@ -1,5 +1,5 @@
-import { tensorToJson } from "../model/json-tensor.ts";
-import type { Tensor } from "../model/tensor.ts";
+import { tensorToJson } from "../tensor/json-tensor.ts";
+import type { Tensor } from "../tensor/tensor.ts";
 
 /** Values shown at each end of a tensor. */
 const SHOWN = 3;

@@ -8,9 +8,9 @@ import { parseNpy } from "../formats/npy/parse.ts";
 import { writeNpy } from "../formats/npy/write.ts";
 import { parseSafetensors } from "../formats/safetensors/parse.ts";
 import { writeSafetensors } from "../formats/safetensors/write.ts";
-import { type JsonTensor, tensorFromJson, tensorToJson } from "../model/json-tensor.ts";
-import type { Tensor, Tensors } from "../model/tensor.ts";
-import { writeDurable } from "../node/durable.ts";
+import { type JsonTensor, tensorFromJson, tensorToJson } from "../tensor/json-tensor.ts";
+import type { Tensor, Tensors } from "../tensor/tensor.ts";
+import { writeDurable } from "../node/atomic-write.ts";
 import { fileError } from "../node/file-source.ts";
 
 /** Inputs are held in memory; a larger file is surely a model, not an input. */

@@ -1,11 +1,11 @@
-import type { DerivedFile } from "../model/derived-weight.ts";
-import type { Digest } from "../model/digest.ts";
+import type { DerivedFile } from "../model/folded-weight.ts";
+import type { Digest } from "../tensor/digest.ts";
 import type { Binding } from "../model/link-plan.ts";
-import type { PackedFile, PackedParts } from "../model/packed-weight.ts";
-import type { Signature } from "../model/signature.ts";
-import type { Tensors } from "../model/tensor.ts";
+import type { PackedFile, PackedParts } from "../model/prepacked-weight.ts";
+import type { Signature } from "../tensor/signature.ts";
+import type { Tensors } from "../tensor/tensor.ts";
 
-export type { Port, Signature } from "../model/signature.ts";
+export type { Port, Signature } from "../tensor/signature.ts";
 
 /** What an engine can do, as data: callers ask instead of trying. */
 export interface EngineCapabilities {

@@ -1,5 +1,5 @@
 import { EngineError } from "../errors.ts";
-import type { Tensors } from "../model/tensor.ts";
+import type { Tensors } from "../tensor/tensor.ts";
 import type { Signature } from "./engine.ts";
 
 /**

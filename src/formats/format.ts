@@ -1,4 +1,4 @@
-import type { ByteSource, ReadOptions } from "../bytes/byte-source.ts";
+import type { ByteSource, ReadOptions } from "../io/byte-source.ts";
 import type { ModelDraft } from "../model/draft.ts";
 
 /** The files around a model, as its reader may reach them: never outside the model's own folder. */

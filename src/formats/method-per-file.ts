@@ -1,4 +1,4 @@
-import type { ByteSource } from "../bytes/byte-source.ts";
+import type { ByteSource } from "../io/byte-source.ts";
 import type { MethodDraft, ModelDraft, WeightDraft } from "../model/draft.ts";
 import { sameName } from "./failure.ts";
 import type { ModelFile } from "./format.ts";

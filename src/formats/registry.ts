@@ -1,6 +1,6 @@
-import type { ReadOptions } from "../bytes/byte-source.ts";
+import type { ReadOptions } from "../io/byte-source.ts";
 import type { Format, ModelFile } from "./format.ts";
-import { looksLikeMlir, looksLikeOnnx, SIGNATURE_BYTES, SIGNATURES } from "./signatures.ts";
+import { looksLikeMlir, looksLikeOnnx, SIGNATURE_BYTES, SIGNATURES } from "./magic.ts";
 
 /** How the files of a format are called, and how it is loaded. */
 interface Entry {
@@ -33,7 +33,7 @@ const FORMATS: Readonly<Record<string, Entry>> = {
   },
   "tvm-params": {
     extensions: [".params"],
-    load: async () => (await import("./tvm/params/read.ts")).tvmParams,
+    load: async () => (await import("./tvm-params/read.ts")).tvmParams,
   },
 };
 

@@ -2,7 +2,7 @@ import type { GgufEntry, GgufMetadata } from "../formats/gguf/values.ts";
 import { encodeGgufHeader, type EncodedGgufHeader, type GgufTensorSpec } from "../formats/gguf/write.ts";
 import type { Weight } from "../model/config.ts";
 import type { StoredModel } from "../model/stored-model.ts";
-import { usersOf, weightBytes } from "./sharing.ts";
+import { usersOf, weightBytes } from "../model/sharing.ts";
 
 /** llama.cpp maps shards by pages, and reads tensors in place. */
 const ALIGNMENT = 4096;

@@ -1,10 +1,10 @@
-import type { ReadOptions } from "../bytes/byte-source.ts";
+import type { ReadOptions } from "../io/byte-source.ts";
 import { LinkError } from "../errors.ts";
-import { tensorBytes } from "../model/dtype.ts";
+import { tensorBytes } from "../tensor/dtype.ts";
 import type { StoredModel } from "../model/stored-model.ts";
 import type { BlobStore } from "../store/blob-store.ts";
 import type { Factor, LoraPair } from "./adapter.ts";
-import { floatCodec, loraError } from "./halves.ts";
+import { floatCodec, loraError } from "./lora-matrices.ts";
 import type { Matrix } from "./product.ts";
 
 /** All matrices for one weight are held in memory, as float32: a vocabulary of 152,000 at rank 64 takes 39 MiB. */

@@ -3,7 +3,7 @@ import { findEntry, type GgufMetadata } from "../formats/gguf/values.ts";
 import type { StoredModel } from "../model/stored-model.ts";
 import type { BlobStore } from "../store/blob-store.ts";
 import { type LoraAdapter, type LoraPair, moduleName } from "./adapter.ts";
-import { checkHalves, type Halves, loraError, type NameHalf, pairHalves } from "./halves.ts";
+import { checkHalves, type Halves, loraError, type NameHalf, pairHalves } from "./lora-matrices.ts";
 
 /** llama.cpp looks rows of it up: A and B change places. */
 const EMBEDDING = "token_embd";

@@ -1,8 +1,8 @@
-import type { ByteSource, ReadOptions } from "../bytes/byte-source.ts";
+import type { ByteSource, ReadOptions } from "../io/byte-source.ts";
 import { FormatError, LinkError } from "../errors.ts";
 import type { Weight } from "../model/config.ts";
-import { DTYPE_BITS } from "../model/dtype.ts";
-import { type Codec, codecOf } from "../quantization/codec.ts";
+import { DTYPE_BITS } from "../tensor/dtype.ts";
+import { type Codec, codecOf } from "../tensor/quantization/codec.ts";
 import type { LoraTerm } from "./factors.ts";
 import { addScaled, productRows } from "./product.ts";
 

@@ -2,7 +2,7 @@ import type { StoredModel } from "../model/stored-model.ts";
 import type { BlobStore } from "../store/blob-store.ts";
 import type { LoraAdapter } from "./adapter.ts";
 import { ggufAdapter } from "./gguf-adapter.ts";
-import { loraError } from "./halves.ts";
+import { loraError } from "./lora-matrices.ts";
 import { PEFT_CONFIG, peftAdapter } from "./peft-adapter.ts";
 
 /**

@@ -1,7 +1,7 @@
 import type { StoredModel } from "../model/stored-model.ts";
 import type { BlobStore } from "../store/blob-store.ts";
 import { type LoraAdapter, type LoraPair, shapeText } from "./adapter.ts";
-import { checkHalves, type Halves, loraError, type NameHalf, pairHalves } from "./halves.ts";
+import { checkHalves, type Halves, loraError, type NameHalf, pairHalves } from "./lora-matrices.ts";
 import { forModule, parsePeftConfig, type PeftConfig } from "./peft-config.ts";
 
 /** The file beside a PEFT adapter's weights that says what they are. */

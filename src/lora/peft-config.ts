@@ -1,5 +1,5 @@
 import { parseStrictJson } from "../encodings/json.ts";
-import { loraError } from "./halves.ts";
+import { loraError } from "./lora-matrices.ts";
 
 /** What PEFT's `adapter_config.json` says, as far as merging depends on it. */
 export interface PeftConfig {

@@ -1,10 +1,10 @@
 import * as v from "valibot";
 import { FormatError } from "../errors.ts";
-import type { HexCase } from "../bytes/hex.ts";
-import type { Spelled } from "../bytes/spelling.ts";
-import type { VarintArray } from "../bytes/varint-array.ts";
-import { DTYPE_BITS, type DType, tensorBytes } from "./dtype.ts";
-import { type Digest, isDigest } from "./digest.ts";
+import type { HexCase } from "../io/hex.ts";
+import type { Spelled } from "../io/byte-encoding.ts";
+import type { VarintArray } from "../io/varint-array.ts";
+import { DTYPE_BITS, type DType, tensorBytes } from "../tensor/dtype.ts";
+import { type Digest, isDigest } from "../tensor/digest.ts";
 
 /** The version of the config and of the store's layout that this code writes; it reads no newer one. */
 export const MODEL_VERSION = 1;

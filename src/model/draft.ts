@@ -1,6 +1,6 @@
-import type { ByteSource } from "../bytes/byte-source.ts";
-import type { Spelled } from "../bytes/spelling.ts";
-import type { DType } from "./dtype.ts";
+import type { ByteSource } from "../io/byte-source.ts";
+import type { Spelled } from "../io/byte-encoding.ts";
+import type { DType } from "../tensor/dtype.ts";
 
 /** Where a weight's bytes lie in one of a model's files. */
 export interface WeightRange extends Spelled {

@@ -1,4 +1,4 @@
-import { spellingKey } from "../bytes/spelling.ts";
+import { spellingKey } from "../io/byte-encoding.ts";
 import type { ModelDraft, WeightDraft, WeightRange } from "./draft.ts";
 
 /**

@@ -1,5 +1,5 @@
 import type { Weight } from "./config.ts";
-import type { Digest } from "./digest.ts";
+import type { Digest } from "../tensor/digest.ts";
 
 /** A weight and the storage it is bound to. */
 export interface Binding extends Weight {

@@ -1,6 +1,6 @@
 import * as v from "valibot";
 import { digestSchema, parseShape, sizeSchema } from "./config.ts";
-import type { Digest } from "./digest.ts";
+import type { Digest } from "../tensor/digest.ts";
 
 /** Media types of a model in an OCI image layout or registry. */
 export const MediaType = {

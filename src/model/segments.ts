@@ -1,6 +1,6 @@
 import { LinkError } from "../errors.ts";
 import type { Hole, StoredFile } from "./config.ts";
-import type { Digest } from "./digest.ts";
+import type { Digest } from "../tensor/digest.ts";
 import type { Location } from "./manifest.ts";
 import type { StoredModel } from "./stored-model.ts";
 

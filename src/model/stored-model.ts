@@ -1,5 +1,5 @@
 import type { ModelConfig, StoredFile, Weight } from "./config.ts";
-import type { Digest } from "./digest.ts";
+import type { Digest } from "../tensor/digest.ts";
 import type { Descriptor, Location, Manifest } from "./manifest.ts";
 
 /** A model of the store: what it is (config) and where its bytes lie (manifest). */

@@ -1,4 +1,4 @@
-import type { Digest } from "./digest.ts";
+import type { Digest } from "../tensor/digest.ts";
 import type { Location } from "./manifest.ts";
 
 /** A file to make: a header, and weights of a store at given places behind it; what lies between is zeros. */

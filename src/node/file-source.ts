@@ -1,7 +1,7 @@
 import { type FileHandle, open, stat } from "node:fs/promises";
 import type { Stats } from "node:fs";
 import { resolve } from "node:path";
-import { type ByteSource, checkRange, type LocalFile, type ReadOptions } from "../bytes/byte-source.ts";
+import { type ByteSource, checkRange, type LocalFile, type ReadOptions } from "../io/byte-source.ts";
 import { SourceError } from "../errors.ts";
 
 /** What tells a file from what it was before, without reading it. */

@@ -1,6 +1,6 @@
 import { readdir, stat } from "node:fs/promises";
 import { basename, dirname, extname, join, resolve } from "node:path";
-import type { ReadOptions } from "../bytes/byte-source.ts";
+import type { ReadOptions } from "../io/byte-source.ts";
 import { FormatError, UsageError } from "../errors.ts";
 import type { Format } from "../formats/format.ts";
 import { isModelFile, MODEL_FILES, recognizeFormat, SIDE_EXTENSIONS } from "../formats/registry.ts";

@@ -1,7 +1,7 @@
 import { randomBytes } from "node:crypto";
 import { rename, rm } from "node:fs/promises";
 import { basename, dirname, join } from "node:path";
-import { syncFolder } from "./durable.ts";
+import { syncFolder } from "./atomic-write.ts";
 import { fileError } from "./file-source.ts";
 
 /**

@@ -1,5 +1,5 @@
 import { createHash } from "node:crypto";
-import type { Digest, DigestStream } from "../model/digest.ts";
+import type { Digest, DigestStream } from "../tensor/digest.ts";
 
 /** Digest of bytes that are in memory. */
 export function sha256(bytes: Uint8Array): Digest {

@@ -1,7 +1,7 @@
 import { mkdir, open } from "node:fs/promises";
 import { join, resolve } from "node:path";
-import { syncFolder } from "./durable.ts";
-import { requireNothing } from "./nothing-there.ts";
+import { syncFolder } from "./atomic-write.ts";
+import { requireNothing } from "./require-empty-target.ts";
 import { placeWhole } from "./place-whole.ts";
 import { type FileChunk, writeChunks } from "./write-chunks.ts";
 

@@ -1,4 +1,4 @@
-import type { Digest } from "../model/digest.ts";
+import type { Digest } from "../tensor/digest.ts";
 import type { BlobSource } from "./blob-store.ts";
 
 /** The seam to wherever new blobs are kept: memory, a folder, a browser's storage. */

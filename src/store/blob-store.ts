@@ -1,5 +1,5 @@
-import type { ByteSource } from "../bytes/byte-source.ts";
-import type { Digest } from "../model/digest.ts";
+import type { ByteSource } from "../io/byte-source.ts";
+import type { Digest } from "../tensor/digest.ts";
 
 /** A blob opened for reading. Dispose it to close it. */
 export interface BlobSource extends ByteSource, AsyncDisposable {}

@@ -1,6 +1,6 @@
-import { memorySource } from "../bytes/byte-source.ts";
+import { memorySource } from "../io/byte-source.ts";
 import { StoreError } from "../errors.ts";
-import type { Digest } from "../model/digest.ts";
+import type { Digest } from "../tensor/digest.ts";
 import type { BlobSink } from "./blob-sink.ts";
 
 /** Keeps blobs in memory, in copies of its own. */

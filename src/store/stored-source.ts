@@ -1,5 +1,5 @@
-import { type ByteSource, checkRange, type ReadOptions } from "../bytes/byte-source.ts";
-import { isSpelled, spell } from "../bytes/spelling.ts";
+import { type ByteSource, checkRange, type ReadOptions } from "../io/byte-source.ts";
+import { isSpelled, spell } from "../io/byte-encoding.ts";
 import { FormatError } from "../errors.ts";
 import type { StoredFile } from "../model/config.ts";
 import { fileSegments, type Segment } from "../model/segments.ts";

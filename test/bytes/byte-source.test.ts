@@ -1,5 +1,5 @@
 import { describe, expect, test } from "vitest";
-import { memorySource, sliceSource } from "../../src/bytes/byte-source.ts";
+import { memorySource, sliceSource } from "../../src/io/byte-source.ts";
 
 const bytes = Uint8Array.from({ length: 100 }, (_, index) => index);
 

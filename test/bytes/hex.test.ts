@@ -1,6 +1,6 @@
 import fc from "fast-check";
 import { describe, expect, test } from "vitest";
-import { decodeHex, encodeHex, HexDecoder, hexCase } from "../../src/bytes/hex.ts";
+import { decodeHex, encodeHex, HexDecoder, hexCase } from "../../src/io/hex.ts";
 import { thrown } from "../support/thrown.ts";
 
 const bytesOf = (text: string): Uint8Array => new TextEncoder().encode(text);

@@ -2,7 +2,7 @@ import { once } from "node:events";
 import { createServer, type IncomingMessage, type Server, type ServerResponse } from "node:http";
 import type { AddressInfo } from "node:net";
 import { afterEach, beforeEach, describe, expect, test } from "vitest";
-import { openHttpSource } from "../../src/bytes/http-source.ts";
+import { openHttpSource } from "../../src/io/http-source.ts";
 
 const file = Uint8Array.from({ length: 300_000 }, (_, index) => (index * 7) % 251);
 

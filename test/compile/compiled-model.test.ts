@@ -9,7 +9,7 @@ import {
 import { requireFit } from "../../src/compile/backends/fit.ts";
 import { PortableBackend } from "../../src/compile/backends/portable.ts";
 import { TareError } from "../../src/errors.ts";
-import type { Port } from "../../src/model/signature.ts";
+import type { Port } from "../../src/tensor/signature.ts";
 import { sha256 } from "../../src/node/sha256.ts";
 import { changeJson } from "../support/change-json.ts";
 

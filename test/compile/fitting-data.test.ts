@@ -1,11 +1,11 @@
 import fc from "fast-check";
 import { describe, expect, test } from "vitest";
-import { memoryNamedData } from "../../src/compile/named-data/memory-named-data.ts";
-import { mergeNamedData } from "../../src/compile/named-data/merge-named-data.ts";
-import type { NamedData, NamedLayout } from "../../src/compile/named-data/named-data.ts";
-import type { NamedDataError } from "../../src/compile/named-data/named-data-error.ts";
-import { type ExpectedWeight, requireNamedData } from "../../src/compile/named-data/require-named-data.ts";
-import type { NumberTensor } from "../../src/model/tensor.ts";
+import { memoryNamedData } from "../../src/weights/memory.ts";
+import { mergeNamedData } from "../../src/weights/merged.ts";
+import type { NamedData, NamedLayout } from "../../src/weights/weight-source.ts";
+import type { NamedDataError } from "../../src/weights/weight-mismatch-error.ts";
+import { type ExpectedWeight, requireNamedData } from "../../src/weights/require.ts";
+import type { NumberTensor } from "../../src/tensor/tensor.ts";
 import { createSha256 } from "../../src/node/sha256.ts";
 import { counting, digestOf, joined } from "../support/bytes.ts";
 import { thrown } from "../support/thrown.ts";

@@ -1,8 +1,8 @@
 import fc from "fast-check";
 import { describe, expect, test } from "vitest";
-import { parseRefitMapping } from "../../src/compile/refit/refit-mapping.ts";
-import { matchWeights, type NewWeight } from "../../src/compile/refit/refit-match.ts";
-import { proposeMapping } from "../../src/compile/refit/refit-propose.ts";
+import { parseRefitMapping } from "../../src/weights/name-map.ts";
+import { matchWeights, type NewWeight } from "../../src/weights/match.ts";
+import { proposeMapping } from "../../src/operations/refit/propose.ts";
 import type { Weight } from "../../src/model/config.ts";
 
 function weight(name: string, shape: readonly number[] = [2, 3], mark = name): Weight {

@@ -1,9 +1,9 @@
 import { createHash } from "node:crypto";
 import fc from "fast-check";
 import { describe, expect, test } from "vitest";
-import { memorySource } from "../../src/bytes/byte-source.ts";
+import { memorySource } from "../../src/io/byte-source.ts";
 import { BlobService, type PutOptions } from "../../src/compile/blobs/blob-service.ts";
-import { shardNamedData } from "../../src/compile/named-data/shard-named-data.ts";
+import { shardNamedData } from "../../src/compile/blobs/shard-weights.ts";
 import type { ShardPlan } from "../../src/compile/blobs/shard-plan.ts";
 import { createSha256 } from "../../src/node/sha256.ts";
 import { memorySink } from "../../src/store/memory-sink.ts";

@@ -2,9 +2,9 @@ import { readFile, writeFile } from "node:fs/promises";
 import { join } from "node:path";
 import { describe, expect, onTestFinished, test } from "vitest";
 import { ElementwiseBackend } from "../../examples/elementwise-backend.ts";
-import { openCompiled } from "../../src/host/compile/compiled-folder.ts";
-import { openStore, type TareStore } from "../../src/host/tare-store.ts";
-import type { Tensor, Tensors } from "../../src/model/tensor.ts";
+import { openCompiled } from "../../src/compile/compiled-folder.ts";
+import { openStore, type TareStore } from "../../src/tare-store.ts";
+import type { Tensor, Tensors } from "../../src/tensor/tensor.ts";
 import { constant, floats, graph, model, node, tensor, value } from "../support/onnx-builder.ts";
 import { temporaryFolder } from "../support/temporary.ts";
 

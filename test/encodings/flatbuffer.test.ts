@@ -1,5 +1,5 @@
 import { describe, expect, test } from "vitest";
-import { memorySource } from "../../src/bytes/byte-source.ts";
+import { memorySource } from "../../src/io/byte-source.ts";
 import { Pages, parsePages } from "../../src/encodings/flatbuffer/pages.ts";
 import { Flatbuffer, type FlatTable } from "../../src/encodings/flatbuffer/table.ts";
 import { FlatbufferWriter } from "../../src/encodings/flatbuffer/writer.ts";

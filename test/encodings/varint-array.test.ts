@@ -1,7 +1,7 @@
 import { BinaryWriter } from "@bufbuild/protobuf/wire";
 import fc from "fast-check";
 import { describe, expect, test } from "vitest";
-import { encodeVarints, type VarintArray, VarintDecoder } from "../../src/bytes/varint-array.ts";
+import { encodeVarints, type VarintArray, VarintDecoder } from "../../src/io/varint-array.ts";
 
 const arrays: VarintArray[] = ([1, 2, 4, 8] as const).flatMap((width) => [
   { width, signed: false },

@@ -1,6 +1,6 @@
 import fc from "fast-check";
 import { describe, expect, test } from "vitest";
-import { memorySource } from "../../src/bytes/byte-source.ts";
+import { memorySource } from "../../src/io/byte-source.ts";
 import { findZipDirectory, parseZipDirectory, zipFailure } from "../../src/encodings/zip/directory.ts";
 import { layOutZip, type ZipFile, type ZipLayout } from "../../src/encodings/zip/layout.ts";
 import { readZip } from "../../src/encodings/zip/read.ts";

@@ -3,7 +3,7 @@ import { join } from "node:path";
 import { fileURLToPath } from "node:url";
 import * as ort from "onnxruntime-node";
 import { describe, expect, test } from "vitest";
-import { openStore } from "../../src/host/tare-store.ts";
+import { openStore } from "../../src/tare-store.ts";
 import { findVectors, type Outcome, type Vector, VectorRunner } from "../support/onnx-vectors.ts";
 import { DATA_TYPE, graph, model, node, type OnnxDType, value } from "../support/onnx-builder.ts";
 import { temporaryFolder } from "../support/temporary.ts";

@@ -5,11 +5,11 @@ import { join } from "node:path";
 import { fileURLToPath } from "node:url";
 import * as ort from "onnxruntime-node";
 import { describe, expect, onTestFinished, test } from "vitest";
-import { packKey } from "../../src/engines/onnxruntime/packer.ts";
-import { openStore, type TareStore } from "../../src/host/tare-store.ts";
+import { packKey } from "../../src/engines/onnxruntime/prepacker.ts";
+import { openStore, type TareStore } from "../../src/tare-store.ts";
 import type { Binding } from "../../src/model/link-plan.ts";
-import type { Tensor, Tensors } from "../../src/model/tensor.ts";
-import { SEAL } from "../../src/node/store/place.ts";
+import type { Tensor, Tensors } from "../../src/tensor/tensor.ts";
+import { SEAL } from "../../src/local-store/commit-blob.ts";
 import { floats, graph, model, node, tensor, value } from "../support/onnx-builder.ts";
 import { temporaryFolder } from "../support/temporary.ts";
 

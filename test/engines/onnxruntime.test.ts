@@ -2,8 +2,8 @@ import { readdir, rm, writeFile } from "node:fs/promises";
 import { join } from "node:path";
 import * as ort from "onnxruntime-node";
 import { beforeAll, describe, expect, onTestFinished, test } from "vitest";
-import { openStore, type TareStore } from "../../src/host/tare-store.ts";
-import type { Tensor, Tensors } from "../../src/model/tensor.ts";
+import { openStore, type TareStore } from "../../src/tare-store.ts";
+import type { Tensor, Tensors } from "../../src/tensor/tensor.ts";
 import { CHARLM_GRAPHS, CHARLM_MODELS, charlm } from "../support/charlm.ts";
 import { temporaryFolder } from "../support/temporary.ts";
 

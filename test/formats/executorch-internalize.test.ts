@@ -1,6 +1,6 @@
 import { readdirSync, readFileSync } from "node:fs";
 import { describe, expect, test } from "vitest";
-import { type ByteSource, memorySource } from "../../src/bytes/byte-source.ts";
+import { type ByteSource, memorySource } from "../../src/io/byte-source.ts";
 import { parsePages } from "../../src/encodings/flatbuffer/pages.ts";
 import type { WriteField } from "../../src/encodings/flatbuffer/rewrite.ts";
 import { Flatbuffer } from "../../src/encodings/flatbuffer/table.ts";

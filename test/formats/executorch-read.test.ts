@@ -1,12 +1,12 @@
 import { createHash } from "node:crypto";
 import { readdirSync, readFileSync } from "node:fs";
 import { describe, expect, test } from "vitest";
-import { type ByteSource, memorySource } from "../../src/bytes/byte-source.ts";
+import { type ByteSource, memorySource } from "../../src/io/byte-source.ts";
 import { FlatbufferWriter } from "../../src/encodings/flatbuffer/writer.ts";
 import { FormatError } from "../../src/errors.ts";
 import { executorch, readData, readExecutorch, readProgram } from "../../src/formats/executorch/read.ts";
 import type { FileDraft, ModelDraft, WeightDraft } from "../../src/model/draft.ts";
-import { tensorBytes } from "../../src/model/dtype.ts";
+import { tensorBytes } from "../../src/tensor/dtype.ts";
 import { countingSource } from "../support/counting-source.ts";
 
 const FIXTURES = new URL("../../fixtures/executorch/", import.meta.url);

@@ -1,6 +1,6 @@
 import { readdirSync, readFileSync } from "node:fs";
 import { describe, expect, test } from "vitest";
-import { memorySource } from "../../src/bytes/byte-source.ts";
+import { memorySource } from "../../src/io/byte-source.ts";
 import { readData } from "../../src/formats/executorch/read.ts";
 import { type DataFileSpec, dataFileSpec, encodeDataHead } from "../../src/formats/executorch/write-data.ts";
 import { thrown } from "../support/thrown.ts";

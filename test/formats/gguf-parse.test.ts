@@ -5,7 +5,7 @@ import { TareError } from "../../src/errors.ts";
 import { type GgufHeader, parseGgufHeader } from "../../src/formats/gguf/parse.ts";
 import { TENSOR_TYPES } from "../../src/formats/gguf/schema.ts";
 import { findEntry, GgufArray, type GgufValue } from "../../src/formats/gguf/values.ts";
-import { BLOCK_ELEMENTS, type DType, DTYPE_BITS, tensorBytes } from "../../src/model/dtype.ts";
+import { BLOCK_ELEMENTS, type DType, DTYPE_BITS, tensorBytes } from "../../src/tensor/dtype.ts";
 import {
   array,
   type BuiltFile,

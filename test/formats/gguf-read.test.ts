@@ -1,14 +1,14 @@
 import { createHash } from "node:crypto";
 import { readFileSync } from "node:fs";
 import { describe, expect, test } from "vitest";
-import { type ByteSource, memorySource } from "../../src/bytes/byte-source.ts";
+import { type ByteSource, memorySource } from "../../src/io/byte-source.ts";
 import { FormatError } from "../../src/errors.ts";
 import type { ModelFile, ModelFolder } from "../../src/formats/format.ts";
 import { gguf, readGguf } from "../../src/formats/gguf/read.ts";
 import { readGgufHeader } from "../../src/formats/gguf/read-header.ts";
 import type { FileDraft, ModelDraft, WeightDraft } from "../../src/model/draft.ts";
 import { chooseHoles, restRanges } from "../../src/model/holes.ts";
-import { tensorBytes } from "../../src/model/dtype.ts";
+import { tensorBytes } from "../../src/tensor/dtype.ts";
 import { countingSource } from "../support/counting-source.ts";
 import {
   array,

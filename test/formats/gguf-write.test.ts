@@ -6,7 +6,7 @@ import { type GgufType, TENSOR_TYPES, VALUE_TYPES } from "../../src/formats/gguf
 import { GgufArray, type GgufEntry, type GgufValue } from "../../src/formats/gguf/values.ts";
 import { encodeGgufHeader, type GgufHeaderSpec, type GgufTensorSpec } from "../../src/formats/gguf/write.ts";
 import { ggufArray } from "../../src/formats/gguf/write-metadata.ts";
-import { BLOCK_ELEMENTS, type DType, tensorBytes } from "../../src/model/dtype.ts";
+import { BLOCK_ELEMENTS, type DType, tensorBytes } from "../../src/tensor/dtype.ts";
 import { array, buildGguf, int32, text, TYPE, uint16, uint32 } from "../support/gguf-builder.ts";
 import { formatError } from "../support/format-error.ts";
 

@@ -1,7 +1,7 @@
 import { describe, expect, test } from "vitest";
-import { memorySource } from "../../src/bytes/byte-source.ts";
+import { memorySource } from "../../src/io/byte-source.ts";
 import { fillText, missingKeys, textManifest, thinText } from "../../src/formats/mlir/edit-text.ts";
-import { decodeHex, encodeHex } from "../../src/bytes/hex.ts";
+import { decodeHex, encodeHex } from "../../src/io/hex.ts";
 import { readMlirText, textBlobs } from "../../src/formats/mlir/text.ts";
 import { decodeString, encodeString } from "../../src/formats/mlir/text-chunks.ts";
 import { allowedLengths, parseTextType, plainTensor } from "../../src/formats/mlir/text-types.ts";

@@ -1,5 +1,5 @@
 import { describe, expect, test } from "vitest";
-import { type ByteSource, memorySource } from "../../src/bytes/byte-source.ts";
+import { type ByteSource, memorySource } from "../../src/io/byte-source.ts";
 import { builtinResources, readBytecode } from "../../src/formats/mlir/bytecode.ts";
 import { Cursor } from "../../src/formats/mlir/cursor.ts";
 import { failureIn } from "../../src/formats/failure.ts";

@@ -6,8 +6,8 @@ import { FormatError } from "../../src/errors.ts";
 import { parseNpz, writeNpz } from "../../src/formats/npy/npz.ts";
 import { parseNpy } from "../../src/formats/npy/parse.ts";
 import { writeNpy } from "../../src/formats/npy/write.ts";
-import { type DType, DTYPE_BITS } from "../../src/model/dtype.ts";
-import type { Tensor } from "../../src/model/tensor.ts";
+import { type DType, DTYPE_BITS } from "../../src/tensor/dtype.ts";
+import type { Tensor } from "../../src/tensor/tensor.ts";
 import { formatError } from "../support/format-error.ts";
 
 type Described = { dtype: string; shape: number[]; bytes?: string; strings?: string[] };

@@ -3,8 +3,8 @@ import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { InferenceSession, Tensor } from "onnxruntime-node";
 import { afterAll, beforeAll, describe, expect, test } from "vitest";
-import { memorySource } from "../../src/bytes/byte-source.ts";
-import { VarintDecoder } from "../../src/bytes/varint-array.ts";
+import { memorySource } from "../../src/io/byte-source.ts";
+import { VarintDecoder } from "../../src/io/varint-array.ts";
 import { SparseBytes } from "../../src/encodings/protobuf/sparse-bytes.ts";
 import type { TensorBinding } from "../../src/formats/onnx/encode.ts";
 import type { OnnxModel, OnnxTensor } from "../../src/formats/onnx/graph.ts";
@@ -17,7 +17,7 @@ import {
   whyNotWeightless,
   writeWeightless,
 } from "../../src/formats/onnx/weightless.ts";
-import type { DType } from "../../src/model/dtype.ts";
+import type { DType } from "../../src/tensor/dtype.ts";
 import { CHARLM_MODELS, charlm } from "../support/charlm.ts";
 import {
   constant,

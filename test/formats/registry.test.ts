@@ -4,9 +4,9 @@ import { basename, extname, join } from "node:path";
 import { fileURLToPath } from "node:url";
 import fc from "fast-check";
 import { describe, expect, test } from "vitest";
-import { memorySource } from "../../src/bytes/byte-source.ts";
+import { memorySource } from "../../src/io/byte-source.ts";
 import { MODEL_FILES, recognizeFormat } from "../../src/formats/registry.ts";
-import { openStore } from "../../src/host/tare-store.ts";
+import { openStore } from "../../src/tare-store.ts";
 import { openModel } from "../../src/node/open-model.ts";
 import { temporaryFolder } from "../support/temporary.ts";
 

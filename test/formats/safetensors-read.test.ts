@@ -1,15 +1,15 @@
 import { readFileSync } from "node:fs";
 import { describe, expect, test } from "vitest";
-import { type ByteSource, memorySource } from "../../src/bytes/byte-source.ts";
+import { type ByteSource, memorySource } from "../../src/io/byte-source.ts";
 import { FormatError } from "../../src/errors.ts";
 import type { ModelFolder } from "../../src/formats/format.ts";
 import { readSafetensors, safetensors } from "../../src/formats/safetensors/read.ts";
 import { readSafetensorsHeader } from "../../src/formats/safetensors/read-header.ts";
 import { writeSafetensors } from "../../src/formats/safetensors/write.ts";
 import type { FileDraft, ModelDraft, WeightDraft } from "../../src/model/draft.ts";
-import { tensorBytes } from "../../src/model/dtype.ts";
+import { tensorBytes } from "../../src/tensor/dtype.ts";
 import { chooseHoles, restRanges } from "../../src/model/holes.ts";
-import type { Tensors } from "../../src/model/tensor.ts";
+import type { Tensors } from "../../src/tensor/tensor.ts";
 import { countingSource } from "../support/counting-source.ts";
 
 interface Described {

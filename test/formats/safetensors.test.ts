@@ -6,8 +6,8 @@ import { parseSafetensors } from "../../src/formats/safetensors/parse.ts";
 import { parseSafetensorsHeader, safetensorsHeaderSize } from "../../src/formats/safetensors/parse-header.ts";
 import { DTYPES } from "../../src/formats/safetensors/schema.ts";
 import { writeSafetensors } from "../../src/formats/safetensors/write.ts";
-import { type DType, DTYPE_BITS } from "../../src/model/dtype.ts";
-import type { NumberTensor, Tensor } from "../../src/model/tensor.ts";
+import { type DType, DTYPE_BITS } from "../../src/tensor/dtype.ts";
+import type { NumberTensor, Tensor } from "../../src/tensor/tensor.ts";
 import { formatError } from "../support/format-error.ts";
 
 interface Described {

@@ -1,6 +1,6 @@
 import { getHeapStatistics } from "node:v8";
 import { describe, expect, test } from "vitest";
-import { type ByteSource, checkRange } from "../../src/bytes/byte-source.ts";
+import { type ByteSource, checkRange } from "../../src/io/byte-source.ts";
 import { TareError } from "../../src/errors.ts";
 import type { ModelFile, ModelFolder } from "../../src/formats/format.ts";
 import type { ModelDraft } from "../../src/model/draft.ts";

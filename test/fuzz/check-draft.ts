@@ -1,4 +1,4 @@
-import { tensorBytes } from "../../src/model/dtype.ts";
+import { tensorBytes } from "../../src/tensor/dtype.ts";
 import type { ModelDraft } from "../../src/model/draft.ts";
 import { allWeights, chooseHoles, restRanges } from "../../src/model/holes.ts";
 import { must } from "./must.ts";

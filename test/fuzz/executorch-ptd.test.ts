@@ -1,4 +1,4 @@
-import { memorySource } from "../../src/bytes/byte-source.ts";
+import { memorySource } from "../../src/io/byte-source.ts";
 import { internalizeProgram } from "../../src/formats/executorch/internalize.ts";
 import { readData, readExecutorch } from "../../src/formats/executorch/read.ts";
 import { dataFileSpec, encodeDataHead } from "../../src/formats/executorch/write-data.ts";

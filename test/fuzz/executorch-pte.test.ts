@@ -1,4 +1,4 @@
-import { type ByteSource, memorySource } from "../../src/bytes/byte-source.ts";
+import { type ByteSource, memorySource } from "../../src/io/byte-source.ts";
 import { externalizeProgram } from "../../src/formats/executorch/externalize.ts";
 import { internalizeProgram } from "../../src/formats/executorch/internalize.ts";
 import { readExecutorch } from "../../src/formats/executorch/read.ts";

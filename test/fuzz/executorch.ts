@@ -1,5 +1,5 @@
 import { vi } from "vitest";
-import { memorySource } from "../../src/bytes/byte-source.ts";
+import { memorySource } from "../../src/io/byte-source.ts";
 import { Flatbuffer } from "../../src/encodings/flatbuffer/table.ts";
 import { readExecutorch } from "../../src/formats/executorch/read.ts";
 import type { Fixture } from "./campaign.ts";

@@ -1,4 +1,4 @@
-import { memorySource } from "../../src/bytes/byte-source.ts";
+import { memorySource } from "../../src/io/byte-source.ts";
 import { parseGgufHeader } from "../../src/formats/gguf/parse.ts";
 import { readGguf } from "../../src/formats/gguf/read.ts";
 import { readGgufHeader } from "../../src/formats/gguf/read-header.ts";

@@ -1,7 +1,7 @@
 import type { IrpaEntry } from "../../src/formats/irpa/parse.ts";
 import { irpa, readIrpaEntries } from "../../src/formats/irpa/read.ts";
 import { encodeIrpaHeader } from "../../src/formats/irpa/write.ts";
-import { memorySource } from "../../src/bytes/byte-source.ts";
+import { memorySource } from "../../src/io/byte-source.ts";
 import { type Fixture, fuzz } from "./campaign.ts";
 import { checkDraft } from "./check-draft.ts";
 import { filesIn, lone, onlyFile } from "./fixtures.ts";

@@ -1,5 +1,5 @@
 import { fillText, missingKeys, textManifest, thinText } from "../../src/formats/mlir/edit-text.ts";
-import { memorySource } from "../../src/bytes/byte-source.ts";
+import { memorySource } from "../../src/io/byte-source.ts";
 import { readMlirText, textBlobs } from "../../src/formats/mlir/text.ts";
 import type { ModelFile } from "../../src/formats/format.ts";
 import { render } from "../support/mlir.ts";

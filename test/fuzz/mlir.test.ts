@@ -1,4 +1,4 @@
-import { memorySource } from "../../src/bytes/byte-source.ts";
+import { memorySource } from "../../src/io/byte-source.ts";
 import { builtinResources, type MlirBytecode, readBytecode } from "../../src/formats/mlir/bytecode.ts";
 import { declaredKeys, fillBytecode } from "../../src/formats/mlir/fill-bytecode.ts";
 import { mlir } from "../../src/formats/mlir/read.ts";

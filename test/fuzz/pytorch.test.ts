@@ -1,5 +1,5 @@
 import { zipSync } from "fflate";
-import { memorySource } from "../../src/bytes/byte-source.ts";
+import { memorySource } from "../../src/io/byte-source.ts";
 import { readZip } from "../../src/encodings/zip/read.ts";
 import { pytorch } from "../../src/formats/pytorch/read.ts";
 import { type Fixture, fuzz } from "./campaign.ts";

@@ -1,6 +1,6 @@
-import { tvmParams, readTvmParamsEntries } from "../../src/formats/tvm/params/read.ts";
-import { encodeTvmParams } from "../../src/formats/tvm/params/write.ts";
-import { memorySource } from "../../src/bytes/byte-source.ts";
+import { tvmParams, readTvmParamsEntries } from "../../src/formats/tvm-params/read.ts";
+import { encodeTvmParams } from "../../src/formats/tvm-params/write.ts";
+import { memorySource } from "../../src/io/byte-source.ts";
 import { type Fixture, fuzz } from "./campaign.ts";
 import { checkDraft } from "./check-draft.ts";
 import { filesIn, lone, onlyFile } from "./fixtures.ts";

@@ -2,12 +2,12 @@ import { copyFile, mkdir, readdir, readFile, writeFile } from "node:fs/promises"
 import { join } from "node:path";
 import * as ort from "onnxruntime-node";
 import { beforeAll, describe, expect, test } from "vitest";
-import { memoryNamedData } from "../../src/compile/named-data/memory-named-data.ts";
+import { memoryNamedData } from "../../src/weights/memory.ts";
 import type { Session } from "../../src/engines/engine.ts";
 import { writeSafetensors } from "../../src/formats/safetensors/write.ts";
-import { convertWeights } from "../../src/host/convert/convert.ts";
-import type { WeightsSource } from "../../src/host/link/weights-source.ts";
-import { openModelData } from "../../src/host/model-data.ts";
+import { convertWeights } from "../../src/operations/convert/convert.ts";
+import type { WeightsSource } from "../../src/weights/open.ts";
+import { openModelData } from "../../src/weights/open-model-data.ts";
 import { charlm } from "../support/charlm.ts";
 import { serveFiles } from "../support/file-server.ts";
 import { type Home, home } from "../support/home.ts";

@@ -4,8 +4,8 @@ import { describe, expect, test } from "vitest";
 import type { Backend } from "../../src/compile/backends/backend.ts";
 import { PortableBackend } from "../../src/compile/backends/portable.ts";
 import { TareError } from "../../src/errors.ts";
-import { openStore, type TareStore } from "../../src/host/tare-store.ts";
-import type { Tensors } from "../../src/model/tensor.ts";
+import { openStore, type TareStore } from "../../src/tare-store.ts";
+import type { Tensors } from "../../src/tensor/tensor.ts";
 import { findVectors, readTensor, type Vector } from "../support/onnx-vectors.ts";
 import { temporaryFolder } from "../support/temporary.ts";
 

@@ -5,7 +5,7 @@ import { fileURLToPath } from "node:url";
 import { describe, expect, onTestFinished, test } from "vitest";
 import { run } from "../../src/cli/run.ts";
 import { writeSafetensors } from "../../src/formats/safetensors/write.ts";
-import { openStore, type TareStore } from "../../src/host/tare-store.ts";
+import { openStore, type TareStore } from "../../src/tare-store.ts";
 import { temporaryFolder } from "../support/temporary.ts";
 
 const FIXTURES = fileURLToPath(new URL("../../fixtures/executorch/", import.meta.url));

@@ -3,7 +3,7 @@ import { join } from "node:path";
 import { describe, expect, test } from "vitest";
 import { parseGgufHeader } from "../../src/formats/gguf/parse.ts";
 import { encodeGgufHeader } from "../../src/formats/gguf/write.ts";
-import { openStore, type TareStore } from "../../src/host/tare-store.ts";
+import { openStore, type TareStore } from "../../src/tare-store.ts";
 import { temporaryFolder } from "../support/temporary.ts";
 
 /** Writes a GGUF of float32 tensors, each filled with one value. */

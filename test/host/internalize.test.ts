@@ -6,8 +6,8 @@ import { Writable } from "node:stream";
 import { fileURLToPath } from "node:url";
 import { describe, expect, test } from "vitest";
 import { run } from "../../src/cli/run.ts";
-import { externalize, type ExternalRule } from "../../src/host/executorch/externalize.ts";
-import { internalize, type InternalRule } from "../../src/host/executorch/internalize.ts";
+import { externalize, type ExternalRule } from "../../src/operations/executorch/externalize.ts";
+import { internalize, type InternalRule } from "../../src/operations/executorch/internalize.ts";
 import { temporaryFolder } from "../support/temporary.ts";
 import { thrown } from "../support/thrown.ts";
 

@@ -1,11 +1,11 @@
 import { copyFile, readdir, readFile, rename, utimes, writeFile } from "node:fs/promises";
 import { join } from "node:path";
 import { beforeEach, describe, expect, test } from "vitest";
-import { convertWeights } from "../../src/host/convert/convert.ts";
+import { convertWeights } from "../../src/operations/convert/convert.ts";
 import { writeSafetensors } from "../../src/formats/safetensors/write.ts";
 import { parseSafetensors } from "../../src/formats/safetensors/parse.ts";
-import { detachInPlace } from "../../src/host/mlir/detach.ts";
-import { openStore, type TareStore } from "../../src/host/tare-store.ts";
+import { detachInPlace } from "../../src/operations/mlir/detach.ts";
+import { openStore, type TareStore } from "../../src/tare-store.ts";
 import { mlirBytes, mlirPath } from "../support/mlir.ts";
 import { temporaryFolder } from "../support/temporary.ts";
 import { thrown } from "../support/thrown.ts";

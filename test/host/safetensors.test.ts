@@ -7,10 +7,10 @@ import { charlmGguf } from "../../fixtures/charlm/rebuild-gguf.mjs";
 import { run } from "../../src/cli/run.ts";
 import { encodeGgufHeader } from "../../src/formats/gguf/write.ts";
 import { writeSafetensors } from "../../src/formats/safetensors/write.ts";
-import { type TareStore } from "../../src/host/tare-store.ts";
-import type { Tensors } from "../../src/model/tensor.ts";
+import { type TareStore } from "../../src/tare-store.ts";
+import type { Tensors } from "../../src/tensor/tensor.ts";
 import { openModel } from "../../src/node/open-model.ts";
-import { FileStore } from "../../src/node/store/file-store.ts";
+import { FileStore } from "../../src/local-store/file-store.ts";
 import { charlm } from "../support/charlm.ts";
 import { type Home, home } from "../support/home.ts";
 

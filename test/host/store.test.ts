@@ -2,8 +2,8 @@ import { createHash } from "node:crypto";
 import { chmod, copyFile, cp, mkdir, readdir, readFile, rm, stat, utimes, writeFile } from "node:fs/promises";
 import { join } from "node:path";
 import { beforeAll, describe, expect, test } from "vitest";
-import { openStore, type TareStore } from "../../src/host/tare-store.ts";
-import { defaultStorePath } from "../../src/node/store/default-path.ts";
+import { openStore, type TareStore } from "../../src/tare-store.ts";
+import { defaultStorePath } from "../../src/local-store/default-path.ts";
 import { CHARLM_GRAPHS, CHARLM_MODELS, charlm } from "../support/charlm.ts";
 import { temporaryFolder } from "../support/temporary.ts";
 

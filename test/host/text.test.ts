@@ -4,7 +4,7 @@ import { Writable } from "node:stream";
 import { fileURLToPath } from "node:url";
 import { describe, expect, onTestFinished, test } from "vitest";
 import { run } from "../../src/cli/run.ts";
-import { openStore, type TareStore } from "../../src/host/tare-store.ts";
+import { openStore, type TareStore } from "../../src/tare-store.ts";
 import { charlmGguf } from "../../fixtures/charlm/rebuild-gguf.mjs";
 import { noisyLora } from "../support/noisy-lora.ts";
 import { temporaryFolder } from "../support/temporary.ts";

@@ -1,10 +1,10 @@
 import { createHash } from "node:crypto";
 import { join } from "node:path";
 import { describe, expect, test } from "vitest";
-import { memoryNamedData } from "../../src/compile/named-data/memory-named-data.ts";
-import { convertWeights } from "../../src/host/convert/convert.ts";
-import { type DType, tensorBytes } from "../../src/model/dtype.ts";
-import type { NumberTensor } from "../../src/model/tensor.ts";
+import { memoryNamedData } from "../../src/weights/memory.ts";
+import { convertWeights } from "../../src/operations/convert/convert.ts";
+import { type DType, tensorBytes } from "../../src/tensor/dtype.ts";
+import type { NumberTensor } from "../../src/tensor/tensor.ts";
 import { counting } from "../support/bytes.ts";
 import { python } from "../support/python.ts";
 import { temporaryFolder } from "../support/temporary.ts";

@@ -2,7 +2,7 @@ import { execFileSync } from "node:child_process";
 import { readdir } from "node:fs/promises";
 import { join } from "node:path";
 import { beforeAll, describe, expect, onTestFinished, test } from "vitest";
-import { openStore } from "../../src/host/tare-store.ts";
+import { openStore } from "../../src/tare-store.ts";
 import { charlm } from "../support/charlm.ts";
 import { temporaryFolder } from "../support/temporary.ts";
 

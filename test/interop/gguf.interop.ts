@@ -2,7 +2,7 @@ import { readdir } from "node:fs/promises";
 import { join } from "node:path";
 import { describe, expect, test } from "vitest";
 import { charlmGguf } from "../../fixtures/charlm/rebuild-gguf.mjs";
-import { openStore, type TareStore } from "../../src/host/tare-store.ts";
+import { openStore, type TareStore } from "../../src/tare-store.ts";
 import { CHARLM_MODELS } from "../support/charlm.ts";
 import { python } from "../support/python.ts";
 import { temporaryFolder } from "../support/temporary.ts";

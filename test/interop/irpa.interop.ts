@@ -3,7 +3,7 @@ import { writeFile } from "node:fs/promises";
 import { join } from "node:path";
 import { expect, test } from "vitest";
 import { encodeIrpaHeader, type IrpaSpec, irpaTensorMetadata } from "../../src/formats/irpa/write.ts";
-import { DTYPE_BITS, type DType } from "../../src/model/dtype.ts";
+import { DTYPE_BITS, type DType } from "../../src/tensor/dtype.ts";
 import { counting } from "../support/bytes.ts";
 import { python } from "../support/python.ts";
 import { temporaryFolder } from "../support/temporary.ts";

@@ -4,7 +4,7 @@ import { join } from "node:path";
 import { fileURLToPath } from "node:url";
 import { promisify } from "node:util";
 import { describe, expect, test } from "vitest";
-import { openStore } from "../../src/host/tare-store.ts";
+import { openStore } from "../../src/tare-store.ts";
 import { float32Bytes, writePeftLora } from "../support/lora-models.ts";
 import { temporaryFolder } from "../support/temporary.ts";
 

@@ -3,7 +3,7 @@ import { copyFile, mkdir, readFile, writeFile } from "node:fs/promises";
 import { join } from "node:path";
 import { promisify } from "node:util";
 import { describe, expect, test } from "vitest";
-import { openStore, type TareStore } from "../../src/host/tare-store.ts";
+import { openStore, type TareStore } from "../../src/tare-store.ts";
 import { mlirPath } from "../support/mlir.ts";
 import { temporaryFolder } from "../support/temporary.ts";
 

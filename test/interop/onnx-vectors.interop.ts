@@ -4,7 +4,7 @@ import { join } from "node:path";
 import { fileURLToPath } from "node:url";
 import * as ort from "onnxruntime-node";
 import { afterAll, beforeAll, describe, expect, test } from "vitest";
-import { openStore, type TareStore } from "../../src/host/tare-store.ts";
+import { openStore, type TareStore } from "../../src/tare-store.ts";
 import {
   FICKLE_REASONS,
   findVectors,

@@ -1,6 +1,6 @@
 import { describe, expect, test } from "vitest";
-import { NumberComparison } from "../../src/link/compare-numbers.ts";
-import type { DType } from "../../src/model/dtype.ts";
+import { NumberComparison } from "../../src/operations/diff/compare-numbers.ts";
+import type { DType } from "../../src/tensor/dtype.ts";
 
 function compare(dtype: DType, ...pieces: [Uint8Array, Uint8Array][]): object {
   const comparison = new NumberComparison(dtype);

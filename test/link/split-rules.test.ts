@@ -6,7 +6,7 @@ import {
   parseSplitRule,
   parseSplitRules,
   ruleSelects,
-} from "../../src/link/split/split-rules.ts";
+} from "../../src/operations/split/split-rules.ts";
 
 describe("parseSplitRule()", () => {
   test.each([

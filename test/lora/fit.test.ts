@@ -3,7 +3,7 @@ import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { beforeAll, describe, expect, test } from "vitest";
 import { parseGgufHeader } from "../../src/formats/gguf/parse.ts";
-import { openStore } from "../../src/host/tare-store.ts";
+import { openStore } from "../../src/tare-store.ts";
 import { parseNameMapping } from "../../src/lora/mapping.ts";
 import {
   float32Bytes,

@@ -1,11 +1,11 @@
 import { describe, expect, test } from "vitest";
-import { memorySource } from "../../src/bytes/byte-source.ts";
+import { memorySource } from "../../src/io/byte-source.ts";
 import type { LoraTerm } from "../../src/lora/factors.ts";
 import { mergeCodec, type MergeReport, mergeWeight } from "../../src/lora/merge-weight.ts";
 import type { Weight } from "../../src/model/config.ts";
-import type { DType } from "../../src/model/dtype.ts";
-import { bfloat16Bits, float16Bits, float16Value } from "../../src/model/half.ts";
-import { codecOf } from "../../src/quantization/codec.ts";
+import type { DType } from "../../src/tensor/dtype.ts";
+import { bfloat16Bits, float16Bits, float16Value } from "../../src/tensor/float16.ts";
+import { codecOf } from "../../src/tensor/quantization/codec.ts";
 
 const weight = (dtype: DType, shape: readonly number[]): Weight => ({
   name: "w",

@@ -1,8 +1,8 @@
 import { mkdir, writeFile } from "node:fs/promises";
 import { join } from "node:path";
 import { describe, expect, onTestFinished, test } from "vitest";
-import { openStore, type TareStore } from "../../src/host/tare-store.ts";
-import type { NumberTensor } from "../../src/model/tensor.ts";
+import { openStore, type TareStore } from "../../src/tare-store.ts";
+import type { NumberTensor } from "../../src/tensor/tensor.ts";
 import { float32Bytes, type SmallTensor, writePeftLora } from "../support/lora-models.ts";
 import {
   type Data,

@@ -11,7 +11,7 @@ import {
   halfToFloat32,
   narrowBfloat16,
   narrowFloat16,
-} from "../../src/model/half.ts";
+} from "../../src/tensor/float16.ts";
 
 interface Golden {
   sha256: string;

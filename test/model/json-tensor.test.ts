@@ -1,8 +1,8 @@
 import fc from "fast-check";
 import { describe, expect, test } from "vitest";
-import { type DType, DTYPE_BITS } from "../../src/model/dtype.ts";
-import { tensorFromJson, tensorToJson } from "../../src/model/json-tensor.ts";
-import type { NumberTensor, Tensor } from "../../src/model/tensor.ts";
+import { type DType, DTYPE_BITS } from "../../src/tensor/dtype.ts";
+import { tensorFromJson, tensorToJson } from "../../src/tensor/json-tensor.ts";
+import type { NumberTensor, Tensor } from "../../src/tensor/tensor.ts";
 import { formatError } from "../support/format-error.ts";
 
 const bytesOf = (value: unknown, dtype: DType): number[] => [

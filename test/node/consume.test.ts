@@ -17,7 +17,7 @@ import { join } from "node:path";
 import { fileURLToPath } from "node:url";
 import { describe, expect, onTestFinished, test, vi } from "vitest";
 import { writeSafetensors } from "../../src/formats/safetensors/write.ts";
-import { openStore, type TareStore } from "../../src/host/tare-store.ts";
+import { openStore, type TareStore } from "../../src/tare-store.ts";
 import { punchHole } from "../../src/node/punch-hole.ts";
 import { type Home, home } from "../support/home.ts";
 import { canPunchHoles } from "../support/punch-holes.ts";

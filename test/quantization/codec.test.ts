@@ -2,8 +2,8 @@ import { createHash } from "node:crypto";
 import { readFileSync } from "node:fs";
 import fc from "fast-check";
 import { describe, expect, test } from "vitest";
-import { BLOCK_ELEMENTS, DTYPE_BITS, type DType } from "../../src/model/dtype.ts";
-import { type Codec, codecOf } from "../../src/quantization/codec.ts";
+import { BLOCK_ELEMENTS, DTYPE_BITS, type DType } from "../../src/tensor/dtype.ts";
+import { type Codec, codecOf } from "../../src/tensor/quantization/codec.ts";
 import { formatError } from "../support/format-error.ts";
 
 /** What the package that llama.cpp comes with made of values.f32 and of any bytes; see make.py there. */

@@ -1,6 +1,6 @@
 import { setFlagsFromString } from "node:v8";
 import { runInNewContext } from "node:vm";
-import { type ByteSource, checkRange } from "../../src/bytes/byte-source.ts";
+import { type ByteSource, checkRange } from "../../src/io/byte-source.ts";
 
 /** A source that knows which of the bytes that it ever gave are still held by somebody. */
 export interface AllocatingSource extends ByteSource {

@@ -1,5 +1,5 @@
 import { createHash } from "node:crypto";
-import type { Digest } from "../../src/model/digest.ts";
+import type { Digest } from "../../src/tensor/digest.ts";
 
 /** Bytes that count up from a start: told apart by it. */
 export function counting(length: number, start = 0): Uint8Array {

@@ -1,4 +1,4 @@
-import type { ByteSource } from "../../src/bytes/byte-source.ts";
+import type { ByteSource } from "../../src/io/byte-source.ts";
 
 /** One read that a source was asked for. */
 export interface CountedRead {

@@ -2,7 +2,7 @@ import { mkdir, writeFile } from "node:fs/promises";
 import { join } from "node:path";
 import { encodeGgufHeader } from "../../src/formats/gguf/write.ts";
 import { writeSafetensors } from "../../src/formats/safetensors/write.ts";
-import { tensorBytes, type DType } from "../../src/model/dtype.ts";
+import { tensorBytes, type DType } from "../../src/tensor/dtype.ts";
 
 /** A tensor of a small model; zeros unless given. */
 export interface SmallTensor {

@@ -5,8 +5,8 @@ import { BinaryReader, WireType } from "@bufbuild/protobuf/wire";
 import type * as Ort from "onnxruntime-node";
 import type { OrtSessionInfo } from "../../src/engines/onnxruntime/session.ts";
 import { TareError } from "../../src/errors.ts";
-import type { Tensor, Tensors } from "../../src/model/tensor.ts";
-import type { TareStore } from "../../src/host/tare-store.ts";
+import type { Tensor, Tensors } from "../../src/tensor/tensor.ts";
+import type { TareStore } from "../../src/tare-store.ts";
 
 /** A test vector as the ONNX project lays it out: a model, and what it gives for what. */
 export interface Vector {

@@ -1,4 +1,4 @@
-import { memorySource } from "../../src/bytes/byte-source.ts";
+import { memorySource } from "../../src/io/byte-source.ts";
 import type { Format } from "../../src/formats/format.ts";
 import type { ModelDraft } from "../../src/model/draft.ts";
 import { checkDraft } from "../fuzz/check-draft.ts";

@@ -1,7 +1,7 @@
-import { namedWeights } from "../../src/compile/refit/refit-names.ts";
-import type { TareStore } from "../../src/host/tare-store.ts";
-import type { NumberTensor } from "../../src/model/tensor.ts";
-import { FileStore } from "../../src/node/store/file-store.ts";
+import { namedWeights } from "../../src/weights/names.ts";
+import type { TareStore } from "../../src/tare-store.ts";
+import type { NumberTensor } from "../../src/tensor/tensor.ts";
+import { FileStore } from "../../src/local-store/file-store.ts";
 
 /**
  * The weights of a model of a store, by name.

@@ -1,4 +1,4 @@
-import type { AddResult } from "../../node/store/add.ts";
+import type { AddResult } from "../../local-store/add.ts";
 import { type DefineCommand, examples } from "../command.ts";
 import { bytes } from "../context.ts";
 

@@ -1,6 +1,6 @@
-import { shortDigest } from "../../model/digest.ts";
-import { attachMlir, type AttachResult, listResources, type ResourceInfo } from "../../host/mlir/attach.ts";
-import { FileStore } from "../../node/store/file-store.ts";
+import { shortDigest } from "../../tensor/digest.ts";
+import { attachMlir, type AttachResult, listResources, type ResourceInfo } from "../../operations/mlir/attach.ts";
+import { FileStore } from "../../local-store/file-store.ts";
 import { type DefineCommand, examples } from "../command.ts";
 import { bytes, table } from "../context.ts";
 import { outputPath } from "./export.ts";

@@ -1,6 +1,6 @@
 import type { CompiledMethod, CompiledModel, CompileRecord } from "../../compile/backends/compiled-model.ts";
 import { parsePartitionRule, type PartitionRule } from "../../compile/backends/partition.ts";
-import type { ViewResult } from "../../node/view.ts";
+import type { ViewResult } from "../../link/view.ts";
 import { type DefineCommand, examples } from "../command.ts";
 import { bytes, table } from "../context.ts";
 

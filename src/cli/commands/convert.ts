@@ -1,6 +1,6 @@
-import { convertWeights } from "../../host/convert/convert.ts";
-import { parseRenameRule, type RenameRule } from "../../host/convert/rename.ts";
-import { openModelData } from "../../host/model-data.ts";
+import { convertWeights } from "../../operations/convert/convert.ts";
+import { parseRenameRule, type RenameRule } from "../../operations/convert/rename.ts";
+import { openModelData } from "../../weights/open-model-data.ts";
 import { type DefineCommand, examples } from "../command.ts";
 import { bytes } from "../context.ts";
 import { outputPath } from "./export.ts";

@@ -1,5 +1,5 @@
 import { UsageError } from "../../errors.ts";
-import { detachInPlace, type DetachResult } from "../../host/mlir/detach.ts";
+import { detachInPlace, type DetachResult } from "../../operations/mlir/detach.ts";
 import { type DefineCommand, examples } from "../command.ts";
 import { bytes } from "../context.ts";
 import { outputPath } from "./export.ts";

@@ -1,5 +1,5 @@
-import type { ModelDiff } from "../../link/diff.ts";
-import { weightBytes } from "../../link/sharing.ts";
+import type { ModelDiff } from "../../operations/diff/diff.ts";
+import { weightBytes } from "../../model/sharing.ts";
 import { type DefineCommand, examples } from "../command.ts";
 import { bytes, table } from "../context.ts";
 

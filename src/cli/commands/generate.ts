@@ -1,8 +1,8 @@
 import type { GenerateOptions } from "../../engines/engine.ts";
 import type { LlamaSession } from "../../engines/llama/session.ts";
 import { UsageError } from "../../errors.ts";
-import type { TareStore } from "../../host/tare-store.ts";
-import type { Adapter, TextLoadOptions } from "../../host/text/text.ts";
+import type { TareStore } from "../../tare-store.ts";
+import type { Adapter, TextLoadOptions } from "../../runtime/load-text.ts";
 import type { Context } from "../context.ts";
 
 /** What the command line takes for a model that generates text. */

@@ -2,8 +2,8 @@ import {
   internalize as internalizeFiles,
   type InternalizeResult,
   type InternalRule,
-} from "../../host/executorch/internalize.ts";
-import { parseSplitRule } from "../../link/split/split-rules.ts";
+} from "../../operations/executorch/internalize.ts";
+import { parseSplitRule } from "../../operations/split/split-rules.ts";
 import { type DefineCommand, examples } from "../command.ts";
 import { bytes } from "../context.ts";
 

@@ -1,4 +1,4 @@
-import { joinSplit } from "../../host/split/join.ts";
+import { joinSplit } from "../../operations/split/join.ts";
 import { type DefineCommand, examples } from "../command.ts";
 import { bytes } from "../context.ts";
 import { outputPath } from "./export.ts";

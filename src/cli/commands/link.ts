@@ -1,10 +1,10 @@
 import { stat } from "node:fs/promises";
 import { basename } from "node:path";
 import { UsageError } from "../../errors.ts";
-import type { Storage } from "../../host/link/bound-parts.ts";
-import type { BoundProgram } from "../../host/link/bound-program.ts";
-import type { WeightStorage } from "../../host/link/write-bound.ts";
-import type { TareStore } from "../../host/tare-store.ts";
+import type { Storage } from "../../link/bound-parts.ts";
+import type { BoundProgram } from "../../link/bound-program.ts";
+import type { WeightStorage } from "../../link/write-bound.ts";
+import type { TareStore } from "../../tare-store.ts";
 import { type DefineCommand, examples } from "../command.ts";
 import { bytes, type Context, table } from "../context.ts";
 import { outputPath } from "./export.ts";

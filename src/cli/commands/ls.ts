@@ -1,4 +1,4 @@
-import type { LoraInfo } from "../../host/lora/lora-bases.ts";
+import type { LoraInfo } from "../../lora/lora-bases.ts";
 import { type DefineCommand, examples } from "../command.ts";
 import { bytes, table } from "../context.ts";
 

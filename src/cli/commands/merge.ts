@@ -1,6 +1,6 @@
 import { readFile } from "node:fs/promises";
 import { UsageError } from "../../errors.ts";
-import type { MergeResult } from "../../host/lora/merge.ts";
+import type { MergeResult } from "../../operations/merge.ts";
 import { parseNameMapping } from "../../lora/mapping.ts";
 import { fileError } from "../../node/file-source.ts";
 import { type DefineCommand, examples } from "../command.ts";

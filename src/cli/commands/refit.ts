@@ -1,12 +1,12 @@
 import { readFile, writeFile } from "node:fs/promises";
-import { parseRefitMapping } from "../../compile/refit/refit-mapping.ts";
-import type { Proposal } from "../../compile/refit/refit-propose.ts";
+import { parseRefitMapping } from "../../weights/name-map.ts";
+import type { Proposal } from "../../operations/refit/propose.ts";
 import { parseStrictJson } from "../../encodings/json.ts";
 import { UsageError } from "../../errors.ts";
-import type { RefitResult } from "../../host/refit/refit.ts";
-import type { TareStore } from "../../host/tare-store.ts";
-import type { RefitCheck } from "../../host/refit/verify-refit.ts";
-import type { Tensors } from "../../model/tensor.ts";
+import type { RefitResult } from "../../operations/refit/refit.ts";
+import type { TareStore } from "../../tare-store.ts";
+import type { RefitCheck } from "../../operations/refit/verify-refit.ts";
+import type { Tensors } from "../../tensor/tensor.ts";
 import { type DefineCommand, examples } from "../command.ts";
 import { bytes, type Context, table } from "../context.ts";
 import { readTensors } from "../tensor-files.ts";

@@ -1,9 +1,9 @@
 import { EngineError, UsageError } from "../../errors.ts";
 import type { Session, Signature } from "../../engines/engine.ts";
-import type { ModelInfo } from "../../host/describe.ts";
-import { noEngine } from "../../host/engine-of.ts";
-import type { LoadOptions, TareStore } from "../../host/tare-store.ts";
-import type { Tensor, Tensors } from "../../model/tensor.ts";
+import type { ModelInfo } from "../../operations/describe.ts";
+import { noEngine } from "../../engines/engine-of.ts";
+import type { LoadOptions, TareStore } from "../../tare-store.ts";
+import type { Tensor, Tensors } from "../../tensor/tensor.ts";
 import { type DefineCommand, examples } from "../command.ts";
 import { type Context, table } from "../context.ts";
 import { parseInput, readTensors, tensorsToJson, writeTensors } from "../tensor-files.ts";

@@ -1,8 +1,8 @@
 import type { Port } from "../../engines/engine.ts";
-import type { MethodInfo, ModelInfo } from "../../host/describe.ts";
-import type { ExecutorchInfo } from "../../host/executorch/executorch-info.ts";
-import type { LoraInfo } from "../../host/lora/lora-bases.ts";
-import { shortDigest } from "../../model/digest.ts";
+import type { MethodInfo, ModelInfo } from "../../operations/describe.ts";
+import type { ExecutorchInfo } from "../../operations/executorch/executorch-info.ts";
+import type { LoraInfo } from "../../lora/lora-bases.ts";
+import { shortDigest } from "../../tensor/digest.ts";
 import { type DefineCommand, examples } from "../command.ts";
 import { bytes, table } from "../context.ts";
 import { bindingsText } from "./compile.ts";

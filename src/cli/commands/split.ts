@@ -1,13 +1,13 @@
 import { readFile } from "node:fs/promises";
 import { parseStrictJson } from "../../encodings/json.ts";
 import { UsageError } from "../../errors.ts";
-import type { SplitFileInfo, SplitResult } from "../../host/split/split.ts";
+import type { SplitFileInfo, SplitResult } from "../../operations/split/split.ts";
 import {
   parseSplitRule,
   parseSplitRules,
   type SplitPart,
   type SplitRule,
-} from "../../link/split/split-rules.ts";
+} from "../../operations/split/split-rules.ts";
 import { type DefineCommand, examples } from "../command.ts";
 import { bytes, table } from "../context.ts";
 

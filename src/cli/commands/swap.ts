@@ -1,7 +1,7 @@
 import type { Generation } from "../../engines/engine.ts";
 import { UsageError } from "../../errors.ts";
-import type { Adapter } from "../../host/text/text.ts";
-import type { PooledText, TextPool } from "../../host/text/text-pool.ts";
+import type { Adapter } from "../../runtime/load-text.ts";
+import type { PooledText, TextPool } from "../../runtime/text-pool.ts";
 import { type DefineCommand, examples } from "../command.ts";
 import { bytes, type Context, table } from "../context.ts";
 import { generateOptions, loadOptions, number, parseAdapter, promptFor, type TextFlags } from "./generate.ts";

@@ -1,9 +1,9 @@
 import type { OnnxModel, OnnxNode } from "../../formats/onnx/graph.ts";
-import type { Digest } from "../../model/digest.ts";
+import type { Digest } from "../../tensor/digest.ts";
 import type { Binding } from "../../model/link-plan.ts";
-import type { DType } from "../../model/dtype.ts";
-import type { Signature } from "../../model/signature.ts";
-import type { Tensors } from "../../model/tensor.ts";
+import type { DType } from "../../tensor/dtype.ts";
+import type { Signature } from "../../tensor/signature.ts";
+import type { Tensors } from "../../tensor/tensor.ts";
 import type { CompileRecord } from "./compiled-model.ts";
 
 /** The form of programs that ONNX Runtime loads: ONNX, each weight external data that names the weight itself. */

@@ -1,7 +1,7 @@
 import { EngineError, LinkError, UsageError } from "../../errors.ts";
 import type { OnnxNode } from "../../formats/onnx/graph.ts";
 import type { Weight } from "../../model/config.ts";
-import { type Digest, digestHex } from "../../model/digest.ts";
+import { type Digest, digestHex } from "../../tensor/digest.ts";
 import type {
   Backend,
   BackendBlobs,

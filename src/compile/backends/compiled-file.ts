@@ -1,6 +1,6 @@
 import { parseStrictJson } from "../../encodings/json.ts";
 import { FormatError } from "../../errors.ts";
-import type { Digest } from "../../model/digest.ts";
+import type { Digest } from "../../tensor/digest.ts";
 import { type CompiledModel, compiledModelJson, parseCompiledModel } from "./compiled-model.ts";
 
 /** A compiled model with its programs and data, by digest. */

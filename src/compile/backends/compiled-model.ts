@@ -1,9 +1,9 @@
 import * as v from "valibot";
 import { FormatError } from "../../errors.ts";
 import { digestSchema, newerVersion, parseShape, sizeSchema } from "../../model/config.ts";
-import type { Digest } from "../../model/digest.ts";
-import { DTYPE_BITS, type DType, tensorBytes } from "../../model/dtype.ts";
-import type { Port, Signature } from "../../model/signature.ts";
+import type { Digest } from "../../tensor/digest.ts";
+import { DTYPE_BITS, type DType, tensorBytes } from "../../tensor/dtype.ts";
+import type { Port, Signature } from "../../tensor/signature.ts";
 
 /** Of the record; this code reads no other. */
 const VERSION = 1;

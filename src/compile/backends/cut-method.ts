@@ -6,8 +6,8 @@ import type { OnnxModel } from "../../formats/onnx/graph.ts";
 import { parseOnnx } from "../../formats/onnx/parse.ts";
 import { symbolicWeights } from "../../formats/onnx/symbolic.ts";
 import type { Weight } from "../../model/config.ts";
-import type { Digest } from "../../model/digest.ts";
-import type { Port, Signature } from "../../model/signature.ts";
+import type { Digest } from "../../tensor/digest.ts";
+import type { Port, Signature } from "../../tensor/signature.ts";
 import type { Backend, Partition, PartitionWeight } from "./backend.ts";
 import type { NodeRun } from "./partition.ts";
 

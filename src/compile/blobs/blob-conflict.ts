@@ -1,8 +1,8 @@
 import { type ErrorCode, StoreError } from "../../errors.ts";
-import type { Digest } from "../../model/digest.ts";
-import { bothAlignments } from "../../bytes/align.ts";
+import type { Digest } from "../../tensor/digest.ts";
+import { bothAlignments } from "../../io/align.ts";
 import { LARGEST_ALIGNMENT } from "./alignment.ts";
-import { sameLayout, spellLayout, type TensorLayout } from "../tensor-layout.ts";
+import { sameLayout, spellLayout, type TensorLayout } from "../../tensor/tensor-layout.ts";
 
 /** Cases that a message spells out; more are counted. */
 const MOST_SPELLED = 5;

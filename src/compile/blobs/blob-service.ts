@@ -1,13 +1,13 @@
-import type { ReadOptions } from "../../bytes/byte-source.ts";
+import type { ReadOptions } from "../../io/byte-source.ts";
 import { StoreError } from "../../errors.ts";
-import type { CreateDigest, Digest } from "../../model/digest.ts";
+import type { CreateDigest, Digest } from "../../tensor/digest.ts";
 import type { BlobSink, StagedBlob } from "../../store/blob-sink.ts";
-import { bothAlignments } from "../../bytes/align.ts";
+import { bothAlignments } from "../../io/align.ts";
 import { checkAlignment } from "./alignment.ts";
 import { alignmentConflict, BlobConflictError, conflictsOf, type KeyClaim } from "./blob-conflict.ts";
 import { checkedBlob, HashedChunks } from "./checked-chunks.ts";
-import type { StreamOptions } from "../../bytes/stream.ts";
-import { type BlobData, checkChunk, chunksOf, knownSize } from "../chunks.ts";
+import type { StreamOptions } from "../../io/stream.ts";
+import { type BlobData, checkChunk, chunksOf, knownSize } from "../../io/chunks.ts";
 import { checkKey, checkLayout, checkSize, checkTag } from "./put-checks.ts";
 import {
   type BlobEntry,
@@ -16,7 +16,7 @@ import {
   type ShardOptions,
   type ShardPlan,
 } from "./shard-plan.ts";
-import type { TensorLayout } from "../tensor-layout.ts";
+import type { TensorLayout } from "../../tensor/tensor-layout.ts";
 import { writeShardFile } from "./write-shard.ts";
 
 /** What a {@link BlobService} is made of. */

@@ -1,7 +1,7 @@
 import { StoreError } from "../../errors.ts";
-import type { Digest, DigestStream } from "../../model/digest.ts";
+import type { Digest, DigestStream } from "../../tensor/digest.ts";
 import type { BlobSink } from "../../store/blob-sink.ts";
-import { rangeOf, type StreamOptions } from "../../bytes/stream.ts";
+import { rangeOf, type StreamOptions } from "../../io/stream.ts";
 
 /** Hashes and counts bytes as they pass. */
 export class HashedChunks implements AsyncIterable<Uint8Array> {

@@ -1,6 +1,6 @@
 import { StoreError } from "../../errors.ts";
 import { isPlainPath } from "../../model/config.ts";
-import { layoutBytes, spellLayout, type TensorLayout } from "../tensor-layout.ts";
+import { layoutBytes, spellLayout, type TensorLayout } from "../../tensor/tensor-layout.ts";
 
 /** A key goes into files as UTF-8: one that has no spelling there would come back as another. */
 export function checkKey(key: string): void {

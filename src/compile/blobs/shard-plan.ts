@@ -1,6 +1,6 @@
-import type { Digest } from "../../model/digest.ts";
-import { alignUp } from "../../bytes/align.ts";
-import type { TensorLayout } from "../tensor-layout.ts";
+import type { Digest } from "../../tensor/digest.ts";
+import { alignUp } from "../../io/align.ts";
+import type { TensorLayout } from "../../tensor/tensor-layout.ts";
 
 /** What a key stands for. */
 export interface BlobEntry {

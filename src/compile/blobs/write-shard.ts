@@ -1,8 +1,8 @@
-import { zeros } from "../../bytes/align.ts";
-import type { CreateDigest } from "../../model/digest.ts";
+import { zeros } from "../../io/align.ts";
+import type { CreateDigest } from "../../tensor/digest.ts";
 import type { BlobSink } from "../../store/blob-sink.ts";
 import { checkedBlob } from "./checked-chunks.ts";
-import type { StreamOptions } from "../../bytes/stream.ts";
+import type { StreamOptions } from "../../io/stream.ts";
 import type { ShardFile } from "./shard-plan.ts";
 
 /** The bytes of a data file, blob after blob, each checked against its digest. */

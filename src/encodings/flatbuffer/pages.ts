@@ -1,4 +1,4 @@
-import type { ByteSource, ReadOptions } from "../../bytes/byte-source.ts";
+import type { ByteSource, ReadOptions } from "../../io/byte-source.ts";
 import { FormatError } from "../../errors.ts";
 
 /** What is read at once where a flatbuffer has too many bytes to be read whole: weights lie between its tables. */

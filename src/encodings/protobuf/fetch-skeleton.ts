@@ -1,4 +1,4 @@
-import type { ByteSource, ReadOptions } from "../../bytes/byte-source.ts";
+import type { ByteSource, ReadOptions } from "../../io/byte-source.ts";
 import { FormatError } from "../../errors.ts";
 import { malformed, varintAt, Wire } from "./fields.ts";
 import { type Range, SparseBytes } from "./sparse-bytes.ts";

@@ -1,4 +1,4 @@
-import { ByteWriter } from "../../bytes/byte-writer.ts";
+import { ByteWriter } from "../../io/byte-writer.ts";
 import { FULL16 } from "./schema.ts";
 import {
   encodeCentral,

@@ -1,5 +1,5 @@
-import { alignUp } from "../../bytes/align.ts";
-import { ByteWriter } from "../../bytes/byte-writer.ts";
+import { alignUp } from "../../io/align.ts";
+import { ByteWriter } from "../../io/byte-writer.ts";
 import type { ZipDirectory } from "./directory.ts";
 import { FULL16, FULL32, Signature, Size, STORED, ZIP64 } from "./schema.ts";
 

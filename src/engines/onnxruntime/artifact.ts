@@ -1,7 +1,7 @@
 import { EngineError } from "../../errors.ts";
 import type { LoneNodes } from "../../formats/onnx/lone-nodes.ts";
 import type { CompiledTemplate } from "../../formats/onnx/weightless.ts";
-import type { DType } from "../../model/dtype.ts";
+import type { DType } from "../../tensor/dtype.ts";
 import type { Signature } from "../engine.ts";
 
 /** A weight that a compiled program wants, and the name it has there. */

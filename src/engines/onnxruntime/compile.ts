@@ -12,11 +12,11 @@ import {
   writeWeightless,
 } from "../../formats/onnx/weightless.ts";
 import type { Binding, LinkPlan } from "../../model/link-plan.ts";
-import type { DerivedFile } from "../../model/derived-weight.ts";
-import type { PackedFile } from "../../model/packed-weight.ts";
+import type { DerivedFile } from "../../model/folded-weight.ts";
+import type { PackedFile } from "../../model/prepacked-weight.ts";
 import type { Port, Signature } from "../engine.ts";
 import type { Artifact } from "./artifact.ts";
-import { derivationsOf } from "./derivations.ts";
+import { derivationsOf } from "./foldings.ts";
 import { packingsOf } from "./packings.ts";
 import { mispacked, needsPrepacking, packedWeights, prepackedValues } from "./prepacking.ts";
 import type { CreateSettings } from "./protocol.ts";

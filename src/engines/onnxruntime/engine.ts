@@ -21,13 +21,13 @@ import {
   type OrtSource,
   programKey,
 } from "./compile.ts";
-import { Deriver } from "./deriver.ts";
-import { Packer } from "./packer.ts";
+import { Deriver } from "./constant-folder.ts";
+import { Packer } from "./prepacker.ts";
 import type { Prepacking } from "./prepacking.ts";
 import type { CreateSettings } from "./protocol.ts";
 import { type OrtSessionInfo, ThreadSession } from "./session.ts";
 import { EngineThread } from "./thread.ts";
-import { unlessAborted } from "./unless-aborted.ts";
+import { unlessAborted } from "../../io/abortable.ts";
 
 /** Options of {@link openOnnxRuntime}. */
 export interface OnnxRuntimeOptions {

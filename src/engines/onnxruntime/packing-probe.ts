@@ -15,9 +15,9 @@ import {
 import { parseOnnx } from "../../formats/onnx/parse.ts";
 import { readPrepacked } from "../../formats/onnx/prepacked.ts";
 import { Attribute, Graph, Model, Node } from "../../formats/onnx/schema.ts";
-import { PACKED_ALIGNMENT, type PackedEntry } from "../../model/packed-weight.ts";
+import { PACKED_ALIGNMENT, type PackedEntry } from "../../model/prepacked-weight.ts";
 import type { CompileCache } from "../engine.ts";
-import type { PackTarget } from "./packer.ts";
+import type { PackTarget } from "./prepacker.ts";
 import { type CreateSettings, PACKED_DATA } from "./protocol.ts";
 import type { EngineThread } from "./thread.ts";
 

@@ -1,7 +1,7 @@
 import type { SparseBytes } from "../../encodings/protobuf/sparse-bytes.ts";
 import type { OnnxModel } from "../../formats/onnx/graph.ts";
 import { writeLoneNodes } from "../../formats/onnx/lone-nodes.ts";
-import { type DType, tensorBytes } from "../../model/dtype.ts";
+import { type DType, tensorBytes } from "../../tensor/dtype.ts";
 import type { Packing, WantedWeight } from "./artifact.ts";
 import { fedDType, packingNodes } from "./prepacking.ts";
 

@@ -1,6 +1,6 @@
 import type { OnnxModel, OnnxNode } from "../../formats/onnx/graph.ts";
 import type { BoundTensors } from "../../formats/onnx/thin.ts";
-import type { DType } from "../../model/dtype.ts";
+import type { DType } from "../../tensor/dtype.ts";
 
 /** How ONNX Runtime's CPU provider prepacks an operator. */
 interface Packs {

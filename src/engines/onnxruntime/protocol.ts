@@ -1,6 +1,6 @@
 import type { PackedError } from "../../errors.ts";
-import type { DType } from "../../model/dtype.ts";
-import type { NumberTensor, Tensors } from "../../model/tensor.ts";
+import type { DType } from "../../tensor/dtype.ts";
+import type { NumberTensor, Tensors } from "../../tensor/tensor.ts";
 import type { Port } from "../engine.ts";
 
 /** How a model is created; the settings that a compiled program depends on are part of its key. */

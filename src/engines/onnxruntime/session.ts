@@ -1,9 +1,9 @@
 import { EngineError } from "../../errors.ts";
-import type { NumberTensor, Tensors } from "../../model/tensor.ts";
+import type { NumberTensor, Tensors } from "../../tensor/tensor.ts";
 import type { RunOptions, Session, Signature } from "../engine.ts";
 import { requireFeeds } from "../feeds.ts";
 import type { EngineThread } from "./thread.ts";
-import { unlessAborted } from "./unless-aborted.ts";
+import { unlessAborted } from "../../io/abortable.ts";
 
 /** A session, and what the engine made of its program. */
 export interface OrtSessionInfo extends Session {

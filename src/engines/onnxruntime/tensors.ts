@@ -1,6 +1,6 @@
 import { EngineError } from "../../errors.ts";
-import { type DType, isDType, tensorBytes } from "../../model/dtype.ts";
-import type { Tensor } from "../../model/tensor.ts";
+import { type DType, isDType, tensorBytes } from "../../tensor/dtype.ts";
+import type { Tensor } from "../../tensor/tensor.ts";
 import type { OrtNative, OrtPort, OrtTensor } from "./native.ts";
 
 /** Array types under which onnxruntime-node takes and gives each dtype; its other dtypes do not reach JavaScript. */

@@ -4,8 +4,8 @@ import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { parentPort } from "node:worker_threads";
 import { EngineError, packError, TareError } from "../../errors.ts";
-import { isDType } from "../../model/dtype.ts";
-import type { NumberTensor, Tensors } from "../../model/tensor.ts";
+import { isDType } from "../../tensor/dtype.ts";
+import type { NumberTensor, Tensors } from "../../tensor/tensor.ts";
 import type { Port } from "../engine.ts";
 import type { OrtNative, OrtSession, OrtSessionOptions, OrtTensor } from "./native.ts";
 import {

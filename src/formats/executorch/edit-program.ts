@@ -1,5 +1,5 @@
-import { alignUp } from "../../bytes/align.ts";
-import type { ByteSource, ReadOptions } from "../../bytes/byte-source.ts";
+import { alignUp } from "../../io/align.ts";
+import type { ByteSource, ReadOptions } from "../../io/byte-source.ts";
 import { parsePages } from "../../encodings/flatbuffer/pages.ts";
 import { rewriteFlatbuffer, type TableEdits, type WriteField } from "../../encodings/flatbuffer/rewrite.ts";
 import { Flatbuffer, type FlatTable } from "../../encodings/flatbuffer/table.ts";

@@ -1,4 +1,4 @@
-import type { ByteSource } from "../../bytes/byte-source.ts";
+import type { ByteSource } from "../../io/byte-source.ts";
 import { type Fail, failureIn } from "../failure.ts";
 import { type Layout, weightLayout } from "./layout.ts";
 import type { ParsedData } from "./parse-data.ts";

@@ -1,4 +1,4 @@
-import type { ByteSource, ReadOptions } from "../../bytes/byte-source.ts";
+import type { ByteSource, ReadOptions } from "../../io/byte-source.ts";
 import { FormatError } from "../../errors.ts";
 import { shorten } from "../failure.ts";
 import {

@@ -1,4 +1,4 @@
-import type { ByteSource, ReadOptions } from "../../bytes/byte-source.ts";
+import type { ByteSource, ReadOptions } from "../../io/byte-source.ts";
 import type { FormatError } from "../../errors.ts";
 import { failureIn } from "../failure.ts";
 import { CUT_OFF } from "./failure.ts";

@@ -1,4 +1,4 @@
-import { alignUp } from "../../bytes/align.ts";
+import { alignUp } from "../../io/align.ts";
 import type { Bytes } from "./parse-program.ts";
 import type { Piece, SegmentContent } from "./place-segments.ts";
 

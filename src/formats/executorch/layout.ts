@@ -1,6 +1,6 @@
 import type { FormatError } from "../../errors.ts";
 import type { FlatTable } from "../../encodings/flatbuffer/table.ts";
-import { type DType, elementCount } from "../../model/dtype.ts";
+import { type DType, elementCount } from "../../tensor/dtype.ts";
 import type { Fail } from "../failure.ts";
 import { SCALAR_TYPES } from "./schema.ts";
 

@@ -1,4 +1,4 @@
-import { alignUp } from "../../bytes/align.ts";
+import { alignUp } from "../../io/align.ts";
 import type { Extent } from "./header.ts";
 import type { Bytes } from "./parse-program.ts";
 

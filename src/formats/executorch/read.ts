@@ -1,4 +1,4 @@
-import type { ByteSource, ReadOptions } from "../../bytes/byte-source.ts";
+import type { ByteSource, ReadOptions } from "../../io/byte-source.ts";
 import { parsePages } from "../../encodings/flatbuffer/pages.ts";
 import { FormatError } from "../../errors.ts";
 import type { MethodDraft, ModelDraft } from "../../model/draft.ts";

@@ -1,4 +1,4 @@
-import type { DType } from "../../model/dtype.ts";
+import type { DType } from "../../tensor/dtype.ts";
 
 /** The four letters after the root's offset, of programs and of data files. */
 export const PROGRAM_IDENTIFIER = "ET12";

@@ -1,7 +1,7 @@
-import { alignUp, bothAlignments } from "../../bytes/align.ts";
+import { alignUp, bothAlignments } from "../../io/align.ts";
 import { FlatbufferWriter } from "../../encodings/flatbuffer/writer.ts";
 import { FormatError } from "../../errors.ts";
-import { elementCount } from "../../model/dtype.ts";
+import { elementCount } from "../../tensor/dtype.ts";
 import { shorten } from "../failure.ts";
 import type { ParsedData } from "./parse-data.ts";
 import { DATA_HEADER, DATA_IDENTIFIER, SCALAR_TYPES } from "./schema.ts";

@@ -1,5 +1,5 @@
 import type { FormatError } from "../../errors.ts";
-import { type DType, BLOCK_ELEMENTS, elementCount, tensorBytes } from "../../model/dtype.ts";
+import { type DType, BLOCK_ELEMENTS, elementCount, tensorBytes } from "../../tensor/dtype.ts";
 import { type Cursor, toSafeNumber } from "./cursor.ts";
 import { shorten } from "../failure.ts";
 import { type GgufFile, tensorFailure } from "./failure.ts";

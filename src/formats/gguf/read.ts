@@ -1,4 +1,4 @@
-import type { ReadOptions } from "../../bytes/byte-source.ts";
+import type { ReadOptions } from "../../io/byte-source.ts";
 import type { FileDraft, MethodDraft, ModelDraft, WeightDraft } from "../../model/draft.ts";
 import type { Format, ModelFile, ModelFolder } from "../format.ts";
 import { sameName, shorten } from "../failure.ts";

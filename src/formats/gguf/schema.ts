@@ -1,4 +1,4 @@
-import type { DType } from "../../model/dtype.ts";
+import type { DType } from "../../tensor/dtype.ts";
 
 /** What a GGUF file starts with: "GGUF", whatever the byte order of the rest. */
 export const MAGIC: readonly number[] = [0x47, 0x47, 0x55, 0x46];

@@ -1,5 +1,5 @@
 import { type ErrorCode, FormatError } from "../../errors.ts";
-import { ByteWriter } from "../../bytes/byte-writer.ts";
+import { ByteWriter } from "../../io/byte-writer.ts";
 import { shorten } from "../failure.ts";
 import {
   DEEPEST_ARRAY,

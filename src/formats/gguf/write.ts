@@ -1,5 +1,5 @@
-import { BLOCK_ELEMENTS, elementCount, tensorBytes } from "../../model/dtype.ts";
-import { ByteWriter } from "../../bytes/byte-writer.ts";
+import { BLOCK_ELEMENTS, elementCount, tensorBytes } from "../../tensor/dtype.ts";
+import { ByteWriter } from "../../io/byte-writer.ts";
 import { shorten } from "../failure.ts";
 import {
   DEFAULT_ALIGNMENT,

@@ -1,5 +1,5 @@
-import { alignUp } from "../../bytes/align.ts";
-import type { DType } from "../../model/dtype.ts";
+import { alignUp } from "../../io/align.ts";
+import type { DType } from "../../tensor/dtype.ts";
 import { refusalOf } from "../failure.ts";
 import { Alignment, Entry, EntryType, Header, MAGIC, Size, TENSOR_METADATA } from "./schema.ts";
 

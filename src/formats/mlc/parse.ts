@@ -1,6 +1,6 @@
 import { parseStrictJson } from "../../encodings/json.ts";
 import { isPlainPath } from "../../model/config.ts";
-import { type DType, DTYPE_BITS, isDType, tensorBytes } from "../../model/dtype.ts";
+import { type DType, DTYPE_BITS, isDType, tensorBytes } from "../../tensor/dtype.ts";
 import { type Fail, failureIn, shorten } from "../failure.ts";
 
 /** NumPy's own limit, from whose arrays caches are made. */

@@ -1,4 +1,4 @@
-import type { ReadOptions } from "../../bytes/byte-source.ts";
+import type { ReadOptions } from "../../io/byte-source.ts";
 import type { FileDraft, ModelDraft, WeightDraft } from "../../model/draft.ts";
 import { failureIn, shorten } from "../failure.ts";
 import type { Format, ModelFile, ModelFolder } from "../format.ts";

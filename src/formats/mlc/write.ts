@@ -1,4 +1,4 @@
-import type { DType } from "../../model/dtype.ts";
+import type { DType } from "../../tensor/dtype.ts";
 import { refusalOf } from "../failure.ts";
 import { MOST_DIMENSIONS } from "./parse.ts";
 

@@ -1,4 +1,4 @@
-import type { ByteSource, ReadOptions } from "../../bytes/byte-source.ts";
+import type { ByteSource, ReadOptions } from "../../io/byte-source.ts";
 import { Cursor } from "./cursor.ts";
 import { type Fail, failureIn, shorten } from "../failure.ts";
 import { BUILTIN, Kind, LARGEST_TABLE, Section, SECTION_NAMES } from "./schema.ts";

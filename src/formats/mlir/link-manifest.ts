@@ -1,7 +1,7 @@
 import * as v from "valibot";
 import { parseStrictJson } from "../../encodings/json.ts";
 import { digestSchema, parseShape, sizeSchema } from "../../model/config.ts";
-import type { Digest } from "../../model/digest.ts";
+import type { Digest } from "../../tensor/digest.ts";
 import { LINK_FILE_GROUP, LINK_FILE_KEY, LINK_GROUP } from "./schema.ts";
 
 /** Where the bytes of a detached weight are, as its thin file says. */

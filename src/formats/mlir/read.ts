@@ -1,5 +1,5 @@
-import type { ByteSource, ReadOptions } from "../../bytes/byte-source.ts";
-import { hexCase } from "../../bytes/hex.ts";
+import type { ByteSource, ReadOptions } from "../../io/byte-source.ts";
+import { hexCase } from "../../io/hex.ts";
 import type { MethodDraft, ModelDraft, WeightDraft } from "../../model/draft.ts";
 import type { Format, ModelFile, ModelFolder } from "../format.ts";
 import { hasBytecode, type MlirBytecode, readBytecode } from "./bytecode.ts";

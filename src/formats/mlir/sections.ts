@@ -1,4 +1,4 @@
-import type { ByteSource } from "../../bytes/byte-source.ts";
+import type { ByteSource } from "../../io/byte-source.ts";
 import { Cursor } from "./cursor.ts";
 import type { Fail } from "../failure.ts";
 import {

@@ -1,4 +1,4 @@
-import { type DType, DTYPE_BITS, elementCount } from "../../model/dtype.ts";
+import { type DType, DTYPE_BITS, elementCount } from "../../tensor/dtype.ts";
 
 /** What a type of the text says of a tensor's bytes. */
 export interface TextType {

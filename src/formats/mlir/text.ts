@@ -1,4 +1,4 @@
-import type { ByteSource, ReadOptions } from "../../bytes/byte-source.ts";
+import type { ByteSource, ReadOptions } from "../../io/byte-source.ts";
 import { type Fail, failureIn } from "../failure.ts";
 import { LARGEST_ALIGNMENT, MOST_ITEMS } from "./schema.ts";
 import { decodeString, LONGEST_TOKEN, TextChunks } from "./text-chunks.ts";

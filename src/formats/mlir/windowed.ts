@@ -1,4 +1,4 @@
-import type { ByteSource, ReadOptions } from "../../bytes/byte-source.ts";
+import type { ByteSource, ReadOptions } from "../../io/byte-source.ts";
 
 /** Gives up to so many bytes at an offset: fewer only at the end of the file. */
 export type Peek = (offset: number, length: number) => Promise<Uint8Array>;

@@ -1,5 +1,5 @@
 import { FormatError } from "../../errors.ts";
-import type { Tensor, Tensors } from "../../model/tensor.ts";
+import type { Tensor, Tensors } from "../../tensor/tensor.ts";
 import { layOutZip } from "../../encodings/zip/layout.ts";
 import { NPZ_STYLE, npzEntryNames, SUFFIX } from "./archive.ts";
 import { crc32 } from "./crc32.ts";

@@ -1,5 +1,5 @@
-import { type DType, DTYPE_BITS, elementCount } from "../../model/dtype.ts";
-import type { Tensor } from "../../model/tensor.ts";
+import { type DType, DTYPE_BITS, elementCount } from "../../tensor/dtype.ts";
+import type { Tensor } from "../../tensor/tensor.ts";
 import { type Fail, failureIn } from "./failure.ts";
 import { type NpyHeader, parseNpyHeader } from "./header.ts";
 import { swapBytes, toRowMajor } from "./layout.ts";

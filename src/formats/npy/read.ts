@@ -1,7 +1,7 @@
-import { type ByteSource, type ReadOptions, sliceSource } from "../../bytes/byte-source.ts";
+import { type ByteSource, type ReadOptions, sliceSource } from "../../io/byte-source.ts";
 import { readZip } from "../../encodings/zip/read.ts";
 import type { MethodDraft, ModelDraft, WeightDraft } from "../../model/draft.ts";
-import { elementCount } from "../../model/dtype.ts";
+import { elementCount } from "../../tensor/dtype.ts";
 import type { Format, ModelFile, ModelFolder } from "../format.ts";
 import { failureIn } from "./failure.ts";
 import { npyHeaderSize, parseNpyHeader } from "./header.ts";

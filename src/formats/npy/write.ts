@@ -1,7 +1,7 @@
 import { type ErrorCode, FormatError } from "../../errors.ts";
-import { BLOCK_ELEMENTS, type DType, elementCount, tensorBytes } from "../../model/dtype.ts";
+import { BLOCK_ELEMENTS, type DType, elementCount, tensorBytes } from "../../tensor/dtype.ts";
 import { shorten } from "../failure.ts";
-import type { NumberTensor, StringTensor, Tensor } from "../../model/tensor.ts";
+import type { NumberTensor, StringTensor, Tensor } from "../../tensor/tensor.ts";
 import { encodeNpyHeader, HIGHEST_RANK } from "./header.ts";
 import { descrOf } from "./schema.ts";
 import { CHARACTER, encodeStrings } from "./strings.ts";

@@ -1,4 +1,4 @@
-import { elementCount } from "../../model/dtype.ts";
+import { elementCount } from "../../tensor/dtype.ts";
 import type { OnnxModel, OnnxNode, OnnxTensor } from "./graph.ts";
 import { SHAPE_INPUTS } from "./schema.ts";
 

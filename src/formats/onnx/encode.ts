@@ -1,7 +1,7 @@
 import { BinaryWriter, WireType } from "@bufbuild/protobuf/wire";
-import type { Digest } from "../../model/digest.ts";
-import type { DType } from "../../model/dtype.ts";
-import type { PackedEntry } from "../../model/packed-weight.ts";
+import type { Digest } from "../../tensor/digest.ts";
+import type { DType } from "../../tensor/dtype.ts";
+import type { PackedEntry } from "../../model/prepacked-weight.ts";
 import type { OnnxValue } from "./graph.ts";
 import { formatPacked, PREPACKED } from "./prepacked.ts";
 import {

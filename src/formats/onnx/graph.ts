@@ -1,6 +1,6 @@
 import type { Field, Frame } from "../../encodings/protobuf/fields.ts";
-import type { Digest } from "../../model/digest.ts";
-import type { DType } from "../../model/dtype.ts";
+import type { Digest } from "../../tensor/digest.ts";
+import type { DType } from "../../tensor/dtype.ts";
 
 /** How a tensor's elements are stored. */
 export type TensorData =

@@ -2,7 +2,7 @@ import { BinaryWriter, WireType } from "@bufbuild/protobuf/wire";
 import { eachField, type Frame } from "../../encodings/protobuf/fields.ts";
 import { concatBytes } from "../../encodings/protobuf/splice.ts";
 import type { SparseBytes } from "../../encodings/protobuf/sparse-bytes.ts";
-import type { DType } from "../../model/dtype.ts";
+import type { DType } from "../../tensor/dtype.ts";
 import { encodeInitializer, encodeInput, encodeIrVersion, encodeOpset, encodeOutput } from "./encode.ts";
 import type { OnnxModel, OnnxNode } from "./graph.ts";
 import { Graph, Model, Node, Tensor } from "./schema.ts";

@@ -10,8 +10,8 @@ import {
 } from "../../encodings/protobuf/fields.ts";
 import type { SparseBytes } from "../../encodings/protobuf/sparse-bytes.ts";
 import { type ErrorCode, FormatError } from "../../errors.ts";
-import { isDigest } from "../../model/digest.ts";
-import { type DType, elementCount, tensorBytes } from "../../model/dtype.ts";
+import { isDigest } from "../../tensor/digest.ts";
+import { type DType, elementCount, tensorBytes } from "../../tensor/dtype.ts";
 import type { OnnxTensor, TensorData } from "./graph.ts";
 import { CHECKSUM, DATA_TYPES, Entry, Tensor, TYPED_FIELDS } from "./schema.ts";
 

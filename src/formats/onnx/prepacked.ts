@@ -1,7 +1,7 @@
 import { eachField, frameOf } from "../../encodings/protobuf/fields.ts";
 import type { SparseBytes } from "../../encodings/protobuf/sparse-bytes.ts";
 import { FormatError } from "../../errors.ts";
-import type { PackedEntry } from "../../model/packed-weight.ts";
+import type { PackedEntry } from "../../model/prepacked-weight.ts";
 import type { OnnxTensor } from "./graph.ts";
 import { readString } from "./parse-tensor.ts";
 import { Entry, Tensor } from "./schema.ts";

@@ -1,8 +1,8 @@
-import type { ByteSource, ReadOptions } from "../../bytes/byte-source.ts";
+import type { ByteSource, ReadOptions } from "../../io/byte-source.ts";
 import { fetchSkeleton } from "../../encodings/protobuf/fetch-skeleton.ts";
 import { FormatError } from "../../errors.ts";
 import type { FileDraft, MethodDraft, ModelDraft, WeightDraft } from "../../model/draft.ts";
-import { varintArrayOf } from "../../model/spelling.ts";
+import { varintArrayOf } from "../../tensor/varint-dtype.ts";
 import type { Format, ModelFile, ModelFolder } from "../format.ts";
 import { weightsOf } from "./classify.ts";
 import type { OnnxTensor } from "./graph.ts";

@@ -1,5 +1,5 @@
 import type { MessageShape } from "../../encodings/protobuf/fetch-skeleton.ts";
-import type { DType } from "../../model/dtype.ts";
+import type { DType } from "../../tensor/dtype.ts";
 
 /** Field numbers of onnx.proto (ONNX 1.23, IR version 14), for the fields tare looks at. */
 export const Model = { irVersion: 1, graph: 7, opsetImport: 8, trainingInfo: 20, functions: 25 } as const;

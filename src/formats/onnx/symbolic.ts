@@ -1,5 +1,5 @@
 import type { SparseBytes } from "../../encodings/protobuf/sparse-bytes.ts";
-import { tensorBytes } from "../../model/dtype.ts";
+import { tensorBytes } from "../../tensor/dtype.ts";
 import type { OnnxModel, OnnxTensor } from "./graph.ts";
 import { type BindTensor, type BoundTensors, boundTensors, writeThin } from "./thin.ts";
 

@@ -1,6 +1,6 @@
 import { concatBytes, type Edit, encodeVarint, splice } from "../../encodings/protobuf/splice.ts";
 import { SparseBytes } from "../../encodings/protobuf/sparse-bytes.ts";
-import type { DType } from "../../model/dtype.ts";
+import type { DType } from "../../tensor/dtype.ts";
 import {
   encodeIdentity,
   encodeInitializer,

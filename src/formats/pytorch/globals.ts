@@ -1,4 +1,4 @@
-import type { DType } from "../../model/dtype.ts";
+import type { DType } from "../../tensor/dtype.ts";
 
 /** A type of storage: how PyTorch calls its elements, their bytes, and tare's dtype for them. */
 export interface ElementType {

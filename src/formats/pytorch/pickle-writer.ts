@@ -1,4 +1,4 @@
-import { ByteWriter } from "../../bytes/byte-writer.ts";
+import { ByteWriter } from "../../io/byte-writer.ts";
 import { Op } from "./opcodes.ts";
 
 /** What Python's pickler sets at a time. */

@@ -1,7 +1,7 @@
-import type { ByteSource, ReadOptions } from "../../bytes/byte-source.ts";
+import type { ByteSource, ReadOptions } from "../../io/byte-source.ts";
 import { readZip, type ZipMember } from "../../encodings/zip/read.ts";
 import type { ModelDraft, WeightDraft } from "../../model/draft.ts";
-import { tensorBytes } from "../../model/dtype.ts";
+import { tensorBytes } from "../../tensor/dtype.ts";
 import { type Fail, failureIn, shorten } from "../failure.ts";
 import type { Format, ModelFile, ModelFolder } from "../format.ts";
 import { readPerFile } from "../method-per-file.ts";

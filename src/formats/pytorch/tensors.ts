@@ -1,4 +1,4 @@
-import { elementCount } from "../../model/dtype.ts";
+import { elementCount } from "../../tensor/dtype.ts";
 import type { Fail } from "../failure.ts";
 import { type ElementType, elementType, Rebuild, storageType } from "./globals.ts";
 import { isKind, type PickleValue } from "./values.ts";

@@ -1,5 +1,5 @@
 import type { ZipStyle } from "../../encodings/zip/records.ts";
-import { BLOCK_ELEMENTS, type DType, elementCount, tensorBytes } from "../../model/dtype.ts";
+import { BLOCK_ELEMENTS, type DType, elementCount, tensorBytes } from "../../tensor/dtype.ts";
 import { refusalOf } from "../failure.ts";
 import { Rebuild, type TorchType, torchTypeOf } from "./globals.ts";
 import { Op } from "./opcodes.ts";

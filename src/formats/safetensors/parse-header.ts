@@ -1,6 +1,6 @@
 import { parseStrictJson } from "../../encodings/json.ts";
 import type { ErrorCode, FormatError } from "../../errors.ts";
-import { type DType, DTYPE_BITS, elementCount } from "../../model/dtype.ts";
+import { type DType, DTYPE_BITS, elementCount } from "../../tensor/dtype.ts";
 import { type Fail, failureIn, shorten } from "../failure.ts";
 import { DTYPES, LONGEST_HEADER, METADATA, PREFIX } from "./schema.ts";
 

@@ -1,4 +1,4 @@
-import type { NumberTensor } from "../../model/tensor.ts";
+import type { NumberTensor } from "../../tensor/tensor.ts";
 import { parseSafetensorsHeader } from "./parse-header.ts";
 
 /**

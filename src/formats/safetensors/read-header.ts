@@ -1,4 +1,4 @@
-import type { ByteSource, ReadOptions } from "../../bytes/byte-source.ts";
+import type { ByteSource, ReadOptions } from "../../io/byte-source.ts";
 import { parseSafetensorsHeader, type SafetensorsHeader, safetensorsHeaderSize } from "./parse-header.ts";
 
 /** The first read: most headers are shorter. */

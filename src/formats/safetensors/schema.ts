@@ -1,4 +1,4 @@
-import type { DType } from "../../model/dtype.ts";
+import type { DType } from "../../tensor/dtype.ts";
 
 /** Longest header that the reference implementation reads, in bytes; the 8 of its length not counted. */
 export const LONGEST_HEADER = 100_000_000;

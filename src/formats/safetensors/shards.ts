@@ -1,4 +1,4 @@
-import type { ReadOptions } from "../../bytes/byte-source.ts";
+import type { ReadOptions } from "../../io/byte-source.ts";
 import { FormatError } from "../../errors.ts";
 import type { FileDraft } from "../../model/draft.ts";
 import type { ModelFile, ModelFolder } from "../format.ts";

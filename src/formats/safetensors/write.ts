@@ -1,7 +1,7 @@
 import { type ErrorCode, FormatError } from "../../errors.ts";
-import { DTYPE_BITS, elementCount } from "../../model/dtype.ts";
-import type { DType } from "../../model/dtype.ts";
-import type { NumberTensor, Tensor, Tensors } from "../../model/tensor.ts";
+import { DTYPE_BITS, elementCount } from "../../tensor/dtype.ts";
+import type { DType } from "../../tensor/dtype.ts";
+import type { NumberTensor, Tensor, Tensors } from "../../tensor/tensor.ts";
 import { DTYPES, LONGEST_HEADER, METADATA, PREFIX } from "./schema.ts";
 
 /** Data starts at a multiple of this, so that a mapped file can be read in place. */

@@ -1,0 +1,45 @@
+import type { ByteSource } from "../../io/byte-source.ts";
+import { FormatError } from "../../errors.ts";
+import type { NamedData } from "../../weights/weight-source.ts";
+import { borrowed, rangeNamedData, type WeightPlace } from "../../weights/range.ts";
+import type { ShardEntry } from "./shard-plan.ts";
+
+/**
+ * What a compiler put into data files, by key; what has no layout is plain bytes. Whoever opened the sources closes
+ * them, after the last use of the data.
+ * @param files a source for each file of the plan
+ * @throws FormatError `size-mismatch`, `not-found`, naming key, file and offset
+ */
+export function shardNamedData(
+  table: Iterable<readonly [string, ShardEntry]>,
+  files: readonly ByteSource[],
+  name = "data files",
+): NamedData {
+  return rangeNamedData(
+    name,
+    [...table].map(([key, entry]) => placeOf(key, entry, files)),
+  );
+}
+
+function placeOf(key: string, entry: ShardEntry, files: readonly ByteSource[]): WeightPlace {
+  const { file, offset, length, digest, layout } = entry;
+  const source = files[file];
+  if (!source) {
+    throw new FormatError("not-found", `Cannot find data file ${file}, which has "${key}"`, { tensor: key });
+  }
+  if (length > source.size - offset) {
+    throw new FormatError(
+      "size-mismatch",
+      `Cannot read "${key}" of "${source.name}": it ends at byte ${offset + length}, past the end of the file at ${source.size}`,
+      { path: source.name, tensor: key, offset, digest, hint: "is it the data file of another program?" },
+    );
+  }
+  return {
+    key,
+    layout: { ...(layout ?? { dtype: "uint8", shape: [length] }), digest },
+    path: source.name,
+    offset,
+    length,
+    open: async () => borrowed(source),
+  };
+}

@@ -1,0 +1,190 @@
+import { createHash } from "node:crypto";
+import type { Backend, BackendOptions } from "./backends/backend.ts";
+import { BlobService } from "./blobs/blob-service.ts";
+import { adopt, compileModel, type CompileSettings } from "./backends/compile-model.ts";
+import { type CompiledFile, decodeCompiled, encodeCompiled } from "./backends/compiled-file.ts";
+import type { MethodSource } from "./backends/cut-method.ts";
+import type { Machine } from "./backends/fit.ts";
+import type { PartitionRule } from "./backends/partition.ts";
+import { SparseBytes } from "../encodings/protobuf/sparse-bytes.ts";
+import { programKey, signatureOf } from "../engines/onnxruntime/compile.ts";
+import type { OnnxRuntime } from "../engines/onnxruntime/engine.ts";
+import { EngineError, LinkError } from "../errors.ts";
+import { writeProbe, writeRankProbe } from "../formats/onnx/cut.ts";
+import { parseOnnx } from "../formats/onnx/parse.ts";
+import { bindSymbolic, symbolicWeights, writeSymbolic } from "../formats/onnx/symbolic.ts";
+import { openOnnxProgram } from "../link/onnx-program.ts";
+import { planLink } from "../model/plan.ts";
+import type { Method } from "../model/config.ts";
+import { digestHex } from "../tensor/digest.ts";
+import type { LinkPlan } from "../model/link-plan.ts";
+import type { StoredModel } from "../model/stored-model.ts";
+import type { Port } from "../tensor/signature.ts";
+import { createSha256, sha256 } from "../node/sha256.ts";
+import { FileCompileCache } from "../local-store/compile-cache.ts";
+import type { FileStore } from "../local-store/file-store.ts";
+import { memorySink } from "../store/memory-sink.ts";
+import type { CompiledPlaces } from "./load-compiled.ts";
+
+/** Version of what is kept of a compilation. */
+const RECIPE = 1;
+
+/** How a model is compiled. */
+export interface CompileOptions {
+  /**
+   * Ids of built-in backends (`onnxruntime`, `portable`) or backends of your own, in the order of preference: without
+   * rules, each node goes to the first that takes it. The built-in ones follow, for rules to name.
+   */
+  readonly backends?: readonly (string | Backend)[] | undefined;
+  /** Which nodes go to which backend; the first rule that selects a node counts. */
+  readonly partition?: readonly PartitionRule[] | undefined;
+  /** Each backend's own settings, by its id. */
+  readonly settings?: Readonly<Record<string, BackendOptions>> | undefined;
+  readonly signal?: AbortSignal | undefined;
+}
+
+/** A model of a store, compiled. */
+export interface CompiledStored extends CompiledFile {
+  /** Whether all of it had been compiled before. */
+  readonly cached: boolean;
+  /** How many partitions a backend had compiled before, where not all. */
+  readonly reused: number;
+}
+
+/** What compiling a stored model needs. */
+export interface CompileHost {
+  readonly store: FileStore;
+  readonly engine: () => Promise<OnnxRuntime>;
+  readonly machine: Machine;
+}
+
+/**
+ * Compiles a model of a store, or takes what was compiled for its family before.
+ * @throws EngineError `unsupported` for other formats; what {@link compileModel} throws
+ */
+export async function compileStored(
+  { store, engine, machine }: CompileHost,
+  model: StoredModel,
+  settings: CompileSettings,
+  signal: AbortSignal | undefined,
+): Promise<CompiledStored> {
+  const { config, name } = model;
+  if (config.format !== "onnx") {
+    throw new EngineError("unsupported", `Cannot compile "${name}": it is ${config.format}, not ONNX`);
+  }
+  const plans = new Map(
+    config.methods.map((method) => [method, planLink(model, method, (blob) => store.layout.location(blob))]),
+  );
+  const cache = new FileCompileCache(store.layout);
+  const key = keyOf([...plans.values()], settings, machine);
+  const kept = await cache.get(key);
+  if (kept) {
+    const { model: compiled, parts } = decodeCompiled(kept, `compiled "${name}"`, sha256);
+    const tables = new Map(config.methods.map((method) => [method.name, method.weights]));
+    return { model: adopt(compiled, name, tables), parts, cached: true, reused: 0 };
+  }
+  await store.requireModel(model, false, signal);
+  const sources: MethodSource[] = [];
+  for (const [method, plan] of plans) {
+    sources.push(await openMethod(store, engine, model, method, plan, signal));
+  }
+  const blobs = new BlobService({ sink: memorySink(), createDigest: createSha256 });
+  const compiled = await compileModel(name, sources, settings, { blobs, digest: sha256, signal });
+  await cache.put(key, encodeCompiled(compiled));
+  return { ...compiled, cached: false };
+}
+
+/** Where a store keeps what a compiled model is loaded from. */
+export function storedPlaces(
+  store: FileStore,
+  model: StoredModel,
+  { model: compiled, parts }: CompiledFile,
+): CompiledPlaces {
+  return {
+    folder: store.layout.root,
+    program: async ({ program }) => parts.get(program.digest) as Uint8Array,
+    data: async (key) => {
+      const data = compiled.data.find((each) => each.key === key);
+      return data && parts.get(data.digest);
+    },
+    locate({ weight, digest }) {
+      const place = model.locations.get(digest);
+      if (!place) {
+        throw new LinkError("missing-weight", `Cannot link "${model.name}": weight "${weight}" is nowhere`, {
+          tensor: weight,
+          digest,
+        });
+      }
+      const { blob, offset, length } = place;
+      return {
+        location: store.layout.location(blob),
+        offset,
+        length,
+        async read() {
+          await using source = await store.openBlob(blob);
+          return await source.read(offset, length);
+        },
+      };
+    },
+  };
+}
+
+/** All that a compilation depends on; its first program's digest among it, which the cache looks for. */
+function keyOf(plans: readonly LinkPlan[], settings: CompileSettings, machine: Machine): string {
+  const [first] = plans;
+  const all = {
+    recipe: RECIPE,
+    methods: plans.map((plan) => [plan.method, programKey(plan)]),
+    backends: settings.backends.map(({ id, version }) => [id, version, settings.options[id] ?? {}]),
+    rules: settings.rules,
+    machine,
+  };
+  const hash = createHash("sha256").update(JSON.stringify(all)).digest("hex").slice(0, 32);
+  return `compiled-${hash}-${first ? digestHex(first.program) : "none"}`;
+}
+
+async function openMethod(
+  store: FileStore,
+  engine: () => Promise<OnnxRuntime>,
+  model: StoredModel,
+  method: Method,
+  plan: LinkPlan,
+  signal: AbortSignal | undefined,
+): Promise<MethodSource> {
+  const { view, graph: stored, bind } = await openOnnxProgram(store, model, method, plan);
+  const signature = signatureOf(stored);
+  const program = writeSymbolic(view, stored, bind);
+  const symbolic = new SparseBytes(view.name, program);
+  const graph = parseOnnx(symbolic);
+  return {
+    name: method.name,
+    source: plan.program,
+    key: programKey(plan),
+    program,
+    graph,
+    signature,
+    weights: method.weights,
+    async inferTypes(names) {
+      // Types need no weights, but an engine that opens a model wants them to be somewhere.
+      const places = new Map(symbolicWeights(graph).map((each) => [each.tensor.name, each.name]));
+      const bound = bindSymbolic(symbolic, graph, (input) => bind(places.get(input) ?? input));
+      const whole = new SparseBytes(view.name, bound);
+      const parsed = parseOnnx(whole);
+      const ask = async (probe: Uint8Array): Promise<readonly Port[]> =>
+        (await engine()).outputsOf(probe, store.layout.root, signal);
+      const asked = new Set(names);
+      const ports = (await ask(writeProbe(whole, parsed, names))).filter((port) => asked.has(port.name));
+      const unranked = ports.filter((port) => port.dtype !== undefined && !port.shape);
+      // Models import the operators of the empty domain, but for very odd ones.
+      if (unranked.length === 0 || !parsed.opsets.has("")) return ports;
+      const probe = writeRankProbe(
+        whole,
+        parsed,
+        unranked.map((port) => port.name),
+      );
+      const ranks = (await ask(probe)).slice(-unranked.length).map((port) => port.shape?.[0]);
+      const scalars = new Set(unranked.filter((_, index) => ranks[index] === 0));
+      return ports.map((port) => (scalars.has(port) ? { ...port, shape: [] } : port));
+    },
+  };
+}

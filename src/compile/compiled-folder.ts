@@ -1,0 +1,244 @@
+import { readFile } from "node:fs/promises";
+import { join, resolve } from "node:path";
+import * as v from "valibot";
+import type { Backend } from "./backends/backend.ts";
+import { checkPart } from "./backends/compiled-file.ts";
+import {
+  type CompiledBinding,
+  type CompiledModel,
+  compiledModelJson,
+  type CompiledPartition,
+  parseCompiledModel,
+} from "./backends/compiled-model.ts";
+import { requireFit } from "./backends/fit.ts";
+import { parseStrictJson } from "../encodings/json.ts";
+import type { Session } from "../engines/engine.ts";
+import { type OnnxRuntime, openOnnxRuntime, type OrtLoadOptions } from "../engines/onnxruntime/engine.ts";
+import { LinkError, SourceError } from "../errors.ts";
+import { digestSchema, isPlainPath, parseShape, sizeSchema } from "../model/config.ts";
+import type { Digest } from "../tensor/digest.ts";
+import { tensorBytes } from "../tensor/dtype.ts";
+import { fileError, openFileSource } from "../node/file-source.ts";
+import { thisMachine } from "../node/machine.ts";
+import { createSha256, sha256 } from "../node/sha256.ts";
+import { chooseBackends } from "./backends.ts";
+import { loadCompiledMethod } from "./load-compiled.ts";
+
+/** Name of the record in a folder of compiled programs. */
+export const COMPILED_RECORD = "compiled.json";
+
+/** In bytes: what is read of a weight at once to hash it. */
+const CHUNK = 1024 * 1024;
+
+/** Where a weight lies in the folder. */
+export interface FolderWeight {
+  readonly digest: Digest;
+  /** Relative to the folder. */
+  readonly path: string;
+  /** In bytes. */
+  readonly offset: number;
+  /** In bytes. */
+  readonly length: number;
+}
+
+/** What a folder of compiled programs holds. */
+export interface FolderRecord {
+  readonly compiled: CompiledModel;
+  /** File of each program and of each backend's data. */
+  readonly files: readonly { readonly digest: Digest; readonly path: string }[];
+  readonly weights: readonly FolderWeight[];
+}
+
+const path = v.pipe(v.string(), v.check(isPlainPath, "not a plain relative path"));
+const folder = v.strictObject({
+  compiled: v.unknown(),
+  files: v.array(v.strictObject({ digest: digestSchema, path })),
+  weights: v.array(v.strictObject({ digest: digestSchema, path, offset: sizeSchema, length: sizeSchema })),
+});
+
+/** A record as JSON that {@link parseFolderRecord} reads. */
+export function folderRecordJson({ compiled, files, weights }: FolderRecord): unknown {
+  return { compiled: compiledModelJson(compiled), files, weights };
+}
+
+/**
+ * Checks a folder's record.
+ * @throws FormatError `malformed`, `newer-version`
+ */
+export function parseFolderRecord(value: unknown, name: string): FolderRecord {
+  const { compiled, files, weights } = parseShape(
+    folder as v.GenericSchema<v.InferOutput<typeof folder>>,
+    value,
+    name,
+  );
+  return { compiled: parseCompiledModel(compiled, name), files, weights };
+}
+
+/** Options of {@link CompiledFolder.load}. */
+export interface CompiledLoadOptions extends Omit<OrtLoadOptions, "level"> {
+  /** May be left out where the model has one method. */
+  readonly method?: string | undefined;
+  /** Hash every weight before it is used; without, only that each is there with its size is made sure of. */
+  readonly verify?: boolean | undefined;
+}
+
+/** Options of {@link openCompiled}. */
+export interface OpenCompiledOptions {
+  /** Backends of your own that compiled some of it; the built-in ones are there. */
+  readonly backends?: readonly Backend[] | undefined;
+  /** Threads that sessions live in; the number of cores, up to 4, unless given. */
+  readonly workers?: number | undefined;
+}
+
+/**
+ * Opens a folder of compiled programs ({@link TareStore.writeCompiled}): no store is needed.
+ * @throws EngineError `mismatch`, `no-engine` for what was compiled elsewhere; FormatError; SourceError
+ */
+export async function openCompiled(at: string, options: OpenCompiledOptions = {}): Promise<CompiledFolder> {
+  let engine: OnnxRuntime | undefined;
+  const open = async (): Promise<OnnxRuntime> => (engine ??= openOnnxRuntime({ workers: options.workers }));
+  const machine = thisMachine();
+  const backends = chooseBackends(options.backends ?? [], open, machine);
+  const root = resolve(at);
+  const name = join(root, COMPILED_RECORD);
+  const text = await readFile(name, "utf8").catch((cause: unknown) => {
+    throw fileError(name, "read", cause);
+  });
+  const record = parseFolderRecord(parseStrictJson(text, name), name);
+  requireFit(record.compiled.records, backends, machine, name);
+  return new CompiledFolder(root, record, backends, open);
+}
+
+/** A folder of compiled programs that run over the weights beside them. Dispose it to end its sessions. */
+export class CompiledFolder implements AsyncDisposable {
+  readonly model: CompiledModel;
+  readonly #path: string;
+  readonly #files: ReadonlyMap<Digest, string>;
+  readonly #weights: ReadonlyMap<Digest, FolderWeight>;
+
+  readonly #backends: readonly Backend[];
+  readonly #open: () => Promise<OnnxRuntime>;
+  #engine: Promise<OnnxRuntime> | undefined;
+
+  /** Use {@link openCompiled}. */
+  constructor(
+    path: string,
+    { compiled, files, weights }: FolderRecord,
+    backends: readonly Backend[],
+    open: () => Promise<OnnxRuntime>,
+  ) {
+    this.#path = path;
+    this.model = compiled;
+    this.#files = new Map(files.map((file) => [file.digest, file.path]));
+    this.#weights = new Map(weights.map((weight) => [weight.digest, weight]));
+    this.#backends = backends;
+    this.#open = open;
+  }
+
+  /**
+   * Loads a method, over the folder's own files.
+   * @throws LinkError, FormatError, SourceError, EngineError
+   */
+  async load(options: CompiledLoadOptions = {}): Promise<Session> {
+    const { method, verify = false, signal } = options;
+    const { methods } = this.model;
+    const found =
+      method === undefined && methods.length === 1
+        ? methods[0]
+        : methods.find((each) => each.name === method);
+    if (!found) {
+      throw new LinkError("not-found", `Cannot find method "${method ?? ""}" in "${this.#path}"`, {
+        path: this.#path,
+        hint: `choose one of ${methods.map((each) => each.name).join(", ")}`,
+      });
+    }
+    // A file that is cut short would end the process when its pages are touched.
+    for (const { bindings } of found.partitions)
+      for (const binding of bindings) await this.#requireWeight(binding, verify, signal);
+    const places = {
+      folder: this.#path,
+      program: ({ program }: CompiledPartition) => this.#part(program.digest),
+      data: async (key: string) => {
+        const data = this.model.data.find((each) => each.key === key);
+        return data && this.#part(data.digest);
+      },
+      locate: (binding: CompiledBinding) => {
+        const { path: location, offset, length } = this.#place(binding);
+        return { location, offset, length, read: () => this.#read(location, offset, length) };
+      },
+    };
+    this.#engine ??= this.#open();
+    return loadCompiledMethod(found, places, await this.#engine, this.#backends, options);
+  }
+
+  async [Symbol.asyncDispose](): Promise<void> {
+    await (await this.#engine)?.[Symbol.asyncDispose]();
+  }
+
+  async #part(digest: Digest): Promise<Uint8Array> {
+    const file = this.#files.get(digest);
+    if (file === undefined) {
+      throw new SourceError("not-found", `Cannot find ${digest} in "${this.#path}"`, {
+        path: this.#path,
+        digest,
+      });
+    }
+    const name = join(this.#path, file);
+    const bytes = await readFile(name).catch((cause: unknown) => {
+      throw fileError(name, "read", cause);
+    });
+    checkPart(bytes, digest, sha256(bytes), name);
+    return bytes;
+  }
+
+  #place({ weight, digest }: CompiledBinding): FolderWeight {
+    const place = this.#weights.get(digest);
+    if (place) return place;
+    throw new LinkError("missing-weight", `Cannot find weight "${weight}" in "${this.#path}"`, {
+      path: this.#path,
+      tensor: weight,
+      digest,
+    });
+  }
+
+  async #requireWeight(
+    binding: CompiledBinding,
+    verify: boolean,
+    signal: AbortSignal | undefined,
+  ): Promise<void> {
+    const { path: file, offset, length } = this.#place(binding);
+    const { weight, digest, dtype, shape } = binding;
+    const name = join(this.#path, file);
+    const fail = (code: "size-mismatch" | "mismatch", reason: string): LinkError =>
+      new LinkError(code, `Cannot bind weight "${weight}": ${reason}`, {
+        path: name,
+        tensor: weight,
+        offset,
+        digest,
+      });
+    const expected = tensorBytes(dtype, shape);
+    if (length !== expected) {
+      throw fail("size-mismatch", `${dtype} [${shape.join(", ")}] takes ${expected} bytes, it has ${length}`);
+    }
+    await using source = await openFileSource(name);
+    if (offset + length > source.size) {
+      throw fail(
+        "size-mismatch",
+        `it ends at byte ${offset + length}, past the end of "${name}" at ${source.size}`,
+      );
+    }
+    if (!verify) return;
+    const hash = createSha256();
+    for (let at = 0; at < length; at += CHUNK) {
+      signal?.throwIfAborted();
+      hash.update(await source.read(offset + at, Math.min(CHUNK, length - at)));
+    }
+    const found = hash.digest();
+    if (found !== digest) throw fail("mismatch", `its bytes have digest ${found}, not ${digest}`);
+  }
+
+  async #read(location: string, offset: number, length: number): Promise<Uint8Array> {
+    await using source = await openFileSource(join(this.#path, location));
+    return await source.read(offset, length);
+  }
+}

@@ -1,0 +1,142 @@
+import { elementCount } from "../../tensor/dtype.ts";
+import { failureIn } from "../failure.ts";
+import {
+  ARRAY_FIXED,
+  ARRAY_MAGIC,
+  bytesOf,
+  CPU,
+  type DLType,
+  dtypeOfType,
+  LIST_MAGIC,
+  LONGEST_NAMES,
+  MOST_DIMENSIONS,
+  PREFIX,
+} from "./schema.ts";
+
+/** The file that parameters are in. */
+export interface ParamsFile {
+  /** For errors. */
+  readonly name: string;
+  /** In bytes. */
+  readonly size: number;
+}
+
+/** The names of a file's arrays. */
+export interface ParamsNames {
+  readonly names: readonly string[];
+  /** Where the first array starts, in bytes from the start of the file. */
+  readonly end: number;
+}
+
+/** What stands before the data of an array. */
+export interface ParamsArray {
+  readonly type: DLType;
+  readonly shape: readonly number[];
+  /** Of the data, in bytes from the start of the file. */
+  readonly offset: number;
+  /** Of the data, in bytes. */
+  readonly length: number;
+}
+
+/**
+ * Parses the names that a parameter file starts with.
+ * @param bytes from the start of the file on
+ * @returns `undefined` if more of the file is needed
+ * @throws FormatError `unknown-format`, `malformed`, `unsupported`, `duplicate`, `too-large`
+ */
+export function parseParamsNames(bytes: Uint8Array, file: ParamsFile): ParamsNames | undefined {
+  const fail = failureIn(file);
+  const view = new DataView(bytes.buffer, bytes.byteOffset, bytes.byteLength);
+  if (file.size < PREFIX + 8 || (view.byteLength >= 8 && view.getBigUint64(0, true) !== LIST_MAGIC)) {
+    const hint = "Parameters that MXNet saved have the same ending, and are not read";
+    throw fail("unknown-format", "it does not start as TVM's parameters do", 0, undefined, hint);
+  }
+  if (view.byteLength < PREFIX + 8) return undefined;
+  if (view.getBigUint64(8, true) !== 0n) throw fail("unsupported", "its reserved number is not 0", 8);
+  const count = view.getBigUint64(PREFIX, true);
+  if (count > BigInt(Math.floor((file.size - PREFIX - 8) / 8))) {
+    throw fail("malformed", `${count} names are more than it has bytes for`, PREFIX);
+  }
+  const decoder = new TextDecoder("utf-8", { fatal: true, ignoreBOM: true });
+  const names = new Set<string>();
+  let at = PREFIX + 8;
+  for (let index = 0; index < Number(count); index++) {
+    if (at + 8 > view.byteLength) return needMore(at + 8);
+    const length = Number(view.getBigUint64(at, true));
+    if (length > file.size - at - 8) throw fail("malformed", `name ${index} ends past the end`, at);
+    if (at + 8 + length > view.byteLength) return needMore(at + 8 + length);
+    let name: string;
+    try {
+      name = decoder.decode(bytes.subarray(at + 8, at + 8 + length));
+    } catch {
+      throw fail("malformed", `name ${index} is not UTF-8`, at + 8);
+    }
+    if (names.has(name)) throw fail("duplicate", "it is there twice", at, name);
+    names.add(name);
+    at += 8 + length;
+  }
+  if (at + 8 > view.byteLength) return needMore(at + 8);
+  const arrays = view.getBigUint64(at, true);
+  if (arrays !== count) throw fail("malformed", `it has ${count} names and ${arrays} arrays`, at);
+  return { names: [...names], end: at + 8 };
+
+  function needMore(end: number): undefined {
+    if (end > file.size) throw fail("malformed", `its names end past the end at ${file.size}`, at);
+    if (end > LONGEST_NAMES) throw fail("too-large", `its names take over ${LONGEST_NAMES} bytes`, at);
+    return undefined;
+  }
+}
+
+/**
+ * Parses what stands before the data of an array.
+ * @param bytes from `start` on: as many as there are of the 40 and 8 more a dimension
+ * @param start where the array starts in the file
+ * @returns the number of bytes needed, if those are not enough
+ * @throws FormatError `malformed`, `unsupported`, `too-large`, `size-mismatch`
+ */
+export function parseParamsArray(
+  bytes: Uint8Array,
+  start: number,
+  name: string,
+  file: ParamsFile,
+): ParamsArray | number {
+  const fail = failureIn(file);
+  const view = new DataView(bytes.buffer, bytes.byteOffset, bytes.byteLength);
+  const need = (length: number): void => {
+    if (length > file.size - start) throw fail("malformed", "it ends past the end of the file", start, name);
+  };
+  need(ARRAY_FIXED + 8);
+  if (view.byteLength < ARRAY_FIXED) return ARRAY_FIXED;
+  if (view.getBigUint64(0, true) !== ARRAY_MAGIC) {
+    throw fail("malformed", "no array starts where it should", start, name);
+  }
+  if (view.getBigUint64(8, true) !== 0n) {
+    throw fail("unsupported", "its reserved number is not 0", start + 8, name);
+  }
+  const device = view.getInt32(16, true);
+  if (device !== CPU) throw fail("malformed", `it is on device ${device}, not on a CPU`, start + 16, name);
+  const dimensions = view.getInt32(24, true);
+  if (dimensions < 0 || dimensions > MOST_DIMENSIONS) {
+    throw fail("malformed", `it has ${dimensions} dimensions`, start + 24, name);
+  }
+  const type = { code: view.getUint8(28), bits: view.getUint8(29), lanes: view.getUint16(30, true) };
+  const end = ARRAY_FIXED + 8 * dimensions + 8;
+  need(end);
+  if (view.byteLength < end) return end;
+  const shape = Array.from({ length: dimensions }, (_, nth) =>
+    Number(view.getBigInt64(ARRAY_FIXED + 8 * nth, true)),
+  );
+  const count = elementCount(shape);
+  if (count === undefined) throw fail("too-large", `its shape is [${shape.join(", ")}]`, start, name);
+  const said = view.getBigInt64(end - 8, true);
+  const length = Number(said);
+  if (length < 0 || length > file.size - start - end) {
+    throw fail("malformed", `its ${said} bytes end past the end of the file`, start + end, name);
+  }
+  const takes = bytesOf(type, count);
+  if (dtypeOfType(type) && takes !== length) {
+    const reason = `[${shape.join(", ")}] of ${type.bits} bits takes ${takes} bytes, its data has ${length}`;
+    throw fail("size-mismatch", reason, start + end, name);
+  }
+  return { type, shape, offset: start + end, length };
+}

@@ -1,0 +1,84 @@
+import type { ByteSource, ReadOptions } from "../../io/byte-source.ts";
+import type { ModelDraft, WeightDraft } from "../../model/draft.ts";
+import { failureIn, shorten } from "../failure.ts";
+import type { Format, ModelFile, ModelFolder } from "../format.ts";
+import { readPerFile } from "../method-per-file.ts";
+import { type ParamsArray, type ParamsNames, parseParamsArray, parseParamsNames } from "./parse.ts";
+import { ARRAY_FIXED, dtypeOfType } from "./schema.ts";
+
+export const tvmParams: Format = { id: "tvm-params", extensions: [".params"], read: readTvmParams };
+
+/** The first read: most lists of names are shorter. */
+const WINDOW = 64 * 1024;
+/** Covers an array of four dimensions. */
+const ARRAY_WINDOW: number = ARRAY_FIXED + 5 * 8;
+
+/** An array of a parameter file that was not read. */
+export interface ParamsEntry extends ParamsArray {
+  readonly name: string;
+}
+
+/**
+ * Reads parameters that TVM saved: a method for each file, a weight for each array. Arrays of types that are not known
+ * are plain bytes, and the draft's notes say so. The names are read, and what stands before the data of each array.
+ * @throws FormatError with file, tensor and offset
+ */
+export async function readTvmParams(
+  files: readonly ModelFile[],
+  _folder: ModelFolder,
+  options: ReadOptions = {},
+): Promise<ModelDraft> {
+  return readPerFile(tvmParams.id, files, async (source, file, notes) => {
+    const entries = await readTvmParamsEntries(source, options);
+    return entries.map((entry) => weightOf(entry, file, notes));
+  });
+}
+
+/**
+ * Reads where the arrays of a parameter file lie.
+ * @throws FormatError what {@link parseParamsNames} and {@link parseParamsArray} throw; `malformed` for bytes after
+ * the last
+ */
+export async function readTvmParamsEntries(
+  source: ByteSource,
+  options: ReadOptions = {},
+): Promise<ParamsEntry[]> {
+  const { names, end } = await readNames(source, options);
+  const entries: ParamsEntry[] = [];
+  let at = end;
+  for (const name of names) {
+    const first = await source.read(at, Math.min(ARRAY_WINDOW, source.size - at), options);
+    let array = parseParamsArray(first, at, name, source);
+    if (typeof array === "number") {
+      array = parseParamsArray(await source.read(at, array, options), at, name, source) as ParamsArray;
+    }
+    entries.push({ name, ...array });
+    at = array.offset + array.length;
+  }
+  if (at !== source.size) {
+    throw failureIn(source)("malformed", `it goes on after its ${names.length} arrays`, at);
+  }
+  return entries;
+}
+
+async function readNames(source: ByteSource, options: ReadOptions): Promise<ParamsNames> {
+  for (let window = WINDOW; ; window *= 2) {
+    const bytes = await source.read(0, Math.min(window, source.size), options);
+    const names = parseParamsNames(bytes, source);
+    if (names) return names;
+  }
+}
+
+function weightOf(
+  { name, type, shape, offset, length }: ParamsEntry,
+  file: number,
+  notes: string[],
+): WeightDraft {
+  const at = { file, offset, length };
+  const dtype = dtypeOfType(type);
+  if (dtype) return { name, dtype, shape, at };
+  const { code, bits, lanes } = type;
+  const what = `DLPack type ${code} of ${bits} bits${lanes === 1 ? "" : ` and ${lanes} lanes`}`;
+  notes.push(`Tensor "${shorten(name)}" is of ${what}, which tare does not know: kept as plain bytes`);
+  return { name, dtype: "uint8", shape: [length], at };
+}

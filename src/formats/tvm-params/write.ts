@@ -1,0 +1,106 @@
+import { elementCount } from "../../tensor/dtype.ts";
+import { refusalOf } from "../failure.ts";
+import {
+  ARRAY_FIXED,
+  ARRAY_MAGIC,
+  bytesOf,
+  CPU,
+  type DLType,
+  LIST_MAGIC,
+  MOST_DIMENSIONS,
+  PREFIX,
+} from "./schema.ts";
+
+/** An array that a parameter file is to have; what `readTvmParamsEntries` gives fits. */
+export interface ParamsSpec {
+  readonly name: string;
+  readonly type: DLType;
+  readonly shape: readonly number[];
+}
+
+/** An array's place in a parameter file. */
+export interface ParamsPlace {
+  /** What stands before its data: of the first array the names of all, too. */
+  readonly header: Uint8Array;
+  /** Of its data, in bytes from the start of the file. */
+  readonly offset: number;
+  /** Of its data, in bytes. */
+  readonly length: number;
+}
+
+const refusal = refusalOf("TVM parameter");
+
+/**
+ * Writes all of a parameter file but its data, byte for byte as TVM does: the file is each array's header and data in
+ * turn, and of no arrays what `empty` has.
+ * @throws FormatError `duplicate`, `unsupported`, `too-large`
+ */
+export function encodeTvmParams(specs: readonly ParamsSpec[]): {
+  readonly places: readonly ParamsPlace[];
+  readonly empty: Uint8Array;
+  readonly size: number;
+} {
+  const list = encodeNames(specs);
+  let size = list.byteLength;
+  const places = specs.map((spec, nth): ParamsPlace => {
+    const { header: own, length } = encodeArray(spec);
+    const header = nth === 0 ? joined(list, own) : own;
+    const offset = size + own.byteLength;
+    size = offset + length;
+    if (!Number.isSafeInteger(size)) throw refusal("too-large", "over 2^53 bytes of data", spec.name);
+    return { header, offset, length };
+  });
+  return { places, empty: specs.length === 0 ? list : new Uint8Array(), size };
+}
+
+function encodeNames(specs: readonly ParamsSpec[]): Uint8Array {
+  const encoder = new TextEncoder();
+  const seen = new Set<string>();
+  const names = specs.map(({ name }) => {
+    if (seen.has(name)) throw refusal("duplicate", "it is there twice", name);
+    seen.add(name);
+    return encoder.encode(name);
+  });
+  const length = names.reduce((sum, name) => sum + 8 + name.byteLength, PREFIX + 16);
+  const bytes = new Uint8Array(length);
+  const view = new DataView(bytes.buffer);
+  view.setBigUint64(0, LIST_MAGIC, true);
+  view.setBigUint64(PREFIX, BigInt(names.length), true);
+  let at = PREFIX + 8;
+  for (const name of names) {
+    view.setBigUint64(at, BigInt(name.byteLength), true);
+    bytes.set(name, at + 8);
+    at += 8 + name.byteLength;
+  }
+  view.setBigUint64(at, BigInt(names.length), true);
+  return bytes;
+}
+
+function encodeArray({ name, type, shape }: ParamsSpec): { header: Uint8Array; length: number } {
+  const count = elementCount(shape);
+  const length = count === undefined ? Number.NaN : bytesOf(type, count);
+  if (!Number.isSafeInteger(length)) throw refusal("too-large", `its shape is [${shape.join(", ")}]`, name);
+  if (shape.length > MOST_DIMENSIONS) {
+    throw refusal("unsupported", `it has ${shape.length} dimensions`, name);
+  }
+  const header = new Uint8Array(ARRAY_FIXED + 8 * shape.length + 8);
+  const view = new DataView(header.buffer);
+  view.setBigUint64(0, ARRAY_MAGIC, true);
+  view.setInt32(16, CPU, true);
+  view.setInt32(24, shape.length, true);
+  view.setUint8(28, type.code);
+  view.setUint8(29, type.bits);
+  view.setUint16(30, type.lanes, true);
+  for (const [nth, dimension] of shape.entries()) {
+    view.setBigInt64(ARRAY_FIXED + 8 * nth, BigInt(dimension), true);
+  }
+  view.setBigInt64(header.byteLength - 8, BigInt(length), true);
+  return { header, length };
+}
+
+function joined(a: Uint8Array, b: Uint8Array): Uint8Array {
+  const bytes = new Uint8Array(a.byteLength + b.byteLength);
+  bytes.set(a);
+  bytes.set(b, a.byteLength);
+  return bytes;
+}

@@ -1,0 +1,63 @@
+import { hashWeight } from "../weights/hash-weight.ts";
+import { LinkError, StoreError } from "../errors.ts";
+import type { Digest } from "../tensor/digest.ts";
+import { createSha256 } from "../node/sha256.ts";
+import type { BoundParts, WeightBinding } from "./bound-parts.ts";
+
+/**
+ * Hashes a weight whose digest is known: blobs of the store were checked when they came, others were not.
+ * @throws StoreError `corrupted`
+ */
+export async function requireDigest(
+  { data }: Pick<BoundParts, "data">,
+  { name, digest, storage }: WeightBinding,
+  signal: AbortSignal | undefined,
+): Promise<void> {
+  if (digest === undefined || storage.kind === "blob") return;
+  const found = await hashWeight(data, name, { createDigest: createSha256, signal });
+  if (found !== digest) throw otherBytes(data.name, name, digest, found);
+}
+
+/**
+ * A weight's bytes, in memory that is used again; they are what its digest says once the last has come.
+ * @throws StoreError `corrupted`; LinkError `size-mismatch`
+ */
+export async function* checkedWeight(
+  { data }: Pick<BoundParts, "data">,
+  { name, length, digest }: WeightBinding,
+  signal: AbortSignal | undefined,
+): AsyncGenerator<Uint8Array> {
+  const hash = digest === undefined ? undefined : createSha256();
+  let size = 0;
+  for await (const chunk of data.stream(name, { signal, reuse: true })) {
+    hash?.update(chunk);
+    size += chunk.byteLength;
+    yield chunk;
+  }
+  if (size !== length) {
+    throw new LinkError(
+      "size-mismatch",
+      `Cannot use weight "${name}": it gave ${size} bytes instead of ${length}`,
+      {
+        tensor: name,
+      },
+    );
+  }
+  const found = hash?.digest();
+  if (digest !== undefined && found !== undefined && found !== digest)
+    throw otherBytes(data.name, name, digest, found);
+}
+
+function otherBytes(path: string, tensor: string, digest: Digest, found: Digest): StoreError {
+  return new StoreError(
+    "corrupted",
+    `Cannot use weight "${tensor}" of "${path}": its bytes have digest ${found}`,
+    {
+      path,
+      tensor,
+      digest,
+      offset: 0,
+      hint: "these are other weights than the program was linked to",
+    },
+  );
+}

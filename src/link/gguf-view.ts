@@ -1,0 +1,223 @@
+import { setTimeout } from "node:timers/promises";
+import { LinkError, SourceError, StoreError } from "../errors.ts";
+import { type GgufHeader, parseGgufHeader } from "../formats/gguf/parse.ts";
+import { shardName } from "../formats/gguf/split.ts";
+import { findEntry } from "../formats/gguf/values.ts";
+import { emptyShard, firstShard, planShards, type Shard, shardHeader } from "./shards.ts";
+import type { Digest } from "../tensor/digest.ts";
+import { type Descriptor, type Location, MediaType, SHARD_LAYOUT } from "../model/manifest.ts";
+import type { StoredModel } from "../model/stored-model.ts";
+import type { FileStore } from "../local-store/file-store.ts";
+import { noteLaidOut } from "../local-store/shard-layout-cache.ts";
+import { type Repacked, repack, type ShardFile, shardLayout } from "../local-store/repack.ts";
+import type { LinkedFile, WrittenFile } from "./view.ts";
+
+/** Another process may lay the same models out at the same time; one of them comes through each time. */
+const ATTEMPTS = 12;
+
+/** What a view of a GGUF model consists of. */
+export interface GgufView {
+  /** The file that llama.cpp is given. */
+  readonly first: string;
+  readonly links: readonly LinkedFile[];
+  readonly written: readonly WrittenFile[];
+}
+
+/**
+ * Makes sure that the GGUF models of the store lie in shards, one for each set of models that share weights, and gives
+ * a view of one of them. Shards are written once, and are then the weights' only place, for models of other formats
+ * that have the same bytes too.
+ * @param use makes something of the view; called again if blobs moved before it was done
+ */
+export async function withGgufView<T>(
+  store: FileStore,
+  name: string,
+  use: (view: GgufView) => Promise<T>,
+  signal?: AbortSignal,
+): Promise<T> {
+  for (let attempt = 1; ; attempt++) {
+    signal?.throwIfAborted();
+    try {
+      const view = await layOut(store, name, signal);
+      if (view) return await use(view);
+    } catch (error) {
+      if (attempt === ATTEMPTS || !blobsMoved(error)) throw error;
+    }
+    if (attempt === ATTEMPTS) {
+      throw new LinkError("missing-weight", `Cannot link "${name}": the store's models keep changing`, {
+        hint: "try again",
+      });
+    }
+    await setTimeout(Math.random() * 50 * attempt);
+  }
+}
+
+/** @returns `undefined` if a model changed meanwhile */
+async function layOut(
+  store: FileStore,
+  name: string,
+  signal: AbortSignal | undefined,
+): Promise<GgufView | undefined> {
+  const all = await store.models();
+  const headers = new Headers(store);
+  const models = await shardedModels(all, headers);
+  const model = models.find((each) => each.name === name);
+  if (!model) {
+    await store.model(name);
+    throw new LinkError("mismatch", `Cannot link "${name}": it is not a model of its own`, {
+      hint: "adapters and vocabularies have no shards: tare export writes their files",
+    });
+  }
+  const others = all.filter((each) => !models.includes(each));
+  const shards = planShards(models, others);
+  const files = await Promise.all(shards.map((shard) => shardFile(store, shard, models, headers)));
+  const moved = [...models, ...others].flatMap((each): Repacked[] => {
+    const used = shards.flatMap((shard, index) => (usersOf(shard).includes(each.name) ? [index] : []));
+    const stays = used.every((index) => liesIn(each, files[index] as ShardFile));
+    return stays ? [] : [{ model: each, shards: used }];
+  });
+  if (moved.length === 0) {
+    await noteLaidOut(store.layout, all);
+    return viewOf(store, model, shards, files, await headers.of(model));
+  }
+  const done = await repack(store.layout, files, moved, signal);
+  return done ? layOut(store, name, signal) : undefined;
+}
+
+/** Whether something failed because another process had laid the weights out anew in between. */
+export function blobsMoved(error: unknown): boolean {
+  return error instanceof SourceError || error instanceof StoreError
+    ? error.code === "missing-blob" || (error.code === "not-found" && error.path?.includes("blobs") === true)
+    : false;
+}
+
+/** Models that llama.cpp loads by themselves; adapters and vocabularies stay as they are. */
+async function shardedModels(all: readonly StoredModel[], headers: Headers): Promise<StoredModel[]> {
+  const sharded: StoredModel[] = [];
+  for (const model of all) {
+    const { format, methods } = model.config;
+    if (format !== "gguf" || methods.length !== 1 || methods[0]?.weights.length === 0) continue;
+    const kind = findEntry((await headers.of(model)).metadata, "general.type")?.value;
+    if (kind !== "adapter") sharded.push(model);
+  }
+  return sharded;
+}
+
+async function viewOf(
+  store: FileStore,
+  model: StoredModel,
+  shards: readonly Shard[],
+  files: readonly ShardFile[],
+  header: GgufHeader,
+): Promise<GgufView> {
+  const used = shards.filter((shard) => shard.users.includes(model.name));
+  const count = Math.max(...used.map((shard) => shard.position));
+  const prefix = model.name.replaceAll("/", "_");
+  const name = (position: number): string => shardName({ prefix, no: position - 1, count });
+  const links: LinkedFile[] = [];
+  const tensors = model.config.methods[0]?.weights.length ?? 0;
+  const written: WrittenFile[] = [
+    { path: name(1), bytes: firstShard(header.metadata, count, tensors).bytes },
+  ];
+  for (let position = 2; position <= count; position++) {
+    const shard = used.find((each) => each.position === position);
+    const blob = shard && files[shards.indexOf(shard)]?.stored;
+    if (blob) links.push({ path: name(position), blob: store.layout.blob(blob) });
+    else written.push({ path: name(position), bytes: emptyShard(position) });
+  }
+  return { first: name(1), links, written };
+}
+
+async function shardFile(
+  store: FileStore,
+  shard: Shard,
+  models: readonly StoredModel[],
+  headers: Headers,
+): Promise<ShardFile> {
+  const model = models.find((each) => each.name === shard.users[0]) as StoredModel;
+  const header = await headers.of(model);
+  const types = new Map(header.tensors.map((tensor) => [tensor.name, tensor.type]));
+  const encoded = shardHeader(shard, (weight) => types.get(weight.name) ?? 0);
+  const weights = shard.weights.map(({ digest, name }) => {
+    const from = model.locations.get(digest);
+    if (!from)
+      throw new LinkError("missing-weight", `Cannot link "${model.name}": weight "${name}" is nowhere`, {
+        tensor: name,
+      });
+    return { digest, from };
+  });
+  const file = { header: encoded.bytes, offsets: encoded.offsets, size: encoded.size, weights };
+  const users = models.filter((each) => shard.users.includes(each.name));
+  return { ...file, stored: await findStored(store, file, users) };
+}
+
+/** The blob that is the shard already, for all its users; `undefined` if it is to be written. */
+async function findStored(
+  store: FileStore,
+  file: ShardFile,
+  users: readonly StoredModel[],
+): Promise<Digest | undefined> {
+  const layout = shardLayout(file);
+  const layers = users.map((model) =>
+    shardsOf(model).find((each) => each.annotations?.[SHARD_LAYOUT] === layout),
+  );
+  const blob = layers[0]?.digest;
+  if (blob === undefined || layers.some((layer) => layer?.digest !== blob)) return undefined;
+  if (!users.every((model) => liesIn(model, { ...file, stored: blob }))) return undefined;
+  await using source = await store.openBlob(blob);
+  if (source.size !== file.size) return undefined;
+  const header = await source.read(0, file.header.byteLength);
+  return Buffer.compare(header, file.header) === 0 ? blob : undefined;
+}
+
+/** Whether a shard is stored, and a model has no other copy of its weights than in shards. */
+function liesIn(model: StoredModel, { stored, weights }: ShardFile): boolean {
+  const blobs = new Set(shardsOf(model).map((layer) => layer.digest));
+  if (stored === undefined || !blobs.has(stored)) return false;
+  return weights.every(({ digest }) => blobs.has((model.locations.get(digest) as Location).blob));
+}
+
+function shardsOf(model: StoredModel): Descriptor[] {
+  return model.manifest.layers.filter((layer) => layer.mediaType === MediaType.shard);
+}
+
+function usersOf({ users, followers }: Shard): string[] {
+  return [...users, ...followers];
+}
+
+/** Headers of models, each parsed once in a layout. */
+class Headers {
+  readonly #store: FileStore;
+  readonly #parsed = new Map<StoredModel, Promise<GgufHeader>>();
+
+  constructor(store: FileStore) {
+    this.#store = store;
+  }
+
+  of(model: StoredModel): Promise<GgufHeader> {
+    const header = this.#parsed.get(model) ?? headerOf(this.#store, model);
+    this.#parsed.set(model, header);
+    return header;
+  }
+}
+
+/** The header of a model's own file; of a split one, of its first shard. */
+export async function headerOf(store: FileStore, model: StoredModel): Promise<GgufHeader> {
+  const file = model.config.files[model.config.methods[0]?.file ?? 0];
+  const header =
+    file && parseGgufHeader(await store.readBlob(file.rest), { name: file.path, size: file.size });
+  if (!file || !header)
+    throw new LinkError("mismatch", `Cannot link "${model.name}": its program is not a GGUF header`);
+  // What is split has its tensors in several headers.
+  if (findEntry(header.metadata, "split.count")) {
+    const tensors = [];
+    for (const each of model.config.files) {
+      const part = each.path.endsWith(".gguf")
+        ? parseGgufHeader(await store.readBlob(each.rest), { name: each.path, size: each.size })
+        : undefined;
+      tensors.push(...(part?.tensors ?? []));
+    }
+    return { ...header, tensors };
+  }
+  return header;
+}

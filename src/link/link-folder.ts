@@ -1,0 +1,66 @@
+import { LinkError } from "../errors.ts";
+import { linkOnnx, openOnnxProgram } from "./onnx-program.ts";
+import { planLink } from "../model/plan.ts";
+import type { StoredFile } from "../model/config.ts";
+import { type Digest, digestHex } from "../tensor/digest.ts";
+import { companionsOf, type StoredModel } from "../model/stored-model.ts";
+import type { FileStore } from "../local-store/file-store.ts";
+import {
+  type LinkedFile,
+  type ViewOptions,
+  type ViewResult,
+  writeView,
+  type WrittenFile,
+} from "./view.ts";
+import { withGgufView } from "./gguf-view.ts";
+
+/**
+ * Makes a folder that stock engines open: programs (for llama.cpp, shards), and links to the weights.
+ * @throws SourceError `exists`; LinkError `unsupported` for formats whose files hold their weights themselves
+ */
+export async function linkFolder(
+  store: FileStore,
+  name: string,
+  path: string,
+  options: ViewOptions,
+): Promise<ViewResult> {
+  const { format } = (await store.model(name)).config;
+  if (format === "gguf") {
+    return withGgufView(store, name, async (view) => {
+      await store.requireModel(await store.model(name));
+      return writeView(path, view.links, view.written, options);
+    });
+  }
+  if (format === "onnx") {
+    return store.withModel(name, (model) => linkOnnxModel(store, model, path, options));
+  }
+  throw new LinkError(
+    "unsupported",
+    `Cannot link "${name}": ${format} files hold their weights themselves, so a link would be a copy of them`,
+    { hint: `tare export ${name} writes the file` },
+  );
+}
+
+async function linkOnnxModel(
+  store: FileStore,
+  model: StoredModel,
+  path: string,
+  options: ViewOptions,
+): Promise<ViewResult> {
+  await store.requireModel(model);
+  const written: WrittenFile[] = [];
+  const links = new Map<Digest, LinkedFile>();
+  for (const method of model.config.methods) {
+    const plan = planLink(model, method, (blob) => `weights/${digestHex(blob)}`);
+    const program = await openOnnxProgram(store, model, method, plan);
+    written.push({ path: (model.config.files[method.file] as StoredFile).path, bytes: linkOnnx(program) });
+    for (const weight of method.weights) {
+      const { blob } = model.locations.get(weight.digest) ?? { blob: weight.digest };
+      links.set(blob, { path: `weights/${digestHex(blob)}`, blob: store.layout.blob(blob) });
+    }
+  }
+  for (const file of companionsOf(model)) {
+    written.push({ path: file.path, bytes: await store.readBlob(file.rest) });
+  }
+  return writeView(path, [...links.values()], written, options);
+}

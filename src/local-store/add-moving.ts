@@ -1,0 +1,92 @@
+import { StoreError, TareError } from "../errors.ts";
+import { modelWeights } from "../model/stored-model.ts";
+import { openModel } from "../node/open-model.ts";
+import { type AddOptions, type AddResult, addModel } from "./add.ts";
+import { Consumption } from "./move-import.ts";
+import { checkName, listTags } from "./tags.ts";
+import type { StoreLayout } from "./store-paths.ts";
+import { readStoredModel } from "./read-model.ts";
+
+/** Options of {@link addConsuming}. */
+export interface ConsumeOptions extends AddOptions {
+  /** The model's name; that of its file or folder unless given. */
+  readonly as?: string | undefined;
+  /** Bytes that are freed at a time, and on the disk twice until then; 256 MiB unless given. */
+  readonly consumeStep?: number | undefined;
+}
+
+const STEP = 256 * 1024 * 1024;
+
+/**
+ * Adds a model whose files go as they are added: so much of them is freed as the store has, and they are removed at the end.
+ * Ended early, nothing is lost: the same add goes on, and the model's export gives the files back. Where the file
+ * system cannot free parts of a file, they are removed at the end all the same.
+ * @throws SourceError `unsupported` for files that others use too; what {@link addModel} throws
+ */
+export async function addConsuming(
+  layout: StoreLayout,
+  paths: readonly string[],
+  options: ConsumeOptions,
+): Promise<AddResult> {
+  const resumed = await Consumption.resume(layout, paths);
+  if (resumed && "finished" in resumed) return resultOf(layout, resumed.finished);
+  if (resumed) return consume(layout, resumed, options);
+  await using model = await openModel(paths, { signal: options.signal });
+  const name = options.as ?? model.name;
+  checkName(name);
+  if (!options.replace && (await listTags(layout)).some((tag) => tag.name === name)) {
+    throw new StoreError("name-taken", `Cannot add "${name}": another model has this name`, {
+      path: layout.root,
+      hint: "--as NAME names it otherwise, --replace takes the name",
+    });
+  }
+  const consumption = await Consumption.begin(layout, paths, name, model.draft, model.files);
+  return await consume(layout, consumption, { ...options, as: name });
+}
+
+async function consume(
+  layout: StoreLayout,
+  consumption: Consumption,
+  options: ConsumeOptions,
+): Promise<AddResult> {
+  await using files = consumption;
+  const name = options.as ?? files.name;
+  try {
+    const { consumeStep: step = STEP } = options;
+    const consuming = { consumption, step };
+    const result = await addModel(layout, name, files.draft, files.files, { ...options, consuming });
+    await files.finish(name);
+    if (files.frees) return result;
+    const note = "This file system cannot free parts of a file: the files went when all was added";
+    return { ...result, notes: [...(result.notes ?? []), note] };
+  } catch (error) {
+    if (await files.abandon()) throw error;
+    if (!(error instanceof TareError)) throw error;
+    const { code, message, path, offset, tensor, digest, hint = "" } = error;
+    const goesOn = "part of it is in the store: the same add goes on from there";
+    throw new StoreError(code, message, {
+      path,
+      offset,
+      tensor,
+      digest,
+      cause: error,
+      hint: hint === "" ? goesOn : `${hint}; ${goesOn}`,
+    });
+  }
+}
+
+/** Of an add that had only files left to remove. */
+async function resultOf(layout: StoreLayout, name: string): Promise<AddResult> {
+  const tag = (await listTags(layout)).find((each) => each.name === name);
+  if (!tag)
+    throw new StoreError("not-found", `Cannot find model "${name}" in the store`, { path: layout.root });
+  const { config } = await readStoredModel(layout, name, tag.digest);
+  return {
+    name,
+    digest: tag.digest,
+    fileBytes: config.files.reduce((sum, file) => sum + file.size, 0),
+    newBytes: 0,
+    newBlobs: 0,
+    weights: modelWeights(config).length,
+  };
+}

@@ -1,0 +1,75 @@
+import { createHash } from "node:crypto";
+import { mkdir, readdir, readFile, rm, stat } from "node:fs/promises";
+import { join } from "node:path";
+import type { Digest } from "../tensor/digest.ts";
+import { writeDurable } from "../node/atomic-write.ts";
+import { isAbsent } from "../node/file-source.ts";
+import type { StoreLayout } from "./store-paths.ts";
+
+/** System errors of a place that cannot keep what a cache has. */
+export const NOT_KEPT: readonly string[] = ["EROFS", "EACCES", "EPERM", "ENOSPC", "EDQUOT"];
+/** Bytes of the sha256 that goes before each entry. */
+const DIGEST_BYTES = 32;
+
+/**
+ * Compiled programs of a store, by key. An entry carries its own digest: a damaged or half-copied one is as good as
+ * none. Deleting the folder costs a compilation, nothing else.
+ */
+export class FileCompileCache {
+  readonly #folder: string;
+
+  constructor(layout: StoreLayout) {
+    this.#folder = join(layout.cache, "compiled");
+  }
+
+  async get(key: string): Promise<Uint8Array | undefined> {
+    const path = this.#path(key);
+    const bytes = await readFile(path).catch((error: unknown) => {
+      if (isAbsent(error)) return undefined;
+      throw error;
+    });
+    if (!bytes) return undefined;
+    const content = new Uint8Array(
+      bytes.buffer,
+      bytes.byteOffset + DIGEST_BYTES,
+      Math.max(0, bytes.byteLength - DIGEST_BYTES),
+    );
+    if (createHash("sha256").update(content).digest().equals(bytes.subarray(0, DIGEST_BYTES))) return content;
+    await rm(path, { force: true }).catch(() => undefined);
+    return undefined;
+  }
+
+  /** Keeps an entry; in a store that may not be written, or on a full disk, it is simply not kept. */
+  async put(key: string, bytes: Uint8Array): Promise<void> {
+    const digest = createHash("sha256").update(bytes).digest();
+    try {
+      await mkdir(this.#folder, { recursive: true });
+      await writeDurable(this.#path(key), Buffer.concat([digest, bytes]));
+    } catch (error) {
+      const { code } = error as NodeJS.ErrnoException;
+      if (!NOT_KEPT.includes(code ?? "")) throw error;
+    }
+  }
+
+  /**
+   * Drops entries that nothing will ask for again.
+   * @param needed blobs in use; an entry's key holds the digest of its program
+   * @returns what was dropped
+   */
+  async sweep(needed: ReadonlySet<Digest>): Promise<{ readonly entries: number; readonly bytes: number }> {
+    let entries = 0;
+    let bytes = 0;
+    for (const name of await readdir(this.#folder).catch(() => [])) {
+      const [program] = /[0-9a-f]{64}/.exec(name) ?? [];
+      if (program !== undefined && needed.has(`sha256:${program}`)) continue;
+      entries++;
+      bytes += (await stat(this.#path(name)).catch(() => undefined))?.size ?? 0;
+      await rm(this.#path(name), { force: true });
+    }
+    return { entries, bytes };
+  }
+
+  #path(key: string): string {
+    return join(this.#folder, key);
+  }
+}

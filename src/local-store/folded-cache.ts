@@ -1,0 +1,97 @@
+import { type FileHandle, open, readdir, rm } from "node:fs/promises";
+import { join } from "node:path";
+import type { DerivedFile } from "../model/folded-weight.ts";
+import type { Digest } from "../tensor/digest.ts";
+import type { StoreLayout } from "./store-paths.ts";
+import { appendRecord, readTail } from "./file-record.ts";
+import { hashRange } from "./prepacked-file.ts";
+import { makeSealed, readSealed, type SealedKind } from "./sealed-file.ts";
+
+/** What a file of a derived weight says of itself, at its end. */
+interface DerivedRecord {
+  /** Of the weight, from the start of the file, in bytes. */
+  readonly length: number;
+  readonly sha256: string;
+  /** Weights that it is derived from. */
+  readonly operands: readonly Digest[];
+}
+
+/** Room for some 1700 operands. */
+const LARGEST_RECORD = 128 * 1024;
+
+const KIND: SealedKind<DerivedRecord> = {
+  record: readRecord,
+  isSound: async (file, { length, sha256 }) => (await hashRange(file, 0, length)) === sha256,
+};
+
+/**
+ * Weights of a store that an engine derived from others, a file each: the bytes, and a record of them. A file is sealed
+ * like a blob: one that was written since it was hashed is hashed again, and one that is damaged is as good as none.
+ * Deleting the folder costs deriving, nothing else.
+ */
+export class FileDerivedCache {
+  readonly #layout: StoreLayout;
+
+  constructor(layout: StoreLayout) {
+    this.#layout = layout;
+  }
+
+  async get(key: string, options: { readonly full?: boolean } = {}): Promise<DerivedFile | undefined> {
+    const record = await readSealed(this.#path(key), KIND, options.full);
+    return record && { location: `cache/derived/${key}`, length: record.length };
+  }
+
+  /** Makes a file; in a store that may not be written, or on a full disk, it is simply not kept. */
+  async make(
+    key: string,
+    operands: readonly Digest[],
+    derive: (path: string) => Promise<string>,
+  ): Promise<DerivedFile | undefined> {
+    return makeSealed(this.#layout, this.#path(key), async (temporary) => {
+      const sha256 = await derive(temporary);
+      const file = await open(temporary, "r+");
+      const finish = async (): Promise<DerivedFile> => {
+        const { size: length } = await file.stat();
+        const record: DerivedRecord = { length, sha256, operands };
+        await appendRecord(file, length, record);
+        return { location: `cache/derived/${key}`, length };
+      };
+      return { file, finish };
+    });
+  }
+
+  /**
+   * Drops files that nothing will ask for again.
+   * @param weights in use; a file is kept while all that it is derived from is
+   * @returns what was dropped
+   */
+  async sweep(weights: ReadonlySet<Digest>): Promise<{ readonly files: number; readonly bytes: number }> {
+    let files = 0;
+    let bytes = 0;
+    for (const name of await readdir(this.#layout.derived).catch(() => [])) {
+      const handle = await open(this.#path(name), "r").catch(() => undefined);
+      if (!handle) continue;
+      try {
+        const record = await readRecord(handle);
+        if (record?.operands.every((digest) => weights.has(digest))) continue;
+        files++;
+        bytes += (await handle.stat()).size;
+      } finally {
+        await handle.close();
+      }
+      await rm(this.#path(name), { force: true });
+    }
+    return { files, bytes };
+  }
+
+  #path(key: string): string {
+    return join(this.#layout.derived, key);
+  }
+}
+
+async function readRecord(file: FileHandle): Promise<DerivedRecord | undefined> {
+  const { size } = await file.stat();
+  const tail = await readTail(file, size, LARGEST_RECORD);
+  const record = tail?.record as DerivedRecord | undefined;
+  return record?.length === tail?.start ? record : undefined;
+}

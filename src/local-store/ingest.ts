@@ -1,0 +1,235 @@
+import { createHash } from "node:crypto";
+import { closeSync, constants, fstatSync, openSync, readSync, rmSync, writeSync } from "node:fs";
+import { join } from "node:path";
+import { isSpelled, spellingDecoder } from "../io/byte-encoding.ts";
+import { SourceError, StoreError } from "../errors.ts";
+import type { Digest } from "../tensor/digest.ts";
+import { fileError, identityOf, sameIdentity } from "../node/file-source.ts";
+import type {
+  Candidate,
+  IngestJob,
+  IngestPart,
+  IngestResult,
+  IngestSetup,
+  PackedPart,
+} from "./ingest-job.ts";
+import { sha256 } from "../node/sha256.ts";
+import { isWholeSync, placeSync } from "./commit-blob.ts";
+
+/** Read at a time. A part that fits is hashed before anything is written. */
+const CHUNK = 4 * 1024 * 1024;
+/** Of weights in a pack: a cache line, and what vector loads of every engine want. */
+const PACK_ALIGNMENT = 64;
+/** How much of a candidate is compared before the whole range is hashed for it. */
+const PROBE = 64 * 1024;
+
+/**
+ * Hashes ranges of files and makes blobs of them. Synchronous: one thread each, a buffer of 4 MiB, and every byte of
+ * a new weight is read once and hashed and written in the same pass.
+ */
+export class Ingester {
+  readonly #setup: IngestSetup;
+  readonly #progress: BigInt64Array;
+  readonly #buffer = new Uint8Array(CHUNK);
+  readonly #files = new Map<string, number>();
+  #serial = 0;
+  readonly #id: number;
+
+  /** @param id tells the temporary files of several threads apart */
+  constructor(setup: IngestSetup, id: number) {
+    this.#setup = setup;
+    this.#progress = new BigInt64Array(setup.progress);
+    this.#id = id;
+  }
+
+  run(job: IngestJob): IngestResult {
+    const [only] = job.parts;
+    if (only && job.parts.length === 1 && !job.pack) {
+      const known = this.#known(only, job.candidates);
+      if (known) return known;
+    }
+    return this.#write(job);
+  }
+
+  close(): void {
+    for (const fd of this.#files.values()) closeSync(fd);
+    this.#files.clear();
+  }
+
+  /** The result, if the store has the range already and that can be told without writing. */
+  #known(part: IngestPart, candidates: readonly Candidate[]): IngestResult | undefined {
+    if (isSpelled(part)) return undefined;
+    const fd = this.#open(part);
+    if (part.length > CHUNK && !candidates.some((each) => this.#looksLike(fd, part, each))) return undefined;
+    const hash = createHash("sha256");
+    let read = 0;
+    for (const chunk of this.#chunks(fd, part)) {
+      hash.update(chunk);
+      read += chunk.byteLength;
+    }
+    const hex = hash.digest("hex");
+    const digest: Digest = `sha256:${hex}`;
+    if (this.#setup.inside.has(hex) || isWholeSync(join(this.#setup.blobs, hex), part.length)) {
+      return { digest, size: part.length, packed: [], fresh: false };
+    }
+    Atomics.sub(this.#progress, 0, BigInt(read));
+    return undefined;
+  }
+
+  #looksLike(fd: number, part: IngestPart, candidate: Candidate): boolean {
+    let other: number;
+    try {
+      other = openSync(candidate.path, constants.O_RDONLY);
+    } catch {
+      return false;
+    }
+    try {
+      const ours = this.#buffer.subarray(0, Math.min(PROBE, part.length));
+      const theirs = new Uint8Array(ours.byteLength);
+      if (readSync(fd, ours, 0, ours.byteLength, part.offset) !== ours.byteLength) return false;
+      if (readSync(other, theirs, 0, theirs.byteLength, candidate.offset) !== theirs.byteLength) return false;
+      return Buffer.compare(ours, theirs) === 0;
+    } finally {
+      closeSync(other);
+    }
+  }
+
+  #write({ parts, pack }: IngestJob): IngestResult {
+    const temporary = join(this.#setup.temporary, `${this.#id}-${this.#serial++}`);
+    const fd = openSync(temporary, constants.O_CREAT | constants.O_EXCL | constants.O_WRONLY, 0o600);
+    let placed = false;
+    try {
+      const whole = createHash("sha256");
+      let size = 0;
+      const append = (bytes: Uint8Array): void => {
+        writeAllSync(fd, bytes, temporary);
+        whole.update(bytes);
+        size += bytes.byteLength;
+      };
+      const twins = new Map<Digest, PackedPart>();
+      const packed: PackedPart[] = [];
+      for (const part of parts) {
+        if (pack) packed.push(this.#packed(part, size, twins, append));
+        else {
+          if (part.padding) append(new Uint8Array(part.padding));
+          const check = part.digest && createHash("sha256");
+          for (const bytes of this.#plain(part)) {
+            append(bytes);
+            check?.update(bytes);
+          }
+          if (check && `sha256:${check.digest("hex")}` !== part.digest) throw damaged(part);
+        }
+      }
+      const hex = whole.digest("hex");
+      if (parts.length === 1 && !pack && this.#setup.inside.has(hex)) {
+        // It could not be told before: nothing by its name looked like it.
+        return { digest: `sha256:${hex}`, size, packed: [], fresh: false };
+      }
+      const fresh = placeSync(fd, temporary, join(this.#setup.blobs, hex));
+      placed = true;
+      return { digest: `sha256:${hex}`, size, packed, fresh };
+    } catch (error) {
+      // Files that are read have typed errors already: what is left came from writing.
+      throw error instanceof Error && "code" in error && "syscall" in error
+        ? fileError(temporary, "write", error)
+        : error;
+    } finally {
+      closeSync(fd);
+      if (!placed) rmSync(temporary, { force: true });
+    }
+  }
+
+  /** A small part, aligned; one that the pack has already is not repeated. */
+  #packed(
+    part: IngestPart,
+    size: number,
+    twins: Map<Digest, PackedPart>,
+    append: (bytes: Uint8Array) => void,
+  ): PackedPart {
+    const bytes = Buffer.concat([...this.#plain(part)].map((chunk) => chunk.slice()));
+    const digest = sha256(bytes);
+    const twin = twins.get(digest);
+    if (twin) return twin;
+    const padding = (PACK_ALIGNMENT - (size % PACK_ALIGNMENT)) % PACK_ALIGNMENT;
+    append(new Uint8Array(padding));
+    append(bytes);
+    const result = { digest, offset: size + padding, length: bytes.byteLength };
+    twins.set(digest, result);
+    return result;
+  }
+
+  /** A part's bytes, decoded if they are spelled; each piece is valid until the next. */
+  *#plain(part: IngestPart): Generator<Uint8Array> {
+    const fd = this.#open(part);
+    const decoder = spellingDecoder(part, part.path, part.offset);
+    if (!decoder) {
+      yield* this.#chunks(fd, part);
+      return;
+    }
+    // A varint of one byte may stand for eight: smaller pieces bound what they grow to.
+    for (const chunk of this.#chunks(fd, part, CHUNK / 8)) yield decoder.decode(chunk);
+    decoder.end();
+  }
+
+  *#chunks(fd: number, part: IngestPart, most = CHUNK): Generator<Uint8Array> {
+    for (let at = part.offset, end = part.offset + part.length; at < end; ) {
+      const read = readSync(fd, this.#buffer, 0, Math.min(most, end - at), at);
+      if (read === 0) {
+        throw new SourceError("short-read", `Cannot read "${part.path}" at ${at}: it became shorter`, {
+          path: part.path,
+          offset: at,
+        });
+      }
+      if (Atomics.load(this.#progress, 1) !== 0n)
+        throw new SourceError("io", `Stopped reading "${part.path}"`);
+      at += read;
+      Atomics.add(this.#progress, 0, BigInt(read));
+      yield this.#buffer.subarray(0, read);
+    }
+  }
+
+  #open({ path, identity }: IngestPart): number {
+    const open = this.#files.get(path);
+    if (open !== undefined) return open;
+    let fd: number;
+    try {
+      fd = openSync(path, constants.O_RDONLY);
+    } catch (cause) {
+      throw fileError(path, "open", cause);
+    }
+    this.#files.set(path, fd);
+    if (!sameIdentity(identityOf(fstatSync(fd)), identity)) throw sourceChanged(path);
+    return fd;
+  }
+}
+
+function damaged({ path, digest, offset }: IngestPart): StoreError {
+  return new StoreError(
+    "corrupted",
+    `Cannot move weight ${digest}: its bytes are not those it is named after`,
+    {
+      path,
+      digest,
+      offset,
+      hint: "add the model's original files again: tare add replaces damaged blobs",
+    },
+  );
+}
+
+/** The error for a file that is not what it was when its header was read. */
+export function sourceChanged(path: string): SourceError {
+  return new SourceError("source-changed", `Cannot add "${path}": it changed while it was read`, {
+    path,
+    hint: "wait until its writer is done, and add it again",
+  });
+}
+
+function writeAllSync(fd: number, bytes: Uint8Array, path: string): void {
+  for (let written = 0; written < bytes.byteLength; ) {
+    try {
+      written += writeSync(fd, bytes, written, bytes.byteLength - written);
+    } catch (cause) {
+      throw fileError(path, "write", cause);
+    }
+  }
+}

@@ -1,0 +1,59 @@
+import { randomBytes } from "node:crypto";
+import { mkdir, readdir, rm } from "node:fs/promises";
+import { hostname } from "node:os";
+import { join } from "node:path";
+import { isAbsent } from "../node/file-source.ts";
+import type { StoreLayout } from "./store-paths.ts";
+
+/** A lease of another machine (a store on a network drive) counts as dead after this long. */
+const FOREIGN_MS = 24 * 3600 * 1000;
+const HOST = hostname().replace(/[^A-Za-z0-9-]/g, "-");
+
+/** A folder that a running writer keeps its unfinished files in; as long as it lives, what it wrote is kept. */
+export interface Lease extends AsyncDisposable {
+  readonly folder: string;
+}
+
+/** Opens a lease; the first thing a writer does. */
+export async function openLease(layout: Pick<StoreLayout, "temporary">): Promise<Lease> {
+  // Owner and time are in the name, so that no instant exists at which a lease has none.
+  const id = [HOST, process.pid, Date.now(), randomBytes(6).toString("hex")].join(".");
+  const folder = join(layout.temporary, id);
+  await mkdir(folder, { recursive: true });
+  return {
+    folder,
+    async [Symbol.asyncDispose]() {
+      await rm(folder, { recursive: true, force: true });
+    },
+  };
+}
+
+/**
+ * Removes what dead writers left.
+ * @returns when the oldest lease that still lives began, in milliseconds; `undefined` if there is none
+ */
+export async function sweepLeases(layout: Pick<StoreLayout, "temporary">): Promise<number | undefined> {
+  let oldest: number | undefined;
+  for (const name of await readdir(layout.temporary).catch(emptyIfAbsent)) {
+    const [host, pid, began] = name.split(".");
+    if (isAlive(host, Number(pid), Number(began))) oldest = Math.min(oldest ?? Number(began), Number(began));
+    else await rm(join(layout.temporary, name), { recursive: true, force: true });
+  }
+  return oldest;
+}
+
+function isAlive(host: string | undefined, pid: number, began: number): boolean {
+  if (!Number.isSafeInteger(pid) || pid <= 0 || !Number.isSafeInteger(began)) return false;
+  if (host !== HOST) return Date.now() - began < FOREIGN_MS;
+  try {
+    process.kill(pid, 0);
+    return true;
+  } catch (error) {
+    return (error as NodeJS.ErrnoException).code === "EPERM";
+  }
+}
+
+function emptyIfAbsent(error: unknown): string[] {
+  if (isAbsent(error)) return [];
+  throw error;
+}

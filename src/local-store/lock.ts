@@ -1,0 +1,55 @@
+import lockfile from "proper-lockfile";
+import { join } from "node:path";
+import { StoreError } from "../errors.ts";
+import type { StoreLayout } from "./store-paths.ts";
+
+/** A writer that died holds the lock this long; one that lives renews it well before. */
+const STALE_MS = 10_000;
+
+/**
+ * Runs `work` while no other process changes `index.json` or collects. Held for moments: streaming goes on outside.
+ * @param work is given a check that throws if the lock was lost meanwhile: to be called before each change
+ * @throws StoreError `locked` if it cannot be had within half a minute
+ */
+export async function withLock<T>(
+  layout: StoreLayout,
+  work: (assertHeld: () => void) => Promise<T>,
+): Promise<T> {
+  const path = join(layout.root, "lock");
+  let compromised: Error | undefined;
+  const release = await lockfile
+    .lock(layout.root, {
+      lockfilePath: path,
+      realpath: false,
+      stale: STALE_MS,
+      update: STALE_MS / 5,
+      // Longer in all than a dead writer's lock lasts.
+      retries: { retries: 500, factor: 1, minTimeout: 30, maxTimeout: 100, randomize: true },
+      onCompromised: (error) => {
+        compromised = error;
+      },
+    })
+    .catch((cause: unknown) => {
+      throw new StoreError("locked", `Cannot lock the store "${layout.root}"`, {
+        path,
+        cause,
+        hint: "another tare holds it; try again, or delete the lock if none runs",
+      });
+    });
+  try {
+    return await work(() => {
+      if (compromised) throw lost(layout, compromised);
+    });
+  } finally {
+    if (!compromised) await release();
+  }
+}
+
+/** A process that slept past the lock's life (a suspended laptop) must not write any more. */
+function lost(layout: StoreLayout, cause: Error): StoreError {
+  return new StoreError("locked", `Cannot go on changing the store "${layout.root}": its lock was lost`, {
+    path: layout.root,
+    cause,
+    hint: "try again",
+  });
+}

@@ -1,0 +1,97 @@
+import { constants } from "node:fs";
+import { chmod, copyFile, type FileHandle, open, readdir, rm, stat } from "node:fs/promises";
+import { join } from "node:path";
+import type { Digest } from "../tensor/digest.ts";
+import type { Binding } from "../model/link-plan.ts";
+import type { PackedFile, PackedParts } from "../model/prepacked-weight.ts";
+import type { StoreLayout } from "./store-paths.ts";
+import { copyRange, isSound, type PackedRecord, readRecord, writePacked } from "./prepacked-file.ts";
+import { makeSealed, readSealed } from "./sealed-file.ts";
+
+/**
+ * Weights of a store as an engine packed them, a file each: the weight, its packed copies, and a record of both. A file
+ * is sealed like a blob: one that was written since it was hashed is hashed again, and one that is damaged is as good
+ * as none. Deleting the folder costs packing, nothing else.
+ */
+export class FilePackedCache {
+  readonly #layout: StoreLayout;
+
+  constructor(layout: StoreLayout) {
+    this.#layout = layout;
+  }
+
+  async get(key: string, options: { readonly full?: boolean } = {}): Promise<PackedFile | undefined> {
+    const kind = {
+      record: async (file: FileHandle) => readRecord(file, (await file.stat()).size),
+      isSound: (file: FileHandle, record: PackedRecord) => isSound(file, record, key.slice(0, 64)),
+    };
+    const record = await readSealed(this.#path(key), kind, options.full);
+    return record && { location: this.#location(key), entries: record.entries };
+  }
+
+  /** Makes a file; in a store that may not be written, or on a full disk, it is simply not kept. */
+  async make(
+    key: string,
+    weight: Binding,
+    pack: (folder: string) => Promise<PackedParts>,
+  ): Promise<PackedFile | undefined> {
+    const record = await makeSealed(this.#layout, this.#path(key), async (temporary, folder) => {
+      const parts = await pack(folder);
+      const packs = parts.entries.length > 0;
+      const file = await (packs ? this.#writeWeight(temporary, weight) : open(temporary, "wx", 0o600));
+      return { file, finish: () => writePacked(file, packs ? weight.length : 0, parts) };
+    });
+    return record && { location: this.#location(key), entries: record.entries };
+  }
+
+  /**
+   * Drops files that nothing will ask for again.
+   * @param weights in use; a file's key begins with the digest of its weight
+   * @returns what was dropped
+   */
+  async sweep(weights: ReadonlySet<Digest>): Promise<{ readonly files: number; readonly bytes: number }> {
+    let files = 0;
+    let bytes = 0;
+    for (const name of await readdir(this.#layout.packed).catch(() => [])) {
+      if (weights.has(`sha256:${name.slice(0, 64)}`)) continue;
+      files++;
+      bytes += (await stat(this.#path(name)).catch(() => undefined))?.size ?? 0;
+      await rm(this.#path(name), { force: true });
+    }
+    return { files, bytes };
+  }
+
+  /** Starts a file with a weight; by reflink where that is possible, which takes no space. */
+  async #writeWeight(path: string, weight: Binding): Promise<FileHandle> {
+    const source = join(this.#layout.root, weight.location);
+    if (weight.offset === 0 && (await stat(source)).size === weight.length) {
+      const cloned = await copyFile(source, path, constants.COPYFILE_FICLONE_FORCE).then(
+        () => true,
+        () => false,
+      );
+      if (cloned) {
+        await chmod(path, 0o600);
+        return open(path, "r+");
+      }
+      await rm(path, { force: true });
+    }
+    const [from, to] = [await open(source, "r"), await open(path, "wx", 0o600)];
+    try {
+      await copyRange(from, source, weight, to);
+      return to;
+    } catch (error) {
+      await to.close();
+      throw error;
+    } finally {
+      await from.close();
+    }
+  }
+
+  #path(key: string): string {
+    return join(this.#layout.packed, key);
+  }
+
+  #location(key: string): string {
+    return `cache/packed/${key}`;
+  }
+}

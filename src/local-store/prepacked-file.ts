@@ -1,0 +1,126 @@
+import { createHash } from "node:crypto";
+import { type FileHandle, open } from "node:fs/promises";
+import { alignUp } from "../io/align.ts";
+import { SourceError } from "../errors.ts";
+import { PACKED_ALIGNMENT, type PackedEntry, type PackedParts } from "../model/prepacked-weight.ts";
+import { writeAll } from "../node/write-all.ts";
+import { appendRecord, readTail } from "./file-record.ts";
+
+const CHUNK = 1024 * 1024;
+/** Packed bytes begin at a page of their own: pages of the weight itself are not held for them. */
+const PAGE = 4096;
+const LARGEST_RECORD = 64 * 1024;
+
+/** What a file of a weight and its packed copies holds; it says so itself, at its end. */
+export interface PackedRecord {
+  /** Length of the weight at the start, in bytes. */
+  readonly weight: number;
+  /** Where packed bytes begin and end. */
+  readonly start: number;
+  readonly end: number;
+  /** Of the packed bytes. */
+  readonly sha256: string;
+  readonly entries: readonly PackedEntry[];
+}
+
+/** Writes what an engine packed, and the record, behind a weight that a file has. */
+export async function writePacked(
+  file: FileHandle,
+  weight: number,
+  { path, entries }: PackedParts,
+): Promise<PackedRecord> {
+  const start = alignUp(weight, PAGE);
+  const hash = createHash("sha256");
+  const placed: PackedEntry[] = [];
+  let end = start;
+  if (entries.length > 0) {
+    const from = await open(path, "r");
+    try {
+      for (const { key, buffers } of entries) {
+        const moved: { offset: number; length: number }[] = [];
+        for (const { offset, length } of buffers) {
+          const at = alignUp(end, PACKED_ALIGNMENT);
+          hash.update(new Uint8Array(at - end));
+          for await (const chunk of chunksOf(from, path, offset, length, file, at)) hash.update(chunk);
+          moved.push({ offset: at, length });
+          end = at + length;
+        }
+        placed.push({ key, buffers: moved });
+      }
+    } finally {
+      await from.close();
+    }
+  }
+  const record: PackedRecord = { weight, start, end, sha256: hash.digest("hex"), entries: placed };
+  await appendRecord(file, end, record);
+  return record;
+}
+
+/**
+ * Reads a file's record. Whatever it says lies in the file, and where an engine may read it.
+ * @returns `undefined` where the file is not as it was written
+ */
+export async function readRecord(file: FileHandle, size: number): Promise<PackedRecord | undefined> {
+  const tail = await readTail(file, size, LARGEST_RECORD);
+  if (!tail) return undefined;
+  const record = tail.record as PackedRecord;
+  const inside = record.entries.every(({ buffers }) =>
+    buffers.every(
+      ({ offset, length: bytes }) =>
+        offset % PACKED_ALIGNMENT === 0 && offset >= record.start && offset + bytes <= record.end,
+    ),
+  );
+  return inside && record.end === tail.start ? record : undefined;
+}
+
+/**
+ * Whether a file still holds what was written, by hashing it.
+ * @param digest sha256 of the weight, in hexadecimal
+ */
+export async function isSound(file: FileHandle, record: PackedRecord, digest: string): Promise<boolean> {
+  const { weight, start, end, sha256, entries } = record;
+  const packed = await hashRange(file, start, end - start);
+  return packed === sha256 && (entries.length === 0 || (await hashRange(file, 0, weight)) === digest);
+}
+
+/** Copies a range of a file to another file. */
+export async function copyRange(
+  from: FileHandle,
+  path: string,
+  { offset, length }: { readonly offset: number; readonly length: number },
+  to: FileHandle,
+): Promise<void> {
+  for await (const chunk of chunksOf(from, path, offset, length, to, 0)) void chunk;
+}
+
+/** Hashes a range of a file: its sha256, in hexadecimal. */
+export async function hashRange(file: FileHandle, offset: number, length: number): Promise<string> {
+  const hash = createHash("sha256");
+  for await (const chunk of chunksOf(file, "", offset, length)) hash.update(chunk);
+  return hash.digest("hex");
+}
+
+/** The bytes of a range; each chunk is written to a file first, if one is given, and overwritten by the next. */
+async function* chunksOf(
+  from: FileHandle,
+  path: string,
+  offset: number,
+  length: number,
+  to?: FileHandle,
+  at = 0,
+): AsyncGenerator<Uint8Array> {
+  const buffer = Buffer.alloc(Math.min(CHUNK, length));
+  for (let done = 0; done < length; ) {
+    const { bytesRead } = await from.read(buffer, 0, Math.min(CHUNK, length - done), offset + done);
+    if (bytesRead === 0) {
+      throw new SourceError("short-read", `Cannot read "${path}" at ${offset + done}: it ends there`, {
+        path,
+        offset: offset + done,
+      });
+    }
+    const chunk = buffer.subarray(0, bytesRead);
+    if (to) await writeAll(to, chunk, at + done);
+    yield chunk;
+    done += bytesRead;
+  }
+}

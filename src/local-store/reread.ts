@@ -1,0 +1,68 @@
+import type { ReadOptions } from "../io/byte-source.ts";
+import { FormatError, SourceError } from "../errors.ts";
+import { formatById } from "../formats/registry.ts";
+import { isPlainPath, type StoredFile } from "../model/config.ts";
+import type { MethodDraft, WeightDraft } from "../model/draft.ts";
+import type { StoredModel } from "../model/stored-model.ts";
+import type { BlobStore } from "../store/blob-store.ts";
+import { type StoredSource, storedSource } from "../store/stored-source.ts";
+
+/**
+ * Reads a model of the store as if its files were there, to know the place of every weight: a config has weights by
+ * name and holes by digest, and two weights of the same bytes have one digest.
+ * @returns its methods; files are indices into those of the config
+ * @throws FormatError `mismatch` if the files do not have what the config says
+ */
+export async function rereadMethods(
+  store: BlobStore,
+  model: StoredModel,
+  options: ReadOptions = {},
+): Promise<MethodDraft[]> {
+  const { files, methods } = model.config;
+  const sources: StoredSource[] = [];
+  const open = (file: StoredFile): StoredSource => {
+    const source = storedSource(store, model, file);
+    sources.push(source);
+    return source;
+  };
+  try {
+    const programs = [...new Set(methods.map((method) => method.file))].map((index) => {
+      const file = files[index] as StoredFile;
+      return { path: file.path, source: open(file) };
+    });
+    const format = await formatById(model.config.format);
+    if (!format) throw disagree(model, `their format "${model.config.format}" is not known`);
+    const folder = {
+      async open(path: string): Promise<StoredSource | undefined> {
+        const plain = path.replace(/^(\.\/)+/, "");
+        if (!isPlainPath(plain)) throw new SourceError("unsafe-path", `Cannot open "${path}"`, { path });
+        const file = files.find((each) => each.path === plain);
+        return file && open(file);
+      },
+    };
+    const draft = await format.read(programs, folder, options);
+    const indices = draft.files.map(({ path }) => files.findIndex((file) => file.path === path));
+    const place = (weight: WeightDraft): WeightDraft => {
+      return { ...weight, at: { ...weight.at, file: indices[weight.at.file] as number } };
+    };
+    return methods.map((method) => {
+      const read = draft.methods.find((each) => each.name === method.name);
+      if (!read) throw disagree(model, `they have no method "${method.name}"`);
+      return {
+        ...read,
+        file: method.file,
+        weights: read.weights.map(place),
+        constants: read.constants.map(place),
+      };
+    });
+  } finally {
+    for (const source of sources) await source[Symbol.asyncDispose]();
+  }
+}
+
+function disagree(model: StoredModel, reason: string): FormatError {
+  return new FormatError("mismatch", `Cannot read the files of "${model.name}" again: ${reason}`, {
+    path: model.name,
+    hint: "add the model's files again",
+  });
+}

@@ -1,0 +1,77 @@
+import { type FileHandle, mkdir, open, rm } from "node:fs/promises";
+import { dirname, join } from "node:path";
+import { isAbsent } from "../node/file-source.ts";
+import { seal } from "./blobs.ts";
+import { NOT_KEPT } from "./compile-cache.ts";
+import type { StoreLayout } from "./store-paths.ts";
+import { openLease } from "./lease.ts";
+import { placeSync, SEAL } from "./commit-blob.ts";
+
+/** How a cache's files say what they hold. */
+export interface SealedKind<R> {
+  /** What a file says of itself; `undefined` where that is not as it was written. */
+  readonly record: (file: FileHandle) => Promise<R | undefined>;
+  /** Whether the bytes are what the record says. */
+  readonly isSound: (file: FileHandle, record: R) => Promise<boolean>;
+}
+
+/**
+ * Reads the record of a file that is sealed like a blob: one that was written since it was hashed is hashed again, and
+ * one that is damaged is as good as none, and goes.
+ * @param full hash it anyway
+ */
+export async function readSealed<R>(
+  path: string,
+  { record: recordOf, isSound }: SealedKind<R>,
+  full = false,
+): Promise<R | undefined> {
+  const file = await open(path, "r").catch((error: unknown) => {
+    if (isAbsent(error)) return undefined;
+    throw error;
+  });
+  if (!file) return undefined;
+  try {
+    const record = await recordOf(file);
+    const sealed = (await file.stat()).mtimeMs === SEAL * 1000 && !full;
+    if (record !== undefined && (sealed || (await isSound(file, record)))) {
+      if (!sealed) await seal(path).catch(() => undefined);
+      return record;
+    }
+  } finally {
+    await file.close();
+  }
+  await rm(path, { force: true }).catch(() => undefined);
+  return undefined;
+}
+
+/**
+ * Makes a file, and seals it; in a store that may not be written, or on a full disk, it is simply not kept.
+ * @param write makes it at a path in the folder of a lease, and leaves it open
+ */
+export async function makeSealed<R>(
+  layout: StoreLayout,
+  path: string,
+  write: (
+    temporary: string,
+    folder: string,
+  ) => Promise<{ readonly file: FileHandle; readonly finish: () => Promise<R> }>,
+): Promise<R | undefined> {
+  try {
+    await mkdir(dirname(path), { recursive: true });
+    await using lease = await openLease(layout);
+    const temporary = join(lease.folder, "file");
+    const { file, finish } = await write(temporary, lease.folder);
+    try {
+      const record = await finish();
+      // Here, where it blocks nobody: what is left to place is quick.
+      await file.datasync();
+      placeSync(file.fd, temporary, path);
+      return record;
+    } finally {
+      await file.close();
+    }
+  } catch (error) {
+    if (NOT_KEPT.includes((error as NodeJS.ErrnoException).code ?? "")) return undefined;
+    throw error;
+  }
+}

@@ -1,0 +1,56 @@
+import { sliceSource } from "../io/byte-source.ts";
+import { loadTerms } from "./factors.ts";
+import { mergeWeight } from "./merge-weight.ts";
+import type { Weight } from "../model/config.ts";
+import type { Location } from "../model/manifest.ts";
+import type { StoredModel } from "../model/stored-model.ts";
+import type { FileStore } from "../local-store/file-store.ts";
+import { type MergeLora, planLoras } from "../operations/merge.ts";
+
+/** A weight that a LoRA changes. */
+export interface MergedWeight {
+  /** As the method has it. */
+  readonly weight: Weight;
+  /** Makes its new bytes, in memory. */
+  bytes(): Promise<Uint8Array>;
+}
+
+/**
+ * Plans what a LoRA makes of the weights of one method of a model.
+ * @throws LinkError where it does not fit
+ */
+export async function mergedWeights(
+  store: FileStore,
+  model: StoredModel,
+  method: string,
+  lora: Required<MergeLora>,
+): Promise<MergedWeight[]> {
+  const planned = await planLoras(store, model, [lora]);
+  return planned.flatMap(({ weight, uses, terms }) =>
+    uses
+      .filter((use) => use.method === method)
+      .map(
+        ({ name }): MergedWeight => ({
+          weight: { ...weight, name },
+          async bytes() {
+            const { blob, offset, length } = model.locations.get(weight.digest) as Location;
+            await using source = await store.openBlob(blob);
+            const bytes = new Uint8Array(length);
+            let at = 0;
+            const report = { touchedBlocks: 0, errorBound: 0 };
+            const loaded = await loadTerms(store, terms, {});
+            for await (const { after } of mergeWeight(
+              weight,
+              sliceSource(source, offset, length),
+              loaded,
+              report,
+            )) {
+              bytes.set(after, at);
+              at += after.byteLength;
+            }
+            return bytes;
+          },
+        }),
+      ),
+  );
+}

@@ -1,0 +1,55 @@
+import { LinkError } from "../errors.ts";
+import type { Method, Weight } from "./config.ts";
+import type { Digest } from "../tensor/digest.ts";
+import type { Binding, LinkPlan } from "./link-plan.ts";
+import type { StoredModel } from "./stored-model.ts";
+
+/**
+ * Finds a method of a model.
+ * @param name may be left out where the model has one method only
+ * @throws LinkError `not-found`, naming what there is
+ */
+export function methodOf(model: StoredModel, name?: string): Method {
+  const { methods } = model.config;
+  const method =
+    name === undefined && methods.length === 1 ? methods[0] : methods.find((each) => each.name === name);
+  if (method) return method;
+  const names = methods.map((each) => each.name).join(", ");
+  const message =
+    name === undefined
+      ? `Cannot choose a method of "${model.name}": it has several`
+      : `Cannot find method "${name}" of "${model.name}"`;
+  throw new LinkError("not-found", message, { hint: `choose one with --method: ${names}` });
+}
+
+/**
+ * Plans how a method is linked: every weight of its table bound to a range of a blob.
+ * @param locate where a blob lies, relative to the root that the engine is given
+ * @throws LinkError `missing-weight` if a weight has no place
+ */
+export function planLink(model: StoredModel, method: Method, locate: (blob: Digest) => string): LinkPlan {
+  const bind = (weight: Weight): Binding => {
+    const location = model.locations.get(weight.digest);
+    if (!location) {
+      throw new LinkError(
+        "missing-weight",
+        `Cannot link "${model.name}": weight "${weight.name}" is nowhere`,
+        {
+          tensor: weight.name,
+          digest: weight.digest,
+        },
+      );
+    }
+    return { ...weight, location: locate(location.blob), offset: location.offset, length: location.length };
+  };
+  const file = model.config.files[method.file];
+  if (!file)
+    throw new LinkError("not-found", `Cannot link "${model.name}": method "${method.name}" has no file`);
+  return {
+    model: model.name,
+    method: method.name,
+    program: file.rest,
+    weights: method.weights.map(bind),
+    constants: method.constants.map(bind),
+  };
+}

@@ -1,0 +1,101 @@
+import { basename, dirname, extname } from "node:path";
+import type { NamedData } from "../../weights/weight-source.ts";
+import { FormatError, LinkError, UsageError } from "../../errors.ts";
+import type { Progress } from "../../node/progress.ts";
+import type { FileChunk } from "../../node/write-chunks.ts";
+import { writeFolder } from "../../node/write-folder.ts";
+import { writeNewFile } from "../../node/write-new-file.ts";
+import { WEIGHT_FOLDERS } from "./folders.ts";
+import { chunksOf, type FileLayout, type WeightSpec } from "./layout.ts";
+import { WEIGHT_LAYOUTS } from "./layouts.ts";
+import { type RenameRule, renamed } from "./rename.ts";
+
+/** Options of {@link convertWeights}. */
+export interface ConvertOptions {
+  /** How names change; the first rule that takes one counts. */
+  readonly rename?: readonly RenameRule[] | undefined;
+  readonly onProgress?: ((progress: Progress) => void) | undefined;
+  readonly signal?: AbortSignal | undefined;
+}
+
+/** What a conversion wrote. */
+export interface ConvertResult {
+  readonly path: string;
+  readonly weights: number;
+  /** Of all files, in bytes. */
+  readonly size: number;
+}
+
+/**
+ * Writes weights as another container: one file, by its ending (.safetensors, .gguf, .irpa, .params, .ptd, .pt, .pth,
+ * .npz, .npy), or a new folder, by the name of the file that lists the others (tensor-cache.json, ndarray-cache.json).
+ * Names as they are or by rules, dtypes and shapes exactly; streamed, in bounded memory. Nothing appears before all is
+ * there.
+ * @param data weights of a store's model, of files, of a URL, of memory
+ * @throws FormatError `unsupported` or `bad-name` with the weight that the container cannot hold; UsageError for an
+ * ending that none has; LinkError `duplicate` for two weights of one name; SourceError `exists`, `source-changed`
+ */
+export async function convertWeights(
+  data: NamedData,
+  path: string,
+  options: ConvertOptions = {},
+): Promise<ConvertResult> {
+  const layOutFile = WEIGHT_LAYOUTS[extname(path).toLowerCase()];
+  const layOutFolder = WEIGHT_FOLDERS.get(basename(path));
+  if (!layOutFile && !layOutFolder) {
+    throw new UsageError("usage", `Cannot tell what "${path}" is to be`, {
+      path,
+      hint: `end it in ${Object.keys(WEIGHT_LAYOUTS).join(", ")}, or call it ${[...WEIGHT_FOLDERS.keys()].join(" or ")}`,
+    });
+  }
+  const weights = specsOf(data, options.rename ?? []);
+  const files = layOutFolder?.(weights) ?? [];
+  const file = layOutFile?.(weights, path);
+  const size = file?.size ?? files.reduce((sum, { layout }) => sum + layout.size, 0);
+  let done = 0;
+  const { signal, onProgress } = options;
+  const onBytes = (bytes: number): void => onProgress?.({ done: (done += bytes), total: size });
+  const chunks = (layout: FileLayout): AsyncIterable<FileChunk> =>
+    chunksOf(data, layout, { signal, onBytes });
+  if (file) await writeNewFile(path, chunks(file));
+  else {
+    const streams = files.map(({ name, layout }) => ({ name, chunks: chunks(layout) }));
+    await writeFolder(dirname(path), streams, "convert into", async () => {});
+  }
+  return { path, weights: weights.length, size };
+}
+
+function specsOf(data: NamedData, rules: readonly RenameRule[]): WeightSpec[] {
+  const taken = new Map<string, string>();
+  return data.keys().map((key) => {
+    const layout = data.layout(key);
+    if (!layout)
+      throw new LinkError("missing-weight", `Cannot convert "${data.name}": it lost "${key}"`, {
+        tensor: key,
+      });
+    const name = renamed(key, rules);
+    // Half of a surrogate pair, which JSON can say, is the same sign as any other once it is UTF-8.
+    if (/\p{Surrogate}/u.test(name)) {
+      throw new FormatError(
+        "bad-name",
+        `Cannot convert "${data.name}": the name "${name}" is no Unicode text`,
+        {
+          tensor: key,
+        },
+      );
+    }
+    const other = taken.get(name);
+    if (other !== undefined) {
+      throw new LinkError(
+        "duplicate",
+        `Cannot convert "${data.name}": "${other}" and "${key}" would both be "${name}"`,
+        {
+          tensor: key,
+        },
+      );
+    }
+    taken.set(name, key);
+    const { dtype, shape, length } = layout;
+    return { key, name, dtype, shape, length };
+  });
+}

@@ -1,0 +1,97 @@
+import { zeros } from "../../io/align.ts";
+import type { NamedData } from "../../weights/weight-source.ts";
+import { FormatError } from "../../errors.ts";
+import type { DType } from "../../tensor/dtype.ts";
+import type { FileChunk } from "../../node/write-chunks.ts";
+
+/** A weight to write. */
+export interface WeightSpec {
+  /** Where it comes from. */
+  readonly key: string;
+  /** What it is called in the new file. */
+  readonly name: string;
+  readonly dtype: DType;
+  readonly shape: readonly number[];
+  /** In bytes. */
+  readonly length: number;
+}
+
+/** Takes in bytes as they go by: a checksum of some of a file's pieces. */
+export interface Sum {
+  update(bytes: Uint8Array): void;
+}
+
+/**
+ * A piece of a file: bytes of its own, or a weight, which a sum may take in; or bytes that are made of sums, once all
+ * of the file has gone by. Zeros lie between pieces, and after the last.
+ */
+export type Piece =
+  | { readonly offset: number; readonly bytes: Uint8Array; readonly sum?: Sum }
+  | { readonly offset: number; readonly weight: WeightSpec; readonly sum?: Sum }
+  | { readonly offset: number; readonly length: number; readonly late: () => Uint8Array };
+
+/** A file of weights: its pieces in order, and its size in bytes. For one writing: its sums begin at nothing. */
+export interface FileLayout {
+  readonly pieces: readonly Piece[];
+  readonly size: number;
+}
+
+/** Options of {@link chunksOf}. */
+export interface ChunkOptions {
+  readonly signal?: AbortSignal | undefined;
+  /** Told how many bytes were taken. */
+  readonly onBytes: (bytes: number) => void;
+}
+
+/** The bytes of a file, one after another; and then those that were made of sums, where zeros stood for them. */
+export async function* chunksOf(
+  data: NamedData,
+  layout: FileLayout,
+  { signal, onBytes }: ChunkOptions,
+): AsyncGenerator<FileChunk> {
+  for await (const chunk of inOrder(data, layout, signal)) {
+    signal?.throwIfAborted();
+    yield chunk;
+    onBytes(chunk.byteLength);
+  }
+  for (const piece of layout.pieces) {
+    if ("late" in piece) yield { offset: piece.offset, bytes: piece.late() };
+  }
+}
+
+async function* inOrder(
+  data: NamedData,
+  { pieces, size }: FileLayout,
+  signal: AbortSignal | undefined,
+): AsyncGenerator<Uint8Array> {
+  let at = 0;
+  for (const piece of pieces) {
+    if ("late" in piece) continue;
+    yield* zeros(piece.offset - at);
+    at = piece.offset;
+    for await (const chunk of "bytes" in piece ? [piece.bytes] : weightChunks(data, piece.weight, signal)) {
+      piece.sum?.update(chunk);
+      yield chunk;
+      at += chunk.byteLength;
+    }
+  }
+  yield* zeros(size - at);
+}
+
+async function* weightChunks(
+  data: NamedData,
+  { key, name, length }: WeightSpec,
+  signal: AbortSignal | undefined,
+): AsyncGenerator<Uint8Array> {
+  let read = 0;
+  for await (const chunk of data.stream(key, { signal, reuse: true })) {
+    read += chunk.byteLength;
+    yield chunk;
+  }
+  if (read === length) return;
+  throw new FormatError(
+    "size-mismatch",
+    `Cannot convert "${name}": it gave ${read} bytes instead of ${length}`,
+    { tensor: key },
+  );
+}

@@ -1,0 +1,141 @@
+import type { ReadOptions } from "../../io/byte-source.ts";
+import type { Method, ModelConfig, Weight } from "../../model/config.ts";
+import type { Digest } from "../../tensor/digest.ts";
+import type { StoredModel } from "../../model/stored-model.ts";
+import { codecOf } from "../../tensor/quantization/codec.ts";
+import type { BlobStore } from "../../store/blob-store.ts";
+import { type Difference, NumberComparison } from "./compare-numbers.ts";
+import { weightBytes } from "../../model/sharing.ts";
+
+/** Read of each side at a time, less what is no whole block; divides by every width of plain elements. */
+const CHUNK = 1024 * 1024;
+
+/** A weight that two models have under one name with other bytes. */
+export interface ChangedWeight {
+  readonly method: string;
+  readonly name: string;
+  readonly a: Weight;
+  readonly b: Weight;
+  /** `undefined` where dtype or shape differ. */
+  readonly difference: Difference | undefined;
+}
+
+/** Weights of one side, or of both. */
+export interface WeightSet {
+  readonly count: number;
+  /** Each digest counted once, in bytes. */
+  readonly bytes: number;
+  readonly names: readonly string[];
+}
+
+/** What differs between two models. */
+export interface ModelDiff {
+  readonly a: string;
+  readonly b: string;
+  /** Whether every method of one has its program in the other. */
+  readonly sameProgram: boolean;
+  readonly same: WeightSet;
+  readonly changed: readonly ChangedWeight[];
+  /** Bytes of `b` that `a` has not: what an update from a to b ships. */
+  readonly changedBytes: number;
+  readonly onlyInA: WeightSet;
+  readonly onlyInB: WeightSet;
+}
+
+/**
+ * Compares two models weight by weight, by name within methods of the same name; a weight that several methods use
+ * is compared once.
+ */
+export async function diffModels(
+  store: BlobStore,
+  a: StoredModel,
+  b: StoredModel,
+  options: ReadOptions = {},
+): Promise<ModelDiff> {
+  const same: [string, Weight][] = [];
+  const changed: ChangedWeight[] = [];
+  const onlyInA: [string, Weight][] = [];
+  const onlyInB: [string, Weight][] = [];
+  const compared = new Map<string, Difference>();
+  for (const [left, right] of pairMethods(a.config, b.config)) {
+    const others = new Map((right?.weights ?? []).map((weight) => [weight.name, weight]));
+    for (const weight of left?.weights ?? []) {
+      const other = others.get(weight.name);
+      const method = left?.name ?? "";
+      others.delete(weight.name);
+      if (!other) onlyInA.push([`${method}/${weight.name}`, weight]);
+      else if (other.digest === weight.digest) same.push([`${method}/${weight.name}`, weight]);
+      else {
+        const key = weight.digest + other.digest;
+        const alike = other.dtype === weight.dtype && other.shape.join() === weight.shape.join();
+        const difference = alike
+          ? (compared.get(key) ?? (await compare(store, a, b, weight, other, options)))
+          : undefined;
+        if (difference) compared.set(key, difference);
+        changed.push({ method, name: weight.name, a: weight, b: other, difference });
+      }
+    }
+    for (const weight of others.values()) onlyInB.push([`${right?.name}/${weight.name}`, weight]);
+  }
+  const known = new Set(a.config.methods.flatMap((method) => method.weights.map((weight) => weight.digest)));
+  const updated = b.config.methods.flatMap((method) =>
+    method.weights.filter((weight) => !known.has(weight.digest)),
+  );
+  return {
+    a: a.name,
+    b: b.name,
+    sameProgram: programs(a.config) === programs(b.config),
+    same: weightSet(same),
+    changed,
+    changedBytes: weightSet(updated.map((weight) => ["", weight])).bytes,
+    onlyInA: weightSet(onlyInA),
+    onlyInB: weightSet(onlyInB),
+  };
+}
+
+/** Methods of the same name; two models of one method each are compared whatever those are called. */
+function pairMethods(a: ModelConfig, b: ModelConfig): [Method | undefined, Method | undefined][] {
+  if (a.methods.length === 1 && b.methods.length === 1) return [[a.methods[0], b.methods[0]]];
+  const others = new Map(b.methods.map((method) => [method.name, method]));
+  const pairs: [Method | undefined, Method | undefined][] = a.methods.map((method) => {
+    const other = others.get(method.name);
+    others.delete(method.name);
+    return [method, other];
+  });
+  return [...pairs, ...[...others.values()].map((method): [undefined, Method] => [undefined, method])];
+}
+
+async function compare(
+  store: BlobStore,
+  a: StoredModel,
+  b: StoredModel,
+  left: Weight,
+  right: Weight,
+  options: ReadOptions,
+): Promise<Difference> {
+  const [from, to] = [a.locations.get(left.digest), b.locations.get(right.digest)];
+  const comparison = new NumberComparison(left.dtype);
+  if (!from || !to) return comparison.result();
+  const step = CHUNK - (CHUNK % (codecOf(left.dtype)?.blockBytes ?? 1));
+  await using x = await store.openBlob(from.blob);
+  await using y = await store.openBlob(to.blob);
+  for (let at = 0; at < from.length; at += step) {
+    const length = Math.min(step, from.length - at);
+    comparison.add(
+      await x.read(from.offset + at, length, options),
+      await y.read(to.offset + at, length, options),
+    );
+  }
+  return comparison.result();
+}
+
+function weightSet(weights: readonly (readonly [string, Weight])[]): WeightSet {
+  const once = new Map<Digest, Weight>(weights.map(([, weight]) => [weight.digest, weight]));
+  const bytes = [...once.values()].reduce((sum, weight) => sum + weightBytes(weight), 0);
+  return { count: weights.length, bytes, names: weights.map(([name]) => name) };
+}
+
+function programs(config: ModelConfig): string {
+  const digests: string[] = config.methods.map((method) => config.files[method.file]?.rest ?? "");
+  return digests.sort().join();
+}

@@ -1,0 +1,30 @@
+import { weightBytes } from "../model/sharing.ts";
+import { manifestBlobs } from "../model/stored-model.ts";
+import type { FileStore } from "../local-store/file-store.ts";
+import type { FamilyMap } from "../picture/family-map.ts";
+
+/** The picture's data: which model has which weights; all models unless named. */
+export async function familyMap(store: FileStore, names?: readonly string[]): Promise<FamilyMap> {
+  const models = names?.length
+    ? await Promise.all(names.map((name) => store.model(name)))
+    : await store.models();
+  const blobs = new Map(
+    models.flatMap((each) => manifestBlobs(each.manifest).map(({ digest, size }) => [digest, size])),
+  );
+  return {
+    storedBytes: [...blobs.values()].reduce((sum, size) => sum + size, 0),
+    models: models.map((model) => ({
+      name: model.name,
+      fileBytes: model.config.files.reduce((sum, file) => sum + file.size, 0),
+      weights: model.config.methods.flatMap((method) =>
+        method.weights.map((weight) => ({
+          name: `${method.name}/${weight.name}`,
+          digest: weight.digest,
+          bytes: weightBytes(weight),
+          dtype: weight.dtype,
+          shape: weight.shape,
+        })),
+      ),
+    })),
+  };
+}

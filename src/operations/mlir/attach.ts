@@ -1,0 +1,208 @@
+import { resolve } from "node:path";
+import type { ReadOptions } from "../../io/byte-source.ts";
+import { LinkError, StoreError } from "../../errors.ts";
+import { PROPERTIES_VERSION, SMALLEST_BUFFER_ALIGNMENT } from "../../formats/mlir/schema.ts";
+import type { Digest } from "../../tensor/digest.ts";
+import type { Progress } from "../../node/progress.ts";
+import { createSha256 } from "../../node/sha256.ts";
+import { requireNoFile, writeNewFile } from "../../node/write-new-file.ts";
+import { pieceChunks } from "./chunks.ts";
+import { requireFits } from "./check-weight.ts";
+import {
+  foundByManifest,
+  foundIn,
+  type FoundWeight,
+  type FoundWeights,
+  type OpenFileStore,
+} from "./found-weights.ts";
+import { openMlir, type OpenMlir } from "./open.ts";
+
+/** Options of {@link attachMlir}. */
+export interface AttachOptions {
+  /** A model of the store, or a file of any format: weights by name. Where the thin file says, unless given. */
+  readonly from?: string | undefined;
+  readonly onProgress?: ((progress: Progress) => void) | undefined;
+  readonly signal?: AbortSignal | undefined;
+}
+
+/** What an attach did. Sizes in bytes. */
+export interface AttachResult {
+  readonly path: string;
+  readonly bytes: number;
+  readonly weights: number;
+  readonly weightBytes: number;
+  /** Weights that were there and that the program has no use for any more. */
+  readonly unused: readonly string[];
+  /** What people should know, in sentences. */
+  readonly notes: readonly string[];
+}
+
+/** A resource of a thin file. */
+export interface ResourceInfo {
+  readonly key: string;
+  /** As the program spells it; only a text tells. */
+  readonly type: string | undefined;
+  /** In bytes; `undefined` where nothing says it. */
+  readonly bytes: number | undefined;
+  readonly digest: Digest | undefined;
+  /**
+   * `here` in the file, `found` where it says, `missing`, `unused` by the program, or `external`: a global that may get
+   * its value from elsewhere.
+   */
+  readonly state: "here" | "found" | "missing" | "unused" | "external";
+  readonly where: string | undefined;
+}
+
+/**
+ * Gives a thin MLIR file its weights back, whatever passes made of it: one sequential write, each weight of a known
+ * digest checked on the way. Weights that the program does not use any more are told, and left out.
+ * @throws LinkError `missing-weight` naming all that are not found, `mismatch` where a size or type is another;
+ * StoreError `corrupted`; SourceError `exists`, `source-changed`
+ */
+export async function attachMlir(
+  thin: string,
+  out: string,
+  openStore: OpenFileStore,
+  options: AttachOptions = {},
+): Promise<AttachResult> {
+  await requireNoFile(out);
+  await using mlir = await openMlir(thin, options);
+  await using found = await findWeights(mlir, openStore, options);
+  const weights = new Map<string, FoundWeight>();
+  const missing: string[] = [];
+  for (const key of mlir.missing) {
+    const weight = found.get(key);
+    if (!weight) missing.push(key);
+    else {
+      requireFits(mlir, key, weight);
+      weights.set(key, weight);
+    }
+  }
+  if (missing.length > 0) throw missingWeights(thin, missing, options.from);
+  const left: string[] = [];
+  for (const key of mlir.externs) {
+    const weight = found.get(key);
+    if (!weight) left.push(key);
+    else {
+      requireFits(mlir, key, weight);
+      weights.set(key, weight);
+    }
+  }
+  const layouts = [...weights].map(([key, { length, alignment }]) => {
+    const asked = alignment ?? mlir.manifest?.weights.get(key)?.alignment ?? SMALLEST_BUFFER_ALIGNMENT;
+    return [key, { length, alignment: asked }] as const;
+  });
+  const { pieces, notes } = mlir.filled(new Map(layouts));
+  const total = [...weights.values()].reduce((sum, each) => sum + each.length, 0);
+  let done = 0;
+  const chunks = pieceChunks(pieces, mlir.source, (key) => checked(key, weights, options), options);
+  const bytes = await writeNewFile(out, chunks, {
+    signal: options.signal,
+    onBytes(count) {
+      done = Math.min(total, done + count);
+      options.onProgress?.({ done, total });
+    },
+  });
+  const unused = found.keys.filter((key) => !weights.has(key));
+  const some = left.slice(0, 8).join(", ") + (left.length > 8 ? ", …" : "");
+  const open = left.length > 0 ? [`${left.length} external globals stay as they are (${some})`] : [];
+  const all = [...notes, ...open, ...crossing(mlir)];
+  return { path: resolve(out), bytes, weights: weights.size, weightBytes: total, unused, notes: all };
+}
+
+/**
+ * Lists the resources of an MLIR file, and where the bytes of each are.
+ * @param verify read each weight that is found, and check it against its digest
+ * @throws StoreError `corrupted` naming the weight
+ */
+export async function listResources(
+  path: string,
+  openStore: OpenFileStore,
+  options: AttachOptions & { readonly verify?: boolean | undefined } = {},
+): Promise<ResourceInfo[]> {
+  await using mlir = await openMlir(path, options);
+  const typeOf = (key: string): string | undefined => mlir.types(key)[0]?.text;
+  const here = mlir.blobs.map(({ key, length }): ResourceInfo => {
+    return { key, type: typeOf(key), bytes: length, digest: undefined, state: "here", where: undefined };
+  });
+  const { manifest } = mlir;
+  const wanted = new Set([...mlir.missing, ...mlir.externs]);
+  if (wanted.size === 0 && !manifest && options.from === undefined) return here;
+  await using found =
+    manifest || options.from !== undefined ? await findWeights(mlir, openStore, options) : undefined;
+  const rows: ResourceInfo[] = [];
+  const missing = new Set(mlir.missing);
+  const linked = options.from === undefined ? (found?.keys ?? []) : [];
+  for (const key of new Set([...wanted, ...linked])) {
+    const weight = found?.get(key);
+    if (weight && wanted.has(key)) requireFits(mlir, key, weight);
+    if (weight && options.verify) for await (const _ of checked(key, new Map([[key, weight]]), options));
+    const said = manifest?.weights.get(key);
+    const needed = missing.has(key) ? "missing" : "external";
+    const state = !wanted.has(key) ? "unused" : weight ? "found" : needed;
+    const bytes = weight?.length ?? said?.length;
+    const digest = weight?.digest ?? said?.digest;
+    rows.push({ key, type: typeOf(key), bytes, digest, state, where: weight?.where });
+  }
+  return [...here, ...rows];
+}
+
+async function findWeights(
+  mlir: OpenMlir,
+  openStore: OpenFileStore,
+  { from, signal }: AttachOptions,
+): Promise<FoundWeights> {
+  if (from !== undefined) return await foundIn(from, openStore, { signal });
+  if (mlir.manifest) return await foundByManifest(mlir.manifest, mlir.source.name, openStore, { signal });
+  if (mlir.missing.length > 0) throw missingWeights(mlir.source.name, mlir.missing, undefined);
+  return { keys: [], get: () => undefined, async [Symbol.asyncDispose]() {} };
+}
+
+/** A weight's bytes, checked as they pass. */
+async function* checked(
+  key: string,
+  weights: ReadonlyMap<string, FoundWeight>,
+  { signal }: ReadOptions,
+): AsyncGenerator<Uint8Array> {
+  const weight = weights.get(key) as FoundWeight;
+  const { digest, where } = weight;
+  const hash = createSha256();
+  for await (const chunk of weight.read({ signal })) {
+    if (digest !== undefined) hash.update(chunk);
+    yield chunk;
+  }
+  if (digest === undefined || hash.digest() === digest) return;
+  throw new StoreError("corrupted", `Cannot attach "${key}": its bytes in ${where} are not what they were`, {
+    tensor: key,
+    digest,
+    hint: "add or detach the original file again",
+  });
+}
+
+function missingWeights(path: string, keys: readonly string[], from: string | undefined): LinkError {
+  const shown = keys.slice(0, 20).map((key) => `\n    ${key}`);
+  const more = keys.length > shown.length ? `\n    and ${keys.length - shown.length} more` : "";
+  const place = from === undefined ? "where it says" : `in "${from}"`;
+  return new LinkError(
+    "missing-weight",
+    `Cannot attach to "${path}": ${keys.length} weights are not found ${place}${shown.join("")}${more}`,
+    {
+      path,
+      tensor: keys[0],
+      hint: keys.includes("__elided__")
+        ? "__elided__ is what LLVM prints where it leaves weights out: their names are lost; detach instead"
+        : "name a model of the store, or a file, that has them: --from",
+    },
+  );
+}
+
+/** Bytecode from version 5 on is for the LLVM that wrote it: what another made of it may be wrong without a word. */
+function crossing({ manifest, producer }: OpenMlir): string[] {
+  const { producer: before, bytecode } = manifest?.file ?? {};
+  if (before === undefined || bytecode === undefined || bytecode < PROPERTIES_VERSION) return [];
+  if (producer === undefined || producer.trimEnd() === before) return [];
+  return [
+    `${before} wrote the original in bytecode ${bytecode}, and ${producer.trimEnd()} this program: sure only if ` +
+      `${before} wrote the thin file anew between them, as text or with --emit-bytecode-version=4`,
+  ];
+}

@@ -1,0 +1,108 @@
+import type { ReadOptions } from "../../io/byte-source.ts";
+import { hasBytecode, type MlirBytecode, readBytecode } from "../../formats/mlir/bytecode.ts";
+import { fillText, missingKeys, textManifest, thinText } from "../../formats/mlir/edit-text.ts";
+import { declaredKeys, fillBytecode, type FilledBytecode } from "../../formats/mlir/fill-bytecode.ts";
+import type { LinkManifest } from "../../formats/mlir/link-manifest.ts";
+import type { BlobLayout, Piece } from "../../formats/mlir/piece.ts";
+import { bytecodeWeights, textWeights } from "../../formats/mlir/read.ts";
+import { type MlirText, readMlirText, textBlobs } from "../../formats/mlir/text.ts";
+import type { TextType } from "../../formats/mlir/text-types.ts";
+import {
+  bytecodeManifest,
+  type DetachableBlob,
+  detachableBlobs,
+  thinBytecode,
+} from "../../formats/mlir/thin-bytecode.ts";
+import type { WeightDraft } from "../../model/draft.ts";
+import { type FileSource, openFileSource } from "../../node/file-source.ts";
+
+/** An MLIR file, in whichever of its two forms. Dispose it to close it. */
+export interface OpenMlir extends AsyncDisposable {
+  readonly source: FileSource;
+  /** Its version of bytecode; `undefined` for text. */
+  readonly bytecode: number | undefined;
+  /** Who wrote it; `undefined` for text. */
+  readonly producer: string | undefined;
+  /** Whether its blobs are spelled as text. */
+  readonly hex: boolean;
+  /** What can be detached. */
+  readonly blobs: readonly DetachableBlob[];
+  /** Resources without bytes. */
+  readonly missing: readonly string[];
+  /** Globals that wait for a weight of their name, which may come from elsewhere too. */
+  readonly externs: readonly string[];
+  /** What travels inside; `undefined` for a file that was not detached. */
+  readonly manifest: LinkManifest | undefined;
+  /** The types that the program gives to a resource: only a text tells them. */
+  types(key: string): readonly TextType[];
+  /** The same as a store has them. */
+  weights(options: ReadOptions): Promise<readonly WeightDraft[]>;
+  /** Resources that are each the value of one global and nothing else, and that global's name. */
+  readonly symbols: ReadonlyMap<string, string>;
+  /**
+   * Lays it out without the blobs of a manifest.
+   * @param symbols of {@link OpenMlir.symbols} those whose globals wait from now on; the manifest has them by these names
+   */
+  thin(manifest: LinkManifest, symbols?: ReadonlyMap<string, string>): readonly Piece[];
+  /** Lays it out with bytes for its missing resources, and without a manifest. */
+  filled(weights: ReadonlyMap<string, BlobLayout>): FilledBytecode;
+}
+
+/**
+ * Opens an MLIR file and finds its resources, whose bytes are not read.
+ * @throws FormatError, SourceError
+ */
+export async function openMlir(path: string, options: ReadOptions = {}): Promise<OpenMlir> {
+  const source = await openFileSource(path);
+  try {
+    const file = (await hasBytecode(source, options))
+      ? fromBytecode(await readBytecode(source, options))
+      : await fromText(await readMlirText(source, options), options);
+    return { ...file, source, [Symbol.asyncDispose]: () => source[Symbol.asyncDispose]() };
+  } catch (error) {
+    await source[Symbol.asyncDispose]();
+    throw error;
+  }
+}
+
+type Form = Omit<OpenMlir, "source" | typeof Symbol.asyncDispose>;
+
+function fromBytecode(file: MlirBytecode): Form {
+  return {
+    bytecode: file.version,
+    producer: file.producer,
+    hex: false,
+    blobs: detachableBlobs(file),
+    missing: declaredKeys(file),
+    externs: [],
+    manifest: bytecodeManifest(file),
+    types: () => [],
+    weights: async () => bytecodeWeights(file, 0),
+    symbols: new Map(),
+    thin: (manifest) => thinBytecode(file, manifest),
+    filled: (weights) => fillBytecode(file, weights),
+  };
+}
+
+async function fromText(file: MlirText, options: ReadOptions): Promise<Form> {
+  const types = new Map<string, TextType[]>();
+  for (const { key, type } of [...file.uses, ...file.externs]) {
+    const known = types.get(key) ?? [];
+    if (type) known.push(type);
+    types.set(key, known);
+  }
+  return {
+    bytecode: undefined,
+    producer: undefined,
+    hex: true,
+    blobs: await textBlobs(file, options),
+    missing: missingKeys(file),
+    externs: [...new Set(file.externs.map((each) => each.key))],
+    manifest: textManifest(file),
+    types: (key) => types.get(key) ?? [],
+    weights: (read) => textWeights(file, 0, read),
+    symbols: new Map(file.globals.map(({ key, resource = "" }) => [resource, key])),
+    thin: (manifest, symbols) => thinText(file, manifest, symbols),
+    filled: (weights) => ({ pieces: fillText(file, weights), notes: [] }),
+  };
+}

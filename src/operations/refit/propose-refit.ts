@@ -1,0 +1,54 @@
+import { namedWeights } from "../../weights/names.ts";
+import { proposeMapping, type Proposal } from "./propose.ts";
+import type { Weight } from "../../model/config.ts";
+import type { StoredModel } from "../../model/stored-model.ts";
+import { codecOf } from "../../tensor/quantization/codec.ts";
+import type { FileStore } from "../../local-store/file-store.ts";
+import { type NewWeightsOptions, type NewWeightsSource, openNewWeights } from "./new-weights.ts";
+
+/** Bytes read of each weight, at most: enough to tell whose child it is. */
+const SAMPLE_BYTES = 4096;
+
+/**
+ * Proposes which of new weights each of a model's becomes, by dtype, shape, values and name; names that both have are
+ * not in doubt and left out.
+ */
+export async function proposeRefit(
+  store: FileStore,
+  base: string,
+  source: NewWeightsSource,
+  options: NewWeightsOptions = {},
+): Promise<Proposal[]> {
+  const model = await store.model(base);
+  await using weights = await openNewWeights(store, source, options);
+  const other = await weights.model();
+  const qualified = other.config.methods.length > 1;
+  const [ours, theirs] = [namedWeights(model.config, qualified), namedWeights(other.config, qualified)];
+  const open = [...ours.values()].filter(({ name }) => !theirs.has(name));
+  const free = [...theirs.values()].filter(({ name }) => !ours.has(name));
+  const [left, right] = [await samplesOf(store, model, open), await samplesOf(store, other, free)];
+  return proposeMapping(open, free, {
+    model: (name) => left.get(name),
+    checkpoint: (name) => right.get(name),
+  });
+}
+
+/** First elements of weights, as numbers. */
+async function samplesOf(
+  store: FileStore,
+  model: StoredModel,
+  weights: readonly Weight[],
+): Promise<Map<string, Float32Array>> {
+  const samples = new Map<string, Float32Array>();
+  for (const { name, dtype, digest } of weights) {
+    const codec = codecOf(dtype);
+    const location = model.locations.get(digest);
+    if (!codec || !location) continue;
+    const blocks = Math.floor(Math.min(SAMPLE_BYTES, location.length) / codec.blockBytes);
+    await using source = await store.openBlob(location.blob);
+    const values = new Float32Array(blocks * codec.blockElements);
+    codec.decode(await source.read(location.offset, blocks * codec.blockBytes), values);
+    samples.set(name, values);
+  }
+  return samples;
+}

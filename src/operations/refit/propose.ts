@@ -1,0 +1,119 @@
+import type { Weight } from "../../model/config.ts";
+import type { NewWeight } from "../../weights/match.ts";
+
+/** A guess which new weight one of the model's becomes. */
+export interface Proposal {
+  readonly name: string;
+  readonly from: string;
+  /** From 0 to 1: how alike names and values are. */
+  readonly likeness: number;
+  /** Whether another new weight of that dtype and shape would do about as well. */
+  readonly ambiguous: boolean;
+}
+
+/** First elements of a weight as numbers: enough to tell whose child it is. */
+export type Sample = (name: string) => Float32Array | undefined;
+
+/** Scores this close are a matter of taste. */
+const CLOSE = 0.05;
+/** Weights of one dtype and shape that are compared by their values. */
+const MOST_COMPARED = 512;
+
+/**
+ * Proposes a mapping for weights whose names differ: of those with the same dtype and shape the one whose values and
+ * name are most alike. A fine-tune's values are close to those it started from, which names often are not.
+ * @param samples first elements of weights on either side, where they can be had
+ */
+export function proposeMapping(
+  weights: readonly Weight[],
+  checkpoint: Iterable<NewWeight>,
+  samples: Samples,
+): Proposal[] {
+  const groups = new Map<string, NewWeight[]>();
+  for (const each of checkpoint) {
+    const key = keyOf(each);
+    groups.set(key, [...(groups.get(key) ?? []), each]);
+  }
+  const pairs = weights.flatMap((weight) => {
+    const candidates = groups.get(keyOf(weight)) ?? [];
+    // A pair for each of a thousand experts and each other: only names can tell those apart in time.
+    const likeness = candidates.length > MOST_COMPARED ? byName : byNameAndValues;
+    return candidates.map(({ name: from }): Pair => {
+      return { name: weight.name, from, likeness: likeness(weight.name, from, samples) };
+    });
+  });
+  const options = new Map<string, Pair[]>();
+  for (const pair of pairs) {
+    const known = options.get(pair.name);
+    if (known) known.push(pair);
+    else options.set(pair.name, [pair]);
+  }
+  pairs.sort((a, b) => b.likeness - a.likeness || (a.name < b.name ? -1 : 1));
+  const taken = new Set<string>();
+  const proposals: Proposal[] = [];
+  for (const pair of pairs) {
+    const others = options.get(pair.name);
+    if (!others || taken.has(pair.from)) continue;
+    const ambiguous = others.some(
+      ({ from, likeness }) => from !== pair.from && !taken.has(from) && pair.likeness - likeness < CLOSE,
+    );
+    options.delete(pair.name);
+    taken.add(pair.from);
+    proposals.push({ ...pair, ambiguous });
+  }
+  return proposals.sort((a, b) => (a.name < b.name ? -1 : 1));
+}
+
+type Pair = Omit<Proposal, "ambiguous">;
+type Samples = { readonly model: Sample; readonly checkpoint: Sample };
+
+function byName(name: string, from: string): number {
+  return name === from ? 1 : nameLikeness(name, from);
+}
+
+function byNameAndValues(name: string, from: string, samples: Samples): number {
+  const values = cosine(samples.model(name), samples.checkpoint(from));
+  const names = byName(name, from);
+  return values === undefined ? names : (2 * Math.max(0, values) + names) / 3;
+}
+
+function keyOf({ dtype, shape }: NewWeight): string {
+  return `${dtype} ${shape.join()}`;
+}
+
+/** How many words two names have in common (Dice), numbers counted twice: a layer's weight belongs to that layer. */
+function nameLikeness(a: string, b: string): number {
+  const [left, right] = [words(a), words(b)];
+  let common = 0;
+  const rest = [...right];
+  for (const word of left) {
+    const at = rest.indexOf(word);
+    if (at < 0) continue;
+    rest.splice(at, 1);
+    common += weightOf(word);
+  }
+  const total = [...left, ...right].reduce((sum, word) => sum + weightOf(word), 0);
+  return total === 0 ? 0 : (2 * common) / total;
+}
+
+function words(name: string): string[] {
+  return name.toLowerCase().match(/\d+|[a-z]+/g) ?? [];
+}
+
+function weightOf(word: string): number {
+  return /^\d/.test(word) ? 2 : 1;
+}
+
+/** Of two samples of one length; `undefined` where there is none, or nothing but zeros. */
+function cosine(a: Float32Array | undefined, b: Float32Array | undefined): number | undefined {
+  if (!a || !b || a.length !== b.length || a.length === 0) return undefined;
+  let [dot, left, right] = [0, 0, 0];
+  for (let index = 0; index < a.length; index++) {
+    const [x, y] = [a[index] as number, b[index] as number];
+    dot += x * y;
+    left += x * x;
+    right += y * y;
+  }
+  const size = Math.sqrt(left) * Math.sqrt(right);
+  return size > 0 && Number.isFinite(dot) ? dot / size : undefined;
+}

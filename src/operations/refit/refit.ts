@@ -1,0 +1,184 @@
+import { matchWeights, type RefitMatch } from "../../weights/match.ts";
+import { parseRefitMapping } from "../../weights/name-map.ts";
+import { namedWeights, type NamedWeight } from "../../weights/names.ts";
+import { LinkError, UsageError } from "../../errors.ts";
+import type { Weight } from "../../model/config.ts";
+import type { Digest } from "../../tensor/digest.ts";
+import type { StoredModel } from "../../model/stored-model.ts";
+import { openModel } from "../../node/open-model.ts";
+import type { Progress } from "../../node/progress.ts";
+import { addModel } from "../../local-store/add.ts";
+import { deriveModel, type DeriveResult, type Placed, type Replacement } from "../../local-store/patch-model.ts";
+import type { FileStore } from "../../local-store/file-store.ts";
+import { type NewWeights, type NewWeightsSource, openNewWeights } from "./new-weights.ts";
+
+/** Options of `TareStore.refit`. */
+export interface RefitOptions {
+  /** The new model's name. */
+  readonly as: string;
+  /** Names of the model → names of the new weights, where they differ. */
+  readonly map?: Readonly<Record<string, string>> | undefined;
+  /** Weights that the new ones lack stay what they are. */
+  readonly partial?: boolean | undefined;
+  /** New weights that come with another program are taken with that program, which is compiled. */
+  readonly recompile?: boolean | undefined;
+  /** Give the name to this model though another has it. */
+  readonly replace?: boolean | undefined;
+  readonly onProgress?: ((progress: Progress) => void) | undefined;
+  readonly signal?: AbortSignal | undefined;
+}
+
+/** What a refit did. Sizes in bytes. */
+export interface RefitResult extends DeriveResult {
+  readonly base: string;
+  /** `relink`: the program is the one that was compiled, bound to other weights. */
+  readonly how: "relink" | "recompile";
+  /** Weights that were bound anew, each counted once however many methods use it. */
+  readonly bound: number;
+  /** Names of those that stayed, which only a partial refit has. */
+  readonly kept: readonly string[];
+}
+
+/**
+ * Binds a model's programs to other weights, as a new model of the store: nothing is compiled, and weights that the
+ * store has are not written.
+ */
+export async function refitModel(
+  store: FileStore,
+  base: string,
+  source: NewWeightsSource,
+  options: RefitOptions,
+): Promise<RefitResult> {
+  const model = await store.model(base);
+  if (options.as === base) {
+    throw new UsageError("usage", `Cannot refit "${base}" under its own name`, {
+      hint: "refit under a new name, then remove what is not needed any more",
+    });
+  }
+  await using weights = await openNewWeights(store, source, options);
+  const other = await weights.model();
+  if (structureChanged(model, other)) {
+    if (!options.recompile) {
+      throw new LinkError("mismatch", `Cannot refit "${base}": the new weights come with another program`, {
+        hint: "--recompile takes that program too, and compiles it",
+      });
+    }
+    const taken = await takeWhole(store, source, options);
+    return { ...taken, base, how: "recompile", bound: namedWeights(other.config).size, kept: [] };
+  }
+  const match = matchModel(model, other, options);
+  await store.requireModel(model, false, options.signal);
+  const place = oncePerAttempt(store, weights);
+  const replacements = [...match.bound].map(([name, from]) =>
+    replacementOf(match.weights.get(name) as NamedWeight, from, place),
+  );
+  const result = await deriveModel(store, model, options.as, replacements, options);
+  const staged = await usedBy(store, options.as, weights.fresh);
+  return {
+    ...result,
+    newBytes: result.newBytes + staged.reduce((sum, [, size]) => sum + size, 0),
+    newBlobs: result.newBlobs + staged.length,
+    base,
+    how: "relink",
+    bound: match.bound.size,
+    kept: match.kept,
+  };
+}
+
+/** What each weight of a model becomes. */
+interface ModelMatch extends RefitMatch<Weight> {
+  readonly weights: ReadonlyMap<string, NamedWeight>;
+}
+
+/**
+ * Matches the weights of two models by name.
+ * @throws LinkError listing every case that does not fit
+ */
+export function matchModel(
+  model: StoredModel,
+  other: StoredModel,
+  { map = {}, partial }: Pick<RefitOptions, "map" | "partial">,
+): ModelMatch {
+  // Names of graphs mean something in their own graph only; a checkpoint has one name for one weight.
+  const qualified = other.config.methods.length > 1;
+  const weights = namedWeights(model.config, qualified);
+  const checkpoint: ReadonlyMap<string, Weight> = namedWeights(other.config, qualified);
+  const mapping = parseRefitMapping(map, "the refit");
+  return { weights, ...matchWeights([...weights.values()], checkpoint, { mapping, partial }) };
+}
+
+/** Which new blobs a model uses. */
+async function usedBy(
+  store: FileStore,
+  name: string,
+  fresh: NewWeights["fresh"],
+): Promise<(readonly [Digest, number])[]> {
+  if (fresh.size === 0) return [];
+  const { manifest } = await store.model(name);
+  const used = new Set(manifest.layers.map((layer) => layer.digest));
+  return [...fresh].filter(([digest]) => used.has(digest));
+}
+
+/** Whether new weights come with a program, and it is another one: then their names are of no help. */
+function structureChanged({ config: a }: StoredModel, { config: b }: StoredModel): boolean {
+  if (a.format !== "onnx" || b.format !== "onnx") return false;
+  const programs = ({ methods, files }: StoredModel["config"]): string => {
+    const all = methods.map(({ name, file }) =>
+      [methods.length > 1 ? name : "", files[file]?.rest].join(" "),
+    );
+    return all.sort().join();
+  };
+  return programs(a) !== programs(b);
+}
+
+/** Takes new weights with the program that they come with. */
+async function takeWhole(
+  store: FileStore,
+  source: NewWeightsSource,
+  { as, ...options }: RefitOptions,
+): Promise<DeriveResult> {
+  const name = source as string;
+  if (await store.has(name)) {
+    return deriveModel(store, await store.model(name), as, [], options);
+  }
+  await using opened = await openModel([name], { signal: options.signal });
+  const added = await addModel(store.layout, as, opened.draft, opened.files, options);
+  return { ...added, sharedBytes: 0 };
+}
+
+function replacementOf(
+  weight: NamedWeight,
+  from: Weight,
+  place: (attempt: number) => Promise<StoredModel>,
+): Replacement {
+  return {
+    weight,
+    uses: weight.uses,
+    async stored(attempt): Promise<Placed> {
+      const model = await place(attempt);
+      const location = model.locations.get(from.digest);
+      const layer = model.manifest.layers.find((each) => each.digest === location?.blob);
+      if (location && layer) return { digest: from.digest, location, layer };
+      throw new LinkError("missing-weight", `Cannot refit: the new "${from.name}" is nowhere`, {
+        tensor: from.name,
+        digest: from.digest,
+      });
+    },
+  };
+}
+
+/** Looks at new weights once an attempt: they move where another process lays them out anew. */
+function oncePerAttempt(store: FileStore, weights: NewWeights): (attempt: number) => Promise<StoredModel> {
+  let known: { readonly attempt: number; readonly model: Promise<StoredModel> } | undefined;
+  return (attempt) => {
+    if (known?.attempt !== attempt) {
+      const look = async (): Promise<StoredModel> => {
+        const model = await weights.model();
+        await store.requireModel(model);
+        return model;
+      };
+      known = { attempt, model: look() };
+    }
+    return known.model;
+  };
+}

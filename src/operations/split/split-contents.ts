@@ -1,0 +1,118 @@
+import { LinkError, UsageError } from "../../errors.ts";
+import { splitGguf } from "./split-gguf.ts";
+import { fileNameOf, type SplitLayout, type SplitTextFile } from "./split-layout.ts";
+import { splitOnnx } from "./split-onnx.ts";
+import type { SplitPlan } from "./split-plan.ts";
+import { splitSafetensors } from "./split-safetensors.ts";
+import { type Digest, digestHex } from "../../tensor/digest.ts";
+import { companionsOf, type StoredModel } from "../../model/stored-model.ts";
+import { sha256 } from "../../node/sha256.ts";
+import type { FileStore } from "../../local-store/file-store.ts";
+import { headerOf } from "../../link/gguf-view.ts";
+
+/** Lays out a plan in one format. */
+type LayOut = (store: FileStore, models: readonly StoredModel[], plan: SplitPlan) => Promise<SplitLayout>;
+
+const LAYOUTS: Readonly<Record<string, LayOut>> = {
+  gguf: async (store, models, plan) => {
+    const headers = await Promise.all(models.map((model) => headerOf(store, model)));
+    return splitGguf(models, plan, headers);
+  },
+  onnx: splitOnnx,
+  safetensors: async (_, models, plan) => splitSafetensors(models, plan),
+};
+
+/**
+ * The one format of models that can be split together.
+ * @throws LinkError `mismatch`, `unsupported`; UsageError for no models
+ */
+export function splitFormat(models: readonly StoredModel[]): string {
+  const [first] = models;
+  if (!first) throw new UsageError("usage", "Cannot split nothing: name a model or several");
+  const { format } = first.config;
+  const other = models.find((model) => model.config.format !== format);
+  if (other) {
+    const reason = `"${first.name}" is ${format}, "${other.name}" ${other.config.format}`;
+    throw new LinkError("mismatch", `Cannot split models of several formats: ${reason}`);
+  }
+  if (!Object.hasOwn(LAYOUTS, format)) {
+    throw new LinkError("unsupported", `Cannot split "${first.name}": tare splits no ${format} models`);
+  }
+  const several = models.find((model) => format === "gguf" && model.config.methods.length > 1);
+  if (several) {
+    throw new LinkError(
+      "unsupported",
+      `Cannot split "${several.name}": it is several GGUF models in one folder`,
+      {
+        hint: "add each file by itself",
+      },
+    );
+  }
+  return format;
+}
+
+/**
+ * Lays out all files of a split.
+ * @returns what engines need, and what is needed beside it to put the original files together
+ * @throws LinkError `bad-name` for two files of one path
+ */
+export async function layOutSplit(
+  store: FileStore,
+  format: string,
+  models: readonly StoredModel[],
+  plan: SplitPlan,
+): Promise<{ readonly layout: SplitLayout; readonly originals: readonly SplitTextFile[] }> {
+  const base = await (LAYOUTS[format] as LayOut)(store, models, plan);
+  const layout = { ...base, written: [...base.written, ...(await companionFiles(store, models))] };
+  const originals = await originalFiles(store, models, layout.written);
+  requireDistinct([...layout.weightFiles, ...layout.written, ...layout.links, ...originals]);
+  return { layout, originals };
+}
+
+/** Tokenizers, settings and licences, which lay beside a model. */
+async function companionFiles(store: FileStore, models: readonly StoredModel[]): Promise<SplitTextFile[]> {
+  const files: SplitTextFile[] = [];
+  for (const model of models) {
+    for (const { path, rest } of companionsOf(model)) {
+      // Shards without a tensor, and the index of shards that are no more.
+      if (/\.gguf$|\.safetensors(\.index\.json)?$/.test(path)) continue;
+      const bytes = await store.readBlob(rest);
+      files.push({ path: `${fileNameOf(model)}/${path}`, models: [model.name], bytes });
+    }
+  }
+  return files;
+}
+
+/** What is needed beside the weights to put the original files together, and is not there already. */
+async function originalFiles(
+  store: FileStore,
+  models: readonly StoredModel[],
+  written: readonly SplitTextFile[],
+): Promise<SplitTextFile[]> {
+  const there = new Set(written.map(({ bytes }) => sha256(bytes)));
+  const users = new Map<Digest, string[]>();
+  for (const { name, config } of models) {
+    for (const { rest } of config.files) {
+      if (!there.has(rest)) users.set(rest, [...new Set([...(users.get(rest) ?? []), name])]);
+    }
+  }
+  return Promise.all(
+    [...users].map(async ([digest, names]) => {
+      return { path: `originals/${digestHex(digest)}`, models: names, bytes: await store.readBlob(digest) };
+    }),
+  );
+}
+
+function requireDistinct(files: readonly { readonly path: string }[]): void {
+  const seen = new Set<string>();
+  for (const { path } of files) {
+    // Some file systems do not tell letters by their case.
+    if (seen.has(path.toLowerCase())) {
+      throw new LinkError("bad-name", `Cannot split: two files would be called "${path}"`, {
+        path,
+        hint: "add a model under another name (--as)",
+      });
+    }
+    seen.add(path.toLowerCase());
+  }
+}

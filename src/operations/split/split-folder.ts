@@ -1,0 +1,169 @@
+import {
+  chmod,
+  copyFile,
+  link,
+  mkdir,
+  readFile,
+  rename,
+  rm,
+  stat,
+  symlink,
+  utimes,
+  writeFile,
+} from "node:fs/promises";
+import { dirname, join, relative, resolve } from "node:path";
+import { parseStrictJson } from "../../encodings/json.ts";
+import { SourceError, StoreError } from "../../errors.ts";
+import { type Digest, digestHex } from "../../tensor/digest.ts";
+import { encodeJson } from "../../model/manifest.ts";
+import type { WeightFile } from "../../model/weight-file.ts";
+import type { BlobSource, BlobStore } from "../../store/blob-store.ts";
+import { syncFolder } from "../../node/atomic-write.ts";
+import { fileError, openFileSource } from "../../node/file-source.ts";
+import { requireNothing } from "../../node/require-empty-target.ts";
+import { placeWhole } from "../../node/place-whole.ts";
+import { sha256 } from "../../node/sha256.ts";
+import { type Progress, watchProgress } from "../../node/progress.ts";
+import { writeWeightFiles } from "../../local-store/write-weight-files.ts";
+
+/** A record lists every weight of every model; more than this is no record. */
+const LARGEST_RECORD = 512 * 1024 * 1024;
+
+/** What to write into a split's folder. */
+export interface SplitContents {
+  readonly weightFiles: readonly { readonly path: string; readonly file: WeightFile }[];
+  readonly written: readonly { readonly path: string; readonly bytes: Uint8Array }[];
+  readonly links: readonly { readonly path: string; readonly target: string }[];
+  /** The record, once the digests of the weight files are known. */
+  readonly record: (digests: readonly Digest[]) => { readonly path: string; readonly value: unknown };
+}
+
+/** Options of {@link writeSplitFolder}. */
+export interface SplitFolderOptions {
+  readonly onProgress?: ((progress: Progress) => void) | undefined;
+  readonly signal?: AbortSignal | undefined;
+}
+
+/**
+ * Writes a split's folder: files of weights in one sequential pass, every weight checked on the way, then what is
+ * small. Nothing appears under the final name before all of it is there.
+ * @param blobPath where a blob of the store lies
+ * @throws SourceError `exists`, `disk-full`; StoreError `corrupted` naming the weight
+ */
+export async function writeSplitFolder(
+  path: string,
+  contents: SplitContents,
+  blobPath: (digest: Digest) => string,
+  { onProgress, signal }: SplitFolderOptions = {},
+): Promise<string> {
+  const target = resolve(path);
+  await requireNothing(target, "split into");
+  const progress = new SharedArrayBuffer(16);
+  const files = contents.weightFiles.map(({ file }) => file);
+  using _ = watchProgress(
+    progress,
+    files.reduce((sum, file) => sum + file.size, 0),
+    onProgress,
+  );
+  await placeWhole(target, async (temporary) => {
+    const [blobs, work] = [join(temporary, ".blobs"), join(temporary, ".work")];
+    await mkdir(blobs, { recursive: true });
+    await mkdir(work);
+    const setup = { blobs, temporary: work, progress, inside: new Set<string>() };
+    const written = await writeWeightFiles(files, blobPath, setup, signal);
+    const placed = new Map<Digest, string>();
+    for (const [index, { digest }] of written.entries()) {
+      const out = join(temporary, contents.weightFiles[index]?.path as string);
+      await mkdir(dirname(out), { recursive: true });
+      const twin = placed.get(digest);
+      if (twin !== undefined) await copyFile(twin, out);
+      else await rename(join(blobs, digestHex(digest)), out);
+      placed.set(digest, out);
+      // Blobs are sealed and read-only: these are the user's own.
+      await chmod(out, 0o644);
+      await utimes(out, new Date(), new Date());
+    }
+    const record = contents.record(written.map(({ digest }) => digest));
+    for (const file of [...contents.written, { path: record.path, bytes: encodeJson(record.value) }]) {
+      const out = join(temporary, file.path);
+      await mkdir(dirname(out), { recursive: true });
+      await writeFile(out, file.bytes, { flush: true, flag: "wx" });
+    }
+    for (const each of contents.links) await linkInside(temporary, each.path, each.target);
+    await rm(blobs, { recursive: true });
+    await rm(work, { recursive: true });
+    await syncFolder(temporary);
+    signal?.throwIfAborted();
+  });
+  return target;
+}
+
+/** A relative symbolic link, which travels with the folder; where the system has none, a hard link. */
+async function linkInside(folder: string, path: string, target: string): Promise<void> {
+  const out = join(folder, path);
+  await mkdir(dirname(out), { recursive: true });
+  try {
+    await symlink(relative(dirname(out), join(folder, target)), out);
+  } catch (error) {
+    if ((error as NodeJS.ErrnoException).code === "EEXIST") throw error;
+    await link(join(folder, target), out);
+  }
+}
+
+/**
+ * Reads the JSON record of a split's folder; what it says is not checked yet.
+ * @throws SourceError `not-found`, `too-large`; FormatError `malformed`
+ */
+export async function readSplitRecord(
+  folder: string,
+  name: string,
+): Promise<{ path: string; value: unknown }> {
+  const path = join(resolve(folder), name);
+  const stats = await stat(path).catch((cause: unknown) => {
+    throw fileError(path, "open", cause);
+  });
+  if (stats.size > LARGEST_RECORD) {
+    throw new SourceError("too-large", `Cannot read "${path}": it has ${stats.size} bytes`, { path });
+  }
+  return { path, value: parseStrictJson(await readFile(path, "utf8"), path) };
+}
+
+/** The files of a split, by their digests. */
+export class SplitFiles implements BlobStore {
+  readonly #folder: string;
+  readonly #files: ReadonlyMap<Digest, string>;
+
+  constructor(folder: string, files: readonly { readonly path: string; readonly digest: Digest }[]) {
+    this.#folder = resolve(folder);
+    this.#files = new Map(files.map(({ digest, path }) => [digest, path]));
+  }
+
+  async openBlob(digest: Digest): Promise<BlobSource> {
+    return openFileSource(this.#path(digest));
+  }
+
+  async readBlob(digest: Digest): Promise<Uint8Array> {
+    const path = this.#path(digest);
+    const bytes = await readFile(path).catch((cause: unknown) => {
+      throw fileError(path, "open", cause);
+    });
+    if (sha256(bytes) === digest) return bytes;
+    throw new StoreError("corrupted", `Cannot use "${path}": it is not what the split's record says`, {
+      path,
+      digest,
+    });
+  }
+
+  #path(digest: Digest): string {
+    const path = this.#files.get(digest);
+    if (path !== undefined) return join(this.#folder, path);
+    throw new StoreError(
+      "missing-blob",
+      `Cannot find ${digest} in "${this.#folder}": its record names no such file`,
+      {
+        path: this.#folder,
+        digest,
+      },
+    );
+  }
+}

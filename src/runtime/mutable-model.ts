@@ -1,0 +1,272 @@
+import { matchWeights } from "../weights/match.ts";
+import type { CompileOptions } from "../compile/compile-stored.ts";
+import type { RunOptions, Session, Signature } from "../engines/engine.ts";
+import type { OrtLoadOptions } from "../engines/onnxruntime/engine.ts";
+import { LinkError, StoreError } from "../errors.ts";
+import { methodOf } from "../model/plan.ts";
+import type { Method } from "../model/config.ts";
+import type { StoredModel } from "../model/stored-model.ts";
+import type { NumberTensor, Tensors } from "../tensor/tensor.ts";
+import type { FileStore } from "../local-store/file-store.ts";
+import type { ChangingWeights, WeightChanges } from "./mutable-weights.ts";
+import { requireEngine } from "../engines/engine-of.ts";
+import { mergedWeights } from "../lora/merged-weights.ts";
+
+/** Options of `TareStore.openMutable`. */
+export interface MutableOptions extends OrtLoadOptions {
+  /** May be left out where the model has one method. */
+  readonly method?: string | undefined;
+  /**
+   * Names of weights that are kept in memory from the start, `*` for any characters: changing one is then a matter
+   * of handing it over. Others are mapped from the store until they are changed.
+   */
+  readonly mutable?: readonly string[] | undefined;
+  /**
+   * Loads it as it is compiled with these options, its graph in several sessions where it is cut: changed weights
+   * then go through the store, and all sessions are bound anew.
+   */
+  readonly compiled?: CompileOptions | undefined;
+}
+
+/** Loads a method so that its weights can change. */
+export type OpenWeights = (model: StoredModel, method: Method) => Promise<ChangingWeights>;
+
+/** What a change took. */
+export interface WeightChange {
+  /**
+   * `in-place`: the next run takes other memory. `relink`: the compiled program was bound anew, because a weight was
+   * mapped before. `recompile`: another program was compiled.
+   */
+  readonly how: "in-place" | "relink" | "recompile";
+  /** Weights that changed. */
+  readonly weights: number;
+}
+
+/**
+ * A loaded model whose weights may change: the next run sees them, runs under way finish on the old ones. Changes are
+ * done one after the other; one that fails changes nothing. Weights in memory are fed with every run, without a copy.
+ *
+ * @example
+ * ```ts
+ * await using model = await store.openMutable("base", { mutable: ["*lm_head*"] });
+ * await model.set("lm_head.weight", { dtype: "float32", shape: [99, 192], bytes });
+ * const { logits } = await model.run({ input_ids });
+ * ```
+ */
+export class MutableModel implements Session {
+  readonly #files: FileStore;
+  readonly #open: OpenWeights;
+  readonly #options: MutableOptions;
+  #name: string;
+  #model: StoredModel;
+  #method: Method;
+  #weights: ChangingWeights;
+  /** Names of weights that a user set. */
+  readonly #set = new Set<string>();
+  /** Names of weights that a LoRA changed. */
+  readonly #merged = new Set<string>();
+  #last: Promise<unknown> = Promise.resolve();
+  #released = false;
+
+  private constructor(
+    files: FileStore,
+    options: MutableOptions,
+    open: OpenWeights,
+    loaded: { readonly model: StoredModel; readonly method: Method; readonly weights: ChangingWeights },
+  ) {
+    this.#files = files;
+    this.#options = options;
+    this.#open = open;
+    this.#name = loaded.model.name;
+    this.#model = loaded.model;
+    this.#method = loaded.method;
+    this.#weights = loaded.weights;
+  }
+
+  /** Use `TareStore.openMutable`. */
+  static async open(
+    files: FileStore,
+    name: string,
+    options: MutableOptions,
+    open: OpenWeights,
+  ): Promise<MutableModel> {
+    return files.withModel(name, async (model) => {
+      const method = checkedMethod(model, options);
+      const weights = await open(model, method);
+      return new MutableModel(files, options, open, { model, method, weights });
+    });
+  }
+
+  get signature(): Signature {
+    return this.#weights.session.signature;
+  }
+
+  /** Names of the weights that are in memory. */
+  get live(): readonly string[] {
+    return this.#weights.names;
+  }
+
+  async run(inputs: Tensors, options: RunOptions = {}): Promise<Tensors> {
+    return this.#weights.session.run(inputs, options);
+  }
+
+  /**
+   * Changes one weight.
+   * @throws LinkError `not-found`, `mismatch`
+   */
+  async set(name: string, tensor: NumberTensor): Promise<WeightChange> {
+    return this.loadStateDict({ [name]: tensor }, { partial: true });
+  }
+
+  /**
+   * Changes weights by name, all at once: all of the method's, unless it is partial.
+   * @throws LinkError listing every weight that does not fit
+   */
+  async loadStateDict(
+    tensors: Tensors,
+    options: { readonly partial?: boolean | undefined } = {},
+  ): Promise<WeightChange> {
+    return this.#change(async () => {
+      const given = new Map(
+        Object.entries(tensors).map(([name, tensor]) => [name, { name, ...numbersOf(name, tensor) }]),
+      );
+      const { bound } = matchWeights(this.#method.weights, given, options);
+      const how = await this.#put(bound);
+      for (const name of bound.keys()) {
+        this.#set.add(name);
+        this.#merged.delete(name);
+      }
+      return { how, weights: bound.size };
+    });
+  }
+
+  /**
+   * Adds a LoRA of the store to the weights that it is for, in memory; one that was loaded before goes.
+   * @param scale how much of it: 1, as it was trained, unless given
+   * @throws LinkError where it does not fit, or a weight that it is for was changed by hand
+   */
+  async loadLora(lora: string, options: { readonly scale?: number | undefined } = {}): Promise<WeightChange> {
+    return this.#change(async () => {
+      const { scale = 1 } = options;
+      const model = await this.#current();
+      const targets = await mergedWeights(this.#files, model, this.#method.name, { model: lora, scale });
+      const changed = targets.find(({ weight }) => this.#set.has(weight.name));
+      if (changed) {
+        throw new LinkError(
+          "unsupported",
+          `Cannot add "${lora}" to weight "${changed.weight.name}": it was changed in memory`,
+          {
+            tensor: changed.weight.name,
+            hint: "merge the LoRA into the weights that are set, or load the model anew",
+          },
+        );
+      }
+      const old = [...this.#merged].filter((name) => !targets.some(({ weight }) => weight.name === name));
+      const changes = new Map<string, NumberTensor | undefined>(old.map((name) => [name, undefined]));
+      for (const target of targets) {
+        const { weight } = target;
+        changes.set(weight.name, { dtype: weight.dtype, shape: weight.shape, bytes: await target.bytes() });
+      }
+      const how = await this.#put(changes);
+      this.#merged.clear();
+      for (const { weight } of targets) this.#merged.add(weight.name);
+      return { how, weights: targets.length };
+    });
+  }
+
+  /** Takes the LoRA away again: its weights are those of the store. */
+  async unloadLora(): Promise<WeightChange> {
+    return this.#change(async () => {
+      const names = [...this.#merged];
+      const how = await this.#put(new Map(names.map((name) => [name, undefined])));
+      this.#merged.clear();
+      return { how, weights: names.length };
+    });
+  }
+
+  /**
+   * Takes all weights from another model of the store; what was changed in memory goes.
+   * @param options `recompile` takes another program too
+   * @throws LinkError `mismatch` where the program is another one
+   */
+  async loadModel(
+    name: string,
+    options: { readonly recompile?: boolean | undefined } = {},
+  ): Promise<WeightChange> {
+    return this.#change(() =>
+      this.#files.withModel(name, async (model) => {
+        const method = checkedMethod(model, { ...this.#options, method: this.#method.name });
+        const program = (one: StoredModel, { file }: Method): unknown => one.config.files[file]?.rest;
+        const same = program(model, method) === program(this.#model, this.#method);
+        if (!same && !options.recompile) {
+          throw new LinkError(
+            "mismatch",
+            `Cannot take the weights of "${name}": its program is another one`,
+            {
+              hint: "recompile: true takes the program too",
+            },
+          );
+        }
+        const weights = await this.#open(model, method);
+        const old = this.#weights;
+        this.#weights = weights;
+        await old.release();
+        [this.#name, this.#model, this.#method] = [name, model, method];
+        this.#set.clear();
+        this.#merged.clear();
+        return { how: same ? "relink" : "recompile", weights: method.weights.length };
+      }),
+    );
+  }
+
+  async release(): Promise<void> {
+    this.#released = true;
+    await this.#last;
+    await this.#weights.release();
+  }
+
+  async [Symbol.asyncDispose](): Promise<void> {
+    await this.release();
+  }
+
+  #put(changes: WeightChanges): Promise<"in-place" | "relink"> {
+    return this.#weights.put(changes, () => this.#current());
+  }
+
+  /** One change at a time. */
+  async #change<T>(work: () => Promise<T>): Promise<T> {
+    const before = this.#last;
+    const change = before.then(async () => {
+      if (this.#released) throw new LinkError("released", `Cannot change "${this.#name}": it was released`);
+      return work();
+    });
+    this.#last = change.catch(() => undefined);
+    return change;
+  }
+
+  /** The model as it lies now: another process may have laid it out anew. */
+  async #current(): Promise<StoredModel> {
+    const model = await this.#files.current(this.#model);
+    if (model.manifest.config.digest !== this.#model.manifest.config.digest) {
+      throw new StoreError(
+        "source-changed",
+        `Cannot go on with "${this.#name}": another model took its name`,
+        {
+          hint: "loadModel takes the new one's weights",
+        },
+      );
+    }
+    this.#model = model;
+    return model;
+  }
+}
+
+function checkedMethod(model: StoredModel, { method }: MutableOptions): Method {
+  requireEngine(model, "ONNX Runtime", "load");
+  return methodOf(model, method);
+}
+
+function numbersOf(name: string, tensor: Tensors[string] | undefined): NumberTensor {
+  if (tensor && tensor.dtype !== "string") return tensor;
+  throw new LinkError("mismatch", `Cannot set "${name}": strings are no weights`, { tensor: name });
+}

@@ -1,0 +1,53 @@
+import type { Digest } from "../tensor/digest.ts";
+import { type Alias, aliasedNamedData } from "./aliased.ts";
+import { type HashOptions, hashWeight } from "./hash-weight.ts";
+import type { NamedData, NamedLayout } from "./weight-source.ts";
+import { type MismatchedWeight, NamedDataError } from "./weight-mismatch-error.ts";
+import { sameLayout } from "../tensor/tensor-layout.ts";
+
+/**
+ * Makes one of several: a foundation and an adapter, or the data files of a program. A key may be in more than one of
+ * them if it is the same weight there; where a digest is not known that is found out by hashing, piece by piece, and
+ * the result knows it. The first that has a key gives its bytes.
+ * @throws NamedDataError `mismatch`, with every key that is not the same in two, and both; what reading them throws
+ */
+export async function mergeNamedData(maps: readonly NamedData[], options: HashOptions): Promise<NamedData> {
+  const table = new Map<string, Alias>();
+  const mismatched: MismatchedWeight[] = [];
+  for (const data of maps) {
+    for (const key of data.keys()) {
+      const layout = data.layout(key) as NamedLayout;
+      const known = table.get(key);
+      if (!known) {
+        table.set(key, { owner: data, key, layout });
+        continue;
+      }
+      const same = sameLayout(known.layout, layout);
+      const digests: [Digest | undefined, Digest | undefined] = same
+        ? [await digestOf(known, options), await digestOf({ owner: data, key, layout }, options)]
+        : [known.layout.digest, layout.digest];
+      if (same) table.set(key, { ...known, layout: { ...known.layout, digest: digests[0] } });
+      if (same && digests[0] === digests[1]) continue;
+      mismatched.push({
+        name: key,
+        sides: [
+          { ...claimOf(known), digest: digests[0] },
+          { ...claimOf({ owner: data, key, layout }), digest: digests[1] },
+        ],
+      });
+    }
+  }
+  const name = maps.map((data) => data.name).join(" + ");
+  if (mismatched.length > 0) {
+    throw new NamedDataError(`merge "${name}"`, { missing: [], mismatched, unused: [] });
+  }
+  return aliasedNamedData(name, table);
+}
+
+function claimOf({ owner, layout: { dtype, shape } }: Alias): Omit<MismatchedWeight["sides"][0], "digest"> {
+  return { source: owner.name, dtype, shape };
+}
+
+async function digestOf({ owner, key, layout }: Alias, options: HashOptions): Promise<Digest> {
+  return layout.digest ?? (await hashWeight(owner, key, options));
+}

@@ -1,0 +1,39 @@
+import type { ReadOptions } from "../io/byte-source.ts";
+import { draftNamedData } from "./draft.ts";
+import type { NamedData } from "./weight-source.ts";
+import { openHttpModel } from "./open-http-model.ts";
+import { storedNamedData } from "./stored.ts";
+import { methodOf } from "../model/plan.ts";
+import type { FileStore } from "../local-store/file-store.ts";
+import { type OpenModelData, openModelData } from "./open-model-data.ts";
+
+/** Where weights come from: a model of the store, else a path or an `https:` URL; or data of any kind, memory too. */
+export type WeightsSource = string | NamedData;
+
+/**
+ * Opens weights by name, wherever they are.
+ * @param method of a model that has several
+ * @throws FormatError, SourceError; LinkError `not-found` for a method
+ */
+export async function openWeights(
+  store: FileStore,
+  source: WeightsSource,
+  { method, signal }: ReadOptions & { readonly method?: string | undefined },
+): Promise<OpenModelData> {
+  if (typeof source !== "string") return { ...source, [Symbol.asyncDispose]: async () => undefined };
+  if (await store.has(source)) {
+    const model = await store.model(source);
+    await store.requireModel(model, false, signal);
+    const { methods } = model.config;
+    const chosen = methods.some((each) => each.name === method) ? method : undefined;
+    const { name, constants } = methodOf(model, chosen);
+    const data = storedNamedData(store, model, { method: name });
+    // What belongs to its program is none of its weights.
+    const own = new Set(constants.map((constant) => constant.name));
+    const keys = (): string[] => data.keys().filter((key) => !own.has(key));
+    return { ...data, keys, [Symbol.asyncDispose]: async () => undefined };
+  }
+  if (!/^https?:\/\//i.test(source)) return openModelData([source], { signal });
+  const data = draftNamedData(await openHttpModel(source, { signal }));
+  return { ...data, [Symbol.asyncDispose]: async () => undefined };
+}
