@@ -10,7 +10,7 @@ import { createServer } from "node:http";
 import { fileURLToPath } from "node:url";
 import { parseSafetensorsMetadata } from "@huggingface/hub";
 import prettyBytes from "pretty-bytes";
-import { draftNamedData, openHttpModel } from "tare";
+import { draftWeights, openHttpModel } from "tare";
 import { generateCheckpoint, generateProgram } from "./mlir-program.mjs";
 import { heading, median, row, s } from "./print.mjs";
 
@@ -124,7 +124,7 @@ async function measureHeads() {
   const hub = `http://127.0.0.1:${server.address().port}`;
   const readers = {
     tare: async () =>
-      draftNamedData(await openHttpModel(`${hub}/o/m/resolve/main/model.safetensors`)).keys().length,
+      draftWeights(await openHttpModel(`${hub}/o/m/resolve/main/model.safetensors`)).keys().length,
     "@huggingface/hub": async () => {
       const { header } = await parseSafetensorsMetadata({
         repo: "o/m",

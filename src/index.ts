@@ -24,7 +24,7 @@ export {
 } from "./compile/blobs/blob-service.ts";
 export type { StreamOptions } from "./io/stream.ts";
 export type { BlobData } from "./io/chunks.ts";
-export { draftNamedData, type ModelDataOptions } from "./weights/draft.ts";
+export { draftWeights, type ModelDataOptions } from "./weights/draft.ts";
 export { type HashOptions, hashWeight } from "./weights/hash-weight.ts";
 export {
   type MappedWeight,
@@ -34,27 +34,27 @@ export {
   type StreamedWeight,
   streamWeights,
 } from "./weights/load-weights.ts";
-export { memoryNamedData } from "./weights/memory.ts";
-export { mergeNamedData } from "./weights/merged.ts";
+export { memoryWeights } from "./weights/memory.ts";
+export { mergeWeightSources } from "./weights/merged.ts";
 export type {
   FileRange,
   FreeableData,
-  NamedData,
-  NamedLayout,
+  WeightSource,
+  WeightLayout,
   UrlRange,
 } from "./weights/weight-source.ts";
 export {
   type MismatchedWeight,
-  NamedDataError,
+  WeightMismatchError,
   type WeightClaim,
 } from "./weights/weight-mismatch-error.ts";
 export { openHttpModel } from "./weights/open-http-model.ts";
 export {
   type ExpectedWeight,
-  requireNamedData,
+  requireWeights,
   type RequireOptions,
 } from "./weights/require.ts";
-export { shardNamedData } from "./compile/blobs/shard-weights.ts";
+export { shardWeights } from "./compile/blobs/shard-weights.ts";
 export type {
   BlobEntry,
   ShardBlob,
@@ -102,7 +102,7 @@ export { parsePartitionRule, type PartitionRule } from "./compile/backends/parti
 export type { ModelFacts } from "./engines/llama/protocol.ts";
 export type { LlamaSession } from "./engines/llama/session.ts";
 export type { OrtLoadOptions } from "./engines/onnxruntime/engine.ts";
-export type { Prepacking } from "./engines/onnxruntime/prepacking.ts";
+export type { PrepackingMode } from "./engines/onnxruntime/prepacking.ts";
 export type { OrtSessionInfo } from "./engines/onnxruntime/session.ts";
 export {
   EngineError,
@@ -162,7 +162,7 @@ export type { BindOptions } from "./link/bind.ts";
 export type { BindFileOptions } from "./link/bind-file.ts";
 export type { Storage, WeightBinding } from "./link/bound-parts.ts";
 export type { BoundProgram } from "./link/bound-program.ts";
-export type { WeightsSource } from "./weights/open.ts";
+export type { WeightRef } from "./weights/open.ts";
 export type { WeightStorage, WriteBoundOptions, WrittenProgram } from "./link/write-bound.ts";
 export { joinSplit } from "./operations/split/join.ts";
 export type { MutableModel, MutableOptions, WeightChange } from "./runtime/mutable-model.ts";
@@ -188,8 +188,8 @@ export { type FolderSink, openFolderSink } from "./local-store/folder-sink.ts";
 export type { Progress } from "./node/progress.ts";
 export { createSha256 } from "./node/sha256.ts";
 export type { AddOptions, AddResult } from "./local-store/add.ts";
-export type { ConsumeOptions } from "./local-store/add-moving.ts";
-export type { DeriveOptions, DeriveResult } from "./local-store/patch-model.ts";
+export type { MoveOptions } from "./local-store/add-moving.ts";
+export type { PatchOptions, PatchResult } from "./local-store/patch-model.ts";
 export type { GcOptions, GcResult } from "./local-store/gc.ts";
 export type { StoreStatus } from "./local-store/status.ts";
 export type { Problem, VerifyOptions, VerifyResult } from "./local-store/verify.ts";

@@ -1,7 +1,7 @@
 import type { CompiledMethod } from "./compile/backends/compiled-model.ts";
 import type { CompileSettings } from "./compile/backends/compile-model.ts";
-import type { NamedData } from "./weights/weight-source.ts";
-import { storedNamedData } from "./weights/stored.ts";
+import type { WeightSource } from "./weights/weight-source.ts";
+import { storedWeights } from "./weights/stored.ts";
 import type { Proposal } from "./operations/refit/propose.ts";
 import type { Session } from "./engines/engine.ts";
 import type { Llama } from "./engines/llama/engine.ts";
@@ -18,12 +18,12 @@ import { type StoredModel } from "./model/stored-model.ts";
 import { type ExportOptions, type ExportResult, exportModel } from "./local-store/export.ts";
 import { openModel } from "./node/open-model.ts";
 import { type AddResult, addModel } from "./local-store/add.ts";
-import { addConsuming, type ConsumeOptions } from "./local-store/add-moving.ts";
+import { addMoving, type MoveOptions } from "./local-store/add-moving.ts";
 import { isUnfinished } from "./local-store/move-journal.ts";
 import { thisMachine } from "./node/machine.ts";
 import { FileCompileCache } from "./local-store/compile-cache.ts";
-import { FileDerivedCache } from "./local-store/folded-cache.ts";
-import { FilePackedCache } from "./local-store/prepacked-cache.ts";
+import { FileFoldedCache } from "./local-store/folded-cache.ts";
+import { FilePrepackedCache } from "./local-store/prepacked-cache.ts";
 import { defaultStorePath } from "./local-store/default-path.ts";
 import { FileStore } from "./local-store/file-store.ts";
 import { collect, type GcOptions, type GcResult } from "./local-store/gc.ts";
@@ -56,8 +56,8 @@ import {
   type ResourceInfo,
 } from "./operations/mlir/attach.ts";
 import { type DetachOptions, type DetachResult, detachToStore } from "./operations/mlir/detach.ts";
-import { FedWeights } from "./runtime/memory-weights.ts";
-import { StagedWeights } from "./runtime/relinked-weights.ts";
+import { MemoryWeights } from "./runtime/memory-weights.ts";
+import { RelinkedWeights } from "./runtime/relinked-weights.ts";
 import { MutableModel, type MutableOptions } from "./runtime/mutable-model.ts";
 import type { NewWeightsOptions, NewWeightsSource } from "./operations/refit/new-weights.ts";
 import { proposeRefit } from "./operations/refit/propose-refit.ts";
@@ -150,16 +150,16 @@ export class TareStore implements AsyncDisposable {
    */
   async add(
     paths: readonly string[],
-    options: ConsumeOptions & {
+    options: MoveOptions & {
       /**
        * Free the files while they are added, so that hardly more than the model is on the disk, and remove them at the end.
        * Ended early, the same add goes on.
        */
-      readonly consume?: boolean | undefined;
+      readonly move?: boolean | undefined;
     } = {},
   ): Promise<AddResult> {
     const { layout } = this.#files;
-    if (options.consume || (await isUnfinished(layout, paths))) return addConsuming(layout, paths, options);
+    if (options.move || (await isUnfinished(layout, paths))) return addMoving(layout, paths, options);
     await using model = await openModel(paths, { signal: options.signal });
     return await addModel(layout, options.as ?? model.name, model.draft, model.files, options);
   }
@@ -416,8 +416,8 @@ export class TareStore implements AsyncDisposable {
     const engine = await this.#openEngine();
     const { compiled } = options;
     return MutableModel.open(this.#files, name, options, async (model, method) => {
-      if (!compiled) return FedWeights.open({ files: this.#files, engine, options }, model, method);
-      return StagedWeights.open(this.#files, model, method, (changed) =>
+      if (!compiled) return MemoryWeights.open({ files: this.#files, engine, options }, model, method);
+      return RelinkedWeights.open(this.#files, model, method, (changed) =>
         this.#loadCompiled(changed, { ...compiled, ...options, method: method.name }),
       );
     });
@@ -444,13 +444,13 @@ export class TareStore implements AsyncDisposable {
    * The weights of a model, by name, for compiled programs: read, streamed, or mapped where they lie.
    * @throws StoreError `not-found`, `missing-blob`, `corrupted`; LinkError `not-found` for a method
    */
-  async namedData(
+  async weights(
     name: string,
     options: Pick<LoadOptions, "method" | "verify" | "signal"> = {},
-  ): Promise<NamedData> {
+  ): Promise<WeightSource> {
     const model = await this.#files.model(name);
     await this.#files.requireModel(model, options.verify, options.signal);
-    return storedNamedData(this.#files, model, { method: options.method });
+    return storedWeights(this.#files, model, { method: options.method });
   }
 
   async [Symbol.asyncDispose](): Promise<void> {
@@ -475,10 +475,10 @@ export class TareStore implements AsyncDisposable {
 
   #openEngine(): Promise<OnnxRuntime> {
     const cache = new FileCompileCache(this.#files.layout);
-    const packed = new FilePackedCache(this.#files.layout);
-    const derived = new FileDerivedCache(this.#files.layout);
+    const prepacked = new FilePrepackedCache(this.#files.layout);
+    const folded = new FileFoldedCache(this.#files.layout);
     this.#engine ??= import("./engines/onnxruntime/engine.ts").then(({ openOnnxRuntime }) =>
-      openOnnxRuntime({ workers: this.#workers, ...(this.#cached && { cache, packed, derived }) }),
+      openOnnxRuntime({ workers: this.#workers, ...(this.#cached && { cache, prepacked, folded }) }),
     );
     return this.#engine;
   }

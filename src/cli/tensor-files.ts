@@ -10,11 +10,11 @@ import { parseSafetensors } from "../formats/safetensors/parse.ts";
 import { writeSafetensors } from "../formats/safetensors/write.ts";
 import { type JsonTensor, tensorFromJson, tensorToJson } from "../tensor/json-tensor.ts";
 import type { Tensor, Tensors } from "../tensor/tensor.ts";
-import { writeDurable } from "../node/atomic-write.ts";
+import { writeFileAtomically } from "../node/atomic-write.ts";
 import { fileError } from "../node/file-source.ts";
 
 /** Inputs are held in memory; a larger file is surely a model, not an input. */
-const LARGEST_INPUT = 2 ** 31;
+const MAX_INPUT_BYTES = 2 ** 31;
 
 /**
  * Reads input tensors from a file, by its ending: .npz, .safetensors or .json with a tensor for each input, or .npy
@@ -62,7 +62,7 @@ export function parseInput(text: string, signature: Signature): Record<string, T
 
 /** Writes output tensors in the kind of file that the path's ending says. */
 export async function writeTensors(path: string, tensors: Tensors): Promise<void> {
-  await writeDurable(path, encode(path, tensors)).catch((cause: unknown) => {
+  await writeFileAtomically(path, encode(path, tensors)).catch((cause: unknown) => {
     throw fileError(path, "write", cause);
   });
 }
@@ -133,7 +133,7 @@ function onlyInput(file: string, signature: Signature): string {
 async function readInput(path: string): Promise<Uint8Array> {
   try {
     const { size } = await stat(path);
-    if (size > LARGEST_INPUT)
+    if (size > MAX_INPUT_BYTES)
       throw new SourceError("too-large", `Cannot read "${path}": it is over 2 GiB`, { path });
     return new Uint8Array(await readFile(path));
   } catch (error) {

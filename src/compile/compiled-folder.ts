@@ -10,7 +10,7 @@ import {
   type CompiledPartition,
   parseCompiledModel,
 } from "./backends/compiled-model.ts";
-import { requireFit } from "./backends/fit.ts";
+import { checkCompileCompatibility } from "./backends/fit.ts";
 import { parseStrictJson } from "../encodings/json.ts";
 import type { Session } from "../engines/engine.ts";
 import { type OnnxRuntime, openOnnxRuntime, type OrtLoadOptions } from "../engines/onnxruntime/engine.ts";
@@ -105,7 +105,7 @@ export async function openCompiled(at: string, options: OpenCompiledOptions = {}
     throw fileError(name, "read", cause);
   });
   const record = parseFolderRecord(parseStrictJson(text, name), name);
-  requireFit(record.compiled.records, backends, machine, name);
+  checkCompileCompatibility(record.compiled.records, backends, machine, name);
   return new CompiledFolder(root, record, backends, open);
 }
 

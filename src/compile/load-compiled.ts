@@ -8,7 +8,7 @@ import {
 import type { CompiledMethod, CompiledPartition } from "./backends/compiled-model.ts";
 import { SparseBytes } from "../encodings/protobuf/sparse-bytes.ts";
 import type { OnnxRuntime, OrtLoadOptions } from "../engines/onnxruntime/engine.ts";
-import { mispacked, needsPrepacking } from "../engines/onnxruntime/prepacking.ts";
+import { findMispackedNode, findPrepackingOperator } from "../engines/onnxruntime/prepacking.ts";
 import { EngineError, LinkError } from "../errors.ts";
 import { parseOnnx } from "../formats/onnx/parse.ts";
 import { writeThin } from "../formats/onnx/thin.ts";
@@ -124,11 +124,20 @@ async function openOnnx(
   }
   const { signature } = program;
   const constants = new Set(graph.tensors.map((tensor) => tensor.local));
-  const unpackable = mispacked(graph, (value) => constants.has(value));
-  const prepacking = unpackable ? undefined : needsPrepacking(graph);
-  const whole = program.settings.whole;
+  const unpackable = findMispackedNode(graph, (value) => constants.has(value));
+  const prepackingOperator = unpackable ? undefined : findPrepackingOperator(graph);
+  const weightlessBlocker = program.settings.whole;
   return engine.open(
-    { model, signature, level, prepacking, packed: [], derived: [], whole, cached: true },
+    {
+      model,
+      signature,
+      level,
+      prepackingOperator,
+      prepackedWeights: [],
+      foldedWeights: [],
+      weightlessBlocker,
+      cached: true,
+    },
     program.folder,
     options,
   );

@@ -1,10 +1,5 @@
 import { type Backend, type BackendOptions, ONNX_FORM } from "./backends/backend.ts";
-import type {
-  BackendProgram,
-  BackendResult,
-  BackendServices,
-  Partition,
-} from "./backends/backend.ts";
+import type { BackendProgram, BackendResult, BackendServices, Partition } from "./backends/backend.ts";
 import { freeDimensions } from "./backends/dimensions.ts";
 import type { Machine } from "./backends/fit.ts";
 import { countNodes } from "./backends/operators.ts";
@@ -77,7 +72,7 @@ export class OnnxRuntimeBackend implements Backend {
         bytes: program,
         bindings: weights.map(({ input, weight }) => ({ input, weight, layout: "row-major" })),
         nodes: countNodes(graph),
-        settings: { level, whole: artifact.whole ?? "" },
+        settings: { level, whole: artifact.weightlessBlocker ?? "" },
       };
     }
     const wanted = artifact.weights.map((each) => ({ ...each, weight: names.get(each.name) ?? each.name }));

@@ -6,9 +6,9 @@ const LONGEST = 128 * 1024 * 1024;
 /** A tensor has at most 64 dimensions; this leaves as much again around it, and the parser's stack is safe. */
 const DEEPEST = 128;
 /** Engines hash no longer text: keys over this, of one length, they would compare each with all others. */
-const LONGEST_KEY = 16_383;
+const MAX_KEY_LENGTH = 16_383;
 /** In what is longer nothing looks for the place where it is wrong: that takes many times its size of memory. */
-const LONGEST_LOCATED = 1024 * 1024;
+const MAX_LOCATED_LENGTH = 1024 * 1024;
 const QUOTE = 0x22;
 const COMMA = 0x2c;
 const BACKSLASH = 0x5c;
@@ -51,7 +51,7 @@ export function parseStrictJson(text: string, name: string, start = 0): unknown 
   try {
     value = JSON.parse(text);
   } catch (cause) {
-    const found = text.length > LONGEST_LOCATED ? undefined : locate(text);
+    const found = text.length > MAX_LOCATED_LENGTH ? undefined : locate(text);
     if (found) throw fail(found);
     throw new FormatError("malformed", `Cannot parse "${name}": it is not JSON`, { path: name, cause });
   }
@@ -72,8 +72,8 @@ function scan(text: string): Fault | undefined {
       const end = endOfString(text, at + 1);
       const known = wantsKey ? open.at(-1) : undefined;
       if (known) {
-        if (end - at > LONGEST_KEY) {
-          return { code: "too-large", reason: `it has a key of over ${LONGEST_KEY} characters`, at };
+        if (end - at > MAX_KEY_LENGTH) {
+          return { code: "too-large", reason: `it has a key of over ${MAX_KEY_LENGTH} characters`, at };
         }
         const key = keyOf(text.slice(at, end + 1));
         if (known === "none") open[open.length - 1] = new Set([key]);

@@ -1,7 +1,7 @@
-import type { DerivedFile } from "../model/folded-weight.ts";
+import type { FoldedFile } from "../model/folded-weight.ts";
 import type { Digest } from "../tensor/digest.ts";
 import type { Binding } from "../model/link-plan.ts";
-import type { PackedFile, PackedParts } from "../model/prepacked-weight.ts";
+import type { PrepackedFile, PrepackedParts } from "../model/prepacked-weight.ts";
 import type { Signature } from "../tensor/signature.ts";
 import type { Tensors } from "../tensor/tensor.ts";
 
@@ -104,12 +104,12 @@ export interface CompileCache {
 }
 
 /** Where weights are kept as an engine packed them: by a key that says all they depend on. */
-export interface PackedCache {
+export interface PrepackedCache {
   /**
    * @param options `full`: hash the file, whether it was written since that was done or not
    * @returns `undefined` where there is none, or a damaged one
    */
-  get(key: string, options?: { readonly full?: boolean }): Promise<PackedFile | undefined>;
+  get(key: string, options?: { readonly full?: boolean }): Promise<PrepackedFile | undefined>;
   /**
    * Makes a file of a weight and its packed copies.
    * @param pack is given an empty folder to write in
@@ -118,17 +118,17 @@ export interface PackedCache {
   make(
     key: string,
     weight: Binding,
-    pack: (folder: string) => Promise<PackedParts>,
-  ): Promise<PackedFile | undefined>;
+    pack: (folder: string) => Promise<PrepackedParts>,
+  ): Promise<PrepackedFile | undefined>;
 }
 
 /** Where what an engine derived from weights is kept: by a key that says all it depends on. */
-export interface DerivedCache {
+export interface FoldedCache {
   /**
    * @param options `full`: hash the file, whether it was written since that was done or not
    * @returns `undefined` where there is none, or a damaged one
    */
-  get(key: string, options?: { readonly full?: boolean }): Promise<DerivedFile | undefined>;
+  get(key: string, options?: { readonly full?: boolean }): Promise<FoldedFile | undefined>;
   /**
    * Makes a file of a derived weight.
    * @param operands digests of the weights that it is derived from
@@ -139,7 +139,7 @@ export interface DerivedCache {
     key: string,
     operands: readonly Digest[],
     derive: (path: string) => Promise<string>,
-  ): Promise<DerivedFile | undefined>;
+  ): Promise<FoldedFile | undefined>;
 }
 
 /** The seam to an engine. Dispose it to end its threads and sessions. */

@@ -1,8 +1,8 @@
 /** How many bytes from a file's start tell its format. */
-export const SIGNATURE_BYTES = 1024;
+export const MAGIC_BYTES = 1024;
 
-/** What the first {@link SIGNATURE_BYTES} of a file show, a format each; they exclude each other. */
-export const SIGNATURES: Readonly<Record<string, (head: DataView, size: number) => boolean>> = {
+/** What the first {@link MAGIC_BYTES} of a file show, a format each; they exclude each other. */
+export const MAGIC_CHECKS: Readonly<Record<string, (head: DataView, size: number) => boolean>> = {
   executorch: (head) => head.byteLength >= 8 && /^(ET|FT)\d\d$/.test(text(head, 4, 8)),
   gguf: (head) => text(head, 0, 4) === "GGUF",
   irpa: (head) => text(head, 0, 4) === "IRPA",

@@ -1,6 +1,6 @@
 import type { ReadOptions } from "../io/byte-source.ts";
 import type { Format, ModelFile } from "./format.ts";
-import { looksLikeMlir, looksLikeOnnx, SIGNATURE_BYTES, SIGNATURES } from "./magic.ts";
+import { looksLikeMlir, looksLikeOnnx, MAGIC_BYTES, MAGIC_CHECKS } from "./magic.ts";
 
 /** How the files of a format are called, and how it is loaded. */
 interface Entry {
@@ -62,9 +62,9 @@ export async function recognizeFormat(
   { path, source }: ModelFile,
   options: ReadOptions = {},
 ): Promise<Format | undefined> {
-  const head = await source.read(0, Math.min(source.size, SIGNATURE_BYTES), options);
+  const head = await source.read(0, Math.min(source.size, MAGIC_BYTES), options);
   const view = new DataView(head.buffer, head.byteOffset, head.byteLength);
-  const [id] = Object.entries(SIGNATURES).find(([, matches]) => matches(view, source.size)) ?? [];
+  const [id] = Object.entries(MAGIC_CHECKS).find(([, matches]) => matches(view, source.size)) ?? [];
   const entry = id === undefined ? entryOf(path) : FORMATS[id];
   return (entry ?? guess(head))?.load();
 }

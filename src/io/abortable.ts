@@ -2,7 +2,7 @@
  * Waits for an answer or an abort. The engine itself cannot be stopped: it goes on in its thread, and its late answer
  * is dropped.
  */
-export async function unlessAborted<T>(
+export async function abortable<T>(
   answer: Promise<T>,
   signal?: AbortSignal,
   drop?: (late: T) => unknown,

@@ -1,7 +1,7 @@
 import { EngineError } from "../errors.ts";
 
 /** What an engine makes for a cache: one making for each key at a time, whoever asks. */
-export class Makings<T> {
+export class SingleFlight<T> {
   readonly #underway = new Map<string, Promise<T | undefined>>();
 
   /**

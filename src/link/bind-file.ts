@@ -1,11 +1,11 @@
 import { basename, dirname, resolve } from "node:path";
 import type { ByteSource, ReadOptions } from "../io/byte-source.ts";
-import type { Spelled } from "../io/byte-encoding.ts";
+import type { ByteEncoding } from "../io/byte-encoding.ts";
 import { openHttpSource } from "../io/http-source.ts";
-import { type Alias, aliasedNamedData } from "../weights/aliased.ts";
-import type { NamedData } from "../weights/weight-source.ts";
-import { borrowed, rangeNamedData } from "../weights/range.ts";
-import { sameLayout, spellLayout } from "../tensor/tensor-layout.ts";
+import { type Alias, aliasedWeights } from "../weights/aliased.ts";
+import type { WeightSource } from "../weights/weight-source.ts";
+import { borrowed, rangeWeights } from "../weights/range.ts";
+import { sameLayout, formatLayout } from "../tensor/tensor-layout.ts";
 import { fetchSkeleton } from "../encodings/protobuf/fetch-skeleton.ts";
 import { LinkError, SourceError } from "../errors.ts";
 import type { TensorBinding } from "../formats/onnx/encode.ts";
@@ -23,12 +23,12 @@ import { createSha256 } from "../node/sha256.ts";
 import type { FileStore } from "../local-store/file-store.ts";
 import { bindingsOf } from "./bind.ts";
 import type { BoundParts } from "./bound-parts.ts";
-import { openWeights, type WeightsSource } from "../weights/open.ts";
+import { openWeights, type WeightRef } from "../weights/open.ts";
 
 /** Options of {@link bindFile}. */
 export interface BindFileOptions {
   /** What a program's scopes stand for: `base::name` is weight `name` of `base`. */
-  readonly scopes?: Readonly<Record<string, WeightsSource>> | undefined;
+  readonly scopes?: Readonly<Record<string, WeightRef>> | undefined;
   /** Let URLs that the program names be fetched. */
   readonly remote?: boolean | undefined;
   readonly signal?: AbortSignal | undefined;
@@ -70,7 +70,7 @@ export async function bindFile(
       program: { view, graph, bind, bound },
       digest: hash.digest(),
       constants: [],
-      data: aliasedNamedData(path, table),
+      data: aliasedWeights(path, table),
       bindings,
       close: () => opened[Symbol.asyncDispose](),
     };
@@ -87,7 +87,7 @@ class OpenedWeights implements AsyncDisposable {
   readonly #options: BindFileOptions;
   readonly #folder: ReturnType<typeof openFolder>;
   readonly #open: AsyncDisposable[] = [];
-  readonly #scopes = new Map<string, NamedData>();
+  readonly #scopes = new Map<string, WeightSource>();
   readonly #sources = new Map<string, ByteSource>();
 
   constructor(store: FileStore, path: string, options: BindFileOptions) {
@@ -131,7 +131,7 @@ class OpenedWeights implements AsyncDisposable {
     if (!sameLayout(said, layout)) {
       throw refuse(
         "mismatch",
-        `the program wants ${spellLayout(said)}, "${owner.name}" has ${spellLayout(layout)}`,
+        `the program wants ${formatLayout(said)}, "${owner.name}" has ${formatLayout(layout)}`,
       );
     }
     if (said.digest && layout.digest && said.digest !== layout.digest) {
@@ -146,7 +146,7 @@ class OpenedWeights implements AsyncDisposable {
     source: ByteSource,
     offset: number,
     length: number,
-    spelling: Spelled = {},
+    spelling: ByteEncoding = {},
   ): Alias {
     if (length > source.size - offset) {
       throw new LinkError(
@@ -156,7 +156,7 @@ class OpenedWeights implements AsyncDisposable {
       );
     }
     const open = async (): Promise<ReturnType<typeof borrowed>> => borrowed(source);
-    const owner = rangeNamedData(source.name, [
+    const owner = rangeWeights(source.name, [
       { key: name, layout, path: source.name, offset, length, ...spelling, open },
     ]);
     return {
@@ -166,7 +166,7 @@ class OpenedWeights implements AsyncDisposable {
     };
   }
 
-  async #scope(scope: string, tensor: string): Promise<NamedData> {
+  async #scope(scope: string, tensor: string): Promise<WeightSource> {
     const known = this.#scopes.get(scope);
     if (known) return known;
     const { scopes = {}, signal } = this.#options;

@@ -1,7 +1,7 @@
 import { sep } from "node:path";
-import { type Alias, aliasedNamedData } from "../weights/aliased.ts";
-import type { NamedData } from "../weights/weight-source.ts";
-import { parseRefitMapping } from "../weights/name-map.ts";
+import { type Alias, aliasedWeights } from "../weights/aliased.ts";
+import type { WeightSource } from "../weights/weight-source.ts";
+import { parseNameMap } from "../weights/name-map.ts";
 import { matchWeights } from "../weights/match.ts";
 import { LinkError } from "../errors.ts";
 import { openOnnxProgram } from "./onnx-program.ts";
@@ -9,14 +9,14 @@ import { methodOf, planLink } from "../model/plan.ts";
 import type { FileStore } from "../local-store/file-store.ts";
 import { requireEngine } from "../engines/engine-of.ts";
 import type { BoundParts, Storage, WeightBinding } from "./bound-parts.ts";
-import { openWeights, type WeightsSource } from "../weights/open.ts";
+import { openWeights, type WeightRef } from "../weights/open.ts";
 
 /** Options of {@link bindStored}. */
 export interface BindOptions {
   /** May be left out where the model has one method. */
   readonly method?: string | undefined;
   /** Other weights than the model's own. */
-  readonly weights?: WeightsSource | undefined;
+  readonly weights?: WeightRef | undefined;
   /** Names of the model → names in the weights, where they differ. */
   readonly map?: Readonly<Record<string, string>> | undefined;
   readonly signal?: AbortSignal | undefined;
@@ -37,7 +37,7 @@ export async function bindStored(store: FileStore, name: string, options: BindOp
   try {
     const there = new Map(own.keys().map((key) => [key, { name: key, ...layoutOf(own, key) }]));
     const { bound } = matchWeights(method.weights, there, {
-      mapping: parseRefitMapping(map, "the link"),
+      mapping: parseNameMap(map, "the link"),
       doing: "link",
     });
     const table = new Map(
@@ -52,7 +52,7 @@ export async function bindStored(store: FileStore, name: string, options: BindOp
       program,
       digest: plan.program,
       constants: plan.constants,
-      data: aliasedNamedData(own.name, table),
+      data: aliasedWeights(own.name, table),
       bindings: await bindingsOf(table, store),
       close: async () => own[Symbol.asyncDispose](),
     };
@@ -75,7 +75,7 @@ export async function bindingsOf(
   return bindings;
 }
 
-async function storageOf(owner: NamedData, key: string, store: FileStore): Promise<Storage> {
+async function storageOf(owner: WeightSource, key: string, store: FileStore): Promise<Storage> {
   const range = await owner.locate(key);
   if (range) {
     return { kind: range.path.startsWith(store.layout.blobs + sep) ? "blob" : "file", ...range };
@@ -84,7 +84,7 @@ async function storageOf(owner: NamedData, key: string, store: FileStore): Promi
   return remote ? { kind: "url", ...remote } : { kind: "live", from: owner.name };
 }
 
-function layoutOf(data: NamedData, key: string): Alias["layout"] {
+function layoutOf(data: WeightSource, key: string): Alias["layout"] {
   const layout = data.layout(key);
   if (layout) return layout;
   throw new LinkError("missing-weight", `Cannot link: "${data.name}" lost "${key}"`, { tensor: key });

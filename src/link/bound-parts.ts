@@ -1,4 +1,4 @@
-import type { FileRange, NamedData, UrlRange } from "../weights/weight-source.ts";
+import type { FileRange, WeightSource, UrlRange } from "../weights/weight-source.ts";
 import type { OnnxProgram } from "./onnx-program.ts";
 import type { Digest } from "../tensor/digest.ts";
 import type { DType } from "../tensor/dtype.ts";
@@ -38,7 +38,7 @@ export interface BoundParts {
   readonly digest: Digest;
   readonly constants: readonly Binding[];
   /** Weights by the program's names. */
-  readonly data: NamedData;
+  readonly data: WeightSource;
   readonly bindings: readonly WeightBinding[];
   /** Closes what was opened for it. */
   close(): Promise<void>;

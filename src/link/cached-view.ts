@@ -5,7 +5,7 @@ import { TareError } from "../errors.ts";
 import { digestHex } from "../tensor/digest.ts";
 import { MediaType } from "../model/manifest.ts";
 import type { StoredModel } from "../model/stored-model.ts";
-import type { StoreLayout } from "../local-store/store-paths.ts";
+import type { StorePaths } from "../local-store/store-paths.ts";
 import { SEAL } from "../local-store/commit-blob.ts";
 import { writeView } from "./view.ts";
 import type { GgufView } from "./gguf-view.ts";
@@ -19,8 +19,8 @@ const COPIED = SEAL + 1;
  * @param verify take no copies of shards, which checking the blobs says nothing of
  * @returns the path of the first shard
  */
-export async function findKeptView(
-  layout: StoreLayout,
+export async function findCachedView(
+  layout: StorePaths,
   model: StoredModel,
   verify: boolean,
 ): Promise<string | undefined> {
@@ -47,8 +47,8 @@ export async function findKeptView(
  * Makes the view that the store keeps of a model, unless it is there and whole.
  * @returns the path of the first shard
  */
-export async function keepView(
-  layout: StoreLayout,
+export async function cacheView(
+  layout: StorePaths,
   model: StoredModel,
   view: GgufView,
   verify: boolean,
@@ -57,7 +57,7 @@ export async function keepView(
   const write = (): Promise<unknown> => writeView(folder, view.links, view.written, { linked: true });
   // Another process may make the same view at the same time: it is the same.
   if (!(await unlessThere(write))) {
-    const found = await findKeptView(layout, model, verify);
+    const found = await findCachedView(layout, model, verify);
     if (found !== undefined) return found;
     await rm(folder, { recursive: true, force: true });
     await unlessThere(write);
@@ -91,7 +91,7 @@ export async function unlessThere(work: () => Promise<unknown>): Promise<boolean
   }
 }
 
-function folderOf(layout: StoreLayout, model: StoredModel): string {
+function folderOf(layout: StorePaths, model: StoredModel): string {
   return join(layout.views, digestHex(model.digest));
 }
 

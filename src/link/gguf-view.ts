@@ -8,7 +8,7 @@ import type { Digest } from "../tensor/digest.ts";
 import { type Descriptor, type Location, MediaType, SHARD_LAYOUT } from "../model/manifest.ts";
 import type { StoredModel } from "../model/stored-model.ts";
 import type { FileStore } from "../local-store/file-store.ts";
-import { noteLaidOut } from "../local-store/shard-layout-cache.ts";
+import { cacheShardLayout } from "../local-store/shard-layout-cache.ts";
 import { type Repacked, repack, type ShardFile, shardLayout } from "../local-store/repack.ts";
 import type { LinkedFile, WrittenFile } from "./view.ts";
 
@@ -77,7 +77,7 @@ async function layOut(
     return stays ? [] : [{ model: each, shards: used }];
   });
   if (moved.length === 0) {
-    await noteLaidOut(store.layout, all);
+    await cacheShardLayout(store.layout, all);
     return viewOf(store, model, shards, files, await headers.of(model));
   }
   const done = await repack(store.layout, files, moved, signal);

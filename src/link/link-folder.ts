@@ -5,13 +5,7 @@ import type { StoredFile } from "../model/config.ts";
 import { type Digest, digestHex } from "../tensor/digest.ts";
 import { companionsOf, type StoredModel } from "../model/stored-model.ts";
 import type { FileStore } from "../local-store/file-store.ts";
-import {
-  type LinkedFile,
-  type ViewOptions,
-  type ViewResult,
-  writeView,
-  type WrittenFile,
-} from "./view.ts";
+import { type LinkedFile, type ViewOptions, type ViewResult, writeView, type WrittenFile } from "./view.ts";
 import { withGgufView } from "./gguf-view.ts";
 
 /**

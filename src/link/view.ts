@@ -1,8 +1,8 @@
 import { constants } from "node:fs";
 import { copyFile, link, mkdir, rm, stat, writeFile } from "node:fs/promises";
 import { dirname, join, resolve } from "node:path";
-import { requireNothing } from "../node/require-empty-target.ts";
-import { placeWhole } from "../node/place-whole.ts";
+import { requireEmptyTarget } from "../node/require-empty-target.ts";
+import { writeAtomically } from "../node/place-whole.ts";
 
 /** A file of a view that is a blob of the store. */
 export interface LinkedFile {
@@ -56,10 +56,10 @@ export async function writeView(
   options: WriteViewOptions = {},
 ): Promise<ViewResult> {
   const target = resolve(path);
-  await requireNothing(target, "link into");
+  await requireEmptyTarget(target, "link into");
   const bytes = { reflink: 0, link: 0, copy: 0 };
   let writtenBytes = 0;
-  await placeWhole(target, async (temporary) => {
+  await writeAtomically(target, async (temporary) => {
     for (const { path: name, blob } of links) {
       const out = join(temporary, name);
       await mkdir(dirname(out), { recursive: true });

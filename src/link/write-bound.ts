@@ -12,7 +12,7 @@ import type { BoundParts, WeightBinding } from "./bound-parts.ts";
 import { checkedWeight, requireDigest } from "./checked-weight.ts";
 
 /** Protobuf counts the bytes of a message in 31 bits. */
-const LARGEST_MODEL = 2 ** 31 - 1;
+const MAX_MODEL_BYTES = 2 ** 31 - 1;
 
 /** Where the weights of a written program are. */
 export type WeightStorage = "embedded" | "in-place" | "symbolic";
@@ -53,7 +53,7 @@ export async function writeBound(
     table.set(binding.name, await writtenBinding(parts, binding, dirname(target), options));
   }
   const program = writeSparse(view, graph, (name) => table.get(name) ?? bind(name), bound);
-  if (program.size > LARGEST_MODEL) {
+  if (program.size > MAX_MODEL_BYTES) {
     throw new FormatError(
       "too-large",
       `Cannot write "${path}": with its weights it has ${program.size} bytes`,

@@ -2,20 +2,20 @@ import { StoreError, TareError } from "../errors.ts";
 import { modelWeights } from "../model/stored-model.ts";
 import { openModel } from "../node/open-model.ts";
 import { type AddOptions, type AddResult, addModel } from "./add.ts";
-import { Consumption } from "./move-import.ts";
+import { MoveImport } from "./move-import.ts";
 import { checkName, listTags } from "./tags.ts";
-import type { StoreLayout } from "./store-paths.ts";
+import type { StorePaths } from "./store-paths.ts";
 import { readStoredModel } from "./read-model.ts";
 
-/** Options of {@link addConsuming}. */
-export interface ConsumeOptions extends AddOptions {
+/** Options of {@link addMoving}. */
+export interface MoveOptions extends AddOptions {
   /** The model's name; that of its file or folder unless given. */
   readonly as?: string | undefined;
   /** Bytes that are freed at a time, and on the disk twice until then; 256 MiB unless given. */
-  readonly consumeStep?: number | undefined;
+  readonly moveStepBytes?: number | undefined;
 }
 
-const STEP = 256 * 1024 * 1024;
+const STEP_BYTES = 256 * 1024 * 1024;
 
 /**
  * Adds a model whose files go as they are added: so much of them is freed as the store has, and they are removed at the end.
@@ -23,14 +23,14 @@ const STEP = 256 * 1024 * 1024;
  * system cannot free parts of a file, they are removed at the end all the same.
  * @throws SourceError `unsupported` for files that others use too; what {@link addModel} throws
  */
-export async function addConsuming(
-  layout: StoreLayout,
+export async function addMoving(
+  layout: StorePaths,
   paths: readonly string[],
-  options: ConsumeOptions,
+  options: MoveOptions,
 ): Promise<AddResult> {
-  const resumed = await Consumption.resume(layout, paths);
+  const resumed = await MoveImport.resume(layout, paths);
   if (resumed && "finished" in resumed) return resultOf(layout, resumed.finished);
-  if (resumed) return consume(layout, resumed, options);
+  if (resumed) return moveFiles(layout, resumed, options);
   await using model = await openModel(paths, { signal: options.signal });
   const name = options.as ?? model.name;
   checkName(name);
@@ -40,21 +40,17 @@ export async function addConsuming(
       hint: "--as NAME names it otherwise, --replace takes the name",
     });
   }
-  const consumption = await Consumption.begin(layout, paths, name, model.draft, model.files);
-  return await consume(layout, consumption, { ...options, as: name });
+  const begun = await MoveImport.begin(layout, paths, name, model.draft, model.files);
+  return await moveFiles(layout, begun, { ...options, as: name });
 }
 
-async function consume(
-  layout: StoreLayout,
-  consumption: Consumption,
-  options: ConsumeOptions,
-): Promise<AddResult> {
-  await using files = consumption;
+async function moveFiles(layout: StorePaths, files: MoveImport, options: MoveOptions): Promise<AddResult> {
+  await using _ = files;
   const name = options.as ?? files.name;
   try {
-    const { consumeStep: step = STEP } = options;
-    const consuming = { consumption, step };
-    const result = await addModel(layout, name, files.draft, files.files, { ...options, consuming });
+    const { moveStepBytes: stepBytes = STEP_BYTES } = options;
+    const moving = { files, stepBytes };
+    const result = await addModel(layout, name, files.draft, files.files, { ...options, moving });
     await files.finish(name);
     if (files.frees) return result;
     const note = "This file system cannot free parts of a file: the files went when all was added";
@@ -76,7 +72,7 @@ async function consume(
 }
 
 /** Of an add that had only files left to remove. */
-async function resultOf(layout: StoreLayout, name: string): Promise<AddResult> {
+async function resultOf(layout: StorePaths, name: string): Promise<AddResult> {
   const tag = (await listTags(layout)).find((each) => each.name === name);
   if (!tag)
     throw new StoreError("not-found", `Cannot find model "${name}" in the store`, { path: layout.root });

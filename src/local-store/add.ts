@@ -14,15 +14,15 @@ import { putJson } from "./blobs.ts";
 import { discard, missingBlobs } from "./gc.ts";
 import { checkName, writeTag } from "./tags.ts";
 import { sourceChanged } from "./ingest.ts";
-import { type Consume, ingestModel } from "./ingest-model.ts";
+import { type MoveProgress, ingestModel } from "./ingest-model.ts";
 import type { IngestJob, IngestResult, IngestSetup } from "./ingest-job.ts";
 import { knownWeights } from "./known-weights.ts";
-import type { StoreLayout } from "./store-paths.ts";
+import type { StorePaths } from "./store-paths.ts";
 import { type Lease, openLease, sweepLeases } from "./lease.ts";
 import { withLock } from "./lock.ts";
 
 /** Each hashing thread takes about 25 MB and does 1.3 GiB/s: three outrun most disks and stay below 150 MB. */
-const MOST_THREADS = 3;
+const MAX_THREADS = 3;
 /** A collection may take what this add had found stored; more than once in a row is not chance. */
 const ATTEMPTS = 3;
 
@@ -39,7 +39,7 @@ export interface AddOptions {
 /** Options of {@link addModel} besides those of its callers. */
 interface IngestOptions extends AddOptions {
   /** Frees the files as their weights come into the store. */
-  readonly consuming?: Consume | undefined;
+  readonly moving?: MoveProgress | undefined;
 }
 
 /** What an add did. */
@@ -65,7 +65,7 @@ export interface AddResult {
  * @throws SourceError `source-changed`, `short-read`, `disk-full`; StoreError `name-taken`, `bad-name`
  */
 export async function addModel(
-  layout: StoreLayout,
+  layout: StorePaths,
   name: string,
   draft: ModelDraft,
   files: readonly FileSource[],
@@ -134,13 +134,13 @@ export async function addModel(
  * @param fresh is told every blob that the store did not have, with its size
  */
 export async function storeModel(
-  layout: StoreLayout,
+  layout: StorePaths,
   lease: Lease,
   draft: ModelDraft,
   files: readonly FileSource[],
   progress: SharedArrayBuffer,
   fresh: Map<Digest, number>,
-  { threads, signal, consuming }: IngestOptions,
+  { threads, signal, moving }: IngestOptions,
 ): Promise<{
   readonly descriptor: Descriptor;
   readonly config: Digest;
@@ -152,21 +152,13 @@ export async function storeModel(
   await using workers = startWorkers<IngestJob, IngestResult>(
     new URL("./ingest-worker.js", import.meta.url),
     {
-      count: threads ?? Math.min(MOST_THREADS, availableParallelism()),
+      count: threads ?? Math.min(MAX_THREADS, availableParallelism()),
       data: setup,
       stop: () => void Atomics.store(new BigInt64Array(progress), 1, 1n),
       signal,
     },
   );
-  const { config, layers, packed } = await ingestModel(
-    layout,
-    draft,
-    files,
-    workers,
-    known,
-    fresh,
-    consuming,
-  );
+  const { config, layers, packed } = await ingestModel(layout, draft, files, workers, known, fresh, moving);
   const put = (mediaType: string, value: unknown): Promise<Descriptor> =>
     putJson(layout, lease.folder, mediaType, value, fresh);
   const weights = [...packed].map(([digest, location]) => ({ digest, ...location }));

@@ -7,11 +7,11 @@ import { type ErrorDetails, StoreError } from "../errors.ts";
 import { type Digest, digestHex } from "../tensor/digest.ts";
 import { type Descriptor, encodeJson } from "../model/manifest.ts";
 import { fileError, isAbsent } from "../node/file-source.ts";
-import type { StoreLayout } from "./store-paths.ts";
-import { placeSync, SEAL } from "./commit-blob.ts";
+import type { StorePaths } from "./store-paths.ts";
+import { commitBlobSync, SEAL } from "./commit-blob.ts";
 
 /** Manifests, configs and tables are read whole; OCI registries refuse manifests over 4 MiB, configs can be larger. */
-const LARGEST_DOCUMENT = 256 * 1024 * 1024;
+const MAX_DOCUMENT_BYTES = 256 * 1024 * 1024;
 
 /** How a blob looks from outside, without reading it. */
 export type BlobState = "sealed" | "unsealed" | "wrong-size" | "absent";
@@ -20,7 +20,7 @@ export type BlobState = "sealed" | "unsealed" | "wrong-size" | "absent";
  * A blob is *sealed* when its bytes were checked against its digest and not written since: its modification time is
  * then {@link SEAL}, which any later write moves. So one `stat` before each use takes the place of hashing.
  */
-export async function blobState(layout: StoreLayout, digest: Digest, size: number): Promise<BlobState> {
+export async function blobState(layout: StorePaths, digest: Digest, size: number): Promise<BlobState> {
   const stats = await statBlob(layout, digest);
   if (!stats) return "absent";
   if (stats.size !== size) return "wrong-size";
@@ -28,7 +28,7 @@ export async function blobState(layout: StoreLayout, digest: Digest, size: numbe
 }
 
 /** `stat` of a blob; `undefined` where it is absent. */
-export async function statBlob(layout: StoreLayout, digest: Digest): Promise<Stats | undefined> {
+export async function statBlob(layout: StorePaths, digest: Digest): Promise<Stats | undefined> {
   try {
     return await stat(layout.blob(digest));
   } catch (cause) {
@@ -43,7 +43,7 @@ export async function statBlob(layout: StoreLayout, digest: Digest): Promise<Sta
  * @throws StoreError `missing-blob`, `corrupted`
  */
 export async function requireBlob(
-  layout: StoreLayout,
+  layout: StorePaths,
   digest: Digest,
   size: number,
   options: {
@@ -82,7 +82,7 @@ export function missingBlob(what: string, details: ErrorDetails): StoreError {
 
 /** sha256 of a blob as it is now, streamed. */
 async function hashBlob(
-  layout: StoreLayout,
+  layout: StorePaths,
   digest: Digest,
   signal: AbortSignal | undefined,
 ): Promise<Digest> {
@@ -106,7 +106,7 @@ export async function seal(path: string): Promise<void> {
  * @param folder of the writer's lease
  */
 export async function putBlob(
-  layout: StoreLayout,
+  layout: StorePaths,
   folder: string,
   bytes: Uint8Array,
 ): Promise<{ readonly digest: Digest; readonly fresh: boolean }> {
@@ -117,7 +117,7 @@ export async function putBlob(
   const handle = await open(temporary, constants.O_CREAT | constants.O_WRONLY | constants.O_TRUNC, 0o600);
   try {
     await handle.writeFile(bytes);
-    return { digest, fresh: placeSync(handle.fd, temporary, layout.blob(digest)) };
+    return { digest, fresh: commitBlobSync(handle.fd, temporary, layout.blob(digest)) };
   } finally {
     await handle.close();
   }
@@ -129,7 +129,7 @@ export async function putBlob(
  * @param fresh is told the blob and its size, if the store did not have it
  */
 export async function putJson(
-  layout: StoreLayout,
+  layout: StorePaths,
   folder: string,
   mediaType: string,
   value: unknown,
@@ -145,14 +145,14 @@ export async function putJson(
  * Reads a small blob whole and checks it against its digest.
  * @throws StoreError `missing-blob`, `corrupted`
  */
-export async function readBlob(layout: StoreLayout, digest: Digest): Promise<Uint8Array> {
+export async function readBlob(layout: StorePaths, digest: Digest): Promise<Uint8Array> {
   const path = layout.blob(digest);
   const details: ErrorDetails = { path, digest };
   const stats = await statBlob(layout, digest);
   // It may go between one look and the next: another process collects, or lays weights out anew.
   const file =
-    stats && stats.size <= LARGEST_DOCUMENT ? await readFile(path).catch(absentIsUndefined) : undefined;
-  if (!stats || (!file && stats.size <= LARGEST_DOCUMENT)) {
+    stats && stats.size <= MAX_DOCUMENT_BYTES ? await readFile(path).catch(absentIsUndefined) : undefined;
+  if (!stats || (!file && stats.size <= MAX_DOCUMENT_BYTES)) {
     throw missingBlob(`blob ${digest}`, details);
   }
   if (!file || createHash("sha256").update(file).digest("hex") !== digestHex(digest)) {
@@ -174,6 +174,6 @@ function absentIsUndefined(error: unknown): undefined {
 }
 
 /** Reads a JSON document that is a blob. */
-export async function readJsonBlob(layout: StoreLayout, digest: Digest): Promise<unknown> {
+export async function readJsonBlob(layout: StorePaths, digest: Digest): Promise<unknown> {
   return parseStrictJson(new TextDecoder().decode(await readBlob(layout, digest)), `blob ${digest}`);
 }

@@ -12,7 +12,7 @@ export const SEAL = 1_000_000_000;
  * Synchronous: it runs in hashing threads.
  * @returns whether the blob is new
  */
-export function placeSync(fd: number, temporary: string, blob: string): boolean {
+export function commitBlobSync(fd: number, temporary: string, blob: string): boolean {
   fchmodSync(fd, 0o444);
   fdatasyncSync(fd);
   futimesSync(fd, SEAL, SEAL);

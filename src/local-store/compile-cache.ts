@@ -2,9 +2,9 @@ import { createHash } from "node:crypto";
 import { mkdir, readdir, readFile, rm, stat } from "node:fs/promises";
 import { join } from "node:path";
 import type { Digest } from "../tensor/digest.ts";
-import { writeDurable } from "../node/atomic-write.ts";
+import { writeFileAtomically } from "../node/atomic-write.ts";
 import { isAbsent } from "../node/file-source.ts";
-import type { StoreLayout } from "./store-paths.ts";
+import type { StorePaths } from "./store-paths.ts";
 
 /** System errors of a place that cannot keep what a cache has. */
 export const NOT_KEPT: readonly string[] = ["EROFS", "EACCES", "EPERM", "ENOSPC", "EDQUOT"];
@@ -18,7 +18,7 @@ const DIGEST_BYTES = 32;
 export class FileCompileCache {
   readonly #folder: string;
 
-  constructor(layout: StoreLayout) {
+  constructor(layout: StorePaths) {
     this.#folder = join(layout.cache, "compiled");
   }
 
@@ -44,7 +44,7 @@ export class FileCompileCache {
     const digest = createHash("sha256").update(bytes).digest();
     try {
       await mkdir(this.#folder, { recursive: true });
-      await writeDurable(this.#path(key), Buffer.concat([digest, bytes]));
+      await writeFileAtomically(this.#path(key), Buffer.concat([digest, bytes]));
     } catch (error) {
       const { code } = error as NodeJS.ErrnoException;
       if (!NOT_KEPT.includes(code ?? "")) throw error;

@@ -1,7 +1,7 @@
 import { createHash } from "node:crypto";
 import { mkdir, open, stat } from "node:fs/promises";
 import { basename, dirname, join, resolve } from "node:path";
-import { spell } from "../io/byte-encoding.ts";
+import { encodeBytes } from "../io/byte-encoding.ts";
 import { rangeOf } from "../io/stream.ts";
 import { SourceError, StoreError } from "../errors.ts";
 import type { StoredFile } from "../model/config.ts";
@@ -9,7 +9,7 @@ import type { Digest } from "../tensor/digest.ts";
 import { fileSegments, type Segment } from "../model/segments.ts";
 import type { StoredModel } from "../model/stored-model.ts";
 import type { BlobSource, BlobStore } from "../store/blob-store.ts";
-import { placeWhole } from "../node/place-whole.ts";
+import { writeAtomically } from "../node/place-whole.ts";
 import type { Progress } from "../node/progress.ts";
 import { writeChunks } from "../node/write-chunks.ts";
 
@@ -48,7 +48,7 @@ export async function exportModel(
     done += bytes;
     options.onProgress?.({ done, total });
   };
-  await placeWhole(target, async (temporary) => {
+  await writeAtomically(target, async (temporary) => {
     for (const file of files) {
       const out = files.length === 1 ? temporary : join(temporary, file.path);
       await mkdir(dirname(out), { recursive: true });
@@ -110,7 +110,7 @@ async function* fileChunks(
       let written = 0;
       for await (const bytes of rangeOf(blob.source, offset, length, { signal, reuse: true })) {
         hash.update(bytes);
-        const spelled = weight ? spell(weight, bytes) : bytes;
+        const spelled = weight ? encodeBytes(weight, bytes) : bytes;
         written += spelled.byteLength;
         yield spelled;
       }

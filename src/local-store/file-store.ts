@@ -5,16 +5,16 @@ import type { BlobSource, BlobStore } from "../store/blob-store.ts";
 import { openFileSource } from "../node/file-source.ts";
 import { missingBlob, readBlob, requireBlob, statBlob } from "./blobs.ts";
 import { findTag, listTags, removeTag, type Tag } from "./tags.ts";
-import { openLayout, type StoreLayout } from "./store-paths.ts";
+import { openStoreFolder, type StorePaths } from "./store-paths.ts";
 import { withLock } from "./lock.ts";
 import { isWholeSync } from "./commit-blob.ts";
 import { readStoredModel } from "./read-model.ts";
 
 /** A store in a folder: an OCI image layout whose names are models. */
 export class FileStore implements BlobStore {
-  readonly layout: StoreLayout;
+  readonly layout: StorePaths;
 
-  private constructor(layout: StoreLayout) {
+  private constructor(layout: StorePaths) {
     this.layout = layout;
   }
 
@@ -23,7 +23,7 @@ export class FileStore implements BlobStore {
    * @throws StoreError `not-a-store`; FormatError `newer-version`
    */
   static async open(root: string): Promise<FileStore> {
-    return new FileStore(await openLayout(root));
+    return new FileStore(await openStoreFolder(root));
   }
 
   /** The models' names, and the manifests that they stand for at this moment. */

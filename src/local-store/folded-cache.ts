@@ -1,14 +1,14 @@
 import { type FileHandle, open, readdir, rm } from "node:fs/promises";
 import { join } from "node:path";
-import type { DerivedFile } from "../model/folded-weight.ts";
+import type { FoldedFile } from "../model/folded-weight.ts";
 import type { Digest } from "../tensor/digest.ts";
-import type { StoreLayout } from "./store-paths.ts";
+import type { StorePaths } from "./store-paths.ts";
 import { appendRecord, readTail } from "./file-record.ts";
 import { hashRange } from "./prepacked-file.ts";
 import { makeSealed, readSealed, type SealedKind } from "./sealed-file.ts";
 
 /** What a file of a derived weight says of itself, at its end. */
-interface DerivedRecord {
+interface FoldedRecord {
   /** Of the weight, from the start of the file, in bytes. */
   readonly length: number;
   readonly sha256: string;
@@ -17,9 +17,9 @@ interface DerivedRecord {
 }
 
 /** Room for some 1700 operands. */
-const LARGEST_RECORD = 128 * 1024;
+const MAX_RECORD_BYTES = 128 * 1024;
 
-const KIND: SealedKind<DerivedRecord> = {
+const KIND: SealedKind<FoldedRecord> = {
   record: readRecord,
   isSound: async (file, { length, sha256 }) => (await hashRange(file, 0, length)) === sha256,
 };
@@ -29,14 +29,14 @@ const KIND: SealedKind<DerivedRecord> = {
  * like a blob: one that was written since it was hashed is hashed again, and one that is damaged is as good as none.
  * Deleting the folder costs deriving, nothing else.
  */
-export class FileDerivedCache {
-  readonly #layout: StoreLayout;
+export class FileFoldedCache {
+  readonly #layout: StorePaths;
 
-  constructor(layout: StoreLayout) {
+  constructor(layout: StorePaths) {
     this.#layout = layout;
   }
 
-  async get(key: string, options: { readonly full?: boolean } = {}): Promise<DerivedFile | undefined> {
+  async get(key: string, options: { readonly full?: boolean } = {}): Promise<FoldedFile | undefined> {
     const record = await readSealed(this.#path(key), KIND, options.full);
     return record && { location: `cache/derived/${key}`, length: record.length };
   }
@@ -46,13 +46,13 @@ export class FileDerivedCache {
     key: string,
     operands: readonly Digest[],
     derive: (path: string) => Promise<string>,
-  ): Promise<DerivedFile | undefined> {
+  ): Promise<FoldedFile | undefined> {
     return makeSealed(this.#layout, this.#path(key), async (temporary) => {
       const sha256 = await derive(temporary);
       const file = await open(temporary, "r+");
-      const finish = async (): Promise<DerivedFile> => {
+      const finish = async (): Promise<FoldedFile> => {
         const { size: length } = await file.stat();
-        const record: DerivedRecord = { length, sha256, operands };
+        const record: FoldedRecord = { length, sha256, operands };
         await appendRecord(file, length, record);
         return { location: `cache/derived/${key}`, length };
       };
@@ -68,7 +68,7 @@ export class FileDerivedCache {
   async sweep(weights: ReadonlySet<Digest>): Promise<{ readonly files: number; readonly bytes: number }> {
     let files = 0;
     let bytes = 0;
-    for (const name of await readdir(this.#layout.derived).catch(() => [])) {
+    for (const name of await readdir(this.#layout.folded).catch(() => [])) {
       const handle = await open(this.#path(name), "r").catch(() => undefined);
       if (!handle) continue;
       try {
@@ -85,13 +85,13 @@ export class FileDerivedCache {
   }
 
   #path(key: string): string {
-    return join(this.#layout.derived, key);
+    return join(this.#layout.folded, key);
   }
 }
 
-async function readRecord(file: FileHandle): Promise<DerivedRecord | undefined> {
+async function readRecord(file: FileHandle): Promise<FoldedRecord | undefined> {
   const { size } = await file.stat();
-  const tail = await readTail(file, size, LARGEST_RECORD);
-  const record = tail?.record as DerivedRecord | undefined;
+  const tail = await readTail(file, size, MAX_RECORD_BYTES);
+  const record = tail?.record as FoldedRecord | undefined;
   return record?.length === tail?.start ? record : undefined;
 }

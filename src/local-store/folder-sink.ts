@@ -6,7 +6,7 @@ import type { BlobSink, StagedBlob } from "../store/blob-sink.ts";
 import { syncFolder } from "../node/atomic-write.ts";
 import { fileError, isAbsent, openFileSource } from "../node/file-source.ts";
 import { openLease, sweepLeases } from "./lease.ts";
-import { placeSync } from "./commit-blob.ts";
+import { commitBlobSync } from "./commit-blob.ts";
 
 /** A sink in a folder. Dispose it when the last blob is in: its names are then durable too. */
 export interface FolderSink extends BlobSink, AsyncDisposable {
@@ -85,7 +85,7 @@ async function stage(
         throw fileError(temporary, "open", cause);
       });
       try {
-        placeSync(staged.fd, temporary, join(blobs, digestHex(digest)));
+        commitBlobSync(staged.fd, temporary, join(blobs, digestHex(digest)));
       } catch (error) {
         throw errorOf(temporary, error);
       } finally {

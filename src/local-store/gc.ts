@@ -2,24 +2,18 @@ import { readdir, rm, stat } from "node:fs/promises";
 import { join } from "node:path";
 import { StoreError, TareError } from "../errors.ts";
 import { type Digest, digestHex, isDigest } from "../tensor/digest.ts";
-import {
-  type Descriptor,
-  type ImageIndex,
-  MediaType,
-  parseIndex,
-  parseManifest,
-} from "../model/manifest.ts";
+import { type Descriptor, type ImageIndex, MediaType, parseIndex, parseManifest } from "../model/manifest.ts";
 import { modelWeights } from "../model/stored-model.ts";
 import { isAbsent } from "../node/file-source.ts";
 import { readJsonBlob, statBlob } from "./blobs.ts";
-import { consumedBlobs } from "./move-journal.ts";
+import { movedBlobs } from "./move-journal.ts";
 import { FileCompileCache } from "./compile-cache.ts";
-import { FileDerivedCache } from "./folded-cache.ts";
+import { FileFoldedCache } from "./folded-cache.ts";
 import { listTags } from "./tags.ts";
-import { readIndex, type StoreLayout } from "./store-paths.ts";
+import { readIndex, type StorePaths } from "./store-paths.ts";
 import { sweepLeases } from "./lease.ts";
 import { withLock } from "./lock.ts";
-import { FilePackedCache } from "./prepacked-cache.ts";
+import { FilePrepackedCache } from "./prepacked-cache.ts";
 import { isWholeSync } from "./commit-blob.ts";
 import { readStoredModel } from "./read-model.ts";
 
@@ -46,7 +40,7 @@ export interface GcOptions {
  * are no model yet.
  * @throws StoreError if a manifest cannot be read: then nobody can tell what it needs
  */
-export async function markBlobs(layout: StoreLayout, index?: ImageIndex): Promise<Set<Digest>> {
+export async function markBlobs(layout: StorePaths, index?: ImageIndex): Promise<Set<Digest>> {
   const marked = new Set<Digest>();
   const visit = async (descriptor: Descriptor): Promise<void> => {
     if (marked.has(descriptor.digest)) return;
@@ -62,7 +56,7 @@ export async function markBlobs(layout: StoreLayout, index?: ImageIndex): Promis
     }
   };
   for (const each of (index ?? (await readIndex(layout))).manifests) await visit(each);
-  for (const digest of await consumedBlobs(layout)) marked.add(digest);
+  for (const digest of await movedBlobs(layout)) marked.add(digest);
   return marked;
 }
 
@@ -70,7 +64,7 @@ export async function markBlobs(layout: StoreLayout, index?: ImageIndex): Promis
  * Removes blobs that nothing needs, and what dead writers left. What a living writer has stored since it began is
  * kept: it is about to be named.
  */
-export async function collect(layout: StoreLayout, options: GcOptions = {}): Promise<GcResult> {
+export async function collect(layout: StorePaths, options: GcOptions = {}): Promise<GcResult> {
   return withLock(layout, async (assertHeld) => {
     const writing = await sweepLeases(layout);
     const marked = await markBlobs(layout).catch((cause: unknown) => {
@@ -103,8 +97,8 @@ export async function collect(layout: StoreLayout, options: GcOptions = {}): Pro
       bytes += compiled;
       const weights = options.cache ? new Set<Digest>() : await weightsInUse(layout);
       if (weights) {
-        bytes += (await new FilePackedCache(layout).sweep(weights)).bytes;
-        bytes += (await new FileDerivedCache(layout).sweep(weights)).bytes;
+        bytes += (await new FilePrepackedCache(layout).sweep(weights)).bytes;
+        bytes += (await new FileFoldedCache(layout).sweep(weights)).bytes;
       }
       await sweepViews(layout);
     }
@@ -113,7 +107,7 @@ export async function collect(layout: StoreLayout, options: GcOptions = {}): Pro
 }
 
 /** Digests of the weights of every model; `undefined` where one cannot be read, and nobody can tell what it needs. */
-async function weightsInUse(layout: StoreLayout): Promise<Set<Digest> | undefined> {
+async function weightsInUse(layout: StorePaths): Promise<Set<Digest> | undefined> {
   const weights = new Set<Digest>();
   for (const { name, digest } of await listTags(layout)) {
     const model = await readStoredModel(layout, name, digest).catch((error: unknown) => {
@@ -126,7 +120,7 @@ async function weightsInUse(layout: StoreLayout): Promise<Set<Digest> | undefine
 }
 
 /** Drops the views of models that are gone or were laid out anew; a view is named after its model's manifest. */
-async function sweepViews(layout: StoreLayout): Promise<void> {
+async function sweepViews(layout: StorePaths): Promise<void> {
   const current = new Set((await readIndex(layout)).manifests.map((each) => digestHex(each.digest)));
   for (const name of await readdir(layout.views).catch(() => [])) {
     if (!current.has(name.slice(0, 64))) await rm(join(layout.views, name), { recursive: true, force: true });
@@ -134,7 +128,7 @@ async function sweepViews(layout: StoreLayout): Promise<void> {
 }
 
 /** Takes back what a writer that failed had stored, unless something needs it by now. */
-export async function discard(layout: StoreLayout, fresh: Iterable<Digest>): Promise<void> {
+export async function discard(layout: StorePaths, fresh: Iterable<Digest>): Promise<void> {
   await withLock(layout, async () => {
     const marked = await markBlobs(layout);
     for (const digest of fresh) if (!marked.has(digest)) await rm(layout.blob(digest), { force: true });
@@ -142,10 +136,7 @@ export async function discard(layout: StoreLayout, fresh: Iterable<Digest>): Pro
 }
 
 /** Blobs of `needed` that are absent or not of their size. */
-export async function missingBlobs(
-  layout: StoreLayout,
-  needed: readonly Descriptor[],
-): Promise<Descriptor[]> {
+export async function missingBlobs(layout: StorePaths, needed: readonly Descriptor[]): Promise<Descriptor[]> {
   const missing: Descriptor[] = [];
   for (const descriptor of needed) {
     if (isWholeSync(layout.blob(descriptor.digest), descriptor.size)) continue;

@@ -1,9 +1,9 @@
-import type { Spelled } from "../io/byte-encoding.ts";
+import type { ByteEncoding } from "../io/byte-encoding.ts";
 import type { Digest } from "../tensor/digest.ts";
 import type { FileIdentity } from "../node/file-source.ts";
 
 /** A range of a file that goes into a blob. */
-export interface IngestPart extends Spelled {
+export interface IngestPart extends ByteEncoding {
   readonly path: string;
   /** The file as it was when it was read first: another one since is refused. */
   readonly identity: FileIdentity;

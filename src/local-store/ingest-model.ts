@@ -1,4 +1,4 @@
-import { spellingOf } from "../io/byte-encoding.ts";
+import { encodingOf } from "../io/byte-encoding.ts";
 import { FormatError } from "../errors.ts";
 import { MODEL_VERSION, type ModelConfig, type Weight } from "../model/config.ts";
 import type { Digest } from "../tensor/digest.ts";
@@ -8,21 +8,21 @@ import { allWeights, chooseHoles, rangeKey, restRanges } from "../model/holes.ts
 import { type Descriptor, type Location, MediaType } from "../model/manifest.ts";
 import type { FileSource } from "../node/file-source.ts";
 import type { WorkerPool } from "../node/worker-pool.ts";
-import type { Consumption } from "./move-import.ts";
+import type { MoveImport } from "./move-import.ts";
 import type { IngestJob, IngestPart, IngestResult, PackedPart } from "./ingest-job.ts";
-import type { StoreLayout } from "./store-paths.ts";
+import type { StorePaths } from "./store-paths.ts";
 import type { KnownWeights } from "./known-weights.ts";
 
 /** Weights below this share one blob. */
-const SMALLEST_BLOB = 16 * 1024;
+const MIN_BLOB_BYTES = 16 * 1024;
 /** Blobs compared by their first bytes before a large weight is written: more would cost more than they save. */
-const MOST_CANDIDATES = 64;
+const MAX_CANDIDATES = 64;
 
 /** Files that are freed as their weights are stored. */
-export interface Consume {
-  readonly consumption: Consumption;
+export interface MoveProgress {
+  readonly files: MoveImport;
   /** Bytes that are freed at a time. */
-  readonly step: number;
+  readonly stepBytes: number;
 }
 
 /** A model's config and blobs, all stored. */
@@ -36,21 +36,21 @@ export interface Stored {
  * Streams a draft's files into blobs: rests, one pack of the small weights, and a blob for each large one.
  * @param known what the store had before
  * @param fresh is told every blob that the store did not have, as soon as it is there, with its size
- * @param consume has what an earlier add freed, and is told what can be
+ * @param moving has what an earlier add freed, and is told what can be
  */
 export async function ingestModel(
-  layout: StoreLayout,
+  layout: StorePaths,
   draft: ModelDraft,
   files: readonly FileSource[],
   workers: WorkerPool<IngestJob, IngestResult>,
   known: KnownWeights,
   fresh: Map<Digest, number>,
-  consume?: Consume,
+  moving?: MoveProgress,
 ): Promise<Stored> {
   const partOf = (at: WeightRange): IngestPart => {
     const { name: path, identity } = files[at.file] as FileSource;
     const { offset, length } = at;
-    return { path, identity, offset, length, ...spellingOf(at) };
+    return { path, identity, offset, length, ...encodingOf(at) };
   };
   const track = ({ digest, size, fresh: isNew }: IngestResult): void => {
     if (isNew) fresh.set(digest, size);
@@ -69,13 +69,13 @@ export async function ingestModel(
 
   const stored = new Map<string, { readonly digest: Digest; readonly length: number }>();
   const ranges = [...new Map(allWeights(draft).map((weight) => [rangeKey(weight.at), weight.at])).values()];
-  const small = ranges.filter((at) => at.length < SMALLEST_BLOB);
+  const small = ranges.filter((at) => at.length < MIN_BLOB_BYTES);
   const packs =
     small.length > 0 ? [(): IngestJob => ({ parts: small.map(partOf), pack: true, candidates: [] })] : [];
   const [pack] = await workers.run(packs, track);
   small.forEach((at, index) => stored.set(rangeKey(at), pack?.packed[index] as PackedPart));
 
-  const large = ranges.filter((at) => at.length >= SMALLEST_BLOB);
+  const large = ranges.filter((at) => at.length >= MIN_BLOB_BYTES);
   const namesakes = new Map(
     allWeights(draft).map((weight) => [rangeKey(weight.at), known.namesakes(weight)]),
   );
@@ -90,19 +90,19 @@ export async function ingestModel(
     };
   };
   const results = new Map<string, IngestResult>();
-  for (const { key, digest, size } of consume?.consumption.consumed.values() ?? [])
+  for (const { key, digest, size } of moving?.files.moved.values() ?? [])
     results.set(key, { digest, size, packed: [], fresh: false });
   const pending = large.filter((at) => !results.has(rangeKey(at)));
-  for (const batch of consume ? batches(pending, consume.step) : [pending]) {
+  for (const batch of moving ? batches(pending, moving.stepBytes) : [pending]) {
     const done = await workers.run(batch.map(jobOf), (result, index) => {
       track(result);
       const { length } = batch[index] as WeightRange;
       const alike = seen.get(length) ?? [];
       if (!alike.includes(result.digest))
-        seen.set(length, [...alike.slice(1 - MOST_CANDIDATES), result.digest]);
+        seen.set(length, [...alike.slice(1 - MAX_CANDIDATES), result.digest]);
     });
     batch.forEach((at, index) => results.set(rangeKey(at), done[index] as IngestResult));
-    await consume?.consumption.free(
+    await moving?.files.free(
       batch.map((at, index) => {
         const { digest, size, fresh: isNew } = done[index] as IngestResult;
         const blob = (isNew ? undefined : known.inside.get(digest)?.location.blob) ?? digest;
@@ -164,7 +164,7 @@ export async function ingestModel(
         offset: at.offset,
         length: at.length,
         digest: stored.get(rangeKey(at))?.digest as Digest,
-        ...spellingOf(at),
+        ...encodingOf(at),
       })),
     })),
   };

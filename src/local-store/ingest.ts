@@ -1,7 +1,7 @@
 import { createHash } from "node:crypto";
 import { closeSync, constants, fstatSync, openSync, readSync, rmSync, writeSync } from "node:fs";
 import { join } from "node:path";
-import { isSpelled, spellingDecoder } from "../io/byte-encoding.ts";
+import { isEncoded, createDecoder } from "../io/byte-encoding.ts";
 import { SourceError, StoreError } from "../errors.ts";
 import type { Digest } from "../tensor/digest.ts";
 import { fileError, identityOf, sameIdentity } from "../node/file-source.ts";
@@ -14,7 +14,7 @@ import type {
   PackedPart,
 } from "./ingest-job.ts";
 import { sha256 } from "../node/sha256.ts";
-import { isWholeSync, placeSync } from "./commit-blob.ts";
+import { isWholeSync, commitBlobSync } from "./commit-blob.ts";
 
 /** Read at a time. A part that fits is hashed before anything is written. */
 const CHUNK = 4 * 1024 * 1024;
@@ -58,7 +58,7 @@ export class Ingester {
 
   /** The result, if the store has the range already and that can be told without writing. */
   #known(part: IngestPart, candidates: readonly Candidate[]): IngestResult | undefined {
-    if (isSpelled(part)) return undefined;
+    if (isEncoded(part)) return undefined;
     const fd = this.#open(part);
     if (part.length > CHUNK && !candidates.some((each) => this.#looksLike(fd, part, each))) return undefined;
     const hash = createHash("sha256");
@@ -125,7 +125,7 @@ export class Ingester {
         // It could not be told before: nothing by its name looked like it.
         return { digest: `sha256:${hex}`, size, packed: [], fresh: false };
       }
-      const fresh = placeSync(fd, temporary, join(this.#setup.blobs, hex));
+      const fresh = commitBlobSync(fd, temporary, join(this.#setup.blobs, hex));
       placed = true;
       return { digest: `sha256:${hex}`, size, packed, fresh };
     } catch (error) {
@@ -161,7 +161,7 @@ export class Ingester {
   /** A part's bytes, decoded if they are spelled; each piece is valid until the next. */
   *#plain(part: IngestPart): Generator<Uint8Array> {
     const fd = this.#open(part);
-    const decoder = spellingDecoder(part, part.path, part.offset);
+    const decoder = createDecoder(part, part.path, part.offset);
     if (!decoder) {
       yield* this.#chunks(fd, part);
       return;

@@ -3,12 +3,12 @@ import type { Digest } from "../tensor/digest.ts";
 import { type Descriptor, type Location, MediaType } from "../model/manifest.ts";
 import type { StoredModel } from "../model/stored-model.ts";
 import { listTags } from "./tags.ts";
-import type { StoreLayout } from "./store-paths.ts";
+import type { StorePaths } from "./store-paths.ts";
 import { isWholeSync } from "./commit-blob.ts";
 import { readStoredModel } from "./read-model.ts";
 
 /** Namesakes compared by their first bytes before a large weight is written: more would cost more than they save. */
-const MOST_NAMESAKES = 64;
+const MAX_NAMESAKES = 64;
 
 /** What the store's models have, as far as an add can use it. */
 export interface KnownWeights {
@@ -19,7 +19,7 @@ export interface KnownWeights {
 }
 
 /** Looks through the models of a store; those that cannot be read are left to `verify`. */
-export async function knownWeights(layout: StoreLayout): Promise<KnownWeights> {
+export async function knownWeights(layout: StorePaths): Promise<KnownWeights> {
   const inside = new Map<Digest, { location: Location; layer: Descriptor }>();
   const named = new Map<string, Map<Digest, Location>>();
   for (const tag of await listTags(layout)) {
@@ -45,7 +45,7 @@ export async function knownWeights(layout: StoreLayout): Promise<KnownWeights> {
     for (const weight of model.config.methods.flatMap((method) => method.weights)) {
       const location = model.locations.get(weight.digest);
       const known = named.get(key(weight)) ?? new Map<Digest, Location>();
-      if (location && known.size < MOST_NAMESAKES) known.set(weight.digest, location);
+      if (location && known.size < MAX_NAMESAKES) known.set(weight.digest, location);
       named.set(key(weight), known);
     }
   }

@@ -3,7 +3,7 @@ import { mkdir, readdir, rm } from "node:fs/promises";
 import { hostname } from "node:os";
 import { join } from "node:path";
 import { isAbsent } from "../node/file-source.ts";
-import type { StoreLayout } from "./store-paths.ts";
+import type { StorePaths } from "./store-paths.ts";
 
 /** A lease of another machine (a store on a network drive) counts as dead after this long. */
 const FOREIGN_MS = 24 * 3600 * 1000;
@@ -15,7 +15,7 @@ export interface Lease extends AsyncDisposable {
 }
 
 /** Opens a lease; the first thing a writer does. */
-export async function openLease(layout: Pick<StoreLayout, "temporary">): Promise<Lease> {
+export async function openLease(layout: Pick<StorePaths, "temporary">): Promise<Lease> {
   // Owner and time are in the name, so that no instant exists at which a lease has none.
   const id = [HOST, process.pid, Date.now(), randomBytes(6).toString("hex")].join(".");
   const folder = join(layout.temporary, id);
@@ -32,7 +32,7 @@ export async function openLease(layout: Pick<StoreLayout, "temporary">): Promise
  * Removes what dead writers left.
  * @returns when the oldest lease that still lives began, in milliseconds; `undefined` if there is none
  */
-export async function sweepLeases(layout: Pick<StoreLayout, "temporary">): Promise<number | undefined> {
+export async function sweepLeases(layout: Pick<StorePaths, "temporary">): Promise<number | undefined> {
   let oldest: number | undefined;
   for (const name of await readdir(layout.temporary).catch(emptyIfAbsent)) {
     const [host, pid, began] = name.split(".");

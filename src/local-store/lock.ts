@@ -1,7 +1,7 @@
 import lockfile from "proper-lockfile";
 import { join } from "node:path";
 import { StoreError } from "../errors.ts";
-import type { StoreLayout } from "./store-paths.ts";
+import type { StorePaths } from "./store-paths.ts";
 
 /** A writer that died holds the lock this long; one that lives renews it well before. */
 const STALE_MS = 10_000;
@@ -12,7 +12,7 @@ const STALE_MS = 10_000;
  * @throws StoreError `locked` if it cannot be had within half a minute
  */
 export async function withLock<T>(
-  layout: StoreLayout,
+  layout: StorePaths,
   work: (assertHeld: () => void) => Promise<T>,
 ): Promise<T> {
   const path = join(layout.root, "lock");
@@ -46,7 +46,7 @@ export async function withLock<T>(
 }
 
 /** A process that slept past the lock's life (a suspended laptop) must not write any more. */
-function lost(layout: StoreLayout, cause: Error): StoreError {
+function lost(layout: StorePaths, cause: Error): StoreError {
   return new StoreError("locked", `Cannot go on changing the store "${layout.root}": its lock was lost`, {
     path: layout.root,
     cause,

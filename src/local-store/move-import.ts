@@ -4,18 +4,11 @@ import lockfile from "proper-lockfile";
 import { SourceError, StoreError } from "../errors.ts";
 import type { ModelDraft, WeightRange } from "../model/draft.ts";
 import { allWeights, crossedRanges } from "../model/holes.ts";
-import { syncFolder, writeDurable } from "../node/atomic-write.ts";
+import { syncFolder, writeFileAtomically } from "../node/atomic-write.ts";
 import { fileError, type FileSource, isAbsent, openFileSource } from "../node/file-source.ts";
 import { punchHole } from "../node/punch-hole.ts";
-import {
-  append,
-  type ConsumedWeight,
-  type ConsumeHeader,
-  journalOf,
-  line,
-  readJournal,
-} from "./move-journal.ts";
-import type { StoreLayout } from "./store-paths.ts";
+import { append, type MovedWeight, type MoveHeader, journalOf, line, readJournal } from "./move-journal.ts";
+import type { StorePaths } from "./store-paths.ts";
 
 /** What a file is called from before its first byte is freed until it goes: nobody takes it for what it was. */
 const ENDING = ".consuming";
@@ -24,11 +17,11 @@ const ENDING = ".consuming";
  * The files of a model that are freed while they are added. A journal in the store says what went: it is durable before a byte
  * is freed, keeps blobs from collection, and lets an add that ended early go on. Dispose it to close the files.
  */
-export class Consumption implements AsyncDisposable {
-  readonly #layout: StoreLayout;
+export class MoveImport implements AsyncDisposable {
+  readonly #layout: StorePaths;
   readonly #journal: string;
-  readonly #header: ConsumeHeader;
-  readonly #consumed: Map<string, ConsumedWeight>;
+  readonly #header: MoveHeader;
+  readonly #moved: Map<string, MovedWeight>;
   /** Places that another weight lies over: they stay until the file goes. */
   readonly #crossed: ReadonlySet<string>;
   readonly #lock: JournalLock;
@@ -37,10 +30,10 @@ export class Consumption implements AsyncDisposable {
   readonly files: readonly FileSource[];
 
   private constructor(
-    layout: StoreLayout,
+    layout: StorePaths,
     journal: string,
-    head: ConsumeHeader,
-    consumed: Map<string, ConsumedWeight>,
+    head: MoveHeader,
+    moved: Map<string, MovedWeight>,
     files: readonly FileSource[],
     lock: JournalLock,
   ) {
@@ -48,7 +41,7 @@ export class Consumption implements AsyncDisposable {
     this.#layout = layout;
     this.#journal = journal;
     this.#header = head;
-    this.#consumed = consumed;
+    this.#moved = moved;
     this.files = files;
     const { format, methods, notes } = head;
     const drafts = head.files.map(({ path }, index) => ({ path, source: files[index] as FileSource }));
@@ -67,8 +60,8 @@ export class Consumption implements AsyncDisposable {
   }
 
   /** What is in the store already, by place. */
-  get consumed(): ReadonlyMap<string, ConsumedWeight> {
-    return this.#consumed;
+  get moved(): ReadonlyMap<string, MovedWeight> {
+    return this.#moved;
   }
 
   /**
@@ -77,15 +70,15 @@ export class Consumption implements AsyncDisposable {
    * @throws SourceError `unsupported` for a file that has other names too, or that may not be written
    */
   static async begin(
-    layout: StoreLayout,
+    layout: StorePaths,
     paths: readonly string[],
     name: string,
     draft: ModelDraft,
     sources: readonly FileSource[],
-  ): Promise<Consumption> {
+  ): Promise<MoveImport> {
     for (const { name: path } of sources) await requireOwn(path, layout);
     const [first = ""] = paths;
-    const head: ConsumeHeader = {
+    const head: MoveHeader = {
       version: 1,
       name,
       folder: (await lstat(first)).isDirectory() ? resolve(first) : null,
@@ -98,11 +91,11 @@ export class Consumption implements AsyncDisposable {
       methods: draft.methods,
       ...(draft.notes && { notes: draft.notes }),
     };
-    await mkdir(layout.consuming, { recursive: true });
+    await mkdir(layout.moving, { recursive: true });
     const journal = journalOf(layout, paths);
-    await writeDurable(journal, line(head));
+    await writeFileAtomically(journal, line(head));
     try {
-      return await Consumption.#open(layout, journal, head, new Map());
+      return await MoveImport.#open(layout, journal, head, new Map());
     } catch (error) {
       await nameBack(head);
       await rm(journal, { force: true });
@@ -116,23 +109,23 @@ export class Consumption implements AsyncDisposable {
    * @throws FormatError `malformed` for a damaged journal; SourceError `source-changed`
    */
   static async resume(
-    layout: StoreLayout,
+    layout: StorePaths,
     paths: readonly string[],
-  ): Promise<Consumption | { readonly finished: string } | undefined> {
+  ): Promise<MoveImport | { readonly finished: string } | undefined> {
     const journal = journalOf(layout, paths);
     const read = await readJournal(journal);
     if (!read) return undefined;
-    if (read.done === undefined) return Consumption.#open(layout, journal, read.head, read.consumed);
+    if (read.done === undefined) return MoveImport.#open(layout, journal, read.head, read.moved);
     await removeAll(read.head, journal);
     return { finished: read.done };
   }
 
   static async #open(
-    layout: StoreLayout,
+    layout: StorePaths,
     journal: string,
-    head: ConsumeHeader,
-    consumed: Map<string, ConsumedWeight>,
-  ): Promise<Consumption> {
+    head: MoveHeader,
+    moved: Map<string, MovedWeight>,
+  ): Promise<MoveImport> {
     const lock = await holdJournal(journal);
     const files: FileSource[] = [];
     try {
@@ -159,20 +152,20 @@ export class Consumption implements AsyncDisposable {
       await lock.release();
       throw error;
     }
-    return new Consumption(layout, journal, head, consumed, files, lock);
+    return new MoveImport(layout, journal, head, moved, files, lock);
   }
 
   /**
    * Frees weights that are in the store, once that is durable and written down.
    * @throws SourceError
    */
-  async free(weights: readonly (ConsumedWeight & { readonly at: WeightRange })[]): Promise<void> {
+  async free(weights: readonly (MovedWeight & { readonly at: WeightRange })[]): Promise<void> {
     this.#lock.assertHeld();
     await syncFolder(this.#layout.blobs);
     const lines = weights.map(({ key, digest, size, blob }) => line({ key, digest, size, blob }));
     await append(this.#journal, Buffer.concat(lines));
     for (const { at, ...each } of weights) {
-      this.#consumed.set(each.key, each);
+      this.#moved.set(each.key, each);
       if (!this.#crossed.has(each.key)) await this.#punch(at);
     }
     // Freeing is a change as any other: the files are still what they were.
@@ -198,7 +191,7 @@ export class Consumption implements AsyncDisposable {
 
   /** Gives everything back its name where nothing was freed. @returns whether that was so */
   async abandon(): Promise<boolean> {
-    if (this.#consumed.size > 0) return false;
+    if (this.#moved.size > 0) return false;
     await this[Symbol.asyncDispose]();
     await nameBack(this.#header);
     await rm(this.#journal);
@@ -221,7 +214,7 @@ interface JournalLock {
 /** @throws StoreError `locked` where another process adds the same */
 async function holdJournal(journal: string): Promise<JournalLock> {
   const refusal = (cause: unknown): StoreError =>
-    new StoreError("locked", "Cannot consume these files: another tare does", {
+    new StoreError("locked", "Cannot move these files: another tare moves them", {
       path: journal,
       cause,
       hint: "wait for it; after a crash, for some seconds",
@@ -253,22 +246,22 @@ async function holdJournal(journal: string): Promise<JournalLock> {
 }
 
 /** Files under one name, that this user may write, and that are none of a store's own. */
-async function requireOwn(path: string, layout: StoreLayout): Promise<void> {
+async function requireOwn(path: string, layout: StorePaths): Promise<void> {
   const refuse = (reason: string, hint: string): SourceError =>
-    new SourceError("unsupported", `Cannot consume "${path}": ${reason}`, { path, hint });
+    new SourceError("unsupported", `Cannot move "${path}": ${reason}`, { path, hint });
   const stats = await lstat(path);
   if (stats.isSymbolicLink())
-    throw refuse("it is a link", "name the file that it leads to, or add it without --consume");
-  if (stats.nlink > 1) throw refuse("it has other names (hard links)", "add it without --consume");
+    throw refuse("it is a link", "name the file that it leads to, or add it without --move");
+  if (stats.nlink > 1) throw refuse("it has other names (hard links)", "add it without --move");
   if ((await realpath(path)).startsWith((await realpath(layout.root)) + sep)) {
     throw refuse("it is in the store", "name a file outside of it");
   }
   await access(path, constants.W_OK).catch(() => {
-    throw refuse("it may not be written", "make it writable, or add it without --consume");
+    throw refuse("it may not be written", "make it writable, or add it without --move");
   });
 }
 
-async function nameBack({ files }: ConsumeHeader): Promise<void> {
+async function nameBack({ files }: MoveHeader): Promise<void> {
   for (const { original } of files) {
     await rename(original + ENDING, original).catch((error: unknown) => {
       if (!isAbsent(error)) throw error;
@@ -276,7 +269,7 @@ async function nameBack({ files }: ConsumeHeader): Promise<void> {
   }
 }
 
-async function removeAll({ files, folder }: ConsumeHeader, journal: string): Promise<void> {
+async function removeAll({ files, folder }: MoveHeader, journal: string): Promise<void> {
   for (const { original } of files) await rm(original + ENDING, { force: true });
   // A folder that has more than the model stays.
   if (folder !== null) await rmdir(folder).catch(() => undefined);

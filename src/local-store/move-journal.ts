@@ -4,15 +4,15 @@ import { join, resolve } from "node:path";
 import * as v from "valibot";
 import { parseStrictJson } from "../encodings/json.ts";
 import { FormatError } from "../errors.ts";
-import { digestSchema, isPlainPath, sizeSchema, spellingEntries } from "../model/config.ts";
+import { digestSchema, isPlainPath, sizeSchema, encodingEntries } from "../model/config.ts";
 import type { Digest } from "../tensor/digest.ts";
 import type { MethodDraft, WeightDraft } from "../model/draft.ts";
 import { DTYPE_BITS, type DType } from "../tensor/dtype.ts";
 import { isAbsent } from "../node/file-source.ts";
-import type { StoreLayout } from "./store-paths.ts";
+import type { StorePaths } from "./store-paths.ts";
 
 /** A weight that is in the store, and no more in its file. */
-export interface ConsumedWeight {
+export interface MovedWeight {
   /** Its place in the files, as {@link rangeKey} has it. */
   readonly key: string;
   readonly digest: Digest;
@@ -23,20 +23,20 @@ export interface ConsumedWeight {
 }
 
 /** What is added, and the files that it is in. */
-export interface ConsumeHeader {
+export interface MoveHeader {
   readonly version: 1;
   /** What the model is to be called. */
   readonly name: string;
   /** That was asked for, and goes with its files; `null` where files were. */
   readonly folder: string | null;
-  readonly files: readonly ConsumedFile[];
+  readonly files: readonly MovedFile[];
   readonly format: string;
   readonly methods: readonly MethodDraft[];
   readonly notes?: readonly string[];
 }
 
 /** A file as it was before it was touched. */
-export interface ConsumedFile {
+export interface MovedFile {
   /** Relative to the model. */
   readonly path: string;
   /** Absolute. */
@@ -53,9 +53,9 @@ const weight: v.GenericSchema<WeightDraft> = v.object({
   name: v.string(),
   dtype: v.picklist(Object.keys(DTYPE_BITS) as DType[]),
   shape: v.array(sizeSchema),
-  at: v.object({ file: sizeSchema, offset: sizeSchema, length: sizeSchema, ...spellingEntries }),
+  at: v.object({ file: sizeSchema, offset: sizeSchema, length: sizeSchema, ...encodingEntries }),
 });
-const header: v.GenericSchema<ConsumeHeader> = v.object({
+const header: v.GenericSchema<MoveHeader> = v.object({
   version: v.literal(1),
   name: v.string(),
   folder: v.nullable(v.string()),
@@ -75,7 +75,7 @@ const header: v.GenericSchema<ConsumeHeader> = v.object({
   ),
   notes: v.exactOptional(v.array(v.string())),
 });
-const consumedLine: v.GenericSchema<ConsumedWeight> = v.object({
+const movedLine: v.GenericSchema<MovedWeight> = v.object({
   key: v.string(),
   digest: digestSchema,
   size: sizeSchema,
@@ -88,23 +88,22 @@ const doneLine: v.GenericSchema<{ readonly done: true; readonly name?: string }>
 });
 
 /** What must not be collected, since it is in no file any more: blobs of all journals. */
-export async function consumedBlobs(layout: StoreLayout): Promise<Set<Digest>> {
+export async function movedBlobs(layout: StorePaths): Promise<Set<Digest>> {
   const blobs = new Set<Digest>();
-  for (const { consumed } of await readJournals(layout))
-    for (const { blob } of consumed.values()) blobs.add(blob);
+  for (const { moved } of await readJournals(layout)) for (const { blob } of moved.values()) blobs.add(blob);
   return blobs;
 }
 
 /** Whether an add of these paths ended early. */
-export async function isUnfinished(layout: StoreLayout, paths: readonly string[]): Promise<boolean> {
+export async function isUnfinished(layout: StorePaths, paths: readonly string[]): Promise<boolean> {
   return (await stat(journalOf(layout, paths)).catch(() => undefined)) !== undefined;
 }
 
 /** What a journal says. */
 export interface Journal {
-  readonly head: ConsumeHeader;
+  readonly head: MoveHeader;
   /** By place. */
-  readonly consumed: Map<string, ConsumedWeight>;
+  readonly moved: Map<string, MovedWeight>;
   /** The model's name, once it has it and only files are left to remove. */
   readonly done: string | undefined;
 }
@@ -114,30 +113,30 @@ export interface UnfinishedAdd {
   /** What was added, by the name that it had. */
   readonly path: string;
   /** What is in the store, and no more in a file. */
-  readonly weights: readonly ConsumedWeight[];
+  readonly weights: readonly MovedWeight[];
 }
 
 /** Adds that ended early after something was freed, or was about to be. */
-export async function unfinishedAdds(layout: StoreLayout): Promise<UnfinishedAdd[]> {
-  return (await readJournals(layout)).flatMap(({ head, consumed, done }) => {
+export async function unfinishedAdds(layout: StorePaths): Promise<UnfinishedAdd[]> {
+  return (await readJournals(layout)).flatMap(({ head, moved, done }) => {
     const path = head.folder ?? head.files[0]?.original ?? head.name;
-    return done !== undefined ? [] : [{ path, weights: [...consumed.values()] }];
+    return done !== undefined ? [] : [{ path, weights: [...moved.values()] }];
   });
 }
 
-async function readJournals(layout: StoreLayout): Promise<Journal[]> {
+async function readJournals(layout: StorePaths): Promise<Journal[]> {
   const journals: Journal[] = [];
-  for (const name of await readdir(layout.consuming).catch(() => [])) {
-    const read = name.startsWith(".") ? undefined : await readJournal(join(layout.consuming, name));
+  for (const name of await readdir(layout.moving).catch(() => [])) {
+    const read = name.startsWith(".") ? undefined : await readJournal(join(layout.moving, name));
     if (read) journals.push(read);
   }
   return journals;
 }
 
 /** Where the journal of an add of these paths is, or would be. */
-export function journalOf(layout: StoreLayout, paths: readonly string[]): string {
+export function journalOf(layout: StorePaths, paths: readonly string[]): string {
   const key = createHash("sha256").update(JSON.stringify(paths.map((path) => resolve(path))));
-  return join(layout.consuming, key.digest("hex"));
+  return join(layout.moving, key.digest("hex"));
 }
 
 /**
@@ -161,14 +160,14 @@ export async function readJournal(path: string): Promise<Journal | undefined> {
     throw new FormatError("malformed", `Cannot read "${path}": it is no journal of an add`, { path });
   };
   const head = parse(header, first);
-  const consumed = new Map<string, ConsumedWeight>();
+  const moved = new Map<string, MovedWeight>();
   let done: string | undefined;
   for (const each of others) {
-    const entry = parse(v.union([doneLine, consumedLine]), each);
+    const entry = parse(v.union([doneLine, movedLine]), each);
     if ("done" in entry) done = entry.name ?? head.name;
-    else consumed.set(entry.key, entry);
+    else moved.set(entry.key, entry);
   }
-  return { head, consumed, done };
+  return { head, moved, done };
 }
 
 /** A line of a journal. */

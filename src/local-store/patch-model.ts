@@ -12,33 +12,33 @@ import { fileError } from "../node/file-source.ts";
 import type { Progress } from "../node/progress.ts";
 import { rereadMethods } from "./reread.ts";
 import { putJson } from "./blobs.ts";
-import { derivedConfig, placesOf, plainPlaces, useKey, type WeightUse } from "./patched-config.ts";
+import { patchConfig, placesOf, plainPlaces, useKey, type WeightUse } from "./patched-config.ts";
 import type { FileStore } from "./file-store.ts";
 import { discard, missingBlobs } from "./gc.ts";
 import { checkName, writeTag } from "./tags.ts";
 import { knownWeights, type KnownWeights } from "./known-weights.ts";
-import type { StoreLayout } from "./store-paths.ts";
+import type { StorePaths } from "./store-paths.ts";
 import { type Lease, openLease, sweepLeases } from "./lease.ts";
 import { withLock } from "./lock.ts";
-import { placeSync } from "./commit-blob.ts";
+import { commitBlobSync } from "./commit-blob.ts";
 
 /** Blobs may move while they are read: another process lays them out anew, or collects. */
 const ATTEMPTS = 4;
 
 /** A piece of a weight: what it was and what it becomes. */
-export interface DerivedPiece {
+export interface PatchedPiece {
   readonly before: Uint8Array;
   readonly after: Uint8Array;
 }
 
 /** A weight of a base that is to have other bytes. */
-export interface Derivation {
+export interface WeightPatch {
   /** As the base has it. */
   readonly weight: Weight;
   /** Every use that gets the new bytes. */
   readonly uses: readonly WeightUse[];
   /** Makes them of the old ones, all in order; called again where the base moved meanwhile. */
-  derive(source: ByteSource, options: ReadOptions): AsyncIterable<DerivedPiece>;
+  apply(source: ByteSource, options: ReadOptions): AsyncIterable<PatchedPiece>;
 }
 
 /** A weight of a base that is to have bytes which the store has already. */
@@ -51,8 +51,8 @@ export interface Replacement {
   stored(attempt: number): Promise<Placed>;
 }
 
-/** Options of {@link deriveModel}. */
-export interface DeriveOptions {
+/** Options of {@link patchModel}. */
+export interface PatchOptions {
   /** Give the name to this model though another has it. */
   readonly replace?: boolean | undefined;
   readonly onProgress?: ((progress: Progress) => void) | undefined;
@@ -60,7 +60,7 @@ export interface DeriveOptions {
 }
 
 /** What a derivation did. */
-export interface DeriveResult {
+export interface PatchResult {
   readonly name: string;
   /** Of the manifest. */
   readonly digest: Digest;
@@ -99,13 +99,13 @@ interface Work {
  * @throws LinkError `unsupported` for a weight that cannot be replaced; StoreError `name-taken`, `bad-name`,
  * `corrupted`; SourceError `disk-full`
  */
-export async function deriveModel(
+export async function patchModel(
   store: FileStore,
   base: StoredModel,
   name: string,
-  derivations: readonly (Derivation | Replacement)[],
-  options: DeriveOptions = {},
-): Promise<DeriveResult> {
+  derivations: readonly (WeightPatch | Replacement)[],
+  options: PatchOptions = {},
+): Promise<PatchResult> {
   const { layout } = store;
   const { signal, replace = false } = options;
   checkName(name);
@@ -114,7 +114,7 @@ export async function deriveModel(
   await using lease = await openLease(layout);
   const fresh = new Map<Digest, number>();
   const total = derivations.reduce(
-    (sum, each) => sum + ("derive" in each ? lengthOf(base, each.weight) : 0),
+    (sum, each) => sum + ("apply" in each ? lengthOf(base, each.weight) : 0),
     0,
   );
   try {
@@ -127,20 +127,20 @@ export async function deriveModel(
         const advance = (bytes: number): void => options.onProgress?.({ done: (done += bytes), total });
         advance(0);
         // What is in the store already has said where.
-        const known = derivations.some((each) => "derive" in each) ? await knownWeights(layout) : undefined;
-        const placed = new Map<Derivation | Replacement, Placed>();
+        const known = derivations.some((each) => "apply" in each) ? await knownWeights(layout) : undefined;
+        const placed = new Map<WeightPatch | Replacement, Placed>();
         const work: Work = { store, lease, known, fresh, advance, signal };
         for (const each of derivations) {
           placed.set(
             each,
-            "derive" in each ? await placeWeight(work, model, each) : await each.stored(attempt),
+            "apply" in each ? await placeWeight(work, model, each) : await each.stored(attempt),
           );
         }
         const digests = new Map<string, Digest>();
         for (const [{ uses: those }, { digest }] of placed) {
           for (const use of those) digests.set(useKey(use), digest);
         }
-        const config = derivedConfig(model.config, digests, places);
+        const config = patchConfig(model.config, digests, places);
         const { manifest, descriptor } = await putModel(work, model, config, [...placed.values()]);
         signal?.throwIfAborted();
         const digest = await withLock(layout, async (assertHeld) => {
@@ -184,15 +184,15 @@ async function sameModel(store: FileStore, base: StoredModel): Promise<StoredMod
 }
 
 /** Derives one weight and stores it, unless it is in a shard of the store already. */
-async function placeWeight(work: Work, base: StoredModel, derivation: Derivation): Promise<Placed> {
+async function placeWeight(work: Work, base: StoredModel, derivation: WeightPatch): Promise<Placed> {
   const { store, lease, known, fresh } = work;
   const temporary = join(lease.folder, `derived-${digestHex(derivation.weight.digest)}`);
   const handle = await open(temporary, "w", 0o600);
   try {
-    const { digest, size } = await writeDerived(work, base, derivation, handle);
+    const { digest, size } = await writePatched(work, base, derivation, handle);
     const inside = known?.inside.get(digest);
     if (inside) return { digest, ...inside };
-    if (placeSync(handle.fd, temporary, store.layout.blob(digest))) fresh.set(digest, size);
+    if (commitBlobSync(handle.fd, temporary, store.layout.blob(digest))) fresh.set(digest, size);
     const location = { blob: digest, offset: 0, length: size };
     return { digest, location, layer: { mediaType: MediaType.weight, digest, size } };
   } finally {
@@ -202,10 +202,10 @@ async function placeWeight(work: Work, base: StoredModel, derivation: Derivation
 }
 
 /** Streams a weight through its derivation; what it was is checked against its digest on the way. */
-async function writeDerived(
+async function writePatched(
   { store, advance, signal }: Work,
   base: StoredModel,
-  derivation: Derivation,
+  derivation: WeightPatch,
   handle: FileHandle,
 ): Promise<{ readonly digest: Digest; readonly size: number }> {
   const { weight } = derivation;
@@ -213,7 +213,7 @@ async function writeDerived(
   await using source = await store.openBlob(blob);
   const [old, hash] = [createHash("sha256"), createHash("sha256")];
   let size = 0;
-  for await (const { before, after } of derivation.derive(sliceSource(source, offset, length), { signal })) {
+  for await (const { before, after } of derivation.apply(sliceSource(source, offset, length), { signal })) {
     signal?.throwIfAborted();
     old.update(before);
     hash.update(after);
@@ -283,7 +283,7 @@ function sharedBytes(config: ModelConfig, base: StoredModel): number {
   return [...digests].reduce((sum, digest) => sum + (base.locations.get(digest)?.length ?? 0), 0);
 }
 
-function vanished(layout: StoreLayout, name: string, digest: Digest): StoreError {
+function vanished(layout: StorePaths, name: string, digest: Digest): StoreError {
   return new StoreError("missing-blob", `Cannot store "${name}": blob ${digest} vanished`, {
     path: layout.root,
     digest,

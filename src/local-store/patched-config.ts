@@ -95,7 +95,7 @@ export function placesOf(
  * @param digests the new weights, by {@link useKey}
  * @param places their holes, from {@link placesOf}
  */
-export function derivedConfig(
+export function patchConfig(
   config: ModelConfig,
   digests: ReadonlyMap<string, Digest>,
   places: ReadonlyMap<string, string>,

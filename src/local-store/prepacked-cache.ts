@@ -3,9 +3,9 @@ import { chmod, copyFile, type FileHandle, open, readdir, rm, stat } from "node:
 import { join } from "node:path";
 import type { Digest } from "../tensor/digest.ts";
 import type { Binding } from "../model/link-plan.ts";
-import type { PackedFile, PackedParts } from "../model/prepacked-weight.ts";
-import type { StoreLayout } from "./store-paths.ts";
-import { copyRange, isSound, type PackedRecord, readRecord, writePacked } from "./prepacked-file.ts";
+import type { PrepackedFile, PrepackedParts } from "../model/prepacked-weight.ts";
+import type { StorePaths } from "./store-paths.ts";
+import { copyRange, isSound, type PrepackedRecord, readRecord, writePrepacked } from "./prepacked-file.ts";
 import { makeSealed, readSealed } from "./sealed-file.ts";
 
 /**
@@ -13,17 +13,17 @@ import { makeSealed, readSealed } from "./sealed-file.ts";
  * is sealed like a blob: one that was written since it was hashed is hashed again, and one that is damaged is as good
  * as none. Deleting the folder costs packing, nothing else.
  */
-export class FilePackedCache {
-  readonly #layout: StoreLayout;
+export class FilePrepackedCache {
+  readonly #layout: StorePaths;
 
-  constructor(layout: StoreLayout) {
+  constructor(layout: StorePaths) {
     this.#layout = layout;
   }
 
-  async get(key: string, options: { readonly full?: boolean } = {}): Promise<PackedFile | undefined> {
+  async get(key: string, options: { readonly full?: boolean } = {}): Promise<PrepackedFile | undefined> {
     const kind = {
       record: async (file: FileHandle) => readRecord(file, (await file.stat()).size),
-      isSound: (file: FileHandle, record: PackedRecord) => isSound(file, record, key.slice(0, 64)),
+      isSound: (file: FileHandle, record: PrepackedRecord) => isSound(file, record, key.slice(0, 64)),
     };
     const record = await readSealed(this.#path(key), kind, options.full);
     return record && { location: this.#location(key), entries: record.entries };
@@ -33,13 +33,13 @@ export class FilePackedCache {
   async make(
     key: string,
     weight: Binding,
-    pack: (folder: string) => Promise<PackedParts>,
-  ): Promise<PackedFile | undefined> {
+    pack: (folder: string) => Promise<PrepackedParts>,
+  ): Promise<PrepackedFile | undefined> {
     const record = await makeSealed(this.#layout, this.#path(key), async (temporary, folder) => {
       const parts = await pack(folder);
       const packs = parts.entries.length > 0;
       const file = await (packs ? this.#writeWeight(temporary, weight) : open(temporary, "wx", 0o600));
-      return { file, finish: () => writePacked(file, packs ? weight.length : 0, parts) };
+      return { file, finish: () => writePrepacked(file, packs ? weight.length : 0, parts) };
     });
     return record && { location: this.#location(key), entries: record.entries };
   }
@@ -52,7 +52,7 @@ export class FilePackedCache {
   async sweep(weights: ReadonlySet<Digest>): Promise<{ readonly files: number; readonly bytes: number }> {
     let files = 0;
     let bytes = 0;
-    for (const name of await readdir(this.#layout.packed).catch(() => [])) {
+    for (const name of await readdir(this.#layout.prepacked).catch(() => [])) {
       if (weights.has(`sha256:${name.slice(0, 64)}`)) continue;
       files++;
       bytes += (await stat(this.#path(name)).catch(() => undefined))?.size ?? 0;
@@ -88,7 +88,7 @@ export class FilePackedCache {
   }
 
   #path(key: string): string {
-    return join(this.#layout.packed, key);
+    return join(this.#layout.prepacked, key);
   }
 
   #location(key: string): string {

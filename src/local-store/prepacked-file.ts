@@ -2,17 +2,17 @@ import { createHash } from "node:crypto";
 import { type FileHandle, open } from "node:fs/promises";
 import { alignUp } from "../io/align.ts";
 import { SourceError } from "../errors.ts";
-import { PACKED_ALIGNMENT, type PackedEntry, type PackedParts } from "../model/prepacked-weight.ts";
+import { PREPACKED_ALIGNMENT, type PrepackedEntry, type PrepackedParts } from "../model/prepacked-weight.ts";
 import { writeAll } from "../node/write-all.ts";
 import { appendRecord, readTail } from "./file-record.ts";
 
 const CHUNK = 1024 * 1024;
 /** Packed bytes begin at a page of their own: pages of the weight itself are not held for them. */
 const PAGE = 4096;
-const LARGEST_RECORD = 64 * 1024;
+const MAX_RECORD_BYTES = 64 * 1024;
 
 /** What a file of a weight and its packed copies holds; it says so itself, at its end. */
-export interface PackedRecord {
+export interface PrepackedRecord {
   /** Length of the weight at the start, in bytes. */
   readonly weight: number;
   /** Where packed bytes begin and end. */
@@ -20,18 +20,18 @@ export interface PackedRecord {
   readonly end: number;
   /** Of the packed bytes. */
   readonly sha256: string;
-  readonly entries: readonly PackedEntry[];
+  readonly entries: readonly PrepackedEntry[];
 }
 
 /** Writes what an engine packed, and the record, behind a weight that a file has. */
-export async function writePacked(
+export async function writePrepacked(
   file: FileHandle,
   weight: number,
-  { path, entries }: PackedParts,
-): Promise<PackedRecord> {
+  { path, entries }: PrepackedParts,
+): Promise<PrepackedRecord> {
   const start = alignUp(weight, PAGE);
   const hash = createHash("sha256");
-  const placed: PackedEntry[] = [];
+  const placed: PrepackedEntry[] = [];
   let end = start;
   if (entries.length > 0) {
     const from = await open(path, "r");
@@ -39,7 +39,7 @@ export async function writePacked(
       for (const { key, buffers } of entries) {
         const moved: { offset: number; length: number }[] = [];
         for (const { offset, length } of buffers) {
-          const at = alignUp(end, PACKED_ALIGNMENT);
+          const at = alignUp(end, PREPACKED_ALIGNMENT);
           hash.update(new Uint8Array(at - end));
           for await (const chunk of chunksOf(from, path, offset, length, file, at)) hash.update(chunk);
           moved.push({ offset: at, length });
@@ -51,7 +51,7 @@ export async function writePacked(
       await from.close();
     }
   }
-  const record: PackedRecord = { weight, start, end, sha256: hash.digest("hex"), entries: placed };
+  const record: PrepackedRecord = { weight, start, end, sha256: hash.digest("hex"), entries: placed };
   await appendRecord(file, end, record);
   return record;
 }
@@ -60,14 +60,14 @@ export async function writePacked(
  * Reads a file's record. Whatever it says lies in the file, and where an engine may read it.
  * @returns `undefined` where the file is not as it was written
  */
-export async function readRecord(file: FileHandle, size: number): Promise<PackedRecord | undefined> {
-  const tail = await readTail(file, size, LARGEST_RECORD);
+export async function readRecord(file: FileHandle, size: number): Promise<PrepackedRecord | undefined> {
+  const tail = await readTail(file, size, MAX_RECORD_BYTES);
   if (!tail) return undefined;
-  const record = tail.record as PackedRecord;
+  const record = tail.record as PrepackedRecord;
   const inside = record.entries.every(({ buffers }) =>
     buffers.every(
       ({ offset, length: bytes }) =>
-        offset % PACKED_ALIGNMENT === 0 && offset >= record.start && offset + bytes <= record.end,
+        offset % PREPACKED_ALIGNMENT === 0 && offset >= record.start && offset + bytes <= record.end,
     ),
   );
   return inside && record.end === tail.start ? record : undefined;
@@ -77,7 +77,7 @@ export async function readRecord(file: FileHandle, size: number): Promise<Packed
  * Whether a file still holds what was written, by hashing it.
  * @param digest sha256 of the weight, in hexadecimal
  */
-export async function isSound(file: FileHandle, record: PackedRecord, digest: string): Promise<boolean> {
+export async function isSound(file: FileHandle, record: PrepackedRecord, digest: string): Promise<boolean> {
   const { weight, start, end, sha256, entries } = record;
   const packed = await hashRange(file, start, end - start);
   return packed === sha256 && (entries.length === 0 || (await hashRange(file, 0, weight)) === digest);

@@ -5,14 +5,14 @@ import { tensorBytes } from "../tensor/dtype.ts";
 import { type Location, MediaType, parseLocations, parseManifest } from "../model/manifest.ts";
 import { modelWeights, type StoredModel } from "../model/stored-model.ts";
 import { readJsonBlob } from "./blobs.ts";
-import type { StoreLayout } from "./store-paths.ts";
+import type { StorePaths } from "./store-paths.ts";
 
 /**
  * Reads a model's manifest, config and locations, each checked against its digest, and checks that they agree.
  * @throws StoreError `missing-blob`, `corrupted`; FormatError `malformed`, `newer-version`
  */
 export async function readStoredModel(
-  layout: StoreLayout,
+  layout: StorePaths,
   name: string,
   digest: Digest,
 ): Promise<StoredModel> {

@@ -15,7 +15,7 @@ import { putJson } from "./blobs.ts";
 import { discard, missingBlobs } from "./gc.ts";
 import { moveTags } from "./tags.ts";
 import type { IngestResult, IngestSetup } from "./ingest-job.ts";
-import type { StoreLayout } from "./store-paths.ts";
+import type { StorePaths } from "./store-paths.ts";
 import { openLease } from "./lease.ts";
 import { withLock } from "./lock.ts";
 import { writeWeightFiles } from "./write-weight-files.ts";
@@ -46,7 +46,7 @@ export function shardLayout({ header, offsets, size, weights }: ShardFile): Dige
  * @returns the shards' digests, or `undefined` if a model changed meanwhile: then nothing was done
  */
 export async function repack(
-  layout: StoreLayout,
+  layout: StorePaths,
   shards: readonly ShardFile[],
   models: readonly Repacked[],
   signal?: AbortSignal,

@@ -3,9 +3,9 @@ import { dirname, join } from "node:path";
 import { isAbsent } from "../node/file-source.ts";
 import { seal } from "./blobs.ts";
 import { NOT_KEPT } from "./compile-cache.ts";
-import type { StoreLayout } from "./store-paths.ts";
+import type { StorePaths } from "./store-paths.ts";
 import { openLease } from "./lease.ts";
-import { placeSync, SEAL } from "./commit-blob.ts";
+import { commitBlobSync, SEAL } from "./commit-blob.ts";
 
 /** How a cache's files say what they hold. */
 export interface SealedKind<R> {
@@ -49,7 +49,7 @@ export async function readSealed<R>(
  * @param write makes it at a path in the folder of a lease, and leaves it open
  */
 export async function makeSealed<R>(
-  layout: StoreLayout,
+  layout: StorePaths,
   path: string,
   write: (
     temporary: string,
@@ -65,7 +65,7 @@ export async function makeSealed<R>(
       const record = await finish();
       // Here, where it blocks nobody: what is left to place is quick.
       await file.datasync();
-      placeSync(file.fd, temporary, path);
+      commitBlobSync(file.fd, temporary, path);
       return record;
     } finally {
       await file.close();

@@ -1,9 +1,9 @@
 import { createHash } from "node:crypto";
 import { mkdir, readFile } from "node:fs/promises";
 import { join } from "node:path";
-import { writeDurable } from "../node/atomic-write.ts";
+import { writeFileAtomically } from "../node/atomic-write.ts";
 import type { Tag } from "./tags.ts";
-import type { StoreLayout } from "./store-paths.ts";
+import type { StorePaths } from "./store-paths.ts";
 
 /** Goes up when shards are planned in another way: then all stores are laid out anew. */
 const PLAN_VERSION = 1;
@@ -12,22 +12,22 @@ const PLAN_VERSION = 1;
  * Whether exactly these models (by name, as they are listed), lying where they lie, were found to be laid out in shards. Nobody has to plan then.
  * The note of it may be deleted at any time, and a model added, removed or moved makes it void.
  */
-export async function isLaidOut(layout: StoreLayout, tags: readonly Tag[]): Promise<boolean> {
+export async function isShardLayoutCurrent(layout: StorePaths, tags: readonly Tag[]): Promise<boolean> {
   const note = await readFile(noteOf(layout), "utf8").catch(() => "");
   return note === keyOf(tags);
 }
 
 /** Notes that the shards of these models are as they should be; in a store that may not be written, it does not. */
-export async function noteLaidOut(layout: StoreLayout, tags: readonly Tag[]): Promise<void> {
+export async function cacheShardLayout(layout: StorePaths, tags: readonly Tag[]): Promise<void> {
   try {
     await mkdir(layout.cache, { recursive: true });
-    await writeDurable(noteOf(layout), Buffer.from(keyOf(tags)));
+    await writeFileAtomically(noteOf(layout), Buffer.from(keyOf(tags)));
   } catch {
     // It is planned again.
   }
 }
 
-function noteOf(layout: StoreLayout): string {
+function noteOf(layout: StorePaths): string {
   return join(layout.cache, "shards");
 }
 

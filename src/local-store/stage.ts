@@ -5,7 +5,7 @@ import type { FileSource } from "../node/file-source.ts";
 import { watchProgress } from "../node/progress.ts";
 import { type AddOptions, refuseChanged, storeModel } from "./add.ts";
 import { discard } from "./gc.ts";
-import type { StoreLayout } from "./store-paths.ts";
+import type { StorePaths } from "./store-paths.ts";
 import { openLease, sweepLeases } from "./lease.ts";
 import { readStoredModel } from "./read-model.ts";
 
@@ -24,7 +24,7 @@ export interface StagedModel extends AsyncDisposable {
  * @throws SourceError `source-changed`, `short-read`, `disk-full`
  */
 export async function stageModel(
-  layout: StoreLayout,
+  layout: StorePaths,
   name: string,
   draft: ModelDraft,
   files: readonly FileSource[],

@@ -3,7 +3,7 @@ import { join } from "node:path";
 import { unfinishedAdds } from "./move-journal.ts";
 import { markBlobs } from "./gc.ts";
 import { listTags } from "./tags.ts";
-import type { StoreLayout } from "./store-paths.ts";
+import type { StorePaths } from "./store-paths.ts";
 import { readStoredModel } from "./read-model.ts";
 
 /** A store's disk use. All sizes in bytes. */
@@ -20,15 +20,15 @@ export interface StoreStatus {
   /** Compiled programs: made again when needed. */
   readonly cacheBytes: number;
   /** Weights as an engine packed them, each behind a second copy of the weight: made again when needed. */
-  readonly packedBytes: number;
+  readonly prepackedBytes: number;
   /** Weights that an engine derived from others, which are there as well: made again when needed. */
-  readonly derivedBytes: number;
+  readonly foldedBytes: number;
   /** Files whose adding ended early after parts of them were freed, as they were called: the same add goes on. */
   readonly unfinished: readonly string[];
 }
 
 /** Adds up what a store holds. */
-export async function storeStatus(layout: StoreLayout): Promise<StoreStatus> {
+export async function storeStatus(layout: StorePaths): Promise<StoreStatus> {
   const tags = await listTags(layout);
   let fileBytes = 0;
   for (const { name, digest } of tags) {
@@ -38,8 +38,8 @@ export async function storeStatus(layout: StoreLayout): Promise<StoreStatus> {
   const needed = await markBlobs(layout);
   const used = await folderSize(layout.blobs, (name) => needed.has(`sha256:${name}`));
   const all = await folderSize(layout.blobs);
-  const packed = await folderSize(layout.packed);
-  const derived = await folderSize(layout.derived);
+  const packed = await folderSize(layout.prepacked);
+  const derived = await folderSize(layout.folded);
   return {
     root: layout.root,
     models: tags.length,
@@ -48,8 +48,8 @@ export async function storeStatus(layout: StoreLayout): Promise<StoreStatus> {
     fileBytes,
     unusedBytes: all.bytes - used.bytes,
     cacheBytes: (await folderSize(layout.cache)).bytes - packed.bytes - derived.bytes,
-    packedBytes: packed.bytes,
-    derivedBytes: derived.bytes,
+    prepackedBytes: packed.bytes,
+    foldedBytes: derived.bytes,
     unfinished: (await unfinishedAdds(layout)).map(({ path }) => path),
   };
 }

@@ -5,40 +5,40 @@ import { StoreError } from "../errors.ts";
 import { MODEL_VERSION, newerVersion } from "../model/config.ts";
 import { type Digest, digestHex } from "../tensor/digest.ts";
 import { encodeJson, type ImageIndex, MediaType, parseIndex } from "../model/manifest.ts";
-import { createDurable } from "../node/atomic-write.ts";
+import { createFileAtomically } from "../node/atomic-write.ts";
 import { isAbsent } from "../node/file-source.ts";
 
 /** Annotation of `index.json` with the version of the layout around it. */
 const STORE_VERSION = "dev.tare.store.version";
 
 /** Where a store keeps what: an OCI image layout, and beside it what only tare looks at. */
-export class StoreLayout {
+export class StorePaths {
   readonly root: string;
   readonly index: string;
   readonly blobs: string;
   /** Things being written, a folder for each writer. */
   readonly temporary: string;
   /** Journals of files that are freed as they are added. */
-  readonly consuming: string;
+  readonly moving: string;
   /** Folders of links for engines that want files with names; may be deleted at any time. */
   readonly views: string;
   /** Compiled programs; may be deleted at any time. */
   readonly cache: string;
   /** Weights as an engine packed them; may be deleted at any time. */
-  readonly packed: string;
+  readonly prepacked: string;
   /** Weights that an engine derived from others; may be deleted at any time. */
-  readonly derived: string;
+  readonly folded: string;
 
   constructor(root: string) {
     this.root = resolve(root);
     this.index = join(this.root, "index.json");
     this.blobs = join(this.root, "blobs", "sha256");
     this.temporary = join(this.root, "tmp");
-    this.consuming = join(this.root, "consuming");
+    this.moving = join(this.root, "consuming");
     this.views = join(this.root, "views");
     this.cache = join(this.root, "cache");
-    this.packed = join(this.cache, "packed");
-    this.derived = join(this.cache, "derived");
+    this.prepacked = join(this.cache, "packed");
+    this.folded = join(this.cache, "derived");
   }
 
   /** Relative to {@link root}, with `/`: what engines are told. */
@@ -55,8 +55,8 @@ export class StoreLayout {
  * Opens the layout at a path; makes a new one where there is nothing (or an empty folder).
  * @throws StoreError `not-a-store` if something else is there; FormatError `newer-version`
  */
-export async function openLayout(root: string): Promise<StoreLayout> {
-  const layout = new StoreLayout(root);
+export async function openStoreFolder(root: string): Promise<StorePaths> {
+  const layout = new StorePaths(root);
   const marker = join(layout.root, "oci-layout");
   const text = await readFile(marker, "utf8").catch((error: unknown) => {
     if (isAbsent(error)) return undefined;
@@ -73,8 +73,8 @@ export async function openLayout(root: string): Promise<StoreLayout> {
       annotations: { [STORE_VERSION]: String(MODEL_VERSION) },
     };
     // The marker comes last: a folder without it is not a store yet, and the next one to open it goes on here.
-    await createDurable(layout.index, encodeJson(empty));
-    await createDurable(marker, encodeJson({ imageLayoutVersion: "1.0.0" }));
+    await createFileAtomically(layout.index, encodeJson(empty));
+    await createFileAtomically(marker, encodeJson({ imageLayoutVersion: "1.0.0" }));
     return layout;
   }
   const { imageLayoutVersion } = parseStrictJson(text, marker) as { imageLayoutVersion?: unknown };
@@ -84,7 +84,7 @@ export async function openLayout(root: string): Promise<StoreLayout> {
 }
 
 /** Reads `index.json` as it is at this moment. */
-export async function readIndex(layout: StoreLayout): Promise<ImageIndex> {
+export async function readIndex(layout: StorePaths): Promise<ImageIndex> {
   const text = await readFile(layout.index, "utf8").catch((cause: unknown) => {
     throw new StoreError("not-a-store", `Cannot read "${layout.index}"`, { path: layout.index, cause });
   });
@@ -94,7 +94,7 @@ export async function readIndex(layout: StoreLayout): Promise<ImageIndex> {
   return index;
 }
 
-async function refuseForeign(layout: StoreLayout): Promise<void> {
+async function refuseForeign(layout: StorePaths): Promise<void> {
   const stats = await stat(layout.root).catch(() => undefined);
   if (!stats) return;
   const hint = "choose a new or empty folder with --store or TARE_STORE";

@@ -9,9 +9,9 @@ import {
   REF_NAME,
 } from "../model/manifest.ts";
 import { manifestBlobs } from "../model/stored-model.ts";
-import { writeDurable } from "../node/atomic-write.ts";
+import { writeFileAtomically } from "../node/atomic-write.ts";
 import { readJsonBlob } from "./blobs.ts";
-import { readIndex, type StoreLayout } from "./store-paths.ts";
+import { readIndex, type StorePaths } from "./store-paths.ts";
 import { isWholeSync } from "./commit-blob.ts";
 
 /** A name of the store and what it stands for. */
@@ -21,7 +21,7 @@ export interface Tag {
 }
 
 /** The models of the store, by name; other things that an OCI tool put there are left out. */
-export async function listTags(layout: StoreLayout): Promise<Tag[]> {
+export async function listTags(layout: StorePaths): Promise<Tag[]> {
   const tags: Tag[] = [];
   for (const descriptor of (await readIndex(layout)).manifests) {
     const name = descriptor.annotations?.[REF_NAME];
@@ -32,7 +32,7 @@ export async function listTags(layout: StoreLayout): Promise<Tag[]> {
 }
 
 async function isModel(
-  layout: StoreLayout,
+  layout: StorePaths,
   { artifactType, mediaType, digest }: Descriptor,
 ): Promise<boolean> {
   if (artifactType !== undefined) return artifactType === MediaType.model;
@@ -51,7 +51,7 @@ async function isModel(
  * Finds a model by name.
  * @throws StoreError `not-found`, naming what is there
  */
-export async function findTag(layout: StoreLayout, name: string): Promise<Tag> {
+export async function findTag(layout: StorePaths, name: string): Promise<Tag> {
   const tags = await listTags(layout);
   const tag = tags.find((each) => each.name === name);
   if (tag) return tag;
@@ -79,7 +79,7 @@ export interface Naming {
  * @returns the manifest that the name stands for now
  * @throws StoreError `name-taken`
  */
-export async function writeTag(layout: StoreLayout, name: string, naming: Naming): Promise<Digest> {
+export async function writeTag(layout: StorePaths, name: string, naming: Naming): Promise<Digest> {
   const { manifest, config, replace } = naming;
   const index = await readIndex(layout);
   const taken = index.manifests.find((each) => each.annotations?.[REF_NAME] === name);
@@ -99,12 +99,12 @@ export async function writeTag(layout: StoreLayout, name: string, naming: Naming
   }
   const entry: Descriptor = { ...manifest, artifactType: MediaType.model, annotations: { [REF_NAME]: name } };
   const manifests = [...index.manifests.filter((each) => each !== taken), entry];
-  await writeDurable(layout.index, encodeJson({ ...index, manifests }));
+  await writeFileAtomically(layout.index, encodeJson({ ...index, manifests }));
   return manifest.digest;
 }
 
 /** Reads a manifest; `undefined` where it cannot be read. */
-async function manifestOf(layout: StoreLayout, { digest }: Descriptor): Promise<Manifest | undefined> {
+async function manifestOf(layout: StorePaths, { digest }: Descriptor): Promise<Manifest | undefined> {
   try {
     return parseManifest(await readJsonBlob(layout, digest), `manifest ${digest}`);
   } catch (error) {
@@ -118,7 +118,7 @@ async function manifestOf(layout: StoreLayout, { digest }: Descriptor): Promise<
  * @returns whether every name still stood for the manifest that it is to be moved from
  */
 export async function moveTags(
-  layout: StoreLayout,
+  layout: StorePaths,
   moves: readonly { readonly name: string; readonly from: Digest; readonly to: Descriptor }[],
 ): Promise<boolean> {
   const index = await readIndex(layout);
@@ -130,16 +130,16 @@ export async function moveTags(
     return { ...move.to, artifactType: MediaType.model, annotations: { [REF_NAME]: move.name } };
   });
   if (wanted.size > 0) return false;
-  await writeDurable(layout.index, encodeJson({ ...index, manifests }));
+  await writeFileAtomically(layout.index, encodeJson({ ...index, manifests }));
   return true;
 }
 
 /** Takes a name away. The caller holds the lock. */
-export async function removeTag(layout: StoreLayout, name: string): Promise<void> {
+export async function removeTag(layout: StorePaths, name: string): Promise<void> {
   await findTag(layout, name);
   const index = await readIndex(layout);
   const manifests = index.manifests.filter((each) => each.annotations?.[REF_NAME] !== name);
-  await writeDurable(layout.index, encodeJson({ ...index, manifests }));
+  await writeFileAtomically(layout.index, encodeJson({ ...index, manifests }));
 }
 
 /** Names are tags of an OCI layout: what every client accepts, and no path of its own. */

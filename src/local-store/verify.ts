@@ -4,7 +4,7 @@ import { manifestBlobs, modelWeights } from "../model/stored-model.ts";
 import { requireBlob } from "./blobs.ts";
 import { unfinishedAdds } from "./move-journal.ts";
 import { listTags } from "./tags.ts";
-import type { StoreLayout } from "./store-paths.ts";
+import type { StorePaths } from "./store-paths.ts";
 import { readStoredModel } from "./read-model.ts";
 import type { Progress } from "../node/progress.ts";
 
@@ -33,7 +33,7 @@ export interface VerifyResult {
 }
 
 /** Checks every model's manifest, config and blobs, and those of adds that ended early; goes on after a problem, so that all are told. */
-export async function verifyStore(layout: StoreLayout, options: VerifyOptions = {}): Promise<VerifyResult> {
+export async function verifyStore(layout: StorePaths, options: VerifyOptions = {}): Promise<VerifyResult> {
   const problems: Problem[] = [];
   const attempt = async (model: string, work: () => Promise<void>): Promise<void> => {
     await work().catch((error: unknown) => {

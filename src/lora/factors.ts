@@ -8,7 +8,7 @@ import { floatCodec, loraError } from "./lora-matrices.ts";
 import type { Matrix } from "./product.ts";
 
 /** All matrices for one weight are held in memory, as float32: a vocabulary of 152,000 at rank 64 takes 39 MiB. */
-const MOST_VALUES = 12 * 1024 * 1024;
+const MAX_VALUES = 12 * 1024 * 1024;
 /** Of a matrix, read at a time; whole blocks of every type. */
 const CHUNK = 1024 * 1024;
 
@@ -38,8 +38,8 @@ export async function loadTerms(
   options: ReadOptions,
 ): Promise<LoraTerm[]> {
   const values = plans.reduce((sum, { pair }) => sum + pair.rank * (pair.shape[0] + pair.shape[1]), 0);
-  if (values > MOST_VALUES) {
-    const reason = `its matrices for "${plans[0]?.pair.module}" have ${values} values, over ${MOST_VALUES}`;
+  if (values > MAX_VALUES) {
+    const reason = `its matrices for "${plans[0]?.pair.module}" have ${values} values, over ${MAX_VALUES}`;
     throw loraError("too-large", plans[0]?.adapter.name ?? "", reason, plans[0]?.pair.module);
   }
   const terms: LoraTerm[] = [];

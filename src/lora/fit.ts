@@ -18,7 +18,7 @@ export interface LoraTarget {
  * @throws LinkError `mismatch` for another architecture or shapes that do not fit; `missing-weight` naming the targets
  * that the base lacks; `duplicate`, `unsupported`
  */
-export function fitLora(
+export function matchLora(
   adapter: LoraAdapter,
   base: LoraBase,
   mapping: NameMapping = new Map(),

@@ -3,7 +3,13 @@ import { findEntry, type GgufMetadata } from "../formats/gguf/values.ts";
 import type { StoredModel } from "../model/stored-model.ts";
 import type { BlobStore } from "../store/blob-store.ts";
 import { type LoraAdapter, type LoraPair, moduleName } from "./adapter.ts";
-import { checkHalves, type Halves, loraError, type NameHalf, pairHalves } from "./lora-matrices.ts";
+import {
+  checkMatrices,
+  type LoraMatrices,
+  loraError,
+  type NameMatrix,
+  pairMatrices,
+} from "./lora-matrices.ts";
 
 /** llama.cpp looks rows of it up: A and B change places. */
 const EMBEDDING = "token_embd";
@@ -28,7 +34,7 @@ export async function ggufAdapter(store: BlobStore, model: StoredModel): Promise
   }
   const alpha = alphaOf(model.name, metadata);
   const weights = model.config.methods.flatMap((method) => method.weights);
-  const pairs = pairHalves(model.name, weights, nameHalf).map((each) => pairOf(model.name, each, alpha));
+  const pairs = pairMatrices(model.name, weights, nameHalf).map((each) => pairOf(model.name, each, alpha));
   return { model, layout: "gguf", architecture: text("general.architecture"), pairs };
 }
 
@@ -44,7 +50,7 @@ export async function ggufHeaderOf(
   throw loraError("mismatch", model.name, "its program is not a GGUF header");
 }
 
-const nameHalf: NameHalf = (name) => {
+const nameHalf: NameMatrix = (name) => {
   const [, target, half] = /^(.+)\.lora_([ab])$/s.exec(name) ?? [];
   if (target === undefined) return undefined;
   const module = moduleName(target);
@@ -58,9 +64,9 @@ function alphaOf(adapter: string, metadata: GgufMetadata): number {
   throw loraError("malformed", adapter, `its "adapter.lora.alpha" ${is}`);
 }
 
-function pairOf(adapter: string, halves: Halves, alpha: number): LoraPair {
+function pairOf(adapter: string, halves: LoraMatrices, alpha: number): LoraPair {
   const { module, embedding, a, b } = halves;
-  const rank = checkHalves(adapter, halves, embedding ? 1 : 0, 1);
+  const rank = checkMatrices(adapter, halves, embedding ? 1 : 0, 1);
   const scaling = alpha === 0 ? 1 : alpha / rank;
   const common = { module, rank, alpha, scaling, fanInFanOut: false };
   const outer = (embedding ? a : b).shape[0] as number;

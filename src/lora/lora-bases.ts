@@ -1,7 +1,7 @@
 import { LinkError, TareError } from "../errors.ts";
 import type { LoraAdapter } from "./adapter.ts";
 import { type LoraBase, openBase } from "./base.ts";
-import { fitLora } from "./fit.ts";
+import { matchLora } from "./fit.ts";
 import { isLora, openLora } from "./open.ts";
 import type { StoredModel } from "../model/stored-model.ts";
 import type { FileStore } from "../local-store/file-store.ts";
@@ -42,14 +42,18 @@ export async function lorasOf(
  * Makes sure that LoRAs fit a GGUF model, before llama.cpp is given anything: native reasons come late or not at all.
  * @throws LinkError naming what does not fit
  */
-export async function requireFit(store: FileStore, base: string, loras: readonly string[]): Promise<void> {
+export async function checkLoraCompatibility(
+  store: FileStore,
+  base: string,
+  loras: readonly string[],
+): Promise<void> {
   if (loras.length === 0) return;
   const models = await Promise.all([base, ...loras].map((name) => store.model(name)));
   // The engine says better what it does not run at all.
   if (models.some((model) => model.config.format !== "gguf")) return;
   const [model, ...adapters] = models as [StoredModel, ...StoredModel[]];
   const target = await openBase(store, model);
-  for (const adapter of adapters) fitLora(await openLora(store, adapter), target);
+  for (const adapter of adapters) matchLora(await openLora(store, adapter), target);
 }
 
 async function describe(store: FileStore, model: StoredModel, bases: readonly LoraBase[]): Promise<LoraInfo> {
@@ -72,7 +76,7 @@ async function describe(store: FileStore, model: StoredModel, bases: readonly Lo
 
 function fits(adapter: LoraAdapter, base: LoraBase): boolean {
   try {
-    fitLora(adapter, base);
+    matchLora(adapter, base);
     return true;
   } catch (error) {
     if (error instanceof LinkError) return false;

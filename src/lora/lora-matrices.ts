@@ -4,7 +4,7 @@ import { type Codec, codecOf } from "../tensor/quantization/codec.ts";
 import { shapeText, someNames } from "./adapter.ts";
 
 /** The two matrices of a LoRA for one module, by what they are called; not yet checked against each other. */
-export interface Halves {
+export interface LoraMatrices {
   readonly module: string;
   /** For an embedding, whose A is looked up by rows. */
   readonly embedding: boolean;
@@ -13,7 +13,7 @@ export interface Halves {
 }
 
 /** Which half of which module a weight is; `undefined` for a weight that is no part of a LoRA. */
-export type NameHalf = (
+export type NameMatrix = (
   name: string,
 ) => { readonly module: string; readonly half: "a" | "b"; readonly embedding: boolean } | undefined;
 
@@ -22,7 +22,11 @@ export type NameHalf = (
  * @throws LinkError `missing-weight` for half a pair, or no pair at all; `unsupported` for weights of another kind;
  * `duplicate` for two halves of one name
  */
-export function pairHalves(adapter: string, weights: readonly Weight[], nameHalf: NameHalf): Halves[] {
+export function pairMatrices(
+  adapter: string,
+  weights: readonly Weight[],
+  nameHalf: NameMatrix,
+): LoraMatrices[] {
   const found = new Map<string, { a?: Weight; b?: Weight; module: string; embedding: boolean }>();
   const others: string[] = [];
   for (const weight of weights) {
@@ -64,7 +68,7 @@ export function pairHalves(adapter: string, weights: readonly Weight[], nameHalf
  * @returns the rank
  * @throws LinkError `mismatch`, `unsupported`
  */
-export function checkHalves(adapter: string, halves: Halves, rankOfA: 0 | 1, rankOfB: 0 | 1): number {
+export function checkMatrices(adapter: string, halves: LoraMatrices, rankOfA: 0 | 1, rankOfB: 0 | 1): number {
   const { a, b, module } = halves;
   for (const each of [a, b]) {
     if (each.shape.length !== 2) {

@@ -1,7 +1,13 @@
 import type { StoredModel } from "../model/stored-model.ts";
 import type { BlobStore } from "../store/blob-store.ts";
 import { type LoraAdapter, type LoraPair, shapeText } from "./adapter.ts";
-import { checkHalves, type Halves, loraError, type NameHalf, pairHalves } from "./lora-matrices.ts";
+import {
+  checkMatrices,
+  type LoraMatrices,
+  loraError,
+  type NameMatrix,
+  pairMatrices,
+} from "./lora-matrices.ts";
 import { forModule, parsePeftConfig, type PeftConfig } from "./peft-config.ts";
 
 /** The file beside a PEFT adapter's weights that says what they are. */
@@ -29,12 +35,12 @@ export async function peftAdapter(store: BlobStore, model: StoredModel): Promise
   const text = new TextDecoder().decode(await store.readBlob(file.rest));
   const settings = parsePeftConfig(text, name);
   const weights = config.methods.flatMap((method) => method.weights);
-  const pairs = pairHalves(name, weights, nameHalf).map((each) => pairOf(name, each, settings));
+  const pairs = pairMatrices(name, weights, nameHalf).map((each) => pairOf(name, each, settings));
   return { model, layout: "peft", architecture: undefined, pairs };
 }
 
 /** `MODULE.lora_A.weight`, `MODULE.lora_A.ADAPTER.weight`, `MODULE.lora_embedding_A`, and the same with B. */
-const nameHalf: NameHalf = (name) => {
+const nameHalf: NameMatrix = (name) => {
   const [, path, embedding, half, end = ""] =
     /^(.+)\.lora_(embedding_)?([AB])((?:\.[^.]+)*)$/s.exec(name) ?? [];
   if (path === undefined) return undefined;
@@ -43,9 +49,9 @@ const nameHalf: NameHalf = (name) => {
   return { module, half: half === "A" ? "a" : "b", embedding: embedding !== undefined };
 };
 
-function pairOf(adapter: string, halves: Halves, settings: PeftConfig): LoraPair {
+function pairOf(adapter: string, halves: LoraMatrices, settings: PeftConfig): LoraPair {
   const { module, embedding, a, b } = halves;
-  const rank = checkHalves(adapter, halves, 0, 1);
+  const rank = checkMatrices(adapter, halves, 0, 1);
   const said = forModule(settings.rankPattern, module, settings.rank);
   if (said !== rank) {
     const reason = `adapter_config.json says rank ${said} for "${module}", A is ${shapeText(a.shape)}`;

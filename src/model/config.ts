@@ -1,7 +1,7 @@
 import * as v from "valibot";
 import { FormatError } from "../errors.ts";
 import type { HexCase } from "../io/hex.ts";
-import type { Spelled } from "../io/byte-encoding.ts";
+import type { ByteEncoding } from "../io/byte-encoding.ts";
 import type { VarintArray } from "../io/varint-array.ts";
 import { DTYPE_BITS, type DType, tensorBytes } from "../tensor/dtype.ts";
 import { type Digest, isDigest } from "../tensor/digest.ts";
@@ -20,7 +20,7 @@ export interface Weight {
 }
 
 /** A range of a model's file that a weight's bytes fill. */
-export interface Hole extends Spelled {
+export interface Hole extends ByteEncoding {
   /** In bytes from the start of the file. */
   readonly offset: number;
   /** Bytes in the file. */
@@ -85,7 +85,7 @@ const varint: v.GenericSchema<VarintArray> = v.object({
   signed: v.boolean(),
 });
 /** How a file spells a weight. */
-export const spellingEntries: {
+export const encodingEntries: {
   readonly varint: v.ExactOptionalSchema<typeof varint, undefined>;
   readonly hex: v.ExactOptionalSchema<v.GenericSchema<HexCase>, undefined>;
 } = {
@@ -96,7 +96,7 @@ const hole: v.GenericSchema<Hole> = v.object({
   offset: sizeSchema,
   length: sizeSchema,
   digest: digestSchema,
-  ...spellingEntries,
+  ...encodingEntries,
 });
 const file: v.GenericSchema<StoredFile> = v.pipe(
   v.object({ path: relativePath, size: sizeSchema, rest: digestSchema, holes: v.array(hole) }),

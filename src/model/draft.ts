@@ -1,9 +1,9 @@
 import type { ByteSource } from "../io/byte-source.ts";
-import type { Spelled } from "../io/byte-encoding.ts";
+import type { ByteEncoding } from "../io/byte-encoding.ts";
 import type { DType } from "../tensor/dtype.ts";
 
 /** Where a weight's bytes lie in one of a model's files. */
-export interface WeightRange extends Spelled {
+export interface WeightRange extends ByteEncoding {
   /** Index into {@link ModelDraft.files}. */
   readonly file: number;
   /** In bytes from the start of that file. */

@@ -1,4 +1,4 @@
-import { spellingKey } from "../io/byte-encoding.ts";
+import { encodingKey } from "../io/byte-encoding.ts";
 import type { ModelDraft, WeightDraft, WeightRange } from "./draft.ts";
 
 /**
@@ -42,7 +42,7 @@ export function restRanges(
 
 /** Two drafts of a weight at one place are one weight. */
 export function rangeKey(at: WeightRange): string {
-  return `${at.file}:${at.offset}:${at.length}${spellingKey(at)}`;
+  return `${at.file}:${at.offset}:${at.length}${encodingKey(at)}`;
 }
 
 /** Ranges that lie over part of another, which is not the same, by their {@link rangeKey}. */

@@ -6,12 +6,12 @@ import { basename, dirname, join } from "node:path";
  * Writes a small file so that a reader, and a machine that lost power, sees either the old or the new one whole:
  * temporary file, fsync, rename, fsync of the folder.
  */
-export async function writeDurable(path: string, bytes: Uint8Array): Promise<void> {
+export async function writeFileAtomically(path: string, bytes: Uint8Array): Promise<void> {
   await writeBeside(path, bytes, rename);
 }
 
 /** The same for a file that may be there already: then it is left alone, whoever made it and however lately. */
-export async function createDurable(path: string, bytes: Uint8Array): Promise<void> {
+export async function createFileAtomically(path: string, bytes: Uint8Array): Promise<void> {
   await writeBeside(path, bytes, async (temporary) => {
     try {
       await link(temporary, path);

@@ -32,7 +32,7 @@ export interface FileSource extends ByteSource, AsyncDisposable {
 }
 
 /** One system call reads below 2 GiB. */
-const LONGEST_READ = 1024 * 1024 * 1024;
+const MAX_READ_LENGTH = 1024 * 1024 * 1024;
 
 /**
  * Opens a regular file.
@@ -58,7 +58,7 @@ export async function openFileSource(path: string): Promise<FileSource> {
     checkRange(source, offset, length);
     for (let filled = 0; filled < length; ) {
       const { bytesRead } = await handle
-        .read(target, filled, Math.min(length - filled, LONGEST_READ), offset + filled)
+        .read(target, filled, Math.min(length - filled, MAX_READ_LENGTH), offset + filled)
         .catch((cause: unknown) => {
           throw fileError(path, "read", cause);
         });

@@ -21,7 +21,7 @@ export interface OpenModel extends AsyncDisposable {
 const COMPANIONS = [".json", ".txt", ".md", ".model", ".jinja", ".yaml", ".yml"];
 /** Pickled settings, which lie beside checkpoints and look like one. */
 const NO_MODELS = ["training_args.bin"];
-const LARGEST_COMPANION = 64 * 1024 * 1024;
+const MAX_COMPANION_BYTES = 64 * 1024 * 1024;
 
 /**
  * Opens the files of one model: a folder (each program in it is a method, its small companions go with it), or one
@@ -128,7 +128,7 @@ async function companionsIn(folder: string): Promise<string[]> {
   for (const name of (await readdir(folder)).sort()) {
     if (name.startsWith(".") || !COMPANIONS.includes(extname(name).toLowerCase())) continue;
     const stats = await stat(join(folder, name)).catch(() => undefined);
-    if (stats?.isFile() && stats.size <= LARGEST_COMPANION) names.push(name);
+    if (stats?.isFile() && stats.size <= MAX_COMPANION_BYTES) names.push(name);
   }
   return names;
 }

@@ -11,7 +11,10 @@ import { fileError } from "./file-source.ts";
  * @param write makes it at the path that it is given
  * @throws SourceError `disk-full`, `io`; what `write` throws
  */
-export async function placeWhole<T>(target: string, write: (temporary: string) => Promise<T>): Promise<T> {
+export async function writeAtomically<T>(
+  target: string,
+  write: (temporary: string) => Promise<T>,
+): Promise<T> {
   const temporary = join(dirname(target), `.${basename(target)}.${randomBytes(6).toString("hex")}`);
   let result: T;
   try {

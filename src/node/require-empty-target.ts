@@ -6,7 +6,7 @@ import { SourceError } from "../errors.ts";
  * @param verb what cannot be done otherwise
  * @throws SourceError `exists`
  */
-export async function requireNothing(path: string, verb: string): Promise<void> {
+export async function requireEmptyTarget(path: string, verb: string): Promise<void> {
   const present = await readdir(path).catch((error: NodeJS.ErrnoException) =>
     error.code === "ENOENT" ? [] : [error.code],
   );

@@ -1,8 +1,8 @@
 import { mkdir, open } from "node:fs/promises";
 import { join, resolve } from "node:path";
 import { syncFolder } from "./atomic-write.ts";
-import { requireNothing } from "./require-empty-target.ts";
-import { placeWhole } from "./place-whole.ts";
+import { requireEmptyTarget } from "./require-empty-target.ts";
+import { writeAtomically } from "./place-whole.ts";
 import { type FileChunk, writeChunks } from "./write-chunks.ts";
 
 /** A file of a folder, as a stream. */
@@ -26,8 +26,8 @@ export async function writeFolder(
   finish: () => Promise<void>,
 ): Promise<string> {
   const target = resolve(path);
-  await requireNothing(target, verb);
-  await placeWhole(target, async (temporary) => {
+  await requireEmptyTarget(target, verb);
+  await writeAtomically(target, async (temporary) => {
     await mkdir(temporary, { recursive: true });
     for (const { name, chunks } of files) {
       const handle = await open(join(temporary, name), "wx", 0o644);

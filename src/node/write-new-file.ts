@@ -1,7 +1,7 @@
 import { open, stat } from "node:fs/promises";
 import { resolve } from "node:path";
 import { SourceError } from "../errors.ts";
-import { placeWhole } from "./place-whole.ts";
+import { writeAtomically } from "./place-whole.ts";
 import { type FileChunk, writeChunks } from "./write-chunks.ts";
 
 /** Options of {@link writeNewFile}. */
@@ -34,7 +34,7 @@ export async function writeNewFile(
   options: WriteNewOptions = {},
 ): Promise<number> {
   await requireNoFile(path);
-  return placeWhole(resolve(path), async (temporary) => {
+  return writeAtomically(resolve(path), async (temporary) => {
     const handle = await open(temporary, "wx");
     try {
       return await writeChunks(handle, chunks, (bytes) => {

@@ -1,7 +1,11 @@
 import type { Signature } from "../engines/engine.ts";
 import { compiledBefore } from "../engines/onnxruntime/engine.ts";
 import { signatureOf } from "../engines/onnxruntime/compile.ts";
-import { type Outlook, outlookOfCompiled, outlookOfProgram } from "../engines/onnxruntime/load-forecast.ts";
+import {
+  type LoadForecast,
+  forecastCompiled,
+  forecastProgram,
+} from "../engines/onnxruntime/load-forecast.ts";
 import { openOnnxProgram } from "../link/onnx-program.ts";
 import { planLink } from "../model/plan.ts";
 import { type Shares, sharesOf, usersOf, weightBytes } from "../model/sharing.ts";
@@ -29,9 +33,9 @@ export interface WeightInfo extends Weight {
   /** Whether the engine keeps a packed copy of it for each session. */
   readonly copied: boolean;
   /** Whether the engine maps one packed copy of it for all sessions and processes. */
-  readonly packed: boolean;
+  readonly prepacked: boolean;
   /** Whether the engine maps what is derived from it, once for all, and not the weight itself. */
-  readonly derived: boolean;
+  readonly folded: boolean;
 }
 
 /** A method of a model. */
@@ -43,9 +47,9 @@ export interface MethodInfo {
   readonly signature: Signature;
   readonly weights: readonly WeightInfo[];
   /** The operator that makes the engine prepack; `undefined` where it gains nothing. */
-  readonly prepacking: string | undefined;
+  readonly prepackingOperator: string | undefined;
   /** Why the program cannot be compiled without its weights; `undefined` where it can. */
-  readonly whole: string | undefined;
+  readonly weightlessBlocker: string | undefined;
   /** What an ExecuTorch program says of it. */
   readonly executorch?: ExecutorchInfo;
 }
@@ -121,16 +125,16 @@ async function describeMethod(
       bytes: weightBytes(weight),
       sharedWith: (users.get(weight.digest) ?? []).filter((each) => each !== model.name),
       copied: engine.copied.has(weight.name),
-      packed: engine.packed.has(weight.name),
-      derived: engine.derived.has(weight.name),
+      prepacked: engine.prepacked.has(weight.name),
+      folded: engine.folded.has(weight.name),
     })),
-    prepacking: engine.prepacking,
-    whole: engine.whole,
+    prepackingOperator: engine.prepackingOperator,
+    weightlessBlocker: engine.weightlessBlocker,
   };
 }
 
 /** What an engine will do with a method. */
-interface EngineInfo extends Outlook {
+interface EngineInfo extends LoadForecast {
   readonly signature: Signature;
 }
 
@@ -145,11 +149,11 @@ async function engineInfo(
   if (runner === "llama.cpp") return llamaInfo(method);
   return {
     signature: { inputs: [], outputs: [] },
-    prepacking: undefined,
+    prepackingOperator: undefined,
     copied: new Set(),
-    packed: new Set(),
-    derived: new Set(),
-    whole: undefined,
+    prepacked: new Set(),
+    folded: new Set(),
+    weightlessBlocker: undefined,
   };
 }
 
@@ -161,7 +165,7 @@ async function onnxInfo(
 ): Promise<EngineInfo> {
   const { graph, bound } = await openOnnxProgram(store, model, method, plan);
   const compiled = await compiledBefore(plan, new FileCompileCache(store.layout));
-  const outlook = compiled ? outlookOfCompiled(compiled) : outlookOfProgram(graph, bound);
+  const outlook = compiled ? forecastCompiled(compiled) : forecastProgram(graph, bound);
   return { signature: signatureOf(graph), ...outlook };
 }
 
@@ -173,10 +177,10 @@ function llamaInfo(method: Method): EngineInfo {
   const types = [...new Set(repacked.map((weight) => weight.dtype))];
   return {
     signature: { inputs: [], outputs: [] },
-    prepacking: types.length > 0 ? types.join(", ") : undefined,
+    prepackingOperator: types.length > 0 ? types.join(", ") : undefined,
     copied: new Set(repacked.map((weight) => weight.name)),
-    packed: new Set(),
-    derived: new Set(),
-    whole: undefined,
+    prepacked: new Set(),
+    folded: new Set(),
+    weightlessBlocker: undefined,
   };
 }

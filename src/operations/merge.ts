@@ -2,17 +2,17 @@ import { LinkError, UsageError } from "../errors.ts";
 import type { LoraAdapter } from "../lora/adapter.ts";
 import { type LoraBase, openBase } from "../lora/base.ts";
 import { loadTerms, type TermPlan } from "../lora/factors.ts";
-import { fitLora } from "../lora/fit.ts";
+import { matchLora } from "../lora/fit.ts";
 import { checkMapped, nameMapping } from "../lora/mapping.ts";
 import { mergeCodec, type MergeReport, mergeWeight } from "../lora/merge-weight.ts";
 import { isLora, openLora } from "../lora/open.ts";
 import type { Weight } from "../model/config.ts";
 import type { StoredModel } from "../model/stored-model.ts";
 import {
-  type Derivation,
-  deriveModel,
-  type DeriveOptions,
-  type DeriveResult,
+  type WeightPatch,
+  patchModel,
+  type PatchOptions,
+  type PatchResult,
 } from "../local-store/patch-model.ts";
 import type { FileStore } from "../local-store/file-store.ts";
 import { type PlannedWeight, planMerge } from "../lora/plan-merge.ts";
@@ -25,7 +25,7 @@ export interface MergeLora {
 }
 
 /** Options of `TareStore.merge`. */
-export interface MergeOptions extends DeriveOptions {
+export interface MergeOptions extends PatchOptions {
   /** The new model's name. */
   readonly as: string;
   /** What modules of the LoRAs are called in the base, where the names differ. */
@@ -33,7 +33,7 @@ export interface MergeOptions extends DeriveOptions {
 }
 
 /** What a merge did. Sizes in bytes. */
-export interface MergeResult extends DeriveResult {
+export interface MergeResult extends PatchResult {
   readonly base: string;
   readonly loras: readonly { readonly model: string; readonly scale: number }[];
   /** Weights that were merged into, each counted once however many methods use it. */
@@ -66,7 +66,7 @@ export async function mergeLoras(
   const planned = await planLoras(store, model, scaled, options);
   const reports = new Map<Weight, MergeReport>();
   const derivations = planned.map((each) => derivationOf(store, each, reports));
-  const result = await deriveModel(store, model, options.as, derivations, options);
+  const result = await patchModel(store, model, options.as, derivations, options);
   const errorBound = Math.max(0, ...[...reports.values()].map((report) => report.errorBound));
   return { ...result, base, loras: scaled, weights: planned.length, errorBound };
 }
@@ -120,7 +120,7 @@ function fitAll(
   const mapping = nameMapping(map, "the merge");
   checkMapped(mapping, adapters);
   return adapters.flatMap((adapter, index) =>
-    fitLora(adapter, base, mapping).map(({ site, pair, transposed }) => ({
+    matchLora(adapter, base, mapping).map(({ site, pair, transposed }) => ({
       use: { method: site.method, weight: site.weight },
       term: {
         adapter: adapter.model,
@@ -136,11 +136,11 @@ function derivationOf(
   store: FileStore,
   { weight, uses, terms }: PlannedWeight,
   reports: Map<Weight, MergeReport>,
-): Derivation {
+): WeightPatch {
   return {
     weight,
     uses,
-    async *derive(source, options) {
+    async *apply(source, options) {
       // Begun anew with every attempt.
       const report: MergeReport = { touchedBlocks: 0, errorBound: 0 };
       reports.set(weight, report);

@@ -11,7 +11,7 @@ export const SHARING_WORDS: Readonly<Record<Sharing, string>> = {
 };
 
 /** More lines than this are no longer read. */
-const MOST_LINES = 6;
+const MAX_LINES = 6;
 
 /** Lines of a description. */
 export interface RunWords {
@@ -82,8 +82,8 @@ function makeups(run: Run, models: readonly string[]): string[] {
 }
 
 function capped(lines: readonly string[]): readonly string[] {
-  if (lines.length <= MOST_LINES) return lines;
-  return [...lines.slice(0, MOST_LINES - 1), `and ${lines.length - MOST_LINES + 1} more versions`];
+  if (lines.length <= MAX_LINES) return lines;
+  return [...lines.slice(0, MAX_LINES - 1), `and ${lines.length - MAX_LINES + 1} more versions`];
 }
 
 function inWords({ sharing, fraction }: Part): string {

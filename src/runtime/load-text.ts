@@ -6,11 +6,11 @@ import { type Digest, digestHex } from "../tensor/digest.ts";
 import type { StoredModel } from "../model/stored-model.ts";
 import { exportModel } from "../local-store/export.ts";
 import type { FileStore } from "../local-store/file-store.ts";
-import { isLaidOut } from "../local-store/shard-layout-cache.ts";
+import { isShardLayoutCurrent } from "../local-store/shard-layout-cache.ts";
 import { requireEngine } from "../engines/engine-of.ts";
 import { blobsMoved, withGgufView } from "../link/gguf-view.ts";
-import { findKeptView, keepView, unlessThere } from "../link/cached-view.ts";
-import { requireFit } from "../lora/lora-bases.ts";
+import { findCachedView, cacheView, unlessThere } from "../link/cached-view.ts";
+import { checkLoraCompatibility } from "../lora/lora-bases.ts";
 
 /** Another process may collect views, or make one anew, just when the engine is about to open it. */
 const ATTEMPTS = 3;
@@ -53,7 +53,7 @@ export async function loadText(
 ): Promise<LoadedText> {
   const { adapters = [], verify = false, ...rest } = options;
   // Before the engine is given anything: its own errors come late and say little.
-  await requireFit(
+  await checkLoraCompatibility(
     store,
     name,
     adapters.map((adapter) => adapter.model),
@@ -106,7 +106,7 @@ async function textModelFile(
       // Only now: laying the family out anew may have moved the weights.
       const model = await store.model(name);
       await store.requireModel(model, verify, signal);
-      return { path: await keepView(store.layout, model, view, verify), model };
+      return { path: await cacheView(store.layout, model, view, verify), model };
     },
     signal,
   );
@@ -122,14 +122,14 @@ async function keptFile(
 ): Promise<TextFile | undefined> {
   const tags = await store.tags();
   const tag = tags.find((each) => each.name === name);
-  if (!tag || !(await isLaidOut(store.layout, tags))) return undefined;
+  if (!tag || !(await isShardLayoutCurrent(store.layout, tags))) return undefined;
   try {
     const read = seen.get(tag.digest) ?? (await store.read(tag));
     seen.set(tag.digest, read);
     // The same model may have another name too.
     const model = { ...read, name };
     await store.requireModel(model, verify, signal);
-    const path = await findKeptView(store.layout, model, verify);
+    const path = await findCachedView(store.layout, model, verify);
     return path === undefined ? undefined : { path, model };
   } catch (error) {
     if (blobsMoved(error)) return undefined;

@@ -8,11 +8,11 @@ import type { StoredModel } from "../model/stored-model.ts";
 import type { NumberTensor } from "../tensor/tensor.ts";
 import { matchesPattern } from "../model/wildcard.ts";
 import type { FileStore } from "../local-store/file-store.ts";
-import type { ChangingWeights, WeightChanges } from "./mutable-weights.ts";
+import type { MutableWeights, WeightChanges } from "./mutable-weights.ts";
 import type { MutableOptions } from "./mutable-model.ts";
 
 /** What fed weights work with. */
-export interface FedHost {
+export interface MemoryWeightsContext {
   readonly files: FileStore;
   readonly engine: OnnxRuntime;
   readonly options: MutableOptions;
@@ -22,15 +22,20 @@ export interface FedHost {
  * Weights that are inputs of the compiled program, held in the session's thread and fed with every run: changing one
  * is handing it over. One that was mapped until then takes another session, over the same mappings.
  */
-export class FedWeights implements ChangingWeights {
-  readonly #host: FedHost;
+export class MemoryWeights implements MutableWeights {
+  readonly #host: MemoryWeightsContext;
   readonly #method: Method;
   /** Fed from the start, and for good. */
   readonly #declared: ReadonlySet<string>;
   #live: LiveSession;
   #fed: ReadonlySet<string>;
 
-  private constructor(host: FedHost, method: Method, live: LiveSession, declared: ReadonlySet<string>) {
+  private constructor(
+    host: MemoryWeightsContext,
+    method: Method,
+    live: LiveSession,
+    declared: ReadonlySet<string>,
+  ) {
     this.#host = host;
     this.#method = method;
     this.#live = live;
@@ -38,7 +43,7 @@ export class FedWeights implements ChangingWeights {
     this.#fed = declared;
   }
 
-  static async open(host: FedHost, model: StoredModel, method: Method): Promise<FedWeights> {
+  static async open(host: MemoryWeightsContext, model: StoredModel, method: Method): Promise<MemoryWeights> {
     const names = declaredNames(model, method, host.options.mutable ?? []);
     const live = await loadOver(host, model, method, names, undefined);
     try {
@@ -49,7 +54,7 @@ export class FedWeights implements ChangingWeights {
       await live.session.release();
       throw error;
     }
-    return new FedWeights(host, method, live, names);
+    return new MemoryWeights(host, method, live, names);
   }
 
   get session(): Session {
@@ -116,7 +121,7 @@ function declaredNames(model: StoredModel, method: Method, patterns: readonly st
 }
 
 async function loadOver(
-  { files, engine, options }: FedHost,
+  { files, engine, options }: MemoryWeightsContext,
   model: StoredModel,
   method: Method,
   fed: ReadonlySet<string>,

@@ -8,7 +8,7 @@ import type { Method } from "../model/config.ts";
 import type { StoredModel } from "../model/stored-model.ts";
 import type { NumberTensor, Tensors } from "../tensor/tensor.ts";
 import type { FileStore } from "../local-store/file-store.ts";
-import type { ChangingWeights, WeightChanges } from "./mutable-weights.ts";
+import type { MutableWeights, WeightChanges } from "./mutable-weights.ts";
 import { requireEngine } from "../engines/engine-of.ts";
 import { mergedWeights } from "../lora/merged-weights.ts";
 
@@ -29,7 +29,7 @@ export interface MutableOptions extends OrtLoadOptions {
 }
 
 /** Loads a method so that its weights can change. */
-export type OpenWeights = (model: StoredModel, method: Method) => Promise<ChangingWeights>;
+export type OpenWeights = (model: StoredModel, method: Method) => Promise<MutableWeights>;
 
 /** What a change took. */
 export interface WeightChange {
@@ -60,7 +60,7 @@ export class MutableModel implements Session {
   #name: string;
   #model: StoredModel;
   #method: Method;
-  #weights: ChangingWeights;
+  #weights: MutableWeights;
   /** Names of weights that a user set. */
   readonly #set = new Set<string>();
   /** Names of weights that a LoRA changed. */
@@ -72,7 +72,7 @@ export class MutableModel implements Session {
     files: FileStore,
     options: MutableOptions,
     open: OpenWeights,
-    loaded: { readonly model: StoredModel; readonly method: Method; readonly weights: ChangingWeights },
+    loaded: { readonly model: StoredModel; readonly method: Method; readonly weights: MutableWeights },
   ) {
     this.#files = files;
     this.#options = options;

@@ -6,7 +6,7 @@ import type { NumberTensor } from "../tensor/tensor.ts";
 export type WeightChanges = ReadonlyMap<string, NumberTensor | undefined>;
 
 /** How the weights of a loaded model get to its sessions, and change there. */
-export interface ChangingWeights {
+export interface MutableWeights {
   /** What runs now; runs under way finish where they began. */
   readonly session: Session;
   /** Names of the weights that are not the store's own. */

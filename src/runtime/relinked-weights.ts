@@ -5,7 +5,7 @@ import type { Location } from "../model/manifest.ts";
 import type { StoredModel } from "../model/stored-model.ts";
 import type { Tensors } from "../tensor/tensor.ts";
 import type { FileStore } from "../local-store/file-store.ts";
-import type { ChangingWeights, WeightChanges } from "./mutable-weights.ts";
+import type { MutableWeights, WeightChanges } from "./mutable-weights.ts";
 import { type NewWeights, openNewWeights } from "../operations/refit/new-weights.ts";
 
 /** Loads a method of a model. */
@@ -22,7 +22,7 @@ interface Staged {
  * Weights of a model whose graph is in several sessions: changed ones are written into the store without a name, for
  * as long as they are used, and all sessions are bound anew.
  */
-export class StagedWeights implements ChangingWeights {
+export class RelinkedWeights implements MutableWeights {
   readonly #files: FileStore;
   readonly #method: Method;
   readonly #load: LoadMethod;
@@ -41,8 +41,8 @@ export class StagedWeights implements ChangingWeights {
     model: StoredModel,
     method: Method,
     load: LoadMethod,
-  ): Promise<StagedWeights> {
-    return new StagedWeights(files, method, load, await load(model));
+  ): Promise<RelinkedWeights> {
+    return new RelinkedWeights(files, method, load, await load(model));
   }
 
   get session(): Session {

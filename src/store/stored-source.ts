@@ -1,5 +1,5 @@
 import { type ByteSource, checkRange, type ReadOptions } from "../io/byte-source.ts";
-import { isSpelled, spell } from "../io/byte-encoding.ts";
+import { isEncoded, encodeBytes } from "../io/byte-encoding.ts";
 import { FormatError } from "../errors.ts";
 import type { StoredFile } from "../model/config.ts";
 import { fileSegments, type Segment } from "../model/segments.ts";
@@ -7,7 +7,7 @@ import type { StoredModel } from "../model/stored-model.ts";
 import type { BlobSource, BlobStore } from "./blob-store.ts";
 
 /** A weight that is spelled as varints has to be spelled whole to find a part of it. */
-const LARGEST_SPELLED = 16 * 1024 * 1024;
+const MAX_ENCODED_BYTES = 16 * 1024 * 1024;
 
 /** An original file of a model, as it was, read from the blobs that hold its parts. Dispose it to close them. */
 export interface StoredSource extends ByteSource, AsyncDisposable {}
@@ -67,21 +67,21 @@ async function readSegment(
   options: ReadOptions,
 ): Promise<Uint8Array> {
   const { weight } = segment;
-  if (!weight || !isSpelled(weight)) return blob.read(segment.offset + from, count, options);
+  if (!weight || !isEncoded(weight)) return blob.read(segment.offset + from, count, options);
   if (weight.hex) {
     // Two digits a byte: a part of them is a part of the bytes.
     const first = Math.floor(from / 2);
     const bytes = await blob.read(segment.offset + first, Math.ceil((from + count) / 2) - first, options);
-    return spell(weight, bytes).subarray(from - 2 * first, from - 2 * first + count);
+    return encodeBytes(weight, bytes).subarray(from - 2 * first, from - 2 * first + count);
   }
-  if (segment.length > LARGEST_SPELLED) {
+  if (segment.length > MAX_ENCODED_BYTES) {
     throw new FormatError("too-large", `Cannot read "${blob.name}": a weight of it is spelled as varints`, {
       path: blob.name,
       offset: segment.offset,
       digest: weight.digest,
     });
   }
-  const spelled = spell(weight, await blob.read(segment.offset, segment.length, options));
+  const spelled = encodeBytes(weight, await blob.read(segment.offset, segment.length, options));
   return spelled.subarray(from, from + count);
 }
 

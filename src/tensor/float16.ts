@@ -46,13 +46,13 @@ export function bfloat16Bits(value: number): number {
  * @param bytes two a element, at any alignment
  * @throws RangeError if the length is odd
  */
-export function halfToFloat32(bytes: Uint8Array): Float32Array {
+export function float16ToFloat32(bytes: Uint8Array): Float32Array {
   const out = new Float32Array(elements(bytes));
   widenFloat16(bytes, out);
   return out;
 }
 
-/** {@link halfToFloat32} into memory that is there: `out.length` elements are read. */
+/** {@link float16ToFloat32} into memory that is there: `out.length` elements are read. */
 export function widenFloat16(bytes: Uint8Array, out: Float32Array): void {
   const words = wordsOf(out);
   for (let index = 0; index < words.length; index++) {

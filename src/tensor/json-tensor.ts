@@ -7,9 +7,9 @@ import type { Tensor } from "./tensor.ts";
 export type JsonTensor = number | string | boolean | readonly JsonTensor[];
 
 /** As many as NumPy's arrays have; it bounds the recursion too. */
-const HIGHEST_RANK = 64;
+const MAX_RANK = 64;
 /** A shape such as [10^12, 0] has no elements to bound how many empty arrays it makes. */
-const MOST_ARRAYS = 2 ** 24;
+const MAX_ARRAYS = 2 ** 24;
 
 type Refuse = (code: ErrorCode, reason: string, hint?: string) => FormatError;
 
@@ -30,7 +30,11 @@ export function tensorFromJson(value: unknown, dtype: DType | "string", name: st
   const shape = shapeOf(value, refuse);
   const elements = flatten(value, shape, refuse);
   const reject = (problem: JsonProblem, index: number): FormatError =>
-    refuse(problem, `${spell(elements[index])} at [${indexOf(index, shape)}] is no ${dtype}`, hintFor(dtype));
+    refuse(
+      problem,
+      `${format(elements[index])} at [${indexOf(index, shape)}] is no ${dtype}`,
+      hintFor(dtype),
+    );
   if (dtype === "string" || !kind) {
     const odd = elements.findIndex((element) => typeof element !== "string");
     if (odd >= 0) throw reject("malformed", odd);
@@ -80,7 +84,7 @@ function shapeOf(value: unknown, refuse: Refuse): number[] {
   const shape: number[] = [];
   for (let inner = value; Array.isArray(inner); inner = inner[0]) {
     shape.push(inner.length);
-    if (shape.length > HIGHEST_RANK) throw refuse("too-large", `it has over ${HIGHEST_RANK} dimensions`);
+    if (shape.length > MAX_RANK) throw refuse("too-large", `it has over ${MAX_RANK} dimensions`);
   }
   return shape;
 }
@@ -118,19 +122,19 @@ function nest(shape: readonly number[], element: (index: number) => JsonTensor):
 }
 
 function checkArrays(shape: readonly number[], refuse: Refuse): void {
-  if (shape.length > HIGHEST_RANK) throw refuse("too-large", `it has ${shape.length} dimensions`);
+  if (shape.length > MAX_RANK) throw refuse("too-large", `it has ${shape.length} dimensions`);
   let arrays = 1;
   let total = 0;
   for (const dim of shape) {
     total += arrays;
     arrays *= dim;
-    if (total > MOST_ARRAYS) {
-      throw refuse("too-large", `[${shape.join(", ")}] takes over ${MOST_ARRAYS} arrays`, "Use a .npy file");
+    if (total > MAX_ARRAYS) {
+      throw refuse("too-large", `[${shape.join(", ")}] takes over ${MAX_ARRAYS} arrays`, "Use a .npy file");
     }
   }
 }
 
-function spell(value: unknown): string {
+function format(value: unknown): string {
   return (JSON.stringify(value) ?? String(value)).slice(0, 80);
 }
 

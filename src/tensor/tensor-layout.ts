@@ -21,6 +21,6 @@ export function sameLayout(a: TensorLayout, b: TensorLayout): boolean {
 }
 
 /** A layout as errors spell it. */
-export function spellLayout({ dtype, shape }: TensorLayout): string {
+export function formatLayout({ dtype, shape }: TensorLayout): string {
   return `${dtype} [${shape.join(", ")}]`;
 }

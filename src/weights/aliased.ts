@@ -1,15 +1,15 @@
-import { type NamedData, type NamedLayout, noSuchWeight } from "./weight-source.ts";
+import { type WeightSource, type WeightLayout, noSuchWeight } from "./weight-source.ts";
 
 /** A weight of other data, and what is known of it here. */
 export interface Alias {
-  readonly owner: NamedData;
+  readonly owner: WeightSource;
   /** What it is called there. */
   readonly key: string;
-  readonly layout: NamedLayout;
+  readonly layout: WeightLayout;
 }
 
 /** Weights of other data, by names of their own. */
-export function aliasedNamedData(name: string, table: ReadonlyMap<string, Alias>): NamedData {
+export function aliasedWeights(name: string, table: ReadonlyMap<string, Alias>): WeightSource {
   const find = (key: string): Alias => {
     const alias = table.get(key);
     if (!alias) throw noSuchWeight({ name }, key);

@@ -1,9 +1,9 @@
-import { spellingOf } from "../io/byte-encoding.ts";
+import { encodingOf } from "../io/byte-encoding.ts";
 import { FormatError } from "../errors.ts";
 import type { FileDraft, ModelDraft, WeightDraft } from "../model/draft.ts";
 import { chooseMethod } from "../compile/backends/choose-method.ts";
-import type { NamedData } from "./weight-source.ts";
-import { borrowed, type OpenedSource, rangeNamedData, type WeightPlace } from "./range.ts";
+import type { WeightSource } from "./weight-source.ts";
+import { borrowed, type OpenedSource, rangeWeights, type WeightPlace } from "./range.ts";
 
 /** Options of data that is a model's. */
 export interface ModelDataOptions {
@@ -18,12 +18,12 @@ export interface ModelDataOptions {
  * says where. Whoever opened the draft's sources closes them, after the last use of the data.
  * @throws FormatError `size-mismatch`, naming file, tensor and offset; LinkError `not-found` for a method
  */
-export function draftNamedData(draft: ModelDraft, options: ModelDataOptions = {}): NamedData {
+export function draftWeights(draft: ModelDraft, options: ModelDataOptions = {}): WeightSource {
   const first = draft.files[0]?.source.name ?? draft.format;
   const method = chooseMethod(options.name ?? first, draft.methods, options.method);
   const name = options.name ?? draft.files[method.file]?.source.name ?? first;
   const weights = [...method.weights, ...method.constants];
-  return rangeNamedData(
+  return rangeWeights(
     name,
     weights.map((weight) => placeOf(draft, weight)),
   );
@@ -41,5 +41,5 @@ function placeOf(draft: ModelDraft, { name, dtype, shape, at }: WeightDraft): We
   }
   const layout = { dtype, shape, digest: undefined };
   const open = async (): Promise<OpenedSource> => borrowed(source);
-  return { key: name, layout, path: source.name, offset, length, ...spellingOf(at), open };
+  return { key: name, layout, path: source.name, offset, length, ...encodingOf(at), open };
 }

@@ -1,6 +1,6 @@
 import type { ReadOptions } from "../io/byte-source.ts";
 import type { CreateDigest, Digest } from "../tensor/digest.ts";
-import type { NamedData } from "./weight-source.ts";
+import type { WeightSource } from "./weight-source.ts";
 
 /** Options of what may have to hash weights. */
 export interface HashOptions extends ReadOptions {
@@ -9,7 +9,7 @@ export interface HashOptions extends ReadOptions {
 
 /** The digest of a weight's bytes as they are now, read piece by piece. */
 export async function hashWeight(
-  data: NamedData,
+  data: WeightSource,
   key: string,
   { createDigest, signal }: HashOptions,
 ): Promise<Digest> {

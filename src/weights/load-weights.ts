@@ -1,7 +1,7 @@
 import type { ReadOptions } from "../io/byte-source.ts";
 import { LinkError } from "../errors.ts";
 import type { StreamOptions } from "../io/stream.ts";
-import { type FileRange, type NamedData, type NamedLayout, noSuchWeight } from "./weight-source.ts";
+import { type FileRange, type WeightSource, type WeightLayout, noSuchWeight } from "./weight-source.ts";
 
 /** Which weights to load; all if left out. */
 interface Selected {
@@ -11,7 +11,7 @@ interface Selected {
 /** A weight and what it is. */
 interface Loaded {
   readonly key: string;
-  readonly layout: NamedLayout;
+  readonly layout: WeightLayout;
 }
 
 /** A weight that an engine maps itself. */
@@ -33,7 +33,7 @@ export interface StreamedWeight extends Loaded {
  * @throws LinkError `unsupported` for a weight that is in no file as plain bytes, `missing-weight`; SourceError
  * `source-changed`
  */
-export async function mapWeights(data: NamedData, options: Selected = {}): Promise<MappedWeight[]> {
+export async function mapWeights(data: WeightSource, options: Selected = {}): Promise<MappedWeight[]> {
   const mapped: MappedWeight[] = [];
   for (const { key, layout } of select(data, options)) {
     const range = await data.locate(key);
@@ -58,7 +58,7 @@ export async function mapWeights(data: NamedData, options: Selected = {}): Promi
  * keeps them.
  */
 export async function* readWeights(
-  data: NamedData,
+  data: WeightSource,
   { signal, ...options }: Selected & ReadOptions = {},
 ): AsyncGenerator<ReadWeight, void, undefined> {
   for (const { key, layout } of select(data, options)) {
@@ -75,7 +75,7 @@ export async function* readWeights(
 
 /** Streams weights one after the other, for engines with memory of their own: one piece is in memory at a time. */
 export async function* streamWeights(
-  data: NamedData,
+  data: WeightSource,
   { chunk, signal, ...options }: Selected & StreamOptions = {},
 ): AsyncGenerator<StreamedWeight, void, undefined> {
   for (const { key, layout } of select(data, options)) {
@@ -85,7 +85,7 @@ export async function* streamWeights(
 }
 
 /** All of them are looked up before the first is touched. */
-function select(data: NamedData, { keys = data.keys() }: Selected): Loaded[] {
+function select(data: WeightSource, { keys = data.keys() }: Selected): Loaded[] {
   return keys.map((key) => {
     const layout = data.layout(key);
     if (!layout) throw noSuchWeight(data, key);

@@ -1,7 +1,7 @@
 import { LinkError } from "../errors.ts";
 import type { Weight } from "../model/config.ts";
 import type { DType } from "../tensor/dtype.ts";
-import { listCases, type RefitMapping } from "./name-map.ts";
+import { listCases, type NameMap } from "./name-map.ts";
 
 /** A weight of a checkpoint, whose bytes were not looked at. */
 export interface NewWeight {
@@ -11,7 +11,7 @@ export interface NewWeight {
 }
 
 /** What each weight of a model becomes. */
-export interface RefitMatch<W extends NewWeight> {
+export interface WeightMatch<W extends NewWeight> {
   /** By the model's names. */
   readonly bound: ReadonlyMap<string, W>;
   /** Names of the model that keep what they have. */
@@ -20,7 +20,7 @@ export interface RefitMatch<W extends NewWeight> {
 
 /** Options of {@link matchWeights}. */
 export interface MatchOptions {
-  readonly mapping?: RefitMapping | undefined;
+  readonly mapping?: NameMap | undefined;
   /** Weights that the checkpoint lacks stay what they are. */
   readonly partial?: boolean | undefined;
   /** What errors say that cannot be done; "refit" unless given. */
@@ -38,7 +38,7 @@ export function matchWeights<W extends NewWeight>(
   weights: readonly Weight[],
   checkpoint: ReadonlyMap<string, W>,
   { mapping = new Map(), partial = false, doing = "refit" }: MatchOptions = {},
-): RefitMatch<W> {
+): WeightMatch<W> {
   const model = new Map(weights.map((weight) => [weight.name, weight]));
   checkNames(mapping, model, checkpoint, doing);
   const bound = new Map<string, W>();
@@ -101,7 +101,7 @@ export function matchWeights<W extends NewWeight>(
 }
 
 function checkNames(
-  mapping: RefitMapping,
+  mapping: NameMap,
   model: ReadonlyMap<string, Weight>,
   checkpoint: ReadonlyMap<string, NewWeight>,
   doing: string,

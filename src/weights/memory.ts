@@ -2,14 +2,23 @@ import { LinkError } from "../errors.ts";
 import type { NumberTensor } from "../tensor/tensor.ts";
 import { CHUNK } from "../io/stream.ts";
 import { checkChunk } from "../io/chunks.ts";
-import { checkTarget, freeableData, type NamedData, type NamedLayout, noSuchWeight } from "./weight-source.ts";
-import { layoutBytes, spellLayout } from "../tensor/tensor-layout.ts";
+import {
+  checkTarget,
+  freeableData,
+  type WeightSource,
+  type WeightLayout,
+  noSuchWeight,
+} from "./weight-source.ts";
+import { layoutBytes, formatLayout } from "../tensor/tensor-layout.ts";
 
 /**
  * Weights in memory that somebody else owns: handed out as they are, without a copy.
  * @throws LinkError `size-mismatch` for bytes that are not those of the shape
  */
-export function memoryNamedData(tensors: Readonly<Record<string, NumberTensor>>, name = "memory"): NamedData {
+export function memoryWeights(
+  tensors: Readonly<Record<string, NumberTensor>>,
+  name = "memory",
+): WeightSource {
   const table = new Map(
     Object.entries(tensors).map(([key, tensor]) => [key, { tensor, layout: layoutOf(name, key, tensor) }]),
   );
@@ -24,7 +33,7 @@ export function memoryNamedData(tensors: Readonly<Record<string, NumberTensor>>,
       tensor: key,
     });
   };
-  const data: NamedData = {
+  const data: WeightSource = {
     name,
     keys: () => [...table.keys()],
     layout: (key) => table.get(key)?.layout,
@@ -56,13 +65,13 @@ export function memoryNamedData(tensors: Readonly<Record<string, NumberTensor>>,
   return data;
 }
 
-function layoutOf(name: string, key: string, { dtype, shape, bytes }: NumberTensor): NamedLayout {
+function layoutOf(name: string, key: string, { dtype, shape, bytes }: NumberTensor): WeightLayout {
   const length = layoutBytes({ dtype, shape });
   if (length === bytes.byteLength) return { dtype, shape, length, digest: undefined };
   const takes = length === undefined ? "no tensor can be that" : `that takes ${length} bytes`;
   throw new LinkError(
     "size-mismatch",
-    `Cannot use weight "${key}" of "${name}" as ${spellLayout({ dtype, shape })}: ${takes}, it has ${bytes.byteLength}`,
+    `Cannot use weight "${key}" of "${name}" as ${formatLayout({ dtype, shape })}: ${takes}, it has ${bytes.byteLength}`,
     { path: name, tensor: key },
   );
 }

@@ -1,8 +1,8 @@
 import type { Digest } from "../tensor/digest.ts";
-import { type Alias, aliasedNamedData } from "./aliased.ts";
+import { type Alias, aliasedWeights } from "./aliased.ts";
 import { type HashOptions, hashWeight } from "./hash-weight.ts";
-import type { NamedData, NamedLayout } from "./weight-source.ts";
-import { type MismatchedWeight, NamedDataError } from "./weight-mismatch-error.ts";
+import type { WeightSource, WeightLayout } from "./weight-source.ts";
+import { type MismatchedWeight, WeightMismatchError } from "./weight-mismatch-error.ts";
 import { sameLayout } from "../tensor/tensor-layout.ts";
 
 /**
@@ -11,12 +11,15 @@ import { sameLayout } from "../tensor/tensor-layout.ts";
  * the result knows it. The first that has a key gives its bytes.
  * @throws NamedDataError `mismatch`, with every key that is not the same in two, and both; what reading them throws
  */
-export async function mergeNamedData(maps: readonly NamedData[], options: HashOptions): Promise<NamedData> {
+export async function mergeWeightSources(
+  maps: readonly WeightSource[],
+  options: HashOptions,
+): Promise<WeightSource> {
   const table = new Map<string, Alias>();
   const mismatched: MismatchedWeight[] = [];
   for (const data of maps) {
     for (const key of data.keys()) {
-      const layout = data.layout(key) as NamedLayout;
+      const layout = data.layout(key) as WeightLayout;
       const known = table.get(key);
       if (!known) {
         table.set(key, { owner: data, key, layout });
@@ -39,9 +42,9 @@ export async function mergeNamedData(maps: readonly NamedData[], options: HashOp
   }
   const name = maps.map((data) => data.name).join(" + ");
   if (mismatched.length > 0) {
-    throw new NamedDataError(`merge "${name}"`, { missing: [], mismatched, unused: [] });
+    throw new WeightMismatchError(`merge "${name}"`, { missing: [], mismatched, unused: [] });
   }
-  return aliasedNamedData(name, table);
+  return aliasedWeights(name, table);
 }
 
 function claimOf({ owner, layout: { dtype, shape } }: Alias): Omit<MismatchedWeight["sides"][0], "digest"> {

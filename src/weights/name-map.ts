@@ -1,10 +1,10 @@
 import { LinkError } from "../errors.ts";
 
 /** Which of the new weights each weight of a model gets: from the model's names to those of the new weights. */
-export type RefitMapping = ReadonlyMap<string, string>;
+export type NameMap = ReadonlyMap<string, string>;
 
 /** Cases that an error lists; more are counted. */
-const MOST_LISTED = 20;
+const MAX_LISTED = 20;
 
 /**
  * Checks a mapping: a JSON object of the model's names to those of the new weights.
@@ -13,7 +13,7 @@ const MOST_LISTED = 20;
  * @throws LinkError `malformed` for what is no such object; `mismatch` for names that lead in a circle: weights that
  * would change places, which no checkpoint asks for
  */
-export function parseRefitMapping(value: unknown, path: string): Map<string, string> {
+export function parseNameMap(value: unknown, path: string): Map<string, string> {
   const refuse = (code: "malformed" | "mismatch", reason: string, tensor?: string): LinkError =>
     new LinkError(code, `Cannot use the mapping "${path}": ${reason}`, { path, tensor });
   if (typeof value !== "object" || value === null || Array.isArray(value)) {
@@ -31,12 +31,12 @@ export function parseRefitMapping(value: unknown, path: string): Map<string, str
 
 /** Cases as a message lists them. */
 export function listCases(cases: readonly string[]): string {
-  const more = cases.length - MOST_LISTED;
-  return `${cases.slice(0, MOST_LISTED).join("; ")}${more > 0 ? `; and ${more} more` : ""}`;
+  const more = cases.length - MAX_LISTED;
+  return `${cases.slice(0, MAX_LISTED).join("; ")}${more > 0 ? `; and ${more} more` : ""}`;
 }
 
 /** Names that lead back to the first; one that is mapped to itself is no circle. */
-function findCircle(mapping: RefitMapping): string[] | undefined {
+function findCircle(mapping: NameMap): string[] | undefined {
   const done = new Set<string>();
   for (const start of mapping.keys()) {
     const way: string[] = [];

@@ -1,10 +1,10 @@
 import type { ReadOptions } from "../io/byte-source.ts";
-import { draftNamedData, type ModelDataOptions } from "./draft.ts";
-import type { NamedData } from "./weight-source.ts";
+import { draftWeights, type ModelDataOptions } from "./draft.ts";
+import type { WeightSource } from "./weight-source.ts";
 import { openModel } from "../node/open-model.ts";
 
 /** The weights of model files that are open. Dispose it to close them. */
-export interface OpenModelData extends NamedData, AsyncDisposable {}
+export interface OpenModelData extends WeightSource, AsyncDisposable {}
 
 /**
  * Opens the files of one model as named data: a folder, or programs of one folder, in any format that tare reads.
@@ -17,7 +17,7 @@ export async function openModelData(
 ): Promise<OpenModelData> {
   const model = await openModel(paths, { signal: options.signal });
   try {
-    const data = draftNamedData(model.draft, options);
+    const data = draftWeights(model.draft, options);
     return { ...data, [Symbol.asyncDispose]: () => model[Symbol.asyncDispose]() };
   } catch (error) {
     await model[Symbol.asyncDispose]();

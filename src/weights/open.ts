@@ -1,14 +1,14 @@
 import type { ReadOptions } from "../io/byte-source.ts";
-import { draftNamedData } from "./draft.ts";
-import type { NamedData } from "./weight-source.ts";
+import { draftWeights } from "./draft.ts";
+import type { WeightSource } from "./weight-source.ts";
 import { openHttpModel } from "./open-http-model.ts";
-import { storedNamedData } from "./stored.ts";
+import { storedWeights } from "./stored.ts";
 import { methodOf } from "../model/plan.ts";
 import type { FileStore } from "../local-store/file-store.ts";
 import { type OpenModelData, openModelData } from "./open-model-data.ts";
 
 /** Where weights come from: a model of the store, else a path or an `https:` URL; or data of any kind, memory too. */
-export type WeightsSource = string | NamedData;
+export type WeightRef = string | WeightSource;
 
 /**
  * Opens weights by name, wherever they are.
@@ -17,7 +17,7 @@ export type WeightsSource = string | NamedData;
  */
 export async function openWeights(
   store: FileStore,
-  source: WeightsSource,
+  source: WeightRef,
   { method, signal }: ReadOptions & { readonly method?: string | undefined },
 ): Promise<OpenModelData> {
   if (typeof source !== "string") return { ...source, [Symbol.asyncDispose]: async () => undefined };
@@ -27,13 +27,13 @@ export async function openWeights(
     const { methods } = model.config;
     const chosen = methods.some((each) => each.name === method) ? method : undefined;
     const { name, constants } = methodOf(model, chosen);
-    const data = storedNamedData(store, model, { method: name });
+    const data = storedWeights(store, model, { method: name });
     // What belongs to its program is none of its weights.
     const own = new Set(constants.map((constant) => constant.name));
     const keys = (): string[] => data.keys().filter((key) => !own.has(key));
     return { ...data, keys, [Symbol.asyncDispose]: async () => undefined };
   }
   if (!/^https?:\/\//i.test(source)) return openModelData([source], { signal });
-  const data = draftNamedData(await openHttpModel(source, { signal }));
+  const data = draftWeights(await openHttpModel(source, { signal }));
   return { ...data, [Symbol.asyncDispose]: async () => undefined };
 }

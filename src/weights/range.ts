@@ -1,15 +1,21 @@
 import type { ByteSource } from "../io/byte-source.ts";
-import { isSpelled, type Spelled, type SpellingDecoder, spellingDecoder } from "../io/byte-encoding.ts";
+import { isEncoded, type ByteEncoding, type ByteDecoder, createDecoder } from "../io/byte-encoding.ts";
 import { FormatError } from "../errors.ts";
 import { CHUNK, rangeOf, readExactly, type StreamOptions } from "../io/stream.ts";
 import { checkChunk } from "../io/chunks.ts";
-import { checkTarget, freeableData, type NamedData, type NamedLayout, noSuchWeight } from "./weight-source.ts";
-import { layoutBytes, spellLayout } from "../tensor/tensor-layout.ts";
+import {
+  checkTarget,
+  freeableData,
+  type WeightSource,
+  type WeightLayout,
+  noSuchWeight,
+} from "./weight-source.ts";
+import { layoutBytes, formatLayout } from "../tensor/tensor-layout.ts";
 
 /** A weight that is a range of a source. */
-export interface WeightPlace extends Spelled {
+export interface WeightPlace extends ByteEncoding {
   readonly key: string;
-  readonly layout: Omit<NamedLayout, "length">;
+  readonly layout: Omit<WeightLayout, "length">;
   /** How errors call the source. */
   readonly path: string;
   /** In bytes from its start. */
@@ -26,14 +32,14 @@ export interface OpenedSource extends AsyncDisposable {
 }
 
 interface Place extends WeightPlace {
-  readonly layout: NamedLayout;
+  readonly layout: WeightLayout;
 }
 
 /**
  * Weights that are ranges of sources, of any number and kind.
  * @throws FormatError `size-mismatch`, `duplicate`
  */
-export function rangeNamedData(name: string, places: Iterable<WeightPlace>): NamedData {
+export function rangeWeights(name: string, places: Iterable<WeightPlace>): WeightSource {
   const table = new Map<string, Place>();
   for (const place of places) {
     const layout = { ...place.layout, length: lengthOf(place) };
@@ -45,13 +51,13 @@ export function rangeNamedData(name: string, places: Iterable<WeightPlace>): Nam
     if (!place) throw noSuchWeight(data, key);
     return place;
   };
-  const data: NamedData = {
+  const data: WeightSource = {
     name,
     keys: () => [...table.keys()],
     layout: (key) => table.get(key)?.layout,
     async data(key, { signal } = {}) {
       const place = placeOf(key);
-      if (isSpelled(place)) {
+      if (isEncoded(place)) {
         const bytes = new Uint8Array(place.layout.length);
         await data.loadInto(key, bytes, { signal });
         return freeableData(key, bytes);
@@ -75,7 +81,7 @@ export function rangeNamedData(name: string, places: Iterable<WeightPlace>): Nam
     },
     async locate(key) {
       const place = table.get(key);
-      if (!place || isSpelled(place)) return undefined;
+      if (!place || isEncoded(place)) return undefined;
       await using opened = await place.open();
       const { file } = opened.source;
       await file?.requireUnchanged();
@@ -83,7 +89,7 @@ export function rangeNamedData(name: string, places: Iterable<WeightPlace>): Nam
     },
     async remote(key) {
       const place = table.get(key);
-      if (!place || isSpelled(place)) return undefined;
+      if (!place || isEncoded(place)) return undefined;
       await using opened = await place.open();
       const { url } = opened.source;
       return url === undefined ? undefined : { url, offset: place.offset, length: place.length };
@@ -100,9 +106,9 @@ export function borrowed(source: ByteSource): OpenedSource {
 /** Bytes of the weight itself. */
 function lengthOf(place: WeightPlace): number {
   const expected = layoutBytes(place.layout);
-  const what = spellLayout(place.layout);
+  const what = formatLayout(place.layout);
   if (expected === undefined) throw refusal(place, "size-mismatch", `no tensor can be ${what}`);
-  if (!isSpelled(place) && place.length !== expected) {
+  if (!isEncoded(place) && place.length !== expected) {
     const reason = `${what} takes ${expected} bytes, its data has ${place.length}`;
     throw refusal(place, "size-mismatch", reason);
   }
@@ -113,7 +119,7 @@ async function* streamed(place: Place, options: StreamOptions): AsyncGenerator<U
   await using opened = await place.open();
   const { source } = opened;
   const chunks = rangeOf(source, place.offset, place.length, options);
-  yield* isSpelled(place) ? decoded(place, chunks, options) : chunks;
+  yield* isEncoded(place) ? decoded(place, chunks, options) : chunks;
   await source.file?.requireUnchanged();
 }
 
@@ -123,7 +129,7 @@ async function* decoded(
   { chunk = CHUNK }: StreamOptions,
 ): AsyncGenerator<Uint8Array, void, undefined> {
   const { length } = place.layout;
-  const decoder = spellingDecoder(place, place.path, place.offset) as SpellingDecoder;
+  const decoder = createDecoder(place, place.path, place.offset) as ByteDecoder;
   let size = 0;
   for await (const piece of chunks) {
     const bytes = decoder.decode(piece);
@@ -133,7 +139,7 @@ async function* decoded(
   }
   if (size <= length) decoder.end();
   if (size === length) return;
-  const reason = `${spellLayout(place.layout)} takes ${length} bytes, its data has ${size < length ? size : "more"}`;
+  const reason = `${formatLayout(place.layout)} takes ${length} bytes, its data has ${size < length ? size : "more"}`;
   throw refusal(place, "size-mismatch", reason);
 }
 

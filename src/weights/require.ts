@@ -1,8 +1,8 @@
 import { LinkError } from "../errors.ts";
 import type { Digest } from "../tensor/digest.ts";
 import { type HashOptions, hashWeight } from "./hash-weight.ts";
-import type { NamedData } from "./weight-source.ts";
-import { type MismatchedWeight, NamedDataError } from "./weight-mismatch-error.ts";
+import type { WeightSource } from "./weight-source.ts";
+import { type MismatchedWeight, WeightMismatchError } from "./weight-mismatch-error.ts";
 import { sameLayout, type TensorLayout } from "../tensor/tensor-layout.ts";
 
 /** A weight that a compiled program expects. */
@@ -12,7 +12,7 @@ export interface ExpectedWeight extends TensorLayout {
   readonly digest?: Digest | undefined;
 }
 
-/** Options of {@link requireNamedData}. */
+/** Options of {@link requireWeights}. */
 export interface RequireOptions extends HashOptions {
   /** How errors call what expects the weights. */
   readonly program?: string | undefined;
@@ -26,9 +26,9 @@ export interface RequireOptions extends HashOptions {
  * @throws NamedDataError `missing-weight`, `mismatch`, `unused-weight`, with every case; LinkError `duplicate`; and
  * what reading the data throws
  */
-export async function requireNamedData(
+export async function requireWeights(
   expected: Iterable<ExpectedWeight>,
-  data: NamedData,
+  data: WeightSource,
   options: RequireOptions,
 ): Promise<void> {
   const { program = "the program" } = options;
@@ -68,10 +68,10 @@ export async function requireNamedData(
   }
   if (missing.length + mismatched.length + unused.size === 0) return;
   const findings = { missing, mismatched, unused: [...unused] };
-  throw new NamedDataError(`use "${data.name}" for "${program}"`, findings);
+  throw new WeightMismatchError(`use "${data.name}" for "${program}"`, findings);
 }
 
-async function digestOf(data: NamedData, name: string, options: RequireOptions): Promise<Digest> {
+async function digestOf(data: WeightSource, name: string, options: RequireOptions): Promise<Digest> {
   const known = options.full ? undefined : data.layout(name)?.digest;
   return known ?? (await hashWeight(data, name, options));
 }

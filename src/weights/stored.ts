@@ -4,19 +4,19 @@ import type { StoredModel } from "../model/stored-model.ts";
 import type { BlobStore } from "../store/blob-store.ts";
 import { chooseMethod } from "../compile/backends/choose-method.ts";
 import type { ModelDataOptions } from "./draft.ts";
-import type { NamedData } from "./weight-source.ts";
-import { rangeNamedData } from "./range.ts";
+import type { WeightSource } from "./weight-source.ts";
+import { rangeWeights } from "./range.ts";
 
 /**
  * The weights of a model in a store, and the constants beside them, each with its digest. A blob is open only while
  * it is read. That blobs are what their digests say is the store's to promise.
  * @throws LinkError `missing-weight`, `not-found` for a method; FormatError `size-mismatch`
  */
-export function storedNamedData(
+export function storedWeights(
   store: BlobStore,
   model: StoredModel,
   options: ModelDataOptions = {},
-): NamedData {
+): WeightSource {
   const { name = model.name } = options;
   const method = chooseMethod(name, model.config.methods, options.method);
   const { weights, constants } = planLink(model, method, (blob) => blob);
@@ -34,5 +34,5 @@ export function storedNamedData(
       },
     };
   });
-  return rangeNamedData(name, places);
+  return rangeWeights(name, places);
 }

@@ -5,7 +5,7 @@ import type { StreamOptions } from "../io/stream.ts";
 import type { TensorLayout } from "../tensor/tensor-layout.ts";
 
 /** What is known of a weight before it is read. */
-export interface NamedLayout extends TensorLayout {
+export interface WeightLayout extends TensorLayout {
   /** In bytes. */
   readonly length: number;
   /** `undefined` where nobody has hashed it. */
@@ -36,12 +36,12 @@ export interface UrlRange {
  * `missing-weight` (LinkError) for a key that it does not have, and `source-changed` (SourceError) for a file that was
  * replaced or written to since it was opened.
  */
-export interface NamedData {
+export interface WeightSource {
   /** How errors call it. */
   readonly name: string;
   keys(): readonly string[];
   /** `undefined` for a key that it does not have. */
-  layout(key: string): NamedLayout | undefined;
+  layout(key: string): WeightLayout | undefined;
   /** A weight in memory: without a copy where it is in memory already, else read whole. */
   data(key: string, options?: ReadOptions): Promise<FreeableData>;
   /**
@@ -85,7 +85,7 @@ export function freeableData(key: string, bytes: Uint8Array): FreeableData {
 }
 
 /** The error for a key that is not there. */
-export function noSuchWeight(data: Pick<NamedData, "name">, key: string): LinkError {
+export function noSuchWeight(data: Pick<WeightSource, "name">, key: string): LinkError {
   return new LinkError(
     "missing-weight",
     `Cannot read weight "${key}": "${data.name}" has none of that name`,
@@ -98,7 +98,7 @@ export function noSuchWeight(data: Pick<NamedData, "name">, key: string): LinkEr
 
 /** Refuses memory that is not exactly as large as the weight. */
 export function checkTarget(
-  data: Pick<NamedData, "name">,
+  data: Pick<WeightSource, "name">,
   key: string,
   length: number,
   target: Uint8Array,

@@ -1,10 +1,10 @@
 import fc from "fast-check";
 import { describe, expect, test } from "vitest";
-import { memoryNamedData } from "../../src/weights/memory.ts";
-import { mergeNamedData } from "../../src/weights/merged.ts";
-import type { NamedData, NamedLayout } from "../../src/weights/weight-source.ts";
-import type { NamedDataError } from "../../src/weights/weight-mismatch-error.ts";
-import { type ExpectedWeight, requireNamedData } from "../../src/weights/require.ts";
+import { memoryWeights } from "../../src/weights/memory.ts";
+import { mergeWeightSources } from "../../src/weights/merged.ts";
+import type { WeightSource, WeightLayout } from "../../src/weights/weight-source.ts";
+import type { WeightMismatchError } from "../../src/weights/weight-mismatch-error.ts";
+import { type ExpectedWeight, requireWeights } from "../../src/weights/require.ts";
 import type { NumberTensor } from "../../src/tensor/tensor.ts";
 import { createSha256 } from "../../src/node/sha256.ts";
 import { counting, digestOf, joined } from "../support/bytes.ts";
@@ -18,7 +18,7 @@ const bytes = (count: number, start = 0): NumberTensor => ({
 });
 
 /** The same data, whose digests somebody knows. */
-function hashed(data: NamedData): NamedData & { readonly streams: number } {
+function hashed(data: WeightSource): WeightSource & { readonly streams: number } {
   let streams = 0;
   return {
     ...data,
@@ -36,14 +36,14 @@ function hashed(data: NamedData): NamedData & { readonly streams: number } {
   };
 }
 
-const claims = ({ sides }: NamedDataError["mismatched"][number]) =>
+const claims = ({ sides }: WeightMismatchError["mismatched"][number]) =>
   sides.map(({ source, dtype, shape, digest }) => [source, `${dtype} [${shape.join()}]`, digest]);
 
 describe("mergeNamedData()", () => {
   test("joins a foundation and an adapter, and what both have alike", async () => {
-    const base = memoryNamedData({ a: bytes(4), shared: bytes(8) }, "base");
-    const lora = memoryNamedData({ b: bytes(5), shared: bytes(8) }, "lora");
-    const data = await mergeNamedData([base, lora], options);
+    const base = memoryWeights({ a: bytes(4), shared: bytes(8) }, "base");
+    const lora = memoryWeights({ b: bytes(5), shared: bytes(8) }, "lora");
+    const data = await mergeWeightSources([base, lora], options);
     expect(data.name).toBe("base + lora");
     expect([...data.keys()].sort()).toEqual(["a", "b", "shared"]);
     expect(data.layout("a")?.digest).toBeUndefined();
@@ -68,16 +68,16 @@ describe("mergeNamedData()", () => {
     ]) {
       expect(await thrown(use)).toMatchObject({ code: "missing-weight", tensor: "no" });
     }
-    expect((await mergeNamedData([], options)).keys()).toEqual([]);
+    expect((await mergeWeightSources([], options)).keys()).toEqual([]);
   });
 
   test("names every key that is not the same, and both sides", async () => {
-    const one = memoryNamedData({ a: bytes(4), b: bytes(4), c: bytes(4), d: bytes(4) }, "one");
-    const two = memoryNamedData(
+    const one = memoryWeights({ a: bytes(4), b: bytes(4), c: bytes(4), d: bytes(4) }, "one");
+    const two = memoryWeights(
       { a: bytes(4, 1), b: { ...bytes(4), shape: [2, 2] }, c: { ...bytes(4), dtype: "int8" }, d: bytes(4) },
       "two",
     );
-    const error = (await thrown(mergeNamedData([one, two], options))) as NamedDataError;
+    const error = (await thrown(mergeWeightSources([one, two], options))) as WeightMismatchError;
     expect(error).toMatchObject({
       name: "NamedDataError",
       code: "mismatch",
@@ -97,17 +97,17 @@ describe("mergeNamedData()", () => {
   });
 
   test("hashes only what both have and nobody knows", async () => {
-    const known = hashed(memoryNamedData({ a: bytes(4, 1), b: bytes(4, 1) }, "known"));
-    const other = hashed(memoryNamedData({ a: bytes(4, 1) }, "other"));
-    await mergeNamedData([known, other], options);
+    const known = hashed(memoryWeights({ a: bytes(4, 1), b: bytes(4, 1) }, "known"));
+    const other = hashed(memoryWeights({ a: bytes(4, 1) }, "other"));
+    await mergeWeightSources([known, other], options);
     expect([known.streams, other.streams]).toEqual([0, 0]);
-    await mergeNamedData([known, memoryNamedData({ a: bytes(4, 1) })], options);
+    await mergeWeightSources([known, memoryWeights({ a: bytes(4, 1) })], options);
     expect(known.streams).toBe(0);
-    expect(await thrown(mergeNamedData([known, memoryNamedData({ a: bytes(4, 2) })], options))).toMatchObject(
-      {
-        code: "mismatch",
-      },
-    );
+    expect(
+      await thrown(mergeWeightSources([known, memoryWeights({ a: bytes(4, 2) })], options)),
+    ).toMatchObject({
+      code: "mismatch",
+    });
   });
 
   test("gives the same whichever side comes first", async () => {
@@ -121,10 +121,10 @@ describe("mergeNamedData()", () => {
     let refused = 0;
     await fc.assert(
       fc.asyncProperty(tensors, tensors, fc.boolean(), async (left, right, known) => {
-        const [a, b] = [memoryNamedData(left, "a"), memoryNamedData(right, "b")];
+        const [a, b] = [memoryWeights(left, "a"), memoryWeights(right, "b")];
         const results = await Promise.allSettled([
-          mergeNamedData([a, b], options),
-          mergeNamedData([b, a], options),
+          mergeWeightSources([a, b], options),
+          mergeWeightSources([b, a], options),
         ]);
         const differ = Object.keys(left).filter((key) => {
           const [one, other] = [left[key], right[key]] as [NumberTensor, NumberTensor | undefined];
@@ -132,7 +132,7 @@ describe("mergeNamedData()", () => {
         });
         for (const result of results) {
           if (result.status === "rejected") {
-            const { mismatched } = result.reason as NamedDataError;
+            const { mismatched } = result.reason as WeightMismatchError;
             expect(mismatched.map(({ name }) => name).sort()).toEqual(differ.sort());
             refused++;
           } else {
@@ -154,7 +154,7 @@ describe("mergeNamedData()", () => {
         expect(layouts[0]).toEqual(layouts[1]);
         // Merged once more nothing changes.
         if (known && results[0].status === "fulfilled") {
-          const again = await mergeNamedData([results[0].value, a, b], options);
+          const again = await mergeWeightSources([results[0].value, a, b], options);
           expect([...again.keys()]).toEqual([...results[0].value.keys()]);
         }
       }),
@@ -165,7 +165,7 @@ describe("mergeNamedData()", () => {
 });
 
 describe("requireNamedData()", () => {
-  const data = memoryNamedData({ a: bytes(4), b: bytes(5), c: bytes(6) }, "weights");
+  const data = memoryWeights({ a: bytes(4), b: bytes(5), c: bytes(6) }, "weights");
   const expect4 = (change: Partial<ExpectedWeight> = {}): ExpectedWeight[] => [
     { name: "a", dtype: "uint8", shape: [4], digest: digestOf(counting(4)), ...change },
     { name: "b", dtype: "uint8", shape: [5] },
@@ -173,14 +173,14 @@ describe("requireNamedData()", () => {
   ];
 
   test("lets what fits pass", async () => {
-    await requireNamedData(expect4(), data, options);
-    await requireNamedData([], memoryNamedData({}), options);
+    await requireWeights(expect4(), data, options);
+    await requireWeights([], memoryWeights({}), options);
   });
 
   test("catches data that is compatible and wrong, by name", async () => {
     const wrong = digestOf(counting(4, 1));
     const error = await thrown(
-      requireNamedData(expect4({ digest: wrong }), data, { ...options, program: "kjv" }),
+      requireWeights(expect4({ digest: wrong }), data, { ...options, program: "kjv" }),
     );
     expect(error).toMatchObject({ code: "mismatch", tensor: "a", digest: digestOf(counting(4)) });
     expect(error.message).toBe(
@@ -194,7 +194,7 @@ describe("requireNamedData()", () => {
       { name: "b", dtype: "int8", shape: [5] },
       ...["p", "q", "r", "s", "t", "u", "v"].map((name) => ({ name, dtype: "uint8" as const, shape: [1] })),
     ];
-    const error = (await thrown(requireNamedData(expected, data, options))) as NamedDataError;
+    const error = (await thrown(requireWeights(expected, data, options))) as WeightMismatchError;
     expect(error).toMatchObject({
       code: "missing-weight",
       tensor: "p",
@@ -210,7 +210,7 @@ describe("requireNamedData()", () => {
   });
 
   test("refuses what is unused alone", async () => {
-    expect(await thrown(requireNamedData(expect4().slice(1), data, options))).toMatchObject({
+    expect(await thrown(requireWeights(expect4().slice(1), data, options))).toMatchObject({
       code: "unused-weight",
       tensor: "a",
     });
@@ -218,32 +218,32 @@ describe("requireNamedData()", () => {
 
   test("refuses a program that expects a name twice", async () => {
     const twice = [...expect4(), ...expect4()];
-    expect(await thrown(requireNamedData(twice, data, options))).toMatchObject({
+    expect(await thrown(requireWeights(twice, data, options))).toMatchObject({
       code: "duplicate",
       tensor: "a",
     });
   });
 
   test("takes the data's word for a digest, unless all is to be hashed", async () => {
-    const liar: NamedData = {
+    const liar: WeightSource = {
       ...data,
       layout: (key) => {
-        const layout = data.layout(key) as NamedLayout;
+        const layout = data.layout(key) as WeightLayout;
         return { ...layout, digest: digestOf(counting(layout.length)) };
       },
       stream: async function* (key) {
         yield counting(data.layout(key)?.length ?? 0, 1);
       },
     };
-    await requireNamedData(expect4(), liar, options);
+    await requireWeights(expect4(), liar, options);
     const error = (await thrown(
-      requireNamedData(expect4(), liar, { ...options, full: true }),
-    )) as NamedDataError;
+      requireWeights(expect4(), liar, { ...options, full: true }),
+    )) as WeightMismatchError;
     expect(error.mismatched.map(({ name }) => name)).toEqual(["a", "c"]);
   });
 
   test("can be aborted while it hashes", async () => {
     const signal = AbortSignal.abort(new RangeError("enough"));
-    await expect(requireNamedData(expect4(), data, { ...options, signal })).rejects.toThrow("enough");
+    await expect(requireWeights(expect4(), data, { ...options, signal })).rejects.toThrow("enough");
   });
 });

@@ -1,11 +1,11 @@
 import { describe, expect, test } from "vitest";
-import { draftNamedData } from "../../src/weights/draft.ts";
+import { draftWeights } from "../../src/weights/draft.ts";
 import { hashWeight } from "../../src/weights/hash-weight.ts";
 import { mapWeights, readWeights, streamWeights } from "../../src/weights/load-weights.ts";
-import { memoryNamedData } from "../../src/weights/memory.ts";
-import { mergeNamedData } from "../../src/weights/merged.ts";
-import type { NamedData, NamedLayout } from "../../src/weights/weight-source.ts";
-import { requireNamedData } from "../../src/weights/require.ts";
+import { memoryWeights } from "../../src/weights/memory.ts";
+import { mergeWeightSources } from "../../src/weights/merged.ts";
+import type { WeightSource, WeightLayout } from "../../src/weights/weight-source.ts";
+import { requireWeights } from "../../src/weights/require.ts";
 import { openModelData } from "../../src/weights/open-model-data.ts";
 import type { DType } from "../../src/tensor/dtype.ts";
 import { createSha256 } from "../../src/node/sha256.ts";
@@ -21,7 +21,7 @@ const TOTAL = WEIGHTS * EACH;
 const PIECE = 4 * MIB;
 
 /** Weights of 9 MiB each, in a source that counts. */
-function large(): { data: NamedData; source: AllocatingSource } {
+function large(): { data: WeightSource; source: AllocatingSource } {
   const source = allocatingSource(TOTAL, (offset) => (offset / 4096) % 251);
   const weights = Array.from({ length: WEIGHTS }, (_, nth) => ({
     name: `w${nth}`,
@@ -30,7 +30,7 @@ function large(): { data: NamedData; source: AllocatingSource } {
     at: { file: 0, offset: nth * EACH, length: EACH },
   }));
   const methods = [{ name: "main", file: 0, weights, constants: [] }];
-  return { data: draftNamedData({ format: "x", methods, files: [{ path: "m", source }] }), source };
+  return { data: draftWeights({ format: "x", methods, files: [{ path: "m", source }] }), source };
 }
 
 describe("memory while weights are loaded", () => {
@@ -89,9 +89,9 @@ describe("memory while weights are loaded", () => {
     const other = large();
     const options = { createDigest: createSha256 };
     await hashWeight(data, "w0", options);
-    const merged = await mergeNamedData([data, other.data], options);
-    const expected = merged.keys().map((name) => ({ ...(merged.layout(name) as NamedLayout), name }));
-    await requireNamedData(expected, data, options);
+    const merged = await mergeWeightSources([data, other.data], options);
+    const expected = merged.keys().map((name) => ({ ...(merged.layout(name) as WeightLayout), name }));
+    await requireWeights(expected, data, options);
     expect(source.given).toBe(TOTAL + EACH + TOTAL);
     expect(source.peak).toBeLessThanOrEqual(2 * PIECE);
     expect(other.source.peak).toBeLessThanOrEqual(2 * PIECE);
@@ -99,7 +99,7 @@ describe("memory while weights are loaded", () => {
 });
 
 describe("readWeights()", () => {
-  const live = memoryNamedData({
+  const live = memoryWeights({
     a: { dtype: "uint8", shape: [4], bytes: counting(4) },
     b: { dtype: "uint8", shape: [5], bytes: counting(5) },
   });
@@ -145,7 +145,7 @@ describe("mapWeights()", () => {
     expect(mapped.map(({ key }) => key)).toEqual(data.keys());
     expect(new Set(mapped.map((each) => each.path))).toEqual(new Set([path]));
     expect(await mapWeights(data, { keys: [] })).toEqual([]);
-    const live = memoryNamedData({ w: { dtype: "uint8", shape: [4], bytes: counting(4) } }, "live");
+    const live = memoryWeights({ w: { dtype: "uint8", shape: [4], bytes: counting(4) } }, "live");
     expect(await thrown(mapWeights(live))).toMatchObject({
       code: "unsupported",
       tensor: "w",

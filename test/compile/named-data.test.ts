@@ -5,10 +5,10 @@ import { fileURLToPath } from "node:url";
 import { describe, expect, test } from "vitest";
 import { memorySource } from "../../src/io/byte-source.ts";
 import { BlobService } from "../../src/compile/blobs/blob-service.ts";
-import { draftNamedData } from "../../src/weights/draft.ts";
+import { draftWeights } from "../../src/weights/draft.ts";
 import { hashWeight } from "../../src/weights/hash-weight.ts";
-import { memoryNamedData } from "../../src/weights/memory.ts";
-import type { NamedData } from "../../src/weights/weight-source.ts";
+import { memoryWeights } from "../../src/weights/memory.ts";
+import type { WeightSource } from "../../src/weights/weight-source.ts";
 import { openHttpModel } from "../../src/weights/open-http-model.ts";
 import { openModelData } from "../../src/weights/open-model-data.ts";
 import { openStore } from "../../src/tare-store.ts";
@@ -81,7 +81,11 @@ const MODELS: readonly (readonly [path: string, expected: Expected, varints: boo
 ];
 
 /** Everything that the seam promises, against what somebody else says the weights are. */
-async function conforms(data: NamedData, expected: Expected, mappable: boolean | undefined): Promise<void> {
+async function conforms(
+  data: WeightSource,
+  expected: Expected,
+  mappable: boolean | undefined,
+): Promise<void> {
   expect(expected.size).toBeGreaterThan(0);
   expect([...data.keys()].sort()).toEqual([...expected.keys()].sort());
   for (const [key, { dtype, shape, sha256 }] of expected) {
@@ -164,12 +168,12 @@ describe("draftNamedData()", () => {
 
   test.each(MODELS)("gives the weights of %s, over HTTP", async (path, expected) => {
     const server = await serveFiles(FIXTURES);
-    await conforms(draftNamedData(await openHttpModel(`${server.url}${path}`)), expected, false);
+    await conforms(draftWeights(await openHttpModel(`${server.url}${path}`)), expected, false);
   });
 
   test("fetches heads and what is asked for, no more", async () => {
     const server = await serveFiles(FIXTURES);
-    const data = draftNamedData(await openHttpModel(`${server.url}charlm/base.safetensors`));
+    const data = draftWeights(await openHttpModel(`${server.url}charlm/base.safetensors`));
     const head = server.sent;
     const total = data.keys().reduce((sum, key) => sum + (data.layout(key)?.length ?? 0), 0);
     expect(head).toBeLessThan(total / 4);
@@ -202,7 +206,7 @@ describe("draftNamedData()", () => {
     await using data = await openModelData([folder]);
     await conforms(data, expected, true);
     const server = await serveFiles(folder);
-    await conforms(draftNamedData(await openHttpModel(`${server.url}${paths[1]}`)), expected, false);
+    await conforms(draftWeights(await openHttpModel(`${server.url}${paths[1]}`)), expected, false);
   });
 
   test("asks which method where there are several", async () => {
@@ -217,11 +221,11 @@ describe("draftNamedData()", () => {
       methods: [method("one", 0), method("two", 1)],
       files: [{ path: "m", source }],
     };
-    expect((await draftNamedData(draft, { method: "two" }).data("w")).bytes).toEqual(
+    expect((await draftWeights(draft, { method: "two" }).data("w")).bytes).toEqual(
       counting(9).subarray(1, 5),
     );
     for (const options of [{}, { method: "three" }]) {
-      expect(await thrown(async () => draftNamedData(draft, options))).toMatchObject({
+      expect(await thrown(async () => draftWeights(draft, options))).toMatchObject({
         code: "not-found",
         hint: "name one of them: one, two",
       });
@@ -258,7 +262,7 @@ describe("draftNamedData()", () => {
     ],
     ["that is there twice", [weight(0), weight(1)], "duplicate", "there are two of that name"],
   ] as const)("refuses a weight %s", async (_, weights, code, message) => {
-    const error = await thrown(async () => draftNamedData(draftOf(...weights)));
+    const error = await thrown(async () => draftWeights(draftOf(...weights)));
     expect(error).toMatchObject({ code, tensor: "w", path: "m", offset: weights.at(-1)?.at.offset });
     expect(error.message).toContain(message);
   });
@@ -272,7 +276,7 @@ describe("draftNamedData()", () => {
     const file = memorySource(Uint8Array.from([0, ...bytes]), "m");
     const at = { file: 0, offset: 1, length: bytes.length, varint: { width: 1, signed: false } as const };
     const draft = { ...draftOf(weight(0, { shape: [3], at })), files: [{ path: "m", source: file }] };
-    const data = draftNamedData(draft);
+    const data = draftWeights(draft);
     for (const reading of [
       data.data("w"),
       data.loadInto("w", new Uint8Array(3)),
@@ -287,7 +291,7 @@ describe("draftNamedData()", () => {
     const bytes = counting(100);
     const counted = countingSource(memorySource(bytes));
     const one = weight(10, { shape: [80], at: { file: 0, offset: 10, length: 80 } });
-    const data = draftNamedData({ ...draftOf(one), files: [{ path: "m", source: counted }] });
+    const data = draftWeights({ ...draftOf(one), files: [{ path: "m", source: counted }] });
     expect((await data.data("w")).bytes.buffer).toBe(bytes.buffer);
     expect(counted.reads).toEqual([{ offset: 10, length: 80 }]);
     await joined(data.stream("w", { chunk: 30 }));
@@ -304,7 +308,7 @@ describe("a source that gives fewer bytes than it was asked for", () => {
     const source = { ...memorySource(counting(9), "m"), read: async () => counting(3) };
     const weight = { name: "w", dtype: "uint8", shape: [4], at: { file: 0, offset: 2, length: 4 } } as const;
     const methods = [{ name: "main", file: 0, weights: [weight], constants: [] }];
-    const data = draftNamedData({ format: "x", methods, files: [{ path: "m", source }] });
+    const data = draftWeights({ format: "x", methods, files: [{ path: "m", source }] });
     for (const reading of [
       data.data("w"),
       data.loadInto("w", new Uint8Array(4)),
@@ -365,7 +369,7 @@ describe("a file that changes while it is open", () => {
     const path = join(folder, "base.safetensors");
     await copyFile(join(FIXTURES, "charlm/base.safetensors"), path);
     const server = await serveFiles(folder);
-    const data = draftNamedData(await openHttpModel(`${server.url}base.safetensors`));
+    const data = draftWeights(await openHttpModel(`${server.url}base.safetensors`));
     await utimes(path, 1, 1);
     expect(await thrown(data.data(data.keys()[0] as string))).toMatchObject({ code: "source-changed" });
   });
@@ -381,17 +385,17 @@ describe("TareStore.namedData()", () => {
   test.each(MODELS)("gives the weights of %s, mapped where the store has them", async (path, expected) => {
     await using store = await openStore({ path: join(await temporaryFolder(), "store") });
     await store.add([join(FIXTURES, path)], { as: "m" });
-    const data = await store.namedData("m");
+    const data = await store.weights("m");
     await conforms(data, expected, true);
     for (const key of data.keys())
       expect(data.layout(key)?.digest).toBe(`sha256:${expected.get(key)?.sha256}`);
-    expect(await thrown(store.namedData("m", { method: "no" }))).toMatchObject({ code: "not-found" });
+    expect(await thrown(store.weights("m", { method: "no" }))).toMatchObject({ code: "not-found" });
   });
 
   test("says what is gone when the model was collected meanwhile", async () => {
     await using store = await openStore({ path: join(await temporaryFolder(), "store") });
     await store.add([join(FIXTURES, "charlm/base.safetensors")], { as: "m" });
-    const data = await store.namedData("m");
+    const data = await store.weights("m");
     await store.remove(["m"]);
     await store.gc();
     expect(await thrown(data.data(data.keys()[0] as string))).toMatchObject({ code: "missing-blob" });
@@ -406,7 +410,7 @@ describe("memoryNamedData()", () => {
   };
 
   test("gives live memory, without a copy", async () => {
-    const data = memoryNamedData(tensors, "live");
+    const data = memoryWeights(tensors, "live");
     const expected = Object.entries(tensors).map(([key, { dtype, shape, bytes }]): [string, Described] => [
       key,
       { dtype, shape, sha256: digestOf(bytes).slice(7) },
@@ -419,7 +423,7 @@ describe("memoryNamedData()", () => {
 
   test("refuses bytes that are not those of the shape", async () => {
     const wrong = { w: { ...tensors.w, shape: [2, 5] } };
-    expect(await thrown(async () => memoryNamedData(wrong))).toMatchObject({
+    expect(await thrown(async () => memoryWeights(wrong))).toMatchObject({
       code: "size-mismatch",
       message: 'Cannot use weight "w" of "memory" as float32 [2, 5]: that takes 40 bytes, it has 32',
     });
@@ -427,7 +431,7 @@ describe("memoryNamedData()", () => {
 
   test("refuses memory that was given to another thread", async () => {
     const bytes = counting(32);
-    const data = memoryNamedData({ w: { ...tensors.w, bytes } });
+    const data = memoryWeights({ w: { ...tensors.w, bytes } });
     structuredClone(bytes.buffer, { transfer: [bytes.buffer] });
     expect(await thrown(data.data("w"))).toMatchObject({ code: "released", tensor: "w" });
     expect(await thrown(data.loadInto("w", new Uint8Array(0)))).toMatchObject({ code: "released" });

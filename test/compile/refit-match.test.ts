@@ -1,6 +1,6 @@
 import fc from "fast-check";
 import { describe, expect, test } from "vitest";
-import { parseRefitMapping } from "../../src/weights/name-map.ts";
+import { parseNameMap } from "../../src/weights/name-map.ts";
 import { matchWeights, type NewWeight } from "../../src/weights/match.ts";
 import { proposeMapping } from "../../src/operations/refit/propose.ts";
 import type { Weight } from "../../src/model/config.ts";
@@ -19,7 +19,7 @@ const MODEL = [weight("a"), weight("b"), weight("c", [4])];
 describe("matchWeights()", () => {
   test("binds every weight by name, through a mapping where names differ", () => {
     const given = checkpoint(weight("a"), weight("x.b"), weight("c", [4]));
-    const mapping = parseRefitMapping({ b: "x.b" }, "map.json");
+    const mapping = parseNameMap({ b: "x.b" }, "map.json");
     const { bound, kept } = matchWeights(MODEL, given, { mapping });
     expect([...bound].map(([name, { name: from }]) => [name, from])).toEqual([
       ["a", "a"],
@@ -53,7 +53,7 @@ describe("matchWeights()", () => {
     ["duplicate", [weight("a"), weight("c", [4])], { b: "a" }, /"a" for a and b/],
     ["not-found", MODEL, { z: "a", b: "y" }, /the model has no "z"; the new weights have no "y"/],
   ] as const)("says %s, with every case", (code, given, map, message) => {
-    const mapping = parseRefitMapping(map, "map.json");
+    const mapping = parseNameMap(map, "map.json");
     expect(() => matchWeights(MODEL, checkpoint(...(given as readonly NewWeight[])), { mapping })).toThrow(
       expect.objectContaining({ code, message: expect.stringMatching(message) }),
     );
@@ -61,21 +61,19 @@ describe("matchWeights()", () => {
 
   test("lets tied weights, which have the same bytes, share one", () => {
     const tied = [weight("embed", [2, 3], "t"), weight("head", [2, 3], "t")];
-    const mapping = parseRefitMapping({ head: "embed" }, "map.json");
+    const mapping = parseNameMap({ head: "embed" }, "map.json");
     expect(matchWeights(tied, checkpoint(weight("embed")), { mapping }).bound.size).toBe(2);
   });
 });
 
 describe("parseRefitMapping()", () => {
   test.each([[[]], [null], ["x"], [{ a: 1 }]])("refuses %j", (value) => {
-    expect(() => parseRefitMapping(value, "map.json")).toThrow(
-      expect.objectContaining({ code: "malformed" }),
-    );
+    expect(() => parseNameMap(value, "map.json")).toThrow(expect.objectContaining({ code: "malformed" }));
   });
 
   test("refuses names that lead in a circle, and no others", () => {
-    expect(() => parseRefitMapping({ x: "a", a: "b", b: "c", c: "a" }, "map.json")).toThrow(/a → b → c → a/);
-    expect(parseRefitMapping({ a: "a", b: "c", x: "b" }, "map.json").size).toBe(3);
+    expect(() => parseNameMap({ x: "a", a: "b", b: "c", c: "a" }, "map.json")).toThrow(/a → b → c → a/);
+    expect(parseNameMap({ a: "a", b: "c", x: "b" }, "map.json").size).toBe(3);
     const name = fc.constantFrom("a", "b", "c", "d", "e");
     fc.assert(
       fc.property(fc.dictionary(name, name), (value) => {
@@ -88,8 +86,8 @@ describe("parseRefitMapping()", () => {
           return false;
         };
         const circular = Object.keys(value).some((key) => value[key] !== key && leads(key));
-        if (circular) expect(() => parseRefitMapping(value, "m")).toThrow(/circle/);
-        else expect(parseRefitMapping(value, "m").size).toBe(Object.keys(value).length);
+        if (circular) expect(() => parseNameMap(value, "m")).toThrow(/circle/);
+        else expect(parseNameMap(value, "m").size).toBe(Object.keys(value).length);
       }),
     );
   });

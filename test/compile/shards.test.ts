@@ -3,7 +3,7 @@ import fc from "fast-check";
 import { describe, expect, test } from "vitest";
 import { memorySource } from "../../src/io/byte-source.ts";
 import { BlobService, type PutOptions } from "../../src/compile/blobs/blob-service.ts";
-import { shardNamedData } from "../../src/compile/blobs/shard-weights.ts";
+import { shardWeights } from "../../src/compile/blobs/shard-weights.ts";
 import type { ShardPlan } from "../../src/compile/blobs/shard-plan.ts";
 import { createSha256 } from "../../src/node/sha256.ts";
 import { memorySink } from "../../src/store/memory-sink.ts";
@@ -216,7 +216,7 @@ describe("shardNamedData()", () => {
     const sources = await Promise.all(
       files.map(async (file) => memorySource(await joined(blobs.writeShard(file)))),
     );
-    const data = shardNamedData(table, sources);
+    const data = shardWeights(table, sources);
     expect(data.layout("w")).toEqual({
       dtype: "float32",
       shape: [2, 4],
@@ -225,10 +225,8 @@ describe("shardNamedData()", () => {
     });
     expect(data.layout("code")).toMatchObject({ dtype: "uint8", shape: [7], length: 7 });
     expect((await data.data("code")).bytes).toEqual(counting(7, 5));
-    expect(() => shardNamedData(table, sources.slice(1))).toThrow(
-      'Cannot find data file 1, which has "code"',
-    );
-    expect(() => shardNamedData(table, [memorySource(counting(31)), memorySource(counting(7))])).toThrow(
+    expect(() => shardWeights(table, sources.slice(1))).toThrow('Cannot find data file 1, which has "code"');
+    expect(() => shardWeights(table, [memorySource(counting(31)), memorySource(counting(7))])).toThrow(
       'Cannot read "w" of "memory": it ends at byte 32, past the end of the file at 31',
     );
   });

@@ -2,7 +2,7 @@ import fc from "fast-check";
 import { describe, expect, test } from "vitest";
 import { StopFilter } from "../../src/engines/llama/stop-filter.ts";
 import { idealThreads } from "../../src/engines/llama/threads.ts";
-import { spellerOf } from "../../src/engines/llama/vocabulary.ts";
+import { untokenizableFinder } from "../../src/engines/llama/vocabulary.ts";
 
 describe("idealThreads()", () => {
   const MIB = 2 ** 20;
@@ -79,15 +79,17 @@ describe("spellerOf()", () => {
   );
 
   test("finds the first character that a vocabulary without all bytes has no token for", () => {
-    const spell = spellerOf({ ggml: { model: "llama", tokens: ["<0x0A>", "\u2581", "a", "\u00e9"] } });
+    const spell = untokenizableFinder({
+      ggml: { model: "llama", tokens: ["<0x0A>", "\u2581", "a", "\u00e9"] },
+    });
     expect(spell?.("a a\n\u00e9")).toBeUndefined();
     expect(spell?.("a \u{1F600} z")).toBe("\u{1F600}");
     expect(spell?.("\t")).toBe("\t");
   });
 
   test("is not needed where all bytes have tokens, or for another kind of tokenizer", () => {
-    expect(spellerOf({ ggml: { model: "llama", tokens: BYTES } })).toBeUndefined();
-    expect(spellerOf({ ggml: { model: "gpt2", tokens: ["a"] } })).toBeUndefined();
-    expect(spellerOf(undefined)).toBeUndefined();
+    expect(untokenizableFinder({ ggml: { model: "llama", tokens: BYTES } })).toBeUndefined();
+    expect(untokenizableFinder({ ggml: { model: "gpt2", tokens: ["a"] } })).toBeUndefined();
+    expect(untokenizableFinder(undefined)).toBeUndefined();
   });
 });

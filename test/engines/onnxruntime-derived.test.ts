@@ -129,7 +129,7 @@ describe("TareStore.load() of a program that computes weights of weights", () =>
   test("derives them once, and gives bit for bit what their nodes give at each call, and what stock gives", async () => {
     const store = await storeOf({ m: folded() });
     await using session = await store.load("m");
-    expect([...session.derived].sort()).toEqual(DERIVED);
+    expect([...session.foldedWeights].sort()).toEqual(DERIVED);
     const output = bytesOf(await session.run({ ids }));
     expect((await filesOf(store)).length).toBe(4);
     await using live = await store.openMutable("m", { mutable: ["s"] });
@@ -222,7 +222,7 @@ describe("TareStore.load() of a program that computes weights of weights", () =>
     );
     for (const method of methods) {
       await using session = await store.load("m", { method });
-      expect(session.derived).toEqual([`${method}.table`]);
+      expect(session.foldedWeights).toEqual([`${method}.table`]);
       expect(bytesOf(await session.run({ ids })).equals(await stock(part("w")))).toBe(true);
     }
     expect((await filesOf(store)).length).toBe(1);
@@ -234,7 +234,7 @@ describe("TareStore.load() of a program that computes weights of weights", () =>
     await store.add([join(family, "base")]);
     for (const method of CHARLM_GRAPHS) {
       await using session = await store.load("base", { method });
-      expect(session.derived).toEqual([]);
+      expect(session.foldedWeights).toEqual([]);
     }
     expect(await filesOf(store)).toEqual([]);
   });
@@ -243,10 +243,10 @@ describe("TareStore.load() of a program that computes weights of weights", () =>
     const store = await storeOf({ m: folded(), tuned: folded({ lora: 9 }) });
     const said = async (): Promise<string[]> =>
       ((await store.show("m")).methods[0]?.weights ?? [])
-        .filter((each) => each.derived)
+        .filter((each) => each.folded)
         .map((each) => each.name)
         .sort();
-    expect((await store.status()).derivedBytes).toBe(0);
+    expect((await store.status()).foldedBytes).toBe(0);
     await outputOf(store, "m");
     expect(await said()).toEqual(DERIVED);
     const files = await filesOf(store);
@@ -255,8 +255,8 @@ describe("TareStore.load() of a program that computes weights of weights", () =>
     const sizes = await Promise.all(
       all.map(async (name) => (await stat(join(derivedFolder(store), name))).size),
     );
-    const { derivedBytes, cacheBytes } = await store.status();
-    expect(derivedBytes).toBe(sizes.reduce((sum, size) => sum + size, 0));
+    const { foldedBytes, cacheBytes } = await store.status();
+    expect(foldedBytes).toBe(sizes.reduce((sum, size) => sum + size, 0));
     expect(cacheBytes).toBeLessThan(SIZE * SIZE);
     await store.gc();
     expect(await filesOf(store)).toEqual(all);
@@ -298,9 +298,9 @@ describe("TareStore.load() of a program that computes weights of weights", () =>
     const plan = planLink(stored, method, (blob) => files.layout.location(blob));
     const source = { plan, open: () => openOnnxProgram(files, stored, method, plan) };
     const full = { get: () => Promise.resolve(undefined), make: () => Promise.resolve(undefined) };
-    await using engine = openOnnxRuntime({ workers: 1, derived: full });
+    await using engine = openOnnxRuntime({ workers: 1, folded: full });
     await using session = await engine.load(source, files.layout.root);
-    expect(session.derived).toEqual([]);
+    expect(session.foldedWeights).toEqual([]);
     expect(bytesOf(await session.run({ ids })).equals(await stock(folded()))).toBe(true);
   });
 
@@ -341,7 +341,7 @@ describe("TareStore.load() of a program that computes weights of weights", () =>
     });
     const store = await storeOf({ m: bytes });
     await using session = await store.load("m");
-    expect(session.derived).toEqual([]);
+    expect(session.foldedWeights).toEqual([]);
     expect(bytesOf(await session.run({ ids })).equals(await stock(bytes))).toBe(true);
     expect(await filesOf(store)).toEqual([]);
   });

@@ -5,7 +5,7 @@ import { join } from "node:path";
 import { fileURLToPath } from "node:url";
 import * as ort from "onnxruntime-node";
 import { describe, expect, onTestFinished, test } from "vitest";
-import { packKey } from "../../src/engines/onnxruntime/prepacker.ts";
+import { prepackKey } from "../../src/engines/onnxruntime/prepacker.ts";
 import { openStore, type TareStore } from "../../src/tare-store.ts";
 import type { Binding } from "../../src/model/link-plan.ts";
 import type { Tensor, Tensors } from "../../src/tensor/tensor.ts";
@@ -98,7 +98,7 @@ describe("TareStore.load() of a quantized family", () => {
   test("has one packed copy of what models share, and makes none again", async () => {
     const store = await storeOf(...MODELS);
     await using base = await store.load("base");
-    expect([...base.packed].sort()).toEqual(PACKED);
+    expect([...base.prepackedWeights].sort()).toEqual(PACKED);
     expect((await readdir(packedFolder(store))).length).toBe(4);
     const inodes = async (): Promise<number[]> =>
       Promise.all(
@@ -108,7 +108,7 @@ describe("TareStore.load() of a quantized family", () => {
       );
     const before = await inodes();
     await using tuned = await store.load("tuned");
-    expect([...tuned.packed].sort()).toEqual(PACKED);
+    expect([...tuned.prepackedWeights].sort()).toEqual(PACKED);
     const after = await inodes();
     expect(after.length).toBe(5);
     expect(after).toEqual(expect.arrayContaining(before));
@@ -178,7 +178,7 @@ describe("TareStore.load() of a quantized family", () => {
     const sizes = await Promise.all(
       files.map(async (name) => (await stat(join(packedFolder(store), name))).size),
     );
-    expect((await store.status()).packedBytes).toBe(sizes.reduce((sum, size) => sum + size, 0));
+    expect((await store.status()).prepackedBytes).toBe(sizes.reduce((sum, size) => sum + size, 0));
     await store.gc();
     expect(await readdir(packedFolder(store))).toEqual(files);
     await store.remove(["tuned"]);
@@ -215,9 +215,9 @@ describe("TareStore.load() of a quantized family", () => {
   test("packs for each session where prepacking is off or told to stay private", async () => {
     const store = await storeOf("base");
     await using off = await store.load("base", { prepacking: "off" });
-    expect([off.prepacked, off.packed]).toEqual([false, []]);
+    expect([off.prepacked, off.prepackedWeights]).toEqual([false, []]);
     await using on = await store.load("base", { prepacking: "on" });
-    expect([on.prepacked, on.packed.length]).toEqual([true, 4]);
+    expect([on.prepacked, on.prepackedWeights.length]).toEqual([true, 4]);
   });
 
   test("says which weights are packed and shared", async () => {
@@ -226,7 +226,7 @@ describe("TareStore.load() of a quantized family", () => {
       const weights = (await store.show("base")).methods[0]?.weights ?? [];
       expect(weights.filter((weight) => weight.copied)).toEqual([]);
       return weights
-        .filter((weight) => weight.packed)
+        .filter((weight) => weight.prepacked)
         .map((weight) => weight.name)
         .sort();
     };
@@ -295,7 +295,7 @@ describe("TareStore.load() of a program with MatMulNBits", () => {
       }),
     );
     await using session = await store.load("m");
-    expect(session.packed).toEqual(["b"]);
+    expect(session.prepackedWeights).toEqual(["b"]);
     const output = await outputOf(store, "m");
     expect(output.equals(await stock(path))).toBe(true);
     const file = await packedFile(store, "m", "b");
@@ -321,7 +321,7 @@ describe("TareStore.load() of a program with MatMulNBits", () => {
       }),
     );
     await using session = await store.load("m");
-    expect(session.whole).toMatch(/scales of MatMulNBits/);
+    expect(session.weightlessBlocker).toMatch(/scales of MatMulNBits/);
     const output = await outputOf(store, "m");
     expect(output.equals(await stock(path))).toBe(true);
     expect(output.every((byte) => byte === 0)).toBe(false);
@@ -380,7 +380,7 @@ describe("TareStore.load() of a program with MatMulNBits", () => {
       }),
     );
     await using session = await store.load("m");
-    expect(session.packed).toEqual(["weight"]);
+    expect(session.prepackedWeights).toEqual(["weight"]);
     for (const rows of [1, 2, 16])
       expect((await outputOf(store, "m", rows)).equals(await stock(path, rows)), `${rows}`).toBe(true);
     const file = await packedFile(store, "m", "weight");
@@ -403,7 +403,7 @@ describe("packKey()", () => {
   const scales: Binding = { ...weight, name: "s", digest: `sha256:${"b".repeat(64)}` };
   const nodes = { before: "AA==", graph: "BB==" };
   const target = { version: "1.30.0", cpu: "0123" };
-  const key = packKey(
+  const key = prepackKey(
     nodes,
     [
       ["v0", weight],
@@ -416,7 +416,7 @@ describe("packKey()", () => {
     expect(key).toMatch(/^a{64}-[0-9a-f]{32}$/);
     const elsewhere = { ...weight, name: "other", location: "blobs/sha256/pack", offset: 64 };
     expect(
-      packKey(
+      prepackKey(
         nodes,
         [
           ["v0", elsewhere],
@@ -430,7 +430,7 @@ describe("packKey()", () => {
   test("differs by all that packed bytes depend on", () => {
     const rest = { ...scales, digest: `sha256:${"c".repeat(64)}` } as const;
     const others = [
-      packKey(
+      prepackKey(
         nodes,
         [
           ["v0", weight],
@@ -438,7 +438,7 @@ describe("packKey()", () => {
         ],
         { ...target, version: "1.31.0" },
       ),
-      packKey(
+      prepackKey(
         nodes,
         [
           ["v0", weight],
@@ -446,7 +446,7 @@ describe("packKey()", () => {
         ],
         { ...target, cpu: "4567" },
       ),
-      packKey(
+      prepackKey(
         { ...nodes, graph: "CC==" },
         [
           ["v0", weight],
@@ -454,7 +454,7 @@ describe("packKey()", () => {
         ],
         target,
       ),
-      packKey(
+      prepackKey(
         nodes,
         [
           ["v0", weight],
@@ -462,7 +462,7 @@ describe("packKey()", () => {
         ],
         target,
       ),
-      packKey(
+      prepackKey(
         nodes,
         [
           ["v0", { ...weight, shape: [SIZE * 6, 16] }],

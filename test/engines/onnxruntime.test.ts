@@ -92,7 +92,7 @@ describe("TareStore.load()", () => {
     const store = await familyStore();
     const cached = async (model: string): Promise<boolean> => {
       await using session = await store.load(model, { method: "decoder" });
-      expect(session.whole).toBeUndefined();
+      expect(session.weightlessBlocker).toBeUndefined();
       return session.cached;
     };
     expect(await cached("base")).toBe(false);

@@ -2,11 +2,11 @@ import { copyFile, mkdir, readdir, readFile, writeFile } from "node:fs/promises"
 import { join } from "node:path";
 import * as ort from "onnxruntime-node";
 import { beforeAll, describe, expect, test } from "vitest";
-import { memoryNamedData } from "../../src/weights/memory.ts";
+import { memoryWeights } from "../../src/weights/memory.ts";
 import type { Session } from "../../src/engines/engine.ts";
 import { writeSafetensors } from "../../src/formats/safetensors/write.ts";
 import { convertWeights } from "../../src/operations/convert/convert.ts";
-import type { WeightsSource } from "../../src/weights/open.ts";
+import type { WeightRef } from "../../src/weights/open.ts";
 import { openModelData } from "../../src/weights/open-model-data.ts";
 import { charlm } from "../support/charlm.ts";
 import { serveFiles } from "../support/file-server.ts";
@@ -76,7 +76,7 @@ describe("BoundProgram.write()", () => {
     await expect(logits(at("thin.onnx"))).rejects.toThrow();
     for (const [nth, from] of [file, at("kjv.gguf"), "kjv"].entries()) {
       // A model of the store has these weights in two methods; either serves.
-      const scope = from === "kjv" ? await store.namedData("kjv", { method: "decoder" }) : from;
+      const scope = from === "kjv" ? await store.weights("kjv", { method: "decoder" }) : from;
       await using again = await store.bindFile(at("thin.onnx"), { scopes: { kjv: scope } });
       await again.write(at(`whole-${nth}.onnx`), { storage: "embedded" });
       await expectSame(at(`whole-${nth}.onnx`), at("embedded.onnx"));
@@ -144,12 +144,12 @@ describe("BoundProgram.write()", () => {
       path: at("thin.onnx"),
     });
     expect(await thrown(store.add([at("thin.onnx")]))).toMatchObject({ code: "not-found" });
-    const few = memoryNamedData({});
+    const few = memoryWeights({});
     expect(await thrown(store.bindFile(at("thin.onnx"), { scopes: { kjv: few } }))).toMatchObject({
       code: "missing-weight",
     });
     // Known digests are compared at once; others when the bytes pass.
-    const other = await store.namedData("base", { method: "decoder" });
+    const other = await store.weights("base", { method: "decoder" });
     expect(await thrown(store.bindFile(at("thin.onnx"), { scopes: { kjv: other } }))).toMatchObject({
       code: "mismatch",
     });
@@ -180,12 +180,12 @@ describe("BoundProgram.load()", () => {
       return values;
     };
     const expected = await run(await store.load("kjv", { method: "decoder" }));
-    const sources: WeightsSource[] = [
+    const sources: WeightRef[] = [
       "kjv",
       join(weights, "kjv.safetensors"),
       join(weights, "kjv.gguf"),
       `${server.url}kjv.safetensors`,
-      memoryNamedData(tensors),
+      memoryWeights(tensors),
     ];
     for (const source of sources) {
       await using program = await store.bind("base", { method: "decoder", weights: source });
@@ -195,7 +195,7 @@ describe("BoundProgram.load()", () => {
     }
     await using program = await store.bind("kjv", { method: "decoder" });
     await program.write(join(weights, "thin.onnx"), { storage: "symbolic" });
-    const scopes = { weights: memoryNamedData(tensors) };
+    const scopes = { weights: memoryWeights(tensors) };
     await using file = await store.bindFile(join(weights, "thin.onnx"), { scopes });
     expect(await run(await file.load())).toEqual(expected);
     expect(await readdir(join(store.path, "tmp")).catch(() => [])).toEqual([]);

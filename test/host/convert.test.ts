@@ -5,11 +5,11 @@ import { fileURLToPath } from "node:url";
 import fc from "fast-check";
 import { describe, expect, test } from "vitest";
 import { charlmGguf } from "../../fixtures/charlm/rebuild-gguf.mjs";
-import type { NamedData } from "../../src/weights/weight-source.ts";
+import type { WeightSource } from "../../src/weights/weight-source.ts";
 import { memorySource } from "../../src/io/byte-source.ts";
 import { findZipDirectory, zipFailure } from "../../src/encodings/zip/directory.ts";
 import { readZip } from "../../src/encodings/zip/read.ts";
-import { memoryNamedData } from "../../src/weights/memory.ts";
+import { memoryWeights } from "../../src/weights/memory.ts";
 import { parseNpz, writeNpz } from "../../src/formats/npy/npz.ts";
 import { descrOf } from "../../src/formats/npy/schema.ts";
 import { writeNpy } from "../../src/formats/npy/write.ts";
@@ -29,7 +29,7 @@ const BASE = fileURLToPath(new URL("../../fixtures/charlm/base.safetensors", imp
 const CONTAINERS = ["safetensors", "gguf", "irpa", "params", "ptd", "npz", "pt"] as const;
 
 /** Every weight's type, shape and sha256. */
-async function described(data: NamedData): Promise<Record<string, unknown>> {
+async function described(data: WeightSource): Promise<Record<string, unknown>> {
   const all: [string, unknown][] = [];
   for (const key of [...data.keys()].sort()) {
     const hash = createHash("sha256");
@@ -70,7 +70,7 @@ describe("convertWeights()", () => {
     await store.add([await charlmGguf("kjv")], { as: "kjv" });
     const path = join(folder, "kjv.irpa");
     const told: number[] = [];
-    const { size } = await convertWeights(await store.namedData("kjv"), path, {
+    const { size } = await convertWeights(await store.weights("kjv"), path, {
       onProgress: ({ done, total }) => told.push(done / total),
     });
     expect(told.at(-1)).toBe(1);
@@ -114,7 +114,7 @@ describe("convertWeights() to NumPy's containers", () => {
     );
     expect(numbers.length).toBe(arrays.length - 1);
     const path = join(await temporaryFolder(), "out.npz");
-    const { size } = await convertWeights(memoryNamedData(Object.fromEntries(numbers)), path);
+    const { size } = await convertWeights(memoryWeights(Object.fromEntries(numbers)), path);
     const written = await readFile(path);
     expect(written.byteLength).toBe(size);
     // All but the strings at the end, which are no weights.
@@ -127,10 +127,10 @@ describe("convertWeights() to NumPy's containers", () => {
     const folder = await temporaryFolder();
     const w = { dtype: "float32", shape: [], bytes: counting(4) } as const;
     const path = join(folder, "w.npy");
-    await convertWeights(memoryNamedData({ w }), path);
+    await convertWeights(memoryWeights({ w }), path);
     expect((await readFile(path)).equals(Buffer.from(writeNpy(w)))).toBe(true);
     for (const weights of [{}, { w, v: w }]) {
-      await expect(convertWeights(memoryNamedData(weights), join(folder, "o.npy"))).rejects.toMatchObject({
+      await expect(convertWeights(memoryWeights(weights), join(folder, "o.npy"))).rejects.toMatchObject({
         code: "unsupported",
         message: `Cannot write ${Object.keys(weights).length} weights as .npy: it holds one array`,
       });
@@ -142,13 +142,13 @@ describe("convertWeights() to NumPy's containers", () => {
     async (dtype) => {
       const folder = await temporaryFolder();
       const bytes = new Uint8Array(tensorBytes(dtype, [32]) ?? 0);
-      const data = memoryNamedData({ ok: one("float32", 4), odd: { dtype, shape: [32], bytes } });
+      const data = memoryWeights({ ok: one("float32", 4), odd: { dtype, shape: [32], bytes } });
       await expect(convertWeights(data, join(folder, "o.npz"))).rejects.toMatchObject({
         code: "unsupported",
         tensor: "odd",
         message: `Cannot write tensor "odd" as .npy: NumPy has no ${dtype}`,
       });
-      const alone = memoryNamedData({ odd: { dtype, shape: [32], bytes } });
+      const alone = memoryWeights({ odd: { dtype, shape: [32], bytes } });
       await expect(convertWeights(alone, join(folder, "o.npy"))).rejects.toMatchObject({ tensor: "odd" });
       expect(await readdir(folder)).toEqual([]);
     },
@@ -160,8 +160,8 @@ describe("convertWeights() to NumPy's containers", () => {
     await fc.assert(
       fc.asyncProperty(weightsOf(NUMBERS), async (weights) => {
         const path = join(folder, `${nth++}.npz`);
-        await convertWeights(memoryNamedData(weights), path);
-        expect(await describedFile(path)).toEqual(await described(memoryNamedData(weights)));
+        await convertWeights(memoryWeights(weights), path);
+        expect(await describedFile(path)).toEqual(await described(memoryWeights(weights)));
       }),
       { numRuns: 50 },
     );
@@ -170,7 +170,7 @@ describe("convertWeights() to NumPy's containers", () => {
   test("refuses names that zip or Unicode do not have", async () => {
     const folder = await temporaryFolder();
     for (const name of ["a\0b", "half \ud800"]) {
-      const data = memoryNamedData({ [name]: one("float32", 4) });
+      const data = memoryWeights({ [name]: one("float32", 4) });
       await expect(convertWeights(data, join(folder, "o.npz"))).rejects.toMatchObject({
         code: "bad-name",
         tensor: name,
@@ -209,7 +209,7 @@ describe("convertWeights() to a PyTorch checkpoint", () => {
     ["a b.PT", "a b"],
   ])("calls the folder in %s %s, as PyTorch does", async (name, folder) => {
     const path = join(await temporaryFolder(), name);
-    await convertWeights(memoryNamedData({ w: one("float32", 4) }), path);
+    await convertWeights(memoryWeights({ w: one("float32", 4) }), path);
     const members = await readZip(memorySource(await readFile(path)));
     expect(members.map((member) => member.name.split("/")[0])).toEqual(members.map(() => folder));
     expect(members.every(({ start }) => start % 64 === 0)).toBe(true);
@@ -221,8 +221,8 @@ describe("convertWeights() to a PyTorch checkpoint", () => {
     await fc.assert(
       fc.asyncProperty(weightsOf(NUMBERS), async (weights) => {
         const path = join(folder, `${nth++}.pt`);
-        await convertWeights(memoryNamedData(weights), path);
-        expect(await describedFile(path)).toEqual(await described(memoryNamedData(weights)));
+        await convertWeights(memoryWeights(weights), path);
+        expect(await describedFile(path)).toEqual(await described(memoryWeights(weights)));
       }),
       { numRuns: 50 },
     );
@@ -234,8 +234,8 @@ describe("convertWeights() to a PyTorch checkpoint", () => {
     const weights = Object.fromEntries(
       names.map((name, nth) => [name, { ...one("float32", 4), bytes: counting(4, nth) }]),
     );
-    await convertWeights(memoryNamedData(weights), path);
-    expect(await describedFile(path)).toEqual(await described(memoryNamedData(weights)));
+    await convertWeights(memoryWeights(weights), path);
+    expect(await describedFile(path)).toEqual(await described(memoryWeights(weights)));
   });
 
   test("refuses by name what PyTorch lacks, and names that are none", async () => {
@@ -243,7 +243,7 @@ describe("convertWeights() to a PyTorch checkpoint", () => {
     for (const dtype of ["int4", "q4_0", "float6_e2m3", "float4_e2m1", "iq4_xs"] as const) {
       const shape = [256];
       const odd = { dtype, shape, bytes: new Uint8Array(tensorBytes(dtype, shape) ?? 0) };
-      const data = memoryNamedData({ ok: one("float32", 4), odd });
+      const data = memoryWeights({ ok: one("float32", 4), odd });
       await expect(convertWeights(data, join(folder, "o.pt"))).rejects.toMatchObject({
         code: "unsupported",
         tensor: "odd",
@@ -251,7 +251,7 @@ describe("convertWeights() to a PyTorch checkpoint", () => {
       });
     }
     for (const name of ["", "x".repeat(4097)]) {
-      const data = memoryNamedData({ [name]: one("float32", 4) });
+      const data = memoryWeights({ [name]: one("float32", 4) });
       await expect(convertWeights(data, join(folder, "o.pt"))).rejects.toMatchObject({ code: "bad-name" });
     }
     expect(await readdir(folder)).toEqual([]);
@@ -279,7 +279,7 @@ describe("convertWeights() to a tensor cache", () => {
       await fc.assert(
         fc.asyncProperty(weightsOf(names as DType[]), async (weights) => {
           const path = join(folder, String(nth++), list);
-          const result = await convertWeights(memoryNamedData(weights), path);
+          const result = await convertWeights(memoryWeights(weights), path);
           const files = await readdir(join(path, ".."));
           expect(files.sort()).toEqual(
             Object.keys(weights).length === 0 ? [list] : ["params_shard_0.bin", list].sort(),
@@ -293,7 +293,7 @@ describe("convertWeights() to a tensor cache", () => {
             size: sizes.reduce((a, b) => a + b),
           });
           if (files.length > 1)
-            expect(await describedFile(path)).toEqual(await described(memoryNamedData(weights)));
+            expect(await describedFile(path)).toEqual(await described(memoryWeights(weights)));
         }),
         { numRuns: 30 },
       );
@@ -324,7 +324,7 @@ describe("convertWeights() to a tensor cache", () => {
     );
     const path = join(await temporaryFolder(), "deep", "cache", "tensor-cache.json");
     const told: number[] = [];
-    await convertWeights(memoryNamedData(weights), path, {
+    await convertWeights(memoryWeights(weights), path, {
       onProgress: ({ done, total }) => told.push(done / total),
     });
     expect(told.at(-1)).toBe(1);
@@ -348,20 +348,20 @@ describe("convertWeights() to a tensor cache", () => {
       expect(bytes.length).toBe(nbytes);
       expect(createHash("md5").update(bytes).digest("hex")).toBe(md5sum);
     }
-    expect(await describedFile(path)).toEqual(await described(memoryNamedData(weights)));
+    expect(await describedFile(path)).toEqual(await described(memoryWeights(weights)));
   });
 
   test("refuses a folder that has something in it, and dtypes that TVM has not", async () => {
     const folder = await temporaryFolder();
     await writeFile(join(folder, "x"), "");
-    const data = memoryNamedData({ w: one("float32", 4) });
+    const data = memoryWeights({ w: one("float32", 4) });
     await expect(convertWeights(data, join(folder, "tensor-cache.json"))).rejects.toMatchObject({
       code: "exists",
       path: folder,
     });
     for (const dtype of ["complex64", "int4", "q8_0", "float8_e8m0"] as const) {
       const odd = { dtype, shape: [32], bytes: new Uint8Array(tensorBytes(dtype, [32]) ?? 0) };
-      const into = convertWeights(memoryNamedData({ odd }), join(folder, "new", "tensor-cache.json"));
+      const into = convertWeights(memoryWeights({ odd }), join(folder, "new", "tensor-cache.json"));
       await expect(into).rejects.toMatchObject({
         code: "unsupported",
         tensor: "odd",

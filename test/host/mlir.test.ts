@@ -53,7 +53,7 @@ describe("detach() and attach()", () => {
     await expectSame(at("full.mlir"), "base.mlir");
     await store.export("text", at("whole.mlir"));
     await expectSame(at("whole.mlir"), "base.mlir");
-    await convertWeights(await store.namedData("text"), at("weights.safetensors"));
+    await convertWeights(await store.weights("text"), at("weights.safetensors"));
     const tensors = parseSafetensors(await readFile(at("weights.safetensors")), "weights");
     expect(Object.entries(tensors).map(([name, { dtype, shape }]) => [name, dtype, shape.join()])).toEqual([
       ["large", "float32", "64,65"],

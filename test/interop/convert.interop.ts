@@ -1,7 +1,7 @@
 import { createHash } from "node:crypto";
 import { join } from "node:path";
 import { describe, expect, test } from "vitest";
-import { memoryNamedData } from "../../src/weights/memory.ts";
+import { memoryWeights } from "../../src/weights/memory.ts";
 import { convertWeights } from "../../src/operations/convert/convert.ts";
 import { type DType, tensorBytes } from "../../src/tensor/dtype.ts";
 import type { NumberTensor } from "../../src/tensor/tensor.ts";
@@ -41,7 +41,7 @@ describe("convertWeights()", () => {
   test("writes .npz files that NumPy reads", async () => {
     const weights = weightsOf(NUMPY);
     const path = join(await temporaryFolder(), "weights.npz");
-    await convertWeights(memoryNamedData(weights), path);
+    await convertWeights(memoryWeights(weights), path);
     expect(await python("tensors", path)).toEqual(described(weights));
   });
 
@@ -49,14 +49,14 @@ describe("convertWeights()", () => {
     const eights = ["float8_e4m3fn", "float8_e5m2", "float8_e4m3fnuz", "float8_e5m2fnuz"] as const;
     const weights = weightsOf([...NUMPY, "bfloat16", ...eights]);
     const path = join(await temporaryFolder(), "weights.pt");
-    await convertWeights(memoryNamedData(weights), path);
+    await convertWeights(memoryWeights(weights), path);
     expect(await python("checkpoint", path)).toEqual(described(weights));
   });
 
   test("writes tensor caches whose shards Python reads", async () => {
     const weights = weightsOf(NUMPY.filter((dtype) => !dtype.startsWith("complex")));
     const path = join(await temporaryFolder(), "cache", "tensor-cache.json");
-    await convertWeights(memoryNamedData(weights), path);
+    await convertWeights(memoryWeights(weights), path);
     expect(await python("cache", path)).toEqual(described(weights));
   });
 
@@ -64,7 +64,7 @@ describe("convertWeights()", () => {
     const folder = await temporaryFolder();
     for (const [nth, weight] of Object.values(weightsOf(["float16"])).entries()) {
       const path = join(folder, `${nth}.npy`);
-      await convertWeights(memoryNamedData({ weight }), path);
+      await convertWeights(memoryWeights({ weight }), path);
       expect(await python("tensors", path)).toEqual(described({ "": weight }));
     }
   });

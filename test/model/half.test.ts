@@ -8,7 +8,7 @@ import {
   bfloat16Value,
   float16Bits,
   float16Value,
-  halfToFloat32,
+  float16ToFloat32,
   narrowBfloat16,
   narrowFloat16,
 } from "../../src/tensor/float16.ts";
@@ -31,7 +31,7 @@ const KINDS = [
     golden: GOLDEN.float16,
     value: float16Value,
     bits: float16Bits,
-    widen: halfToFloat32,
+    widen: float16ToFloat32,
     narrow: narrowFloat16,
   },
   {

@@ -68,7 +68,7 @@ async function expectWhole({ store, folder, path, bytes }: Place, name = "large"
 /** Stops an add once some of its weights are freed. */
 async function stopAfter({ store, path }: Place, steps: number): Promise<void> {
   const stop = new AbortController();
-  const options = { consume: true, consumeStep: 1, threads: 1, signal: stop.signal };
+  const options = { move: true, moveStepBytes: 1, threads: 1, signal: stop.signal };
   const ended = new AbortController();
   const adding = store.add([path], options).finally(() => ended.abort());
   while (!ended.signal.aborted && !stop.signal.aborted) {
@@ -99,10 +99,10 @@ describe("punchHole()", () => {
   });
 });
 
-describe("TareStore.add() that consumes", () => {
+describe("TareStore.add() that moves", () => {
   test("leaves the model in the store, and no file", async () => {
     const at = await place();
-    const result = await at.store.add([at.path], { consume: true, consumeStep: 4 * SIZE });
+    const result = await at.store.add([at.path], { move: true, moveStepBytes: 4 * SIZE });
     expect(result).toMatchObject({ name: "large", weights: COUNT + 2, fileBytes: at.bytes.length });
     expect((await at.store.status()).unfinished).toEqual([]);
     await expectWhole(at);
@@ -113,7 +113,7 @@ describe("TareStore.add() that consumes", () => {
     // Where no fallocate is found.
     vi.stubEnv("PATH", "");
     onTestFinished(() => void vi.unstubAllEnvs());
-    const { notes } = await at.store.add([at.path], { consume: true, consumeStep: SIZE });
+    const { notes } = await at.store.add([at.path], { move: true, moveStepBytes: SIZE });
     expect(notes).toEqual([expect.stringContaining("cannot free parts of a file")]);
     await expectWhole(at);
   });
@@ -124,13 +124,13 @@ describe("TareStore.add() that consumes", () => {
     await mkdir(model);
     await cp(path, join(model, "model.safetensors"));
     await writeFile(join(model, "config.json"), "{}");
-    await store.add([model], { consume: true });
+    await store.add([model], { move: true });
     expect(await readdir(folder)).not.toContain("model");
     await store.export("model", model);
     expect((await readFile(join(model, "model.safetensors"))).equals(bytes)).toBe(true);
     expect(await readFile(join(model, "config.json"), "utf8")).toBe("{}");
     await writeFile(join(model, "mine.bin"), "mine");
-    await store.add([model], { consume: true, replace: true });
+    await store.add([model], { move: true, replace: true });
     expect(await readdir(model)).toEqual(["mine.bin"]);
   });
 
@@ -140,7 +140,7 @@ describe("TareStore.add() that consumes", () => {
       const at = await place();
       const script = `import { openStore } from ${JSON.stringify(index)};
         const store = await openStore({ path: ${JSON.stringify(at.store.path)} });
-        await store.add([${JSON.stringify(at.path)}], { consume: true, consumeStep: 1, threads: 1 });`;
+        await store.add([${JSON.stringify(at.path)}], { move: true, moveStepBytes: 1, threads: 1 });`;
       await writeFile(join(at.folder, "add.mjs"), script);
       const child = spawn(process.execPath, [join(at.folder, "add.mjs")], { stdio: "ignore" });
       const ended = once(child, "exit");
@@ -162,7 +162,7 @@ describe("TareStore.add() that consumes", () => {
           expect((await store.status()).unfinished).toEqual([at.path]);
         }
         await store.gc();
-        await store.add([at.path], { consume: lines % 2 === 0 });
+        await store.add([at.path], { move: lines % 2 === 0 });
       }
       await expectWhole({ ...at, store });
     }
@@ -187,17 +187,17 @@ describe("TareStore.add() that consumes", () => {
       await stopAfter(at, 2);
       const [journal = ""] = await journals(at.store);
       await appendFile(journal, '{"key": "0:8');
-      await at.store.add([at.path], { consume: true });
+      await at.store.add([at.path], { move: true });
       await expectWhole(at);
 
       const other = await place();
       await stopAfter(other, 2);
       const [left = ""] = await journals(other.store);
       const text = await readFile(left);
-      await other.store.add([other.path], { consume: true });
+      await other.store.add([other.path], { move: true });
       await writeFile(left, Buffer.concat([text, Buffer.from('{"done":true}\n')]));
       await writeFile(`${other.path}.consuming`, "what is left");
-      expect(await other.store.add([other.path], { consume: true })).toMatchObject({
+      expect(await other.store.add([other.path], { move: true })).toMatchObject({
         name: "large",
         newBytes: 0,
       });
@@ -210,17 +210,17 @@ describe("TareStore.add() that consumes", () => {
     await store.add([path], { as: "taken" });
     const short = join(folder, "short.safetensors");
     await writeFile(short, bytes.subarray(0, bytes.length - 1));
-    expect(await thrown(store.add([path], { consume: true, as: "taken" }))).toMatchObject({
+    expect(await thrown(store.add([path], { move: true, as: "taken" }))).toMatchObject({
       code: "name-taken",
     });
-    expect((await thrown(store.add([short], { consume: true }))).path).toBe(short);
+    expect((await thrown(store.add([short], { move: true }))).path).toBe(short);
     await symlink(path, join(folder, "link.safetensors"));
     for (const name of ["link.safetensors", "store/index.json"]) {
-      const error = await thrown(store.add([join(folder, name)], { consume: true }));
+      const error = await thrown(store.add([join(folder, name)], { move: true }));
       expect(["unsupported", "unknown-format"]).toContain(error.code);
     }
     await link(path, join(folder, "twin.safetensors"));
-    expect(await thrown(store.add([path], { consume: true }))).toMatchObject({ code: "unsupported", path });
+    expect(await thrown(store.add([path], { move: true }))).toMatchObject({ code: "unsupported", path });
     expect((await readFile(path)).equals(bytes)).toBe(true);
     expect((await readFile(short)).length).toBe(bytes.length - 1);
     expect((await store.status()).unfinished).toEqual([]);
@@ -260,10 +260,10 @@ describe("TareStore.add() that consumes", () => {
     const [journal = ""] = await journals(at.store);
     const text = await readFile(journal);
     await writeFile(journal, '{"version": 1, "files": [{"path": "../x"}]}\n');
-    expect(await thrown(at.store.add([at.path], { consume: true }))).toMatchObject({ code: "malformed" });
+    expect(await thrown(at.store.add([at.path], { move: true }))).toMatchObject({ code: "malformed" });
     expect(await thrown(at.store.gc())).toMatchObject({ code: "corrupted" });
     await writeFile(journal, text);
-    await at.store.add([at.path], { consume: true });
+    await at.store.add([at.path], { move: true });
     await expectWhole(at);
   });
 });

@@ -158,7 +158,7 @@ export class VectorRunner {
     try {
       const bare = await this.#stock(vector, {});
       const { session, sets } = await this.#tare(model, method, bare);
-      const loaded = { weights, prepacked: session.prepacked, whole: session.whole };
+      const loaded = { weights, prepacked: session.prepacked, whole: session.weightlessBlocker };
       const options = { prepack: session.prepacked };
       const stock = options.prepack ? await this.#stock(vector, options) : bare;
       const difference = compare(stock.sets, sets);

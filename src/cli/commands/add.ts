@@ -1,3 +1,4 @@
+import { Option } from "commander";
 import type { AddResult } from "../../local-store/add.ts";
 import { type DefineCommand, examples } from "../command.ts";
 import { bytes } from "../context.ts";
@@ -5,6 +6,8 @@ import { bytes } from "../context.ts";
 interface AddFlags {
   readonly as?: string;
   readonly replace?: boolean;
+  readonly move?: boolean;
+  /** The old name of `move`. */
   readonly consume?: boolean;
 }
 
@@ -23,26 +26,29 @@ export const add: DefineCommand = (program, act) => {
     .option("--as <name>", "the model's name; its file's or folder's name unless given")
     .option("--replace", "give the name to this model though another has it")
     .option(
-      "--consume",
-      "free the files while they are added, and remove them: for a model that is not on the disk twice",
+      "--move",
+      "free the files while they are added, and remove them at the end: no second copy on the disk",
     )
+    .addOption(new Option("--consume").hideHelp())
     .addHelpText(
       "after",
       examples(
         "tare add base.onnx",
         "tare add models/base models/fine-tune",
         "tare add decoder.onnx decoder_with_past.onnx --as summarizer",
-        "tare add large.gguf --consume                 # ended early, the same command goes on",
+        "tare add large.gguf --move                    # ended early, the same command goes on",
       ),
     )
     .action(
       act(async (context, paths: string[], flags: AddFlags) => {
         await using store = await context.openStore();
+        if (flags.consume) context.streams.stderr.write("tare: --consume is now called --move\n");
+        const move = flags.move ?? flags.consume;
         const groups = flags.as === undefined ? paths.map((path) => [path]) : [paths];
         const results: AddResult[] = [];
         for (const group of groups) {
-          const { as, replace, consume } = flags;
-          const options = { as, replace, consume, signal: context.signal };
+          const { as, replace } = flags;
+          const options = { as, replace, move, signal: context.signal };
           const result = await context.withProgress(`adding ${flags.as ?? group[0]}`, (onProgress) =>
             store.add(group, { ...options, onProgress }),
           );

@@ -1,5 +1,10 @@
 import { shortDigest } from "../../tensor/digest.ts";
-import { attachMlir, type AttachResult, listResources, type ResourceInfo } from "../../operations/mlir/attach.ts";
+import {
+  attachMlir,
+  type AttachResult,
+  listResources,
+  type ResourceInfo,
+} from "../../operations/mlir/attach.ts";
 import { FileStore } from "../../local-store/file-store.ts";
 import { type DefineCommand, examples } from "../command.ts";
 import { bytes, table } from "../context.ts";
@@ -59,10 +64,10 @@ export const attach: DefineCommand = (program, act) => {
 };
 
 /** Names of unused weights that are shown. */
-const MOST_SHOWN = 8;
+const MAX_SHOWN = 8;
 
 function describe({ path, bytes: size, weights, weightBytes, unused, notes }: AttachResult): string {
-  const names = unused.slice(0, MOST_SHOWN).join(", ") + (unused.length > MOST_SHOWN ? ", …" : "");
+  const names = unused.slice(0, MAX_SHOWN).join(", ") + (unused.length > MAX_SHOWN ? ", …" : "");
   return [
     `attached ${weights} weights, ${bytes(weightBytes)}: ${bytes(size)} in ${path}`,
     ...(unused.length > 0 ? [`unused: ${unused.length} (${names})`] : []),

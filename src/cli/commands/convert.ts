@@ -49,7 +49,7 @@ export const convert: DefineCommand = (program, act) => {
         const stored = await store.has(from);
         const result = await context.withProgress(`converting ${from}`, async (onProgress) => {
           const options = { rename, signal: context.signal, onProgress };
-          if (stored) return convertWeights(await store.namedData(from, { method }), out, options);
+          if (stored) return convertWeights(await store.weights(from, { method }), out, options);
           await using data = await openModelData([from], { method, signal: context.signal });
           return await convertWeights(data, out, options);
         });

@@ -1,5 +1,8 @@
 import { UsageError } from "../../errors.ts";
-import { externalize as externalizeFile, type ExternalRule } from "../../operations/executorch/externalize.ts";
+import {
+  externalize as externalizeFile,
+  type ExternalRule,
+} from "../../operations/executorch/externalize.ts";
 import { parseSplitRule } from "../../operations/split/split-rules.ts";
 import { type DefineCommand, examples } from "../command.ts";
 import { bytes, table } from "../context.ts";

@@ -60,13 +60,13 @@ async function readMapping(path: string): Promise<Record<string, string>> {
   const text = await readFile(path, "utf8").catch((cause: unknown) => {
     throw fileError(path, "read", cause);
   });
-  if (text.length > LARGEST_MAPPING) {
+  if (text.length > MAX_MAPPING_BYTES) {
     throw new UsageError("too-large", `Cannot use the mapping of ${path}: it is over 16 MB`, { path });
   }
   return parseNameMapping(text, path);
 }
 
-const LARGEST_MAPPING = 16 * 1024 * 1024;
+const MAX_MAPPING_BYTES = 16 * 1024 * 1024;
 
 function describe({ name, base, weights, newBytes, sharedBytes, errorBound }: MergeResult): string {
   const news = newBytes === 0 ? "all there already" : `${bytes(newBytes)} new`;

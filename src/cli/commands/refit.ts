@@ -1,5 +1,5 @@
 import { readFile, writeFile } from "node:fs/promises";
-import { parseRefitMapping } from "../../weights/name-map.ts";
+import { parseNameMap } from "../../weights/name-map.ts";
 import type { Proposal } from "../../operations/refit/propose.ts";
 import { parseStrictJson } from "../../encodings/json.ts";
 import { UsageError } from "../../errors.ts";
@@ -88,7 +88,7 @@ export const refit: DefineCommand = (program, act) => {
 
 /** A mapping of names from a JSON file. */
 export async function readMapping(path: string): Promise<Record<string, string>> {
-  return Object.fromEntries(parseRefitMapping(parseStrictJson(await readFile(path, "utf8"), path), path));
+  return Object.fromEntries(parseNameMap(parseStrictJson(await readFile(path, "utf8"), path), path));
 }
 
 async function propose(

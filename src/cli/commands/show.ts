@@ -79,10 +79,10 @@ function describe(method: MethodInfo, { engine, format }: ModelInfo): string {
     if (format === "mlir") return "none: it is for compilers";
     if (method.executorch) return "none here: ExecuTorch's own runtime runs what tare export writes";
     if (engine === undefined) return "none runs it by itself: it has weights and no program";
-    const derived = method.weights.filter((weight) => weight.derived).length;
+    const derived = method.weights.filter((weight) => weight.folded).length;
     const instead = derived > 0 ? `, for ${derived} of them what is derived from them once` : "";
-    if (method.prepacking === undefined) return `maps every weight, copies none${instead}`;
-    return `prepacks for ${method.prepacking}: ${packing(method)}`;
+    if (method.prepackingOperator === undefined) return `maps every weight, copies none${instead}`;
+    return `prepacks for ${method.prepackingOperator}: ${packing(method)}`;
   };
   const lines = [
     ["method", method.name],
@@ -95,15 +95,16 @@ function describe(method: MethodInfo, { engine, format }: ModelInfo): string {
     ...(method.executorch ? programLines(method.executorch) : []),
     ["engine", engineText()],
   ];
-  if (method.whole !== undefined) lines.push(["", `optimizes at every load: ${method.whole}`]);
+  if (method.weightlessBlocker !== undefined)
+    lines.push(["", `optimizes at every load: ${method.weightlessBlocker}`]);
   const rows = method.weights.map(
-    ({ name, dtype, shape, bytes: size, digest, sharedWith, copied, packed, derived }) => [
+    ({ name, dtype, shape, bytes: size, digest, sharedWith, copied, prepacked, folded }) => [
       name,
       dtype,
       `[${shape.join(", ")}]`,
       bytes(size),
       shortDigest(digest),
-      `${sharedWith.length > 0 ? sharedWith.join(", ") : "own"}${copied ? " (copied)" : packed ? " (packed once)" : derived ? " (derived once)" : ""}`,
+      `${sharedWith.length > 0 ? sharedWith.join(", ") : "own"}${copied ? " (copied)" : prepacked ? " (packed once)" : folded ? " (derived once)" : ""}`,
     ],
   );
   return `${table(lines)}\n\n${table([["WEIGHT", "DTYPE", "SHAPE", "SIZE", "DIGEST", "SHARED WITH"], ...rows], [3])}`;
@@ -125,7 +126,7 @@ function programLines({ delegates, sharedMethods }: ExecutorchInfo): string[][] 
 
 /** What is packed: once for all, or for each session. */
 function packing({ weights }: MethodInfo): string {
-  const shared = weights.filter((weight) => weight.packed).length;
+  const shared = weights.filter((weight) => weight.prepacked).length;
   const copied = weights.filter((weight) => weight.copied);
   const copiedBytes = copied.reduce((sum, weight) => sum + weight.bytes, 0);
   const copies = `copies ${copied.length} weights, about ${bytes(copiedBytes)} a session`;

@@ -22,9 +22,12 @@ export const status: DefineCommand = (program, act) => {
             ["stored", `${bytes(result.storedBytes)}${saved > 0 ? ` (${saved} % less)` : ""}`],
             ["unused", `${bytes(result.unusedBytes)}${result.unusedBytes > 0 ? ": tare gc frees it" : ""}`],
             ["compiled", bytes(result.cacheBytes)],
-            ["packed", `${bytes(result.packedBytes)}${result.packedBytes > 0 ? ", weights included" : ""}`],
-            ["derived", `${bytes(result.derivedBytes)}${result.derivedBytes > 0 ? ", from weights" : ""}`],
-            ...result.unfinished.map((path) => ["unfinished", `${path}: tare add --consume goes on`]),
+            [
+              "packed",
+              `${bytes(result.prepackedBytes)}${result.prepackedBytes > 0 ? ", weights included" : ""}`,
+            ],
+            ["derived", `${bytes(result.foldedBytes)}${result.foldedBytes > 0 ? ", from weights" : ""}`],
+            ...result.unfinished.map((path) => ["unfinished", `${path}: tare add --move goes on`]),
           ]),
         );
       }),

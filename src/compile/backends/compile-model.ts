@@ -29,7 +29,7 @@ import {
 } from "./partition.ts";
 
 /** In bytes. What backends put travels with the programs; large data is a weight of some model, and stays one. */
-const MOST_DATA = 64 * 1024 * 1024;
+const MAX_DATA = 64 * 1024 * 1024;
 
 /** What is known of data that was put. */
 export interface PutData {
@@ -159,10 +159,10 @@ async function dataOf(blobs: CompileBlobs, parts: Map<Digest, Uint8Array>): Prom
     data.push({ key, digest, size: length, alignment });
     if (parts.has(digest)) continue;
     total += length;
-    if (total > MOST_DATA) {
+    if (total > MAX_DATA) {
       throw new EngineError(
         "too-large",
-        `Cannot keep "${key}": backends may put ${MOST_DATA} bytes for a model, and this is more`,
+        `Cannot keep "${key}": backends may put ${MAX_DATA} bytes for a model, and this is more`,
         { tensor: key, digest },
       );
     }

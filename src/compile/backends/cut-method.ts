@@ -46,7 +46,7 @@ const TRAVELS: readonly (Port["dtype"] | undefined)[] = [
 ];
 
 /** Each is a session of its own, and a program that repeats the model's header; a useful cut has a few. */
-const MOST_PARTITIONS = 1000;
+const MAX_PARTITIONS = 1000;
 
 /** Hexadecimal digits of a partition's digest that go into its key. */
 const KEY_DIGITS = 16;
@@ -66,8 +66,8 @@ export async function cutMethod(
     const partition = { method: name, index: 0, key, program, graph, signature, weights: weightsOf(graph) };
     return [{ partition, backend: only.backend }];
   }
-  if (runs.length > MOST_PARTITIONS) {
-    throw uncuttable(name, `there would be ${runs.length}, more than ${MOST_PARTITIONS}`);
+  if (runs.length > MAX_PARTITIONS) {
+    throw uncuttable(name, `there would be ${runs.length}, more than ${MAX_PARTITIONS}`);
   }
   const why = whyNotCut(graph);
   if (why !== undefined) throw uncuttable(name, why);

@@ -14,7 +14,7 @@ export interface Machine {
  * Makes sure that what was compiled then and there may be used here and now.
  * @throws EngineError `no-engine` for a backend that is not here; `mismatch`, saying what differs
  */
-export function requireFit(
+export function checkCompileCompatibility(
   records: readonly CompileRecord[],
   backends: readonly Backend[],
   machine: Machine,

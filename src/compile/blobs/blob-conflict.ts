@@ -1,11 +1,11 @@
 import { type ErrorCode, StoreError } from "../../errors.ts";
 import type { Digest } from "../../tensor/digest.ts";
 import { bothAlignments } from "../../io/align.ts";
-import { LARGEST_ALIGNMENT } from "./alignment.ts";
-import { sameLayout, spellLayout, type TensorLayout } from "../../tensor/tensor-layout.ts";
+import { MAX_ALIGNMENT } from "./alignment.ts";
+import { sameLayout, formatLayout, type TensorLayout } from "../../tensor/tensor-layout.ts";
 
 /** Cases that a message spells out; more are counted. */
-const MOST_SPELLED = 5;
+const MAX_LISTED = 5;
 
 /** Two answers to what a key stands for. */
 export interface BlobConflict {
@@ -32,7 +32,7 @@ export class BlobConflictError extends StoreError {
 
   constructor(verb: string, conflicts: readonly [BlobConflict, ...BlobConflict[]]) {
     const [first] = conflicts;
-    const spelled = conflicts.slice(0, MOST_SPELLED).map(({ key, reason }) => `"${key}" ${reason}`);
+    const spelled = conflicts.slice(0, MAX_LISTED).map(({ key, reason }) => `"${key}" ${reason}`);
     const more = conflicts.length - spelled.length;
     const rest = more > 0 ? `; and ${more} more` : "";
     super(CODES[first.kind], `Cannot ${verb} ${spelled.join("; ")}${rest}`, { tensor: first.key });
@@ -57,9 +57,9 @@ export function conflictsOf(key: string, known: KeyClaim, asked: KeyClaim): Blob
     add("bytes", `has bytes ${sides[0]}, the new ones are ${sides[1]}`);
   }
   if (known.tag !== asked.tag)
-    add("tag", `is ${spellTag(known.tag)}, now it is to be ${spellTag(asked.tag)}`);
+    add("tag", `is ${formatTag(known.tag)}, now it is to be ${formatTag(asked.tag)}`);
   if (known.layout && asked.layout && !sameLayout(known.layout, asked.layout)) {
-    add("layout", `is ${spellLayout(known.layout)}, now it is to be ${spellLayout(asked.layout)}`);
+    add("layout", `is ${formatLayout(known.layout)}, now it is to be ${formatLayout(asked.layout)}`);
   }
   return conflicts;
 }
@@ -67,11 +67,11 @@ export function conflictsOf(key: string, known: KeyClaim, asked: KeyClaim): Blob
 /** Compares alignments of one blob: a common multiple may be too much to ask for. */
 export function alignmentConflict(key: string, known: number, asked: number): BlobConflict[] {
   const both = bothAlignments(known, asked);
-  if (both <= LARGEST_ALIGNMENT) return [];
-  const reason = `asks for alignment ${asked}, keys with the same bytes for ${known}: both take ${both}, over ${LARGEST_ALIGNMENT}`;
+  if (both <= MAX_ALIGNMENT) return [];
+  const reason = `asks for alignment ${asked}, keys with the same bytes for ${known}: both take ${both}, over ${MAX_ALIGNMENT}`;
   return [{ key, kind: "alignment", reason }];
 }
 
-function spellTag(tag: string | undefined): string {
+function formatTag(tag: string | undefined): string {
   return tag === undefined ? "embedded" : `tagged "${tag}"`;
 }

@@ -1,6 +1,6 @@
 import { StoreError } from "../../errors.ts";
 import { isPlainPath } from "../../model/config.ts";
-import { layoutBytes, spellLayout, type TensorLayout } from "../../tensor/tensor-layout.ts";
+import { layoutBytes, formatLayout, type TensorLayout } from "../../tensor/tensor-layout.ts";
 
 /** A key goes into files as UTF-8: one that has no spelling there would come back as another. */
 export function checkKey(key: string): void {
@@ -21,7 +21,7 @@ export function checkTag(key: string, tag: string): void {
 export function checkLayout(key: string, layout: TensorLayout): number {
   const length = layoutBytes(layout);
   if (length !== undefined) return length;
-  throw new StoreError("size-mismatch", `Cannot put "${key}": no tensor can be ${spellLayout(layout)}`, {
+  throw new StoreError("size-mismatch", `Cannot put "${key}": no tensor can be ${formatLayout(layout)}`, {
     tensor: key,
   });
 }
@@ -41,7 +41,7 @@ export function checkSize(
   const came = whole ? `${size} bytes` : `${size} bytes and more`;
   throw new StoreError(
     "size-mismatch",
-    `Cannot put "${key}": ${spellLayout(layout)} takes ${expected} bytes, ${came} came`,
+    `Cannot put "${key}": ${formatLayout(layout)} takes ${expected} bytes, ${came} came`,
     { tensor: key, hint: "is it another dtype, or another shape?" },
   );
 }

@@ -1,7 +1,7 @@
 import type { ByteSource } from "../../io/byte-source.ts";
 import { FormatError } from "../../errors.ts";
-import type { NamedData } from "../../weights/weight-source.ts";
-import { borrowed, rangeNamedData, type WeightPlace } from "../../weights/range.ts";
+import type { WeightSource } from "../../weights/weight-source.ts";
+import { borrowed, rangeWeights, type WeightPlace } from "../../weights/range.ts";
 import type { ShardEntry } from "./shard-plan.ts";
 
 /**
@@ -10,12 +10,12 @@ import type { ShardEntry } from "./shard-plan.ts";
  * @param files a source for each file of the plan
  * @throws FormatError `size-mismatch`, `not-found`, naming key, file and offset
  */
-export function shardNamedData(
+export function shardWeights(
   table: Iterable<readonly [string, ShardEntry]>,
   files: readonly ByteSource[],
   name = "data files",
-): NamedData {
-  return rangeNamedData(
+): WeightSource {
+  return rangeWeights(
     name,
     [...table].map(([key, entry]) => placeOf(key, entry, files)),
   );

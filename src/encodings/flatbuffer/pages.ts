@@ -6,7 +6,7 @@ const PAGE = 16 * 1024;
 /** Flatbuffers up to this are read whole, in bytes. */
 const WHOLE = 32 * 1024 * 1024;
 /** The most that tables may take up in a flatbuffer that is read in pages, in bytes; real ones have a tenth. */
-const MOST_FETCHED = 64 * 1024 * 1024;
+const MAX_FETCHED = 64 * 1024 * 1024;
 
 /** Thrown where a parser comes to bytes that were not fetched yet. Leaves no reader. */
 class NotFetched extends RangeError {
@@ -83,11 +83,11 @@ export class Pages {
       if (this.#pages.has(nth)) continue;
       const start = nth * this.#page;
       const count = Math.min(this.#page, this.size - start);
-      if (this.#fetched + count > MOST_FETCHED) {
+      if (this.#fetched + count > MAX_FETCHED) {
         if (nth > needed) return;
         throw new FormatError(
           "too-large",
-          `Cannot read "${this.name}": its tables take over ${MOST_FETCHED} bytes`,
+          `Cannot read "${this.name}": its tables take over ${MAX_FETCHED} bytes`,
           { path: this.name, offset },
         );
       }

@@ -34,7 +34,7 @@ export type WriteField = (writer: FlatbufferWriter, copy: CopyTable) => FlatFiel
 export type TableEdits = ReadonlyMap<number, FieldEdits>;
 
 /** Data that is aligned to more than this is not kept so, in bytes. */
-const MOST_ALIGNMENT = 4096;
+const MAX_ALIGNMENT = 4096;
 
 /**
  * Writes a flatbuffer anew, with some of its fields edited: each table after all that it refers to, in the order of its
@@ -121,7 +121,7 @@ function copyVector(
 /** What data may have been aligned to: it lies at a multiple of that. 16 at least, as schemas ask. */
 function alignmentAt(offset: number): number {
   let alignment = 16;
-  while (alignment < MOST_ALIGNMENT && offset % (alignment * 2) === 0) alignment *= 2;
+  while (alignment < MAX_ALIGNMENT && offset % (alignment * 2) === 0) alignment *= 2;
   return alignment;
 }
 

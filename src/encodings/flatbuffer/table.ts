@@ -2,7 +2,7 @@ import { FormatError } from "../../errors.ts";
 import type { Pages } from "./pages.ts";
 
 /** Longest string that is read, in bytes: names and keys. */
-const LONGEST_STRING = 64 * 1024;
+const MAX_STRING_LENGTH = 64 * 1024;
 /** Flatbuffers count in signed 32 bits, so none is longer. */
 const LONGEST = 2 ** 31 - 1;
 
@@ -164,7 +164,7 @@ export class FlatTable {
     const vector = this.vector(field, 1);
     if (!vector) return undefined;
     const { at, count } = vector;
-    if (count > LONGEST_STRING) throw this.buffer.fail(`a string has ${count} bytes`, at, "too-large");
+    if (count > MAX_STRING_LENGTH) throw this.buffer.fail(`a string has ${count} bytes`, at, "too-large");
     this.buffer.step(at, count / 64);
     const view = this.buffer.view(at, count, "a string");
     try {

@@ -12,15 +12,15 @@ export interface MessageShape {
 }
 
 /** Payloads shorter than this are fetched with their surroundings: skipping them would cost a read. */
-const SMALLEST_GAP = 4096;
+const MIN_GAP_BYTES = 4096;
 /** First read after a gap; each further read without a gap between doubles it, up to the second figure. */
 const WINDOW = { least: 4096, most: 256 * 1024 };
 /** A tag and a length, each at most ten bytes. */
-const LONGEST_HEADER = 20;
+const MAX_HEADER_LENGTH = 20;
 /** Deeper than any graph that an exporter writes; protobuf implementations stop at 100. */
 const DEEPEST = 100;
 /** What is not payload is held in memory; graphs of 100,000 nodes stay below a tenth of this. */
-const LARGEST_SKELETON = 256 * 1024 * 1024;
+const MAX_SKELETON_BYTES = 256 * 1024 * 1024;
 
 /**
  * Fetches a protobuf file except the large payloads that `shape` allows to skip.
@@ -40,7 +40,8 @@ export async function fetchSkeleton(
     while (at === open.at(-1)?.end) open.pop();
     const message = open.at(-1);
     if (!message) break;
-    if (!reader.holds(at, LONGEST_HEADER)) await reader.reach(Math.min(at + LONGEST_HEADER, source.size));
+    if (!reader.holds(at, MAX_HEADER_LENGTH))
+      await reader.reach(Math.min(at + MAX_HEADER_LENGTH, source.size));
 
     const { window, local } = reader.view(at);
     const limit = Math.min(window.byteLength, local + message.end - at);
@@ -68,7 +69,7 @@ export async function fetchSkeleton(
             throw malformed(source, at, `messages nested over ${DEEPEST} levels deep`);
           open.push({ shape: inner(), end: end + Number(varint.value) });
         } else end += Number(varint.value);
-        if (inner === "payload" && varint.value >= SMALLEST_GAP) {
+        if (inner === "payload" && varint.value >= MIN_GAP_BYTES) {
           gaps.push({ offset: end - Number(varint.value), length: Number(varint.value) });
           reader.skip(end);
         }
@@ -130,7 +131,7 @@ class ForwardReader {
       const bytes = await this.#source.read(this.#front, length, this.#options);
       this.#segments.push({ offset: this.#front, bytes });
       this.#held += length;
-      if (this.#held > LARGEST_SKELETON) {
+      if (this.#held > MAX_SKELETON_BYTES) {
         throw new FormatError(
           "too-large",
           `Cannot read "${this.#source.name}": its graph without weights is over 256 MiB`,
@@ -138,7 +139,7 @@ class ForwardReader {
         );
       }
       // A header may cross the border between two reads: the window keeps the tail of the one before.
-      const tail = this.#window.subarray(Math.max(0, this.#window.byteLength - LONGEST_HEADER));
+      const tail = this.#window.subarray(Math.max(0, this.#window.byteLength - MAX_HEADER_LENGTH));
       this.#windowAt = this.#front - tail.byteLength;
       this.#window = new Uint8Array(tail.byteLength + length);
       this.#window.set(tail);

@@ -11,7 +11,7 @@ import {
 } from "./directory.ts";
 
 /** A directory of a million entries; more is no archive of tensors. */
-const LARGEST_DIRECTORY = 128 * 1024 * 1024;
+const MAX_DIRECTORY_BYTES = 128 * 1024 * 1024;
 
 /** A file of an archive, and where its data lies. */
 export interface ZipMember extends ZipEntry {
@@ -30,7 +30,7 @@ export async function readZip(source: ByteSource, options: ReadOptions = {}): Pr
   const tailStart = source.size - length;
   const tail = await source.read(tailStart, length, options);
   const directory = findZipDirectory(tail, tailStart, fail);
-  if (directory.size > LARGEST_DIRECTORY) {
+  if (directory.size > MAX_DIRECTORY_BYTES) {
     throw fail("too-large", `its directory has ${directory.size} bytes`, directory.offset);
   }
   const bytes =

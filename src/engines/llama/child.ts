@@ -8,7 +8,7 @@ const { cores, gpu } = JSON.parse(process.argv[2] as string) as ProcessSettings;
 const models = new Map<number, LoadedModel>();
 const underway = new Map<number, AbortController>();
 /** What the engine complained of while the last model was loaded. */
-const complaints: string[] = [];
+const loadErrors: string[] = [];
 let opening: Promise<OpenedEngine> | undefined;
 let serial = 0;
 // One load at a time: complaints are of that one.
@@ -78,7 +78,7 @@ async function use(
 async function load(settings: LoadSettings, signal: AbortSignal): Promise<Answers["load"]> {
   signal.throwIfAborted();
   const engine = await start();
-  complaints.length = 0;
+  loadErrors.length = 0;
   try {
     const model = await loadModel(engine, settings, signal);
     models.set(++serial, model);
@@ -87,7 +87,7 @@ async function load(settings: LoadSettings, signal: AbortSignal): Promise<Answer
     if (error instanceof TareError || signal.aborted) throw error;
     const { name, path } = settings;
     const message = messageOf(error);
-    const reason = (message.startsWith("Failed to") && (await complaint())) || message;
+    const reason = (message.startsWith("Failed to") && (await firstLoadError())) || message;
     throw new EngineError("engine", `Cannot load "${name}": ${reason}`, { path, hint: hintAt(reason) });
   }
 }
@@ -109,7 +109,7 @@ async function open(): Promise<OpenedEngine> {
       gpu: gpu && "auto",
       maxThreads: cores,
       logLevel: "error",
-      logger: (_, message) => void complaints.push(message),
+      logger: (_, message) => void loadErrors.push(message),
       progressLogs: false,
       skipDownload: true,
     });
@@ -122,10 +122,10 @@ async function open(): Promise<OpenedEngine> {
 }
 
 /** The engine's reason for a failure, which comes on a way of its own, and often later. */
-async function complaint(): Promise<string | undefined> {
-  for (let tries = 0; tries < 20 && complaints.length === 0; tries++) await delay(10);
+async function firstLoadError(): Promise<string | undefined> {
+  for (let tries = 0; tries < 20 && loadErrors.length === 0; tries++) await delay(10);
   // "llama_model_load: error loading model: unknown model architecture: 'x'"
-  return complaints[0]?.replace(/^\w+: (?:error loading model: )*/, "").trim();
+  return loadErrors[0]?.replace(/^\w+: (?:error loading model: )*/, "").trim();
 }
 
 function hintAt(reason: string): string | undefined {

@@ -12,7 +12,7 @@ import type {
 import type { GenerateSettings, LoadSettings, ModelFacts } from "./protocol.ts";
 import { SequencePool } from "./sequence-pool.ts";
 import { idealThreads } from "./threads.ts";
-import { type Speller, spellerOf } from "./vocabulary.ts";
+import { type FindUntokenizable, untokenizableFinder } from "./vocabulary.ts";
 
 /** Context of a model, unless asked for or trained on less: its cache takes memory for every token. */
 const DEFAULT_CONTEXT = 4096;
@@ -31,7 +31,7 @@ export class LoadedModel {
   readonly engine: OpenedEngine;
   readonly info: ModelFacts;
   readonly #contexts: Contexts;
-  readonly #speller: Speller | undefined;
+  readonly #speller: FindUntokenizable | undefined;
   readonly #running = new Set<Promise<unknown>>();
   #wrapper: NativeChatWrapper | undefined;
 
@@ -42,7 +42,7 @@ export class LoadedModel {
     this.name = name;
     this.model = model;
     this.#contexts = contexts;
-    this.#speller = spellerOf(tokenizer);
+    this.#speller = untokenizableFinder(tokenizer);
     this.info = {
       contextSize: contexts.size,
       trainContext: model.trainContextSize,

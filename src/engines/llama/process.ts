@@ -3,10 +3,10 @@ import { EngineError, unpackError } from "../../errors.ts";
 import type { Answers, Call, ProcessSettings, Reply, Request } from "./protocol.ts";
 
 /** How much of what the engine prints is kept, for when it dies: characters. */
-const LAST_WORDS = 2000;
+const MAX_STDERR_TAIL_LENGTH = 2000;
 
 /** What a call is about, for errors. */
-export interface Errand {
+export interface CallContext {
   readonly doing: "starting" | "loading" | "running";
   /** The model's name; the engine's where it is about no model. */
   readonly model: string;
@@ -22,7 +22,7 @@ export interface AskOptions {
 }
 
 interface Pending extends AskOptions {
-  readonly errand: Errand;
+  readonly errand: CallContext;
   readonly resolve: (value: never) => void;
   readonly reject: (error: unknown) => void;
 }
@@ -48,7 +48,7 @@ export class EngineProcess {
     });
     this.#child.on("message", (reply: Reply) => this.#settle(reply));
     this.#child.stderr?.setEncoding("utf8").on("data", (text: string) => {
-      this.#lastWords = (this.#lastWords + text).slice(-LAST_WORDS);
+      this.#lastWords = (this.#lastWords + text).slice(-MAX_STDERR_TAIL_LENGTH);
     });
     this.#closed = new Promise((resolve) => {
       this.#child.once("close", (code, signal) => {
@@ -80,7 +80,7 @@ export class EngineProcess {
    */
   async ask<R extends Request>(
     request: R,
-    errand: Errand,
+    errand: CallContext,
     options: AskOptions = {},
   ): Promise<Answers[R["op"]]> {
     const { signal } = options;
@@ -151,7 +151,7 @@ export class EngineProcess {
     for (const { errand, reject } of all) reject(this.#failure(errand));
   }
 
-  #failure({ doing, model, path }: Errand): EngineError {
+  #failure({ doing, model, path }: CallContext): EngineError {
     const cannot = doing === "starting" ? `Cannot start ${model}` : `Cannot ${VERBS[doing]} "${model}"`;
     if (this.#ended) return new EngineError("released", `${cannot}: the engine was closed`, { path });
     const hint = "all models that the engine had are gone with it: load them again";

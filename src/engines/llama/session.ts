@@ -1,6 +1,6 @@
 import { EngineError } from "../../errors.ts";
 import type { ChatMessage, GenerateOptions, Generation, TextSession } from "../engine.ts";
-import type { AskOptions, EngineProcess, Errand } from "./process.ts";
+import type { AskOptions, EngineProcess, CallContext } from "./process.ts";
 import type { Answers, GenerateSettings, ModelFacts, Request } from "./protocol.ts";
 
 /** Seeds are 32 bits wide. */
@@ -30,7 +30,7 @@ export class ProcessSession implements LlamaSession {
   readonly info: ModelFacts;
   readonly #process: EngineProcess;
   readonly #id: number;
-  readonly #errand: Errand;
+  readonly #errand: CallContext;
   #released: Promise<void> | undefined;
   #running = 0;
 

@@ -5,10 +5,12 @@ import type { NativeTokenizerMetadata } from "./native.ts";
  * Only SentencePiece vocabularies without all 256 byte tokens have such text, and llama.cpp aborts the process on it.
  * Source: llama.cpp, src/llama-vocab.cpp, `llama_vocab::impl::byte_to_token`
  */
-export type Speller = (text: string) => string | undefined;
+export type FindUntokenizable = (text: string) => string | undefined;
 
 /** Makes the speller of a model; `undefined` where every text has tokens. */
-export function spellerOf(tokenizer: NativeTokenizerMetadata | undefined): Speller | undefined {
+export function untokenizableFinder(
+  tokenizer: NativeTokenizerMetadata | undefined,
+): FindUntokenizable | undefined {
   const { model, tokens } = tokenizer?.ggml ?? {};
   if (model !== "llama" || !tokens) return undefined;
   const known = new Set(tokens);

@@ -15,7 +15,7 @@ export interface WantedWeight {
 }
 
 /** A weight that the engine packs, and what to pack it with to get the same as in its program. */
-export interface Packing {
+export interface Prepacking {
   /** Name of the initializer in the compiled program. */
   readonly input: string;
   /** Weights of the program that go in, that one first: name in the lone nodes, name in the compiled program. */
@@ -26,7 +26,7 @@ export interface Packing {
 }
 
 /** A value that only weights go into, and how to make it. */
-export interface Derivation {
+export interface Folding {
   /** Name of the initializer in the compiled program. */
   readonly input: string;
   readonly dtype: DType;
@@ -41,8 +41,8 @@ export interface Derivation {
 }
 
 /** The same program with values derived once, where its template makes them at each call. */
-export interface DerivedProgram {
-  readonly derivations: readonly Derivation[];
+export interface FoldedProgram {
+  readonly foldings: readonly Folding[];
   /** Initializers that it does not take: the derivations alone do. */
   readonly dropped: readonly string[];
   readonly template: CompiledTemplate;
@@ -53,26 +53,24 @@ export interface Artifact {
   readonly signature: Signature;
   readonly weights: readonly WantedWeight[];
   /** Operator for which the engine has to prepack; `undefined` where it gains nothing. */
-  readonly prepacking: string | undefined;
+  readonly prepackingOperator: string | undefined;
   /** Names of the weights that the engine copies for each session where it prepacks. */
-  readonly packed: readonly string[];
+  readonly prepacked: readonly string[];
   /** Weights of which one packed copy can serve every session. */
-  readonly packings: readonly Packing[];
+  readonly prepackings: readonly Prepacking[];
   /** `undefined` where the engine has to optimize with the weights at each load, for the reason in `whole`. */
   readonly template: CompiledTemplate | undefined;
-  readonly whole: string | undefined;
+  readonly weightlessBlocker: string | undefined;
   /** `undefined` where there is nothing to derive. */
-  readonly derived: DerivedProgram | undefined;
+  readonly folded: FoldedProgram | undefined;
 }
 
 const PARTS = ["before", "graph", "after"] as const;
 
 /** Encodes an artifact: u32 length of a JSON header, the header, the parts of its templates. */
-export function encodeArtifact({ template, derived, ...rest }: Artifact): Uint8Array {
-  const parts = [template, derived?.template].flatMap((each) =>
-    each ? PARTS.map((part) => each[part]) : [],
-  );
-  const values = derived && { derivations: derived.derivations, dropped: derived.dropped };
+export function encodeArtifact({ template, folded, ...rest }: Artifact): Uint8Array {
+  const parts = [template, folded?.template].flatMap((each) => (each ? PARTS.map((part) => each[part]) : []));
+  const values = folded && { derivations: folded.foldings, dropped: folded.dropped };
   const lengths = parts.map((part) => part.byteLength);
   const header = new TextEncoder().encode(JSON.stringify({ ...rest, derived: values, lengths }));
   const prefix = new Uint8Array(4);
@@ -88,7 +86,7 @@ export function decodeArtifact(bytes: Uint8Array): Artifact {
     new TextDecoder().decode(bytes.subarray(4, headerEnd)),
   ) as Omit<Artifact, "template" | "derived"> & {
     readonly lengths: readonly number[];
-    readonly derived?: Omit<DerivedProgram, "template">;
+    readonly derived?: Omit<FoldedProgram, "template">;
   };
   let at = headerEnd;
   const parts = lengths.map((length) => bytes.subarray(at, (at += length)));
@@ -101,10 +99,10 @@ export function decodeArtifact(bytes: Uint8Array): Artifact {
   const other = templateOf(parts.slice(PARTS.length));
   return {
     ...rest,
-    prepacking: rest.prepacking,
-    whole: rest.whole,
+    prepackingOperator: rest.prepackingOperator,
+    weightlessBlocker: rest.weightlessBlocker,
     template,
-    derived: derived && other && { ...derived, template: other },
+    folded: derived && other && { ...derived, template: other },
   };
 }
 

@@ -12,18 +12,23 @@ import {
   writeWeightless,
 } from "../../formats/onnx/weightless.ts";
 import type { Binding, LinkPlan } from "../../model/link-plan.ts";
-import type { DerivedFile } from "../../model/folded-weight.ts";
-import type { PackedFile } from "../../model/prepacked-weight.ts";
+import type { FoldedFile } from "../../model/folded-weight.ts";
+import type { PrepackedFile } from "../../model/prepacked-weight.ts";
 import type { Port, Signature } from "../engine.ts";
 import type { Artifact } from "./artifact.ts";
-import { derivationsOf } from "./foldings.ts";
-import { packingsOf } from "./packings.ts";
-import { mispacked, needsPrepacking, packedWeights, prepackedValues } from "./prepacking.ts";
+import { foldingsOf } from "./foldings.ts";
+import { prepackingsOf } from "./packings.ts";
+import {
+  findMispackedNode,
+  findPrepackingOperator,
+  prepackedWeights,
+  prepackedValues,
+} from "./prepacking.ts";
 import type { CreateSettings } from "./protocol.ts";
 import type { EngineThread } from "./thread.ts";
 
 /** Version of what is made of a program before and after the engine sees it: part of every key. */
-const RECIPE = 5;
+const RECIPE = 6;
 
 /** An ONNX program: its bytes with gaps for the weights, parsed, and what they are bound to. */
 export interface OrtProgram {
@@ -51,11 +56,11 @@ export interface CompileTarget {
 /** What a program is bound to instead of weights of the store. */
 export interface BindFiles {
   /** By initializer of the compiled program: files that the engine takes packed bytes from. */
-  readonly packed?: ReadonlyMap<string, PackedFile> | undefined;
+  readonly prepacked?: ReadonlyMap<string, PrepackedFile> | undefined;
   /** Names of weights that stay inputs: they are fed with each run. */
   readonly live?: ReadonlySet<string> | undefined;
   /** By initializer of the compiled program, all that it has derivations for; else it derives them at each call. */
-  readonly derived?: ReadonlyMap<string, DerivedFile> | undefined;
+  readonly folded?: ReadonlyMap<string, FoldedFile> | undefined;
 }
 
 /**
@@ -65,7 +70,7 @@ export interface BindFiles {
 export async function bindProgram(
   artifact: Artifact,
   source: OrtSource,
-  { packed, live, derived }: BindFiles = {},
+  { prepacked, live, folded }: BindFiles = {},
 ): Promise<Uint8Array> {
   if (!artifact.template) {
     const { view, graph, bind, bound } = await source.open();
@@ -88,7 +93,7 @@ export async function bindProgram(
         { tensor: name, digest: weight.digest },
       );
     }
-    const binding = live?.has(name) ? undefined : bindingOf(weight, packed?.get(input));
+    const binding = live?.has(name) ? undefined : bindingOf(weight, prepacked?.get(input));
     return { input, dtype, shape, binding };
   });
   const [unused] = table.keys();
@@ -101,20 +106,20 @@ export async function bindProgram(
       },
     );
   }
-  if (!artifact.derived || !derived) return bindTemplate(artifact.template, weights);
-  const { template, derivations } = artifact.derived;
-  const dropped = new Set(artifact.derived.dropped);
+  if (!artifact.folded || !folded) return bindTemplate(artifact.template, weights);
+  const { template, foldings } = artifact.folded;
+  const dropped = new Set(artifact.folded.dropped);
   return bindTemplate(template, [
     ...weights.filter(({ input }) => !dropped.has(input)),
-    ...derivations.map(({ input, dtype, shape }) => {
-      const file = derived.get(input);
+    ...foldings.map(({ input, dtype, shape }) => {
+      const file = folded.get(input);
       if (!file) throw new TypeError(`"${input}" was not derived`);
       return { input, dtype, shape, binding: { kind: "file", ...file, offset: 0 } as const };
     }),
   ]);
 }
 
-function bindingOf({ location, offset, length }: Binding, packed: PackedFile | undefined): TensorBinding {
+function bindingOf({ location, offset, length }: Binding, packed: PrepackedFile | undefined): TensorBinding {
   if (!packed) return { kind: "file", location, offset, length };
   return { kind: "file", location: packed.location, offset: 0, length, prepacked: packed.entries };
 }
@@ -127,24 +132,26 @@ export async function compileProgram(
 ): Promise<Artifact> {
   const { view, graph, bind, bound } = program;
   const signature = signatureOf(graph);
-  const leave = (whole: string): Artifact => {
+  const leave = (weightlessBlocker: string): Artifact => {
     const inputs = new Set(signature.inputs.map((port) => port.name));
     // Packing would be wrong, as it is in stock: without it, such a program runs slowly and right.
-    const prepacking = mispacked(graph, (value) => !inputs.has(value)) ? undefined : needsPrepacking(graph);
-    const packed = packedWeights(graph, bound);
+    const prepackingOperator = findMispackedNode(graph, (value) => !inputs.has(value))
+      ? undefined
+      : findPrepackingOperator(graph);
+    const prepacked = prepackedWeights(graph, bound);
     return {
       signature,
       weights: [],
-      prepacking,
-      packed,
-      packings: [],
+      prepackingOperator,
+      prepacked,
+      prepackings: [],
       template: undefined,
-      whole,
-      derived: undefined,
+      weightlessBlocker,
+      folded: undefined,
     };
   };
-  const whole = whyNotWeightless(graph, bound);
-  if (whole !== undefined) return leave(whole);
+  const weightlessBlocker = whyNotWeightless(graph, bound);
+  if (weightlessBlocker !== undefined) return leave(weightlessBlocker);
   const { bytes, inputs } = writeWeightless(view, graph, bind, bound);
   const settings = { level: target.level, prepack: false, threads: 1, spinning: false, folder: undefined };
   let optimized: Uint8Array;
@@ -165,7 +172,7 @@ export async function compileProgram(
   const compiledView = new SparseBytes("compiled program", optimized);
   const compiled = parseOnnx(compiledView);
   const constants = new Set([...inputs.keys(), ...compiled.tensors.map((tensor) => tensor.local)]);
-  const unpackable = mispacked(compiled, (value) => constants.has(value));
+  const unpackable = findMispackedNode(compiled, (value) => constants.has(value));
   // The optimizer makes them constants where it sees the weights that they are computed from.
   if (unpackable) return leave(`the scales of ${unpackable.opType} are computed, and it needs constants`);
   const packed = prepackedValues(compiled);
@@ -173,19 +180,19 @@ export async function compileProgram(
   // program takes is an input.
   const fed = new Set(signature.inputs.map((port) => port.name));
   const unfed = new Set(compiled.graph.inputs.map((input) => input.name).filter((name) => !fed.has(name)));
-  const prepacking = needsPrepacking(compiled);
+  const prepackingOperator = findPrepackingOperator(compiled);
   return {
     signature,
     weights,
-    prepacking,
-    packed: weights.filter((weight) => packed.has(weight.input)).map((weight) => weight.name),
-    packings: packingsOf(compiledView, compiled, weights),
+    prepackingOperator,
+    prepacked: weights.filter((weight) => packed.has(weight.input)).map((weight) => weight.name),
+    prepackings: prepackingsOf(compiledView, compiled, weights),
     template: cutTemplate(optimized, unfed),
-    whole: undefined,
+    weightlessBlocker: undefined,
     // What is computed is not packed: as constants, such weights would be, for each session.
-    derived:
-      prepacking === undefined
-        ? await derivationsOf(compiledView, compiled, weights, unfed, thread)
+    folded:
+      prepackingOperator === undefined
+        ? await foldingsOf(compiledView, compiled, weights, unfed, thread)
         : undefined,
   };
 }

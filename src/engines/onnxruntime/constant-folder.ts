@@ -1,26 +1,26 @@
 import { createHash } from "node:crypto";
 import { bindTemplate } from "../../formats/onnx/weightless.ts";
-import type { DerivedFile } from "../../model/folded-weight.ts";
+import type { FoldedFile } from "../../model/folded-weight.ts";
 import { tensorBytes } from "../../tensor/dtype.ts";
 import type { LinkPlan } from "../../model/link-plan.ts";
-import type { DerivedCache } from "../engine.ts";
-import type { Artifact, Derivation } from "./artifact.ts";
+import type { FoldedCache } from "../engine.ts";
+import type { Artifact, Folding } from "./artifact.ts";
 import { cpuFingerprint } from "./cpu.ts";
-import { operandsOf, type Operand, type PackOptions, type PackTarget } from "./prepacker.ts";
+import { operandsOf, type Operand, type PrepackOptions, type PrepackTarget } from "./prepacker.ts";
 import type { CreateSettings } from "./protocol.ts";
 import type { EngineThread } from "./thread.ts";
-import { Makings } from "../../io/single-flight.ts";
+import { SingleFlight } from "../../io/single-flight.ts";
 
 /** Version of how derived files are made: part of every key. */
 const RECIPE = 1;
 
 /** Derives weights once for every session and process, in the engine itself: it is given the file, and maps it. */
-export class Deriver {
-  readonly #target: PackTarget;
-  readonly #cache: DerivedCache;
-  readonly #makings = new Makings<DerivedFile>();
+export class ConstantFolder {
+  readonly #target: PrepackTarget;
+  readonly #cache: FoldedCache;
+  readonly #makings = new SingleFlight<FoldedFile>();
 
-  constructor(version: string, cache: DerivedCache) {
+  constructor(version: string, cache: FoldedCache) {
     this.#target = { version, cpu: cpuFingerprint() };
     this.#cache = cache;
   }
@@ -30,19 +30,19 @@ export class Deriver {
    * @param folder that the plan's locations are relative to
    * @returns by initializer of the compiled program; `undefined` where one is lacking: its nodes then have to run
    */
-  async derive(
+  async fold(
     artifact: Artifact,
     plan: LinkPlan,
     folder: string,
     thread: EngineThread,
-    options: PackOptions = {},
-  ): Promise<ReadonlyMap<string, DerivedFile> | undefined> {
-    const files = new Map<string, DerivedFile>();
-    for (const derivation of artifact.derived?.derivations ?? []) {
+    options: PrepackOptions = {},
+  ): Promise<ReadonlyMap<string, FoldedFile> | undefined> {
+    const files = new Map<string, FoldedFile>();
+    for (const derivation of artifact.folded?.foldings ?? []) {
       options.signal?.throwIfAborted();
       const operands = operandsOf(derivation, artifact, plan);
       if (!operands) return undefined;
-      const key = deriveKey(derivation, operands, this.#target);
+      const key = foldKey(derivation, operands, this.#target);
       const known = await this.#cache.get(key, { full: options.verify ?? false });
       const file = known ?? (await this.#make(key, derivation, operands, folder, thread));
       if (!file || file.length !== tensorBytes(derivation.dtype, derivation.shape)) return undefined;
@@ -53,22 +53,22 @@ export class Deriver {
 
   async #make(
     key: string,
-    derivation: Derivation,
+    derivation: Folding,
     operands: readonly Operand[],
     folder: string,
     thread: EngineThread,
-  ): Promise<DerivedFile | undefined> {
+  ): Promise<FoldedFile | undefined> {
     const digests = operands.map(([, { digest }]) => digest);
-    const work = (path: string): Promise<string> => deriveAlone(derivation, operands, folder, path, thread);
+    const work = (path: string): Promise<string> => foldAlone(derivation, operands, folder, path, thread);
     return this.#makings.make(key, () => this.#cache.make(key, digests, work));
   }
 }
 
 /** The key of a derived weight: all that its bytes depend on, and nothing of where or in which model that is. */
-export function deriveKey(
-  { before, graph, result }: Pick<Derivation, "before" | "graph" | "result">,
+export function foldKey(
+  { before, graph, result }: Pick<Folding, "before" | "graph" | "result">,
   operands: readonly Operand[],
-  { version, cpu }: PackTarget,
+  { version, cpu }: PrepackTarget,
 ): string {
   const parts = operands.map(([name, { dtype, shape, digest }]) => [name, dtype, shape, digest]);
   const nodes = [before, graph, result];
@@ -84,8 +84,8 @@ const SETTINGS: Omit<CreateSettings, "folder"> = {
   spinning: false,
 };
 
-async function deriveAlone(
-  { before, graph, result, dtype, shape }: Derivation,
+async function foldAlone(
+  { before, graph, result, dtype, shape }: Folding,
   operands: readonly Operand[],
   folder: string,
   path: string,

@@ -4,10 +4,10 @@ import { EngineError } from "../../errors.ts";
 import type { LinkPlan } from "../../model/link-plan.ts";
 import type {
   CompileCache,
-  DerivedCache,
+  FoldedCache,
   Engine,
   EngineCapabilities,
-  PackedCache,
+  PrepackedCache,
   Port,
   Signature,
 } from "../engine.ts";
@@ -21,13 +21,13 @@ import {
   type OrtSource,
   programKey,
 } from "./compile.ts";
-import { Deriver } from "./constant-folder.ts";
-import { Packer } from "./prepacker.ts";
-import type { Prepacking } from "./prepacking.ts";
+import { ConstantFolder } from "./constant-folder.ts";
+import { Prepacker } from "./prepacker.ts";
+import type { PrepackingMode } from "./prepacking.ts";
 import type { CreateSettings } from "./protocol.ts";
 import { type OrtSessionInfo, ThreadSession } from "./session.ts";
 import { EngineThread } from "./thread.ts";
-import { unlessAborted } from "../../io/abortable.ts";
+import { abortable } from "../../io/abortable.ts";
 
 /** Options of {@link openOnnxRuntime}. */
 export interface OnnxRuntimeOptions {
@@ -35,15 +35,15 @@ export interface OnnxRuntimeOptions {
   readonly workers?: number | undefined;
   readonly cache?: CompileCache | undefined;
   /** Where packed weights are shared; each session has its own unless given. */
-  readonly packed?: PackedCache | undefined;
+  readonly prepacked?: PrepackedCache | undefined;
   /** Where derived weights are shared; each call derives them unless given. */
-  readonly derived?: DerivedCache | undefined;
+  readonly folded?: FoldedCache | undefined;
 }
 
 /** How a session is made. */
 export interface OrtLoadOptions {
   /** `auto` prepacks where a kernel needs it; `on` ("throughput") everywhere, at the price of private memory. */
-  readonly prepacking?: Prepacking | undefined;
+  readonly prepacking?: PrepackingMode | undefined;
   /** Threads for one operator; one a core unless given. */
   readonly threads?: number | undefined;
   /** Lets idle threads spin: worth it for a process with one session only. */
@@ -83,12 +83,12 @@ export interface OrtBound {
   /** What is left to optimize: nothing in a compiled program. */
   readonly level: CreateSettings["level"];
   /** The operator that makes prepacking necessary. */
-  readonly prepacking: string | undefined;
+  readonly prepackingOperator: string | undefined;
   /** Names of the weights that it takes packed from files. */
-  readonly packed: readonly string[];
+  readonly prepackedWeights: readonly string[];
   /** Names of the weights that it takes what is derived from, instead of them. */
-  readonly derived: readonly string[];
-  readonly whole: string | undefined;
+  readonly foldedWeights: readonly string[];
+  readonly weightlessBlocker: string | undefined;
   readonly cached: boolean;
 }
 
@@ -117,16 +117,16 @@ export class OnnxRuntime implements Engine {
   readonly capabilities: EngineCapabilities = CAPABILITIES;
   readonly #threads: readonly EngineThread[];
   readonly #cache: CompileCache | undefined;
-  readonly #packer: Packer | undefined;
-  readonly #deriver: Deriver | undefined;
+  readonly #prepacker: Prepacker | undefined;
+  readonly #folder: ConstantFolder | undefined;
   readonly #compiling = new Map<string, Promise<Artifact>>();
 
   /** Use {@link openOnnxRuntime}. */
   constructor(version: string, options: OnnxRuntimeOptions) {
     this.version = version;
     this.#cache = options.cache;
-    this.#packer = options.packed && new Packer(version, options.packed, options.cache);
-    this.#deriver = options.derived && new Deriver(version, options.derived);
+    this.#prepacker = options.prepacked && new Prepacker(version, options.prepacked, options.cache);
+    this.#folder = options.folded && new ConstantFolder(version, options.folded);
     const count = options.workers ?? Math.min(4, availableParallelism());
     this.#threads = Array.from({ length: count }, () => new EngineThread());
   }
@@ -160,20 +160,32 @@ export class OnnxRuntime implements Engine {
       { key: programKey(plan), open: () => source.open() },
       options,
     );
-    const { signature, prepacking, whole } = artifact;
+    const { signature, prepackingOperator, weightlessBlocker } = artifact;
     if (live.size > 0) requireLive(artifact, plan);
     // Float models, packed for throughput only, would pay with a second copy of each weight on disk.
-    const share = prepacking !== undefined && prepacks(artifact, options) ? this.#packer : undefined;
+    const share =
+      prepackingOperator !== undefined && prepacks(artifact, options) ? this.#prepacker : undefined;
     const files = await share?.pack(artifact, plan, folder, this.#idlest(), options);
     // A weight that changes takes what is derived from it along.
-    const derive = live.size === 0 && artifact.derived ? this.#deriver : undefined;
-    const values = await derive?.derive(artifact, plan, folder, this.#idlest(), options);
-    const model = await bindProgram(artifact, source, { packed: files, live, derived: values });
-    const dropped = new Set(values && artifact.derived?.dropped);
-    const derived = artifact.weights.filter(({ input }) => dropped.has(input)).map(({ name }) => name);
-    const packed = artifact.weights.filter(({ input }) => files?.has(input)).map(({ name }) => name);
+    const folding = live.size === 0 && artifact.folded ? this.#folder : undefined;
+    const values = await folding?.fold(artifact, plan, folder, this.#idlest(), options);
+    const model = await bindProgram(artifact, source, { prepacked: files, live, folded: values });
+    const dropped = new Set(values && artifact.folded?.dropped);
+    const foldedWeights = artifact.weights.filter(({ input }) => dropped.has(input)).map(({ name }) => name);
+    const prepackedWeights = artifact.weights
+      .filter(({ input }) => files?.has(input))
+      .map(({ name }) => name);
     const bound = artifact.template ? "disabled" : level;
-    const info = { model, signature, level: bound, prepacking, packed, derived, whole, cached } as const;
+    const info = {
+      model,
+      signature,
+      level: bound,
+      prepackingOperator,
+      prepackedWeights,
+      foldedWeights,
+      weightlessBlocker,
+      cached,
+    } as const;
     const session = await this.open(info, folder, options, previous);
     return { session, inputs: new Map(artifact.weights.map(({ name, input }) => [name, input])) };
   }
@@ -186,7 +198,7 @@ export class OnnxRuntime implements Engine {
   async compile(source: OrtCompileSource, options: OrtCompileOptions = {}): Promise<OrtCompiled> {
     const { level = LEVEL, signal } = options;
     signal?.throwIfAborted();
-    return unlessAborted(this.#compile(source, { version: this.version, level }), signal);
+    return abortable(this.#compile(source, { version: this.version, level }), signal);
   }
 
   /**
@@ -201,7 +213,7 @@ export class OnnxRuntime implements Engine {
     previous?: ThreadSession,
   ): Promise<ThreadSession> {
     const { threads = 0, spinning = false, signal } = options;
-    const { model, level, signature, packed, derived, whole, cached } = bound;
+    const { model, level, signature, prepackedWeights, foldedWeights, weightlessBlocker, cached } = bound;
     const prepack = prepacks(bound, options);
     const { thread, id: held } = previous?.place ?? { thread: this.#idlest(), id: undefined };
     thread.sessions++;
@@ -209,8 +221,15 @@ export class OnnxRuntime implements Engine {
       signal?.throwIfAborted();
       const settings = { level, prepack, threads, spinning, folder };
       const loading = thread.ask({ op: "load", model, settings, held });
-      const id = await unlessAborted(loading, signal, (late) => thread.ask({ op: "release", session: late }));
-      const info = { signature, prepacked: prepack, packed, derived, whole, cached };
+      const id = await abortable(loading, signal, (late) => thread.ask({ op: "release", session: late }));
+      const info = {
+        signature,
+        prepacked: prepack,
+        prepackedWeights,
+        foldedWeights,
+        weightlessBlocker,
+        cached,
+      };
       return new ThreadSession(thread, id, info);
     } catch (error) {
       thread.sessions--;
@@ -226,7 +245,7 @@ export class OnnxRuntime implements Engine {
   async outputsOf(model: Uint8Array, folder: string, signal?: AbortSignal): Promise<readonly Port[]> {
     signal?.throwIfAborted();
     const settings = { level: "disabled", prepack: false, threads: 1, spinning: false, folder } as const;
-    return unlessAborted(this.#idlest().ask({ op: "outputs", model, settings }), signal);
+    return abortable(this.#idlest().ask({ op: "outputs", model, settings }), signal);
   }
 
   #idlest(): EngineThread {
@@ -298,8 +317,13 @@ export function installedVersion(): string | undefined {
  * Where weights can be inputs.
  * @throws EngineError `unsupported`
  */
-function requireLive({ template, prepacking, whole }: Artifact, { model }: LinkPlan): void {
-  const reason = template ? prepacking && `${prepacking} takes constants only` : whole;
+function requireLive(
+  { template, prepackingOperator, weightlessBlocker }: Artifact,
+  { model }: LinkPlan,
+): void {
+  const reason = template
+    ? prepackingOperator && `${prepackingOperator} takes constants only`
+    : weightlessBlocker;
   if (!reason) return;
   throw new EngineError("unsupported", `Cannot keep weights of "${model}" in memory: ${reason}`, {
     hint: "tare refit makes a model of the store of them",
@@ -307,6 +331,9 @@ function requireLive({ template, prepacking, whole }: Artifact, { model }: LinkP
 }
 
 /** Whether a session prepacks: where a kernel needs it, unless its user says otherwise. */
-function prepacks(program: Pick<OrtBound, "prepacking">, { prepacking = "auto" }: OrtLoadOptions): boolean {
-  return prepacking === "auto" ? program.prepacking !== undefined : prepacking === "on";
+function prepacks(
+  program: Pick<OrtBound, "prepackingOperator">,
+  { prepacking = "auto" }: OrtLoadOptions,
+): boolean {
+  return prepacking === "auto" ? program.prepackingOperator !== undefined : prepacking === "on";
 }

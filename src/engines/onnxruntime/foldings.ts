@@ -12,26 +12,26 @@ import { writeLoneNodes } from "../../formats/onnx/lone-nodes.ts";
 import { cutTemplate } from "../../formats/onnx/weightless.ts";
 import { type DType, tensorBytes } from "../../tensor/dtype.ts";
 import type { Port } from "../engine.ts";
-import type { Derivation, DerivedProgram, WantedWeight } from "./artifact.ts";
+import type { Folding, FoldedProgram, WantedWeight } from "./artifact.ts";
 import { isWorthAFile } from "./packings.ts";
 import type { CreateSettings } from "./protocol.ts";
 import type { EngineThread } from "./thread.ts";
 
 /** A file may be this much larger than what it is derived from: 16-bit weights that are widened to 32. */
-const LARGEST_GROWTH = 2;
+const MAX_GROWTH = 2;
 
 /**
  * Finds what of a compiled program can be derived once from its weights, instead of at each call; nothing but the
  * program decides.
  * @param unfed inputs that {@link cutTemplate} takes out
  */
-export async function derivationsOf(
+export async function foldingsOf(
   view: SparseBytes,
   compiled: OnnxModel,
   weights: readonly WantedWeight[],
   unfed: ReadonlySet<string>,
   thread: EngineThread,
-): Promise<DerivedProgram | undefined> {
+): Promise<FoldedProgram | undefined> {
   const wanted = new Map(weights.map((weight) => [weight.input, weight]));
   const inputs = new Set(wanted.keys());
   const made = weightOnlyValues(compiled, inputs);
@@ -41,7 +41,7 @@ export async function derivationsOf(
     const type = types.get(value.name);
     return type !== undefined && isWorthIt(type, value, wanted);
   });
-  const derivations = plan.values.flatMap(({ name, nodes, operands: [first = ""] }): Derivation[] => {
+  const foldings = plan.values.flatMap(({ name, nodes, operands: [first = ""] }): Folding[] => {
     const lone = writeLoneNodes(
       view,
       compiled,
@@ -60,9 +60,9 @@ export async function derivationsOf(
     );
     return [{ input: name, ...type, operands, result, before: before as string, graph: graph as string }];
   });
-  if (derivations.length === 0 || derivations.length < plan.values.length) return undefined;
+  if (foldings.length === 0 || foldings.length < plan.values.length) return undefined;
   return {
-    derivations,
+    foldings,
     dropped: plan.weights,
     template: cutTemplate(withoutDerived(view, compiled, plan), unfed),
   };
@@ -76,7 +76,7 @@ function isWorthIt(
   weights: ReadonlyMap<string, WantedWeight>,
 ): boolean {
   const before = operands.reduce((sum, name) => sum + sizeOf(weights.get(name)), 0);
-  return isWorthAFile(type) && sizeOf(type) <= before * LARGEST_GROWTH;
+  return isWorthAFile(type) && sizeOf(type) <= before * MAX_GROWTH;
 }
 
 function sizeOf(type: ValueType | undefined): number {

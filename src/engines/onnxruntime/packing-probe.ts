@@ -15,9 +15,9 @@ import {
 import { parseOnnx } from "../../formats/onnx/parse.ts";
 import { readPrepacked } from "../../formats/onnx/prepacked.ts";
 import { Attribute, Graph, Model, Node } from "../../formats/onnx/schema.ts";
-import { PACKED_ALIGNMENT, type PackedEntry } from "../../model/prepacked-weight.ts";
+import { PREPACKED_ALIGNMENT, type PrepackedEntry } from "../../model/prepacked-weight.ts";
 import type { CompileCache } from "../engine.ts";
-import type { PackTarget } from "./prepacker.ts";
+import type { PrepackTarget } from "./prepacker.ts";
 import { type CreateSettings, PACKED_DATA } from "./protocol.ts";
 import type { EngineThread } from "./thread.ts";
 
@@ -33,7 +33,7 @@ const SCALES = { dtype: "float32", shape: [SIZE, SIZE / BLOCK] } as const;
  * @param results keeps the answer, which is the same for an engine's version and a processor
  */
 export async function takesPacked(
-  { version, cpu }: PackTarget,
+  { version, cpu }: PrepackTarget,
   thread: EngineThread,
   results: CompileCache | undefined,
 ): Promise<boolean> {
@@ -64,7 +64,7 @@ async function probe(folder: string, thread: EngineThread): Promise<boolean> {
     await packed(folder, "other", settings, thread),
   ];
   if (!ours || !theirs || ours.bytes.byteLength !== theirs.bytes.byteLength) return false;
-  const at = Math.ceil(WEIGHT_BYTES / PACKED_ALIGNMENT) * PACKED_ALIGNMENT;
+  const at = Math.ceil(WEIGHT_BYTES / PREPACKED_ALIGNMENT) * PREPACKED_ALIGNMENT;
   await writeFile(join(folder, "mixed"), Buffer.concat([one, Buffer.alloc(at - WEIGHT_BYTES), theirs.bytes]));
   const entry = { key: ours.key, buffers: [{ offset: at, length: theirs.bytes.byteLength }] };
   const run = async (model: Uint8Array): Promise<Buffer> => {
@@ -108,7 +108,7 @@ async function packed(
 }
 
 /** A program of one `MatMulNBits` over the weight in a file. */
-function program(location: string, prepacked: readonly PackedEntry[]): Uint8Array {
+function program(location: string, prepacked: readonly PrepackedEntry[]): Uint8Array {
   const bytes = WireType.LengthDelimited;
   const node = new BinaryWriter().tag(Graph.node, bytes).fork();
   for (const input of ["x", "b", "s"]) node.tag(Node.input, bytes).string(input);

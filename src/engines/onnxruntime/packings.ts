@@ -2,28 +2,28 @@ import type { SparseBytes } from "../../encodings/protobuf/sparse-bytes.ts";
 import type { OnnxModel } from "../../formats/onnx/graph.ts";
 import { writeLoneNodes } from "../../formats/onnx/lone-nodes.ts";
 import { type DType, tensorBytes } from "../../tensor/dtype.ts";
-import type { Packing, WantedWeight } from "./artifact.ts";
-import { fedDType, packingNodes } from "./prepacking.ts";
+import type { Prepacking, WantedWeight } from "./artifact.ts";
+import { fedDType, prepackingNodes } from "./prepacking.ts";
 
 /** Smaller weights lie in the model's pack; a packed copy of each session's own is not worth a file. */
-const LEAST_BYTES = 16 * 1024;
+const MIN_BYTES = 16 * 1024;
 
 /**
  * Finds what of a compiled program can be packed once for all sessions: large weights whose nodes can be taken out.
  * @param weights those that its inputs stand for
  */
-export function packingsOf(
+export function prepackingsOf(
   view: SparseBytes,
   compiled: OnnxModel,
   weights: readonly WantedWeight[],
-): Packing[] {
+): Prepacking[] {
   const wanted = new Map(weights.map((weight) => [weight.input, weight]));
   const inputs = new Set(wanted.keys());
   const dtypes = new Map<string, DType>(weights.map(({ input, dtype }) => [input, dtype]));
   for (const { role, local, dtype } of compiled.tensors)
     if (role === "initializer" && dtype !== "string") dtypes.set(local, dtype);
-  const packings: Packing[] = [];
-  for (const [input, nodes] of packingNodes(compiled)) {
+  const packings: Prepacking[] = [];
+  for (const [input, nodes] of prepackingNodes(compiled)) {
     const weight = wanted.get(input);
     if (!weight || !isWorthAFile(weight)) continue;
     const lone = writeLoneNodes(view, compiled, nodes, input, inputs, (node, index) =>
@@ -38,7 +38,7 @@ export function packingsOf(
 
 /** Whether a weight is large enough for a file of its own. */
 export function isWorthAFile({ dtype, shape }: Pick<WantedWeight, "dtype" | "shape">): boolean {
-  return (tensorBytes(dtype, shape) ?? 0) >= LEAST_BYTES;
+  return (tensorBytes(dtype, shape) ?? 0) >= MIN_BYTES;
 }
 
 function toBase64(bytes: Uint8Array): string {

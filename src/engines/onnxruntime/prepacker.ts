@@ -6,20 +6,20 @@ import { readPrepacked } from "../../formats/onnx/prepacked.ts";
 import { bindTemplate } from "../../formats/onnx/weightless.ts";
 import { digestHex } from "../../tensor/digest.ts";
 import { ANONYMOUS, type Binding, type LinkPlan } from "../../model/link-plan.ts";
-import type { PackedFile, PackedParts } from "../../model/prepacked-weight.ts";
-import type { CompileCache, PackedCache } from "../engine.ts";
-import type { Artifact, Packing } from "./artifact.ts";
+import type { PrepackedFile, PrepackedParts } from "../../model/prepacked-weight.ts";
+import type { CompileCache, PrepackedCache } from "../engine.ts";
+import type { Artifact, Prepacking } from "./artifact.ts";
 import { cpuFingerprint } from "./cpu.ts";
 import { takesPacked } from "./packing-probe.ts";
 import { type CreateSettings, PACKED_DATA } from "./protocol.ts";
 import type { EngineThread } from "./thread.ts";
-import { Makings } from "../../io/single-flight.ts";
+import { SingleFlight } from "../../io/single-flight.ts";
 
 /** Version of how packed files are made: part of every key. */
 const RECIPE = 1;
 
 /** What packed bytes depend on, besides the weight and its nodes. */
-export interface PackTarget {
+export interface PrepackTarget {
   /** Of the engine. */
   readonly version: string;
   /** Kernels choose a layout by instruction set. */
@@ -27,7 +27,7 @@ export interface PackTarget {
 }
 
 /** How packings are made and found again. */
-export interface PackOptions {
+export interface PrepackOptions {
   /** Hash packed files, instead of trusting what was not written since it was hashed. */
   readonly verify?: boolean | undefined;
   readonly signal?: AbortSignal | undefined;
@@ -37,15 +37,15 @@ export interface PackOptions {
 export type Operand = readonly [name: string, binding: Binding];
 
 /** Packs weights once for every session and process: the engine is given the file, and maps it. */
-export class Packer {
-  readonly #target: PackTarget;
-  readonly #cache: PackedCache;
+export class Prepacker {
+  readonly #target: PrepackTarget;
+  readonly #cache: PrepackedCache;
   readonly #results: CompileCache | undefined;
-  readonly #makings = new Makings<PackedFile>();
+  readonly #makings = new SingleFlight<PrepackedFile>();
   #takes: Promise<boolean> | undefined;
 
   /** @param results keeps whether the engine takes packed weights on this machine */
-  constructor(version: string, cache: PackedCache, results: CompileCache | undefined) {
+  constructor(version: string, cache: PrepackedCache, results: CompileCache | undefined) {
     this.#target = { version, cpu: cpuFingerprint() };
     this.#cache = cache;
     this.#results = results;
@@ -61,15 +61,15 @@ export class Packer {
     plan: LinkPlan,
     folder: string,
     thread: EngineThread,
-    options: PackOptions = {},
-  ): Promise<ReadonlyMap<string, PackedFile>> {
-    const files = new Map<string, PackedFile>();
-    if (artifact.packings.length === 0) return files;
+    options: PrepackOptions = {},
+  ): Promise<ReadonlyMap<string, PrepackedFile>> {
+    const files = new Map<string, PrepackedFile>();
+    if (artifact.prepackings.length === 0) return files;
     this.#takes ??= takesPacked(this.#target, thread, this.#results);
     if (!(await this.#takes)) return files;
-    const jobs = artifact.packings.flatMap((packing) => {
+    const jobs = artifact.prepackings.flatMap((packing) => {
       const operands = operandsOf(packing, artifact, plan);
-      return operands ? [{ packing, operands, key: packKey(packing, operands, this.#target) }] : [];
+      return operands ? [{ packing, operands, key: prepackKey(packing, operands, this.#target) }] : [];
     });
     const known = await Promise.all(
       jobs.map(({ key }) => this.#cache.get(key, { full: options.verify ?? false })),
@@ -85,22 +85,23 @@ export class Packer {
 
   async #make(
     key: string,
-    packing: Packing,
+    packing: Prepacking,
     operands: readonly Operand[],
     folder: string,
     thread: EngineThread,
-  ): Promise<PackedFile | undefined> {
+  ): Promise<PrepackedFile | undefined> {
     const [[, weight]] = operands as [Operand];
-    const work = (into: string): Promise<PackedParts> => packAlone(packing, operands, folder, into, thread);
+    const work = (into: string): Promise<PrepackedParts> =>
+      packAlone(packing, operands, folder, into, thread);
     return this.#makings.make(key, () => this.#cache.make(key, weight, work));
   }
 }
 
 /** The key of a packed weight: its own digest (which a cache may look for), and all that its packed bytes depend on. */
-export function packKey(
-  packing: Pick<Packing, "before" | "graph">,
+export function prepackKey(
+  packing: Pick<Prepacking, "before" | "graph">,
   operands: readonly Operand[],
-  { version, cpu }: PackTarget,
+  { version, cpu }: PrepackTarget,
 ): string {
   const [[, weight]] = operands as [Operand];
   const parts = operands.map(([name, { dtype, shape, digest }]) => [name, dtype, shape, digest]);
@@ -119,12 +120,12 @@ const PACK_SETTINGS: Omit<CreateSettings, "folder"> = {
 
 /** Lets the engine pack a weight for its nodes alone, into a file of a folder. */
 async function packAlone(
-  packing: Packing,
+  packing: Prepacking,
   operands: readonly Operand[],
   folder: string,
   into: string,
   thread: EngineThread,
-): Promise<PackedParts> {
+): Promise<PrepackedParts> {
   const fromBase64 = (text: string): Uint8Array => new Uint8Array(Buffer.from(text, "base64"));
   const template = {
     before: fromBase64(packing.before),
@@ -145,7 +146,7 @@ async function packAlone(
 
 /** Finds the weights that go into lone nodes; `undefined` where a model lacks one, or nobody hashed it. */
 export function operandsOf(
-  packing: Pick<Packing, "operands">,
+  packing: Pick<Prepacking, "operands">,
   artifact: Artifact,
   plan: LinkPlan,
 ): Operand[] | undefined {

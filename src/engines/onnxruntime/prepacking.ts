@@ -38,10 +38,10 @@ const PREPACKED: Readonly<Record<string, Packs>> = {
 };
 
 /** Whether prepacking is on for a session: for the kernels that need it, for all, for none. */
-export type Prepacking = "auto" | "on" | "off";
+export type PrepackingMode = "auto" | "on" | "off";
 
 /** The operator that makes prepacking necessary; `undefined` where the engine gains nothing by it. */
-export function needsPrepacking(graph: OnnxModel): string | undefined {
+export function findPrepackingOperator(graph: OnnxModel): string | undefined {
   return nodesOf(graph).find((node) => (PREPACKED[node.opType]?.slowdown ?? 1) > 1)?.opType;
 }
 
@@ -55,7 +55,7 @@ export function prepackedValues(graph: OnnxModel): Set<string> {
 }
 
 /** Values that the engine makes packed copies of, and the nodes that it makes them for. */
-export function packingNodes(graph: OnnxModel): Map<string, OnnxNode[]> {
+export function prepackingNodes(graph: OnnxModel): Map<string, OnnxNode[]> {
   const nodes = new Map<string, OnnxNode[]>();
   for (const node of nodesOf(graph)) {
     const packs = PREPACKED[node.opType];
@@ -85,7 +85,10 @@ export function fedDType(
  * constants are taken as nothing (ONNX Runtime 1.30).
  * @param constant whether a value is one
  */
-export function mispacked(graph: OnnxModel, constant: (value: string) => boolean): OnnxNode | undefined {
+export function findMispackedNode(
+  graph: OnnxModel,
+  constant: (value: string) => boolean,
+): OnnxNode | undefined {
   return nodesOf(graph).find(
     ({ opType, inputs: [, matrix = "", ...scales] }) =>
       opType === "MatMulNBits" &&
@@ -95,7 +98,7 @@ export function mispacked(graph: OnnxModel, constant: (value: string) => boolean
 }
 
 /** Names of a program's weights that the engine copies per session if prepacking is on. */
-export function packedWeights(graph: OnnxModel, bound: BoundTensors): string[] {
+export function prepackedWeights(graph: OnnxModel, bound: BoundTensors): string[] {
   const values = prepackedValues(graph);
   return bound.weights.filter((tensor) => values.has(tensor.local)).map((tensor) => tensor.name);
 }

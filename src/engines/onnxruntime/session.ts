@@ -3,18 +3,18 @@ import type { NumberTensor, Tensors } from "../../tensor/tensor.ts";
 import type { RunOptions, Session, Signature } from "../engine.ts";
 import { requireFeeds } from "../feeds.ts";
 import type { EngineThread } from "./thread.ts";
-import { unlessAborted } from "../../io/abortable.ts";
+import { abortable } from "../../io/abortable.ts";
 
 /** A session, and what the engine made of its program. */
 export interface OrtSessionInfo extends Session {
   /** Whether the engine keeps packed copies of weights. */
   readonly prepacked: boolean;
   /** Names of the weights whose packed copies it maps, and shares with every session of whatever process. */
-  readonly packed: readonly string[];
+  readonly prepackedWeights: readonly string[];
   /** Names of the weights that it does not map: it has what is derived from them, shared likewise. */
-  readonly derived: readonly string[];
+  readonly foldedWeights: readonly string[];
   /** Why the engine optimizes with the weights at each load; `undefined` where the family's program serves. */
-  readonly whole: string | undefined;
+  readonly weightlessBlocker: string | undefined;
   /** Whether the program had been compiled before. */
   readonly cached: boolean;
 }
@@ -23,9 +23,9 @@ export interface OrtSessionInfo extends Session {
 export class ThreadSession implements OrtSessionInfo {
   readonly signature: Signature;
   readonly prepacked: boolean;
-  readonly packed: readonly string[];
-  readonly derived: readonly string[];
-  readonly whole: string | undefined;
+  readonly prepackedWeights: readonly string[];
+  readonly foldedWeights: readonly string[];
+  readonly weightlessBlocker: string | undefined;
   readonly cached: boolean;
   readonly #thread: EngineThread;
   readonly #id: number;
@@ -35,15 +35,18 @@ export class ThreadSession implements OrtSessionInfo {
   constructor(
     thread: EngineThread,
     id: number,
-    info: Pick<OrtSessionInfo, "signature" | "prepacked" | "packed" | "derived" | "whole" | "cached">,
+    info: Pick<
+      OrtSessionInfo,
+      "signature" | "prepacked" | "prepackedWeights" | "foldedWeights" | "weightlessBlocker" | "cached"
+    >,
   ) {
     this.#thread = thread;
     this.#id = id;
     this.signature = info.signature;
     this.prepacked = info.prepacked;
-    this.packed = info.packed;
-    this.derived = info.derived;
-    this.whole = info.whole;
+    this.prepackedWeights = info.prepackedWeights;
+    this.foldedWeights = info.foldedWeights;
+    this.weightlessBlocker = info.weightlessBlocker;
     this.cached = info.cached;
   }
 
@@ -81,7 +84,7 @@ export class ThreadSession implements OrtSessionInfo {
       inputs,
       outputs: options.outputs,
     });
-    return unlessAborted(answer, options.signal);
+    return abortable(answer, options.signal);
   }
 
   async release(): Promise<void> {

@@ -22,7 +22,7 @@ import {
 } from "./schema.ts";
 
 /** Tables are rewritten in memory; where they are larger, what they hold inline is what makes them so. In bytes. */
-const LARGEST_TABLES = 32 * 1024 * 1024;
+const MAX_TABLE_BYTES = 32 * 1024 * 1024;
 /** The header, and what it is padded to unless tables are aligned to more, in bytes. */
 const HEADER_LENGTH = 32;
 const HEADER_ALIGNMENT = 16;
@@ -74,7 +74,7 @@ export async function openProgram<T>(
     extent.tables,
     (pages) => {
       const program = parseProgram(pages, extent);
-      if (extent.tables > LARGEST_TABLES) {
+      if (extent.tables > MAX_TABLE_BYTES) {
         const reason = `its tables have ${extent.tables} bytes: they hold more than tables`;
         throw cannotMove(source, "unsupported", reason, { hint: NEWER });
       }
@@ -145,7 +145,7 @@ export function editProgram({ buffer, extent, program }: OpenProgram, edits: Pro
     }));
   }
   const changes = new Map([...tensors, [root.at, fields]]);
-  const style = { ...styleOf(root), longest: 2 * LARGEST_TABLES };
+  const style = { ...styleOf(root), longest: 2 * MAX_TABLE_BYTES };
   const { bytes, alignment } = rewriteFlatbuffer(buffer, programTable, changes, style);
   if (placed.length === 0) return { head: bytes, pieces: [], size: bytes.byteLength };
   const header = alignUp(HEADER_LENGTH, Math.max(HEADER_ALIGNMENT, alignment));

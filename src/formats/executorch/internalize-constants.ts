@@ -4,7 +4,7 @@ import type { Piece, SegmentContent } from "./place-segments.ts";
 
 /** What ExecuTorch's exporter aligns constants to unless told otherwise, and at most as far as is looked for. */
 const ALIGNMENT = 16;
-const MOST_ALIGNMENT = 4096;
+const MAX_ALIGNMENT = 4096;
 
 /** Data that becomes a constant. */
 export interface NewConstant {
@@ -100,7 +100,7 @@ function runsOf(
 /** What all offsets are multiples of: the padding between constants shows that they were aligned to more than usual. */
 function alignmentOf(offsets: readonly number[]): number {
   let alignment = ALIGNMENT;
-  while (alignment < MOST_ALIGNMENT && offsets.every((offset) => offset % (alignment * 2) === 0))
+  while (alignment < MAX_ALIGNMENT && offsets.every((offset) => offset % (alignment * 2) === 0))
     alignment *= 2;
   return alignment;
 }

@@ -5,7 +5,7 @@ import type { Fail } from "../failure.ts";
 import { SCALAR_TYPES } from "./schema.ts";
 
 /** More dimensions than ExecuTorch's tensors have. */
-const MOST_DIMENSIONS = 16;
+const MAX_DIMENSIONS = 16;
 
 /** What a file says of a tensor's elements. */
 export interface Layout {
@@ -41,7 +41,7 @@ export function parseLayout(table: FlatTable, fields: LayoutFields, name: string
   const sizes = table.int32s(fields.sizes);
   const given = table.uint8s(fields.dimOrder);
   const bad = (reason: string): FormatError => fail("malformed", reason, table.at, name);
-  if (sizes.length > MOST_DIMENSIONS) throw bad(`it has ${sizes.length} dimensions`);
+  if (sizes.length > MAX_DIMENSIONS) throw bad(`it has ${sizes.length} dimensions`);
   if (sizes.some((size) => size < 0)) throw bad(`its shape is [${sizes.join(", ")}]`);
   const dimOrder = given.length === 0 ? sizes.map((_, axis) => axis) : given;
   const axes = new Set(dimOrder);
@@ -50,9 +50,7 @@ export function parseLayout(table: FlatTable, fields: LayoutFields, name: string
     axes.size !== sizes.length ||
     dimOrder.some((a) => a >= sizes.length)
   ) {
-    throw bad(
-      `[${given.slice(0, MOST_DIMENSIONS).join(", ")}] is no order of its ${sizes.length} dimensions`,
-    );
+    throw bad(`[${given.slice(0, MAX_DIMENSIONS).join(", ")}] is no order of its ${sizes.length} dimensions`);
   }
   const width = SCALAR_TYPES.get(type)?.width;
   const length = (elementCount(sizes) ?? Number.NaN) * (width ?? 1);

@@ -3,8 +3,8 @@ import type { Extent } from "./header.ts";
 import type { Bytes } from "./parse-program.ts";
 
 /** What segments are aligned to, at least, and at most as far as old offsets tell. In bytes. */
-const LEAST_ALIGNMENT = 128;
-const MOST_ALIGNMENT = 64 * 1024;
+const MIN_ALIGNMENT = 128;
+const MAX_ALIGNMENT = 64 * 1024;
 
 /** A range of a file, and where it goes. */
 export interface Piece {
@@ -39,7 +39,7 @@ export function placeSegments(segments: readonly SegmentContent[]): PlacedSegmen
   const pieces: Piece[] = [];
   let end = 0;
   const offsets = segments.map(({ alignment, length, pieces: own }) => {
-    const offset = alignUp(end, Math.max(alignment, LEAST_ALIGNMENT));
+    const offset = alignUp(end, Math.max(alignment, MIN_ALIGNMENT));
     for (const piece of own) pieces.push({ ...piece, offset: offset + piece.offset });
     end = offset + length;
     return offset;
@@ -71,8 +71,8 @@ export function alignmentsOf(
     return gap;
   });
   const places = segments.filter(({ length }) => length > 0).map(({ offset }) => offset - base);
-  const padded = base - tables >= LEAST_ALIGNMENT || gaps.some((gap) => gap >= LEAST_ALIGNMENT);
-  const all = padded ? alignmentOf([base, ...places]) : LEAST_ALIGNMENT;
+  const padded = base - tables >= MIN_ALIGNMENT || gaps.some((gap) => gap >= MIN_ALIGNMENT);
+  const all = padded ? alignmentOf([base, ...places]) : MIN_ALIGNMENT;
   return {
     base: all,
     each: segments.map(({ offset }, nth) =>
@@ -83,8 +83,8 @@ export function alignmentsOf(
 
 /** What all these are multiples of. */
 function alignmentOf(offsets: readonly number[]): number {
-  let alignment = LEAST_ALIGNMENT;
+  let alignment = MIN_ALIGNMENT;
   const fits = (offset: number): boolean => offset % (alignment * 2) === 0;
-  while (alignment < MOST_ALIGNMENT && offsets.every(fits)) alignment *= 2;
+  while (alignment < MAX_ALIGNMENT && offsets.every(fits)) alignment *= 2;
   return alignment;
 }

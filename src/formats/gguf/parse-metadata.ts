@@ -1,13 +1,13 @@
 import type { Cursor } from "./cursor.ts";
 import { shorten } from "../failure.ts";
 import { failure } from "./failure.ts";
-import { DEEPEST_ARRAY, type GgufType, LONGEST_NAME, VALUE_BYTES, VALUE_TYPES } from "./schema.ts";
+import { MAX_ARRAY_DEPTH, type GgufType, MAX_NAME_LENGTH, VALUE_BYTES, VALUE_TYPES } from "./schema.ts";
 import { GgufArray, type GgufEntry, type GgufValue, scalarAt, textOf } from "./values.ts";
 
 /** Fewest bytes of an entry: a length, a key of one byte, a type, a value of one byte. */
-export const LEAST_ENTRY = 14;
+export const MIN_ENTRY_BYTES = 14;
 /** Fewest bytes of an array: type and length. */
-const LEAST_ARRAY = 12;
+const MIN_ARRAY_BYTES = 12;
 
 /**
  * Parses the metadata; arrays are gone over once, to check them, and not copied.
@@ -36,7 +36,7 @@ export function parseMetadata(cursor: Cursor, count: number): GgufEntry[] {
  */
 export function parseName(cursor: Cursor, what: string): string {
   const start = cursor.at;
-  const name = textOf(cursor.string(what, LONGEST_NAME));
+  const name = textOf(cursor.string(what, MAX_NAME_LENGTH));
   if (typeof name !== "string") throw failure(cursor.file, "malformed", `${what} is not UTF-8`, start);
   if (name.includes("\0")) throw failure(cursor.file, "malformed", `${what} has a NUL in it`, start);
   return name;
@@ -68,11 +68,16 @@ function skipArray(
   depth: number,
 ): { element: GgufType; length: number; start: number } {
   const what = `"${shorten(key)}"`;
-  if (depth > DEEPEST_ARRAY) {
-    throw failure(cursor.file, "too-large", `${what} is nested over ${DEEPEST_ARRAY} arrays deep`, cursor.at);
+  if (depth > MAX_ARRAY_DEPTH) {
+    throw failure(
+      cursor.file,
+      "too-large",
+      `${what} is nested over ${MAX_ARRAY_DEPTH} arrays deep`,
+      cursor.at,
+    );
   }
   const element = parseType(cursor, key);
-  const least = VALUE_BYTES.get(element) ?? (element === "string" ? 8 : LEAST_ARRAY);
+  const least = VALUE_BYTES.get(element) ?? (element === "string" ? 8 : MIN_ARRAY_BYTES);
   const length = cursor.count(`the length of ${what}`, least);
   const start = cursor.at;
   if (element === "string") cursor.skipStrings(length, what);

@@ -4,7 +4,7 @@ import { type Cursor, toSafeNumber } from "./cursor.ts";
 import { shorten } from "../failure.ts";
 import { type GgufFile, tensorFailure } from "./failure.ts";
 import { parseName } from "./parse-metadata.ts";
-import { MOST_DIMENSIONS, TENSOR_TYPES } from "./schema.ts";
+import { MAX_DIMENSIONS, TENSOR_TYPES } from "./schema.ts";
 
 /** A tensor of a GGUF file that was not read. */
 export interface GgufTensor {
@@ -32,7 +32,7 @@ export interface TensorInfo extends Omit<GgufTensor, "offset" | "length"> {
 }
 
 /** Fewest bytes of what the header says of a tensor: a length, a count of dimensions, a type, an offset. */
-export const LEAST_TENSOR = 24;
+export const MIN_TENSOR_BYTES = 24;
 
 /**
  * Parses what the header says of the tensors.
@@ -57,7 +57,7 @@ function parseInfo(cursor: Cursor, name: string, at: number): TensorInfo {
   const { file } = cursor;
   const what = `the entry of tensor "${shorten(name)}"`;
   const dimensions = cursor.uint32(what);
-  if (dimensions > MOST_DIMENSIONS) {
+  if (dimensions > MAX_DIMENSIONS) {
     throw tensorFailure(file, "malformed", name, `it has ${dimensions} dimensions, over four`, at);
   }
   const shape: number[] = [];

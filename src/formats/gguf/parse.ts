@@ -1,17 +1,15 @@
 import type { FormatError } from "../../errors.ts";
 import { Cursor, toSafeNumber, within } from "./cursor.ts";
 import { failure, type GgufFile } from "./failure.ts";
-import { LEAST_ENTRY, parseMetadata } from "./parse-metadata.ts";
-import { alignUp, type GgufTensor, LEAST_TENSOR, parseTensorInfos, placeTensors } from "./parse-tensors.ts";
+import { MIN_ENTRY_BYTES, parseMetadata } from "./parse-metadata.ts";
 import {
-  DEFAULT_ALIGNMENT,
-  isAlignment,
-  Key,
-  MAGIC,
-  MOST_ENTRIES,
-  MOST_TENSORS,
-  VERSIONS,
-} from "./schema.ts";
+  alignUp,
+  type GgufTensor,
+  MIN_TENSOR_BYTES,
+  parseTensorInfos,
+  placeTensors,
+} from "./parse-tensors.ts";
+import { DEFAULT_ALIGNMENT, isAlignment, Key, MAGIC, MAX_ENTRIES, MAX_TENSORS, VERSIONS } from "./schema.ts";
 import { findEntry, type GgufMetadata } from "./values.ts";
 
 /** What stands before the data of a GGUF file. */
@@ -47,8 +45,8 @@ function parseHeader(cursor: Cursor): GgufHeader {
     throw failure(file, "unknown-format", "it does not start with GGUF", 0, "Is this a GGUF file?");
   }
   const version = parseVersion(cursor);
-  const tensorCount = cursor.count("the number of tensors", LEAST_TENSOR, MOST_TENSORS);
-  const entryCount = cursor.count("the number of metadata entries", LEAST_ENTRY, MOST_ENTRIES);
+  const tensorCount = cursor.count("the number of tensors", MIN_TENSOR_BYTES, MAX_TENSORS);
+  const entryCount = cursor.count("the number of metadata entries", MIN_ENTRY_BYTES, MAX_ENTRIES);
   const metadata = parseMetadata(cursor, entryCount);
   const alignment = alignmentOf(metadata, file);
   const infos = parseTensorInfos(cursor, tensorCount);

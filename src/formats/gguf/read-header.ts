@@ -5,7 +5,7 @@ import { type GgufHeader, parseGgufHeader } from "./parse.ts";
 /** The first read, and what each further one multiplies it by. */
 const WINDOW = { first: 128 * 1024, growth: 4 };
 /** Headers are held in memory. Vocabularies make them large: of 256,000 tokens, spelled twice, 60 MB. */
-const LARGEST_HEADER = 128 * 1024 * 1024;
+const MAX_HEADER_BYTES = 128 * 1024 * 1024;
 
 /**
  * Reads the header of a GGUF file. How long it is cannot be known before: reads go on until it is whole, at most
@@ -15,7 +15,7 @@ const LARGEST_HEADER = 128 * 1024 * 1024;
 export async function readGgufHeader(source: ByteSource, options: ReadOptions = {}): Promise<GgufHeader> {
   let held: Uint8Array = new Uint8Array(0);
   for (let window = WINDOW.first; ; window *= WINDOW.growth) {
-    const end = Math.min(source.size, window, LARGEST_HEADER);
+    const end = Math.min(source.size, window, MAX_HEADER_BYTES);
     const next = await source.read(held.byteLength, end - held.byteLength, options);
     if (held.byteLength === 0) held = next;
     else {
@@ -26,8 +26,8 @@ export async function readGgufHeader(source: ByteSource, options: ReadOptions = 
     }
     const header = parseGgufHeader(held, source);
     if (header) return header;
-    if (end === LARGEST_HEADER) {
-      throw failure(source, "too-large", `its header is over ${LARGEST_HEADER} bytes`, end);
+    if (end === MAX_HEADER_BYTES) {
+      throw failure(source, "too-large", `its header is over ${MAX_HEADER_BYTES} bytes`, end);
     }
   }
 }

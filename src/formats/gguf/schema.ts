@@ -7,18 +7,18 @@ export const VERSIONS: readonly number[] = [2, 3];
 /** Where data starts at multiples of, if the file does not say. */
 export const DEFAULT_ALIGNMENT = 32;
 /** Padding of a header is memory; pages of 2 MiB are the largest that any file is laid out for. */
-const LARGEST_ALIGNMENT = 2 ** 26;
+const MAX_ALIGNMENT = 2 ** 26;
 /** GGML_MAX_DIMS. */
-export const MOST_DIMENSIONS = 4;
+export const MAX_DIMENSIONS = 4;
 
 /** Longest key by the specification; tensor names, of which llama.cpp reads 63 bytes, get as much here. */
-export const LONGEST_NAME = 65_535;
+export const MAX_NAME_LENGTH = 65_535;
 /** Deepest array in an array. The specification sets no end, and llama.cpp reads none at all. */
-export const DEEPEST_ARRAY = 16;
+export const MAX_ARRAY_DEPTH = 16;
 /** Each entry is an object in memory; files have some dozens. */
-export const MOST_ENTRIES = 65_536;
+export const MAX_ENTRIES = 65_536;
 /** Each tensor is an object in memory; a model of 60 layers with 256 experts apart has 46,000. */
-export const MOST_TENSORS = 262_144;
+export const MAX_TENSORS = 262_144;
 
 /** Keys that say how the file is laid out. */
 export const Key = {
@@ -99,6 +99,6 @@ export const TENSOR_TYPES: ReadonlyMap<number, DType> = new Map([
 
 /** Whether a file can be laid out so: a power of two, and not beyond all sense. */
 export function isAlignment(value: number): boolean {
-  const whole = Number.isInteger(value) && value > 0 && value <= LARGEST_ALIGNMENT;
+  const whole = Number.isInteger(value) && value > 0 && value <= MAX_ALIGNMENT;
   return whole && (value & (value - 1)) === 0;
 }

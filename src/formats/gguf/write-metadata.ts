@@ -2,10 +2,10 @@ import { type ErrorCode, FormatError } from "../../errors.ts";
 import { ByteWriter } from "../../io/byte-writer.ts";
 import { shorten } from "../failure.ts";
 import {
-  DEEPEST_ARRAY,
+  MAX_ARRAY_DEPTH,
   type GgufType,
-  LONGEST_NAME,
-  MOST_ENTRIES,
+  MAX_NAME_LENGTH,
+  MAX_ENTRIES,
   VALUE_BYTES,
   VALUE_TYPES,
 } from "./schema.ts";
@@ -41,8 +41,8 @@ export function ggufArray(type: GgufType, values: Iterable<GgufValue>): GgufArra
  * @throws FormatError `malformed`, `out-of-range`, `bad-name`, `duplicate`, `too-large`
  */
 export function writeMetadata(writer: ByteWriter, metadata: GgufMetadata): void {
-  if (metadata.length > MOST_ENTRIES) {
-    throw refusal("too-large", `metadata of ${metadata.length} entries, over ${MOST_ENTRIES}`);
+  if (metadata.length > MAX_ENTRIES) {
+    throw refusal("too-large", `metadata of ${metadata.length} entries, over ${MAX_ENTRIES}`);
   }
   const keys = new Set<string>();
   for (const { key, type, value } of metadata) {
@@ -60,7 +60,8 @@ export function writeMetadata(writer: ByteWriter, metadata: GgufMetadata): void 
 export function writeName(writer: ByteWriter, name: string, what: string): void {
   const bytes = encodeText(name, what);
   if (name.includes("\0")) throw refusal("bad-name", `${what}: it has a NUL in it`);
-  if (bytes.byteLength > LONGEST_NAME) throw refusal("bad-name", `${what}: it is over ${LONGEST_NAME} bytes`);
+  if (bytes.byteLength > MAX_NAME_LENGTH)
+    throw refusal("bad-name", `${what}: it is over ${MAX_NAME_LENGTH} bytes`);
   writer.sized(bytes);
 }
 
@@ -81,8 +82,8 @@ function writeValue(writer: ByteWriter, type: GgufType, value: GgufValue, what: 
     else throw wrong();
   } else if (type === "array") {
     if (!(value instanceof GgufArray)) throw wrong();
-    if (depthOf(value) > DEEPEST_ARRAY) {
-      throw refusal("too-large", `${what}: it is nested over ${DEEPEST_ARRAY} arrays deep`);
+    if (depthOf(value) > MAX_ARRAY_DEPTH) {
+      throw refusal("too-large", `${what}: it is nested over ${MAX_ARRAY_DEPTH} arrays deep`);
     }
     writer.uint32(numberOfType(value.type));
     writer.uint64(value.length);

@@ -6,8 +6,8 @@ import {
   isAlignment,
   Key,
   MAGIC,
-  MOST_DIMENSIONS,
-  MOST_TENSORS,
+  MAX_DIMENSIONS,
+  MAX_TENSORS,
   TENSOR_TYPES,
   VERSIONS,
 } from "./schema.ts";
@@ -55,8 +55,8 @@ export interface EncodedGgufHeader {
 export function encodeGgufHeader(spec: GgufHeaderSpec): EncodedGgufHeader {
   const { version = 3, tensors } = spec;
   if (!VERSIONS.includes(version)) throw refusal("unsupported", `version ${version}`);
-  if (tensors.length > MOST_TENSORS) {
-    throw refusal("too-large", `${tensors.length} tensors, over ${MOST_TENSORS}`);
+  if (tensors.length > MAX_TENSORS) {
+    throw refusal("too-large", `${tensors.length} tensors, over ${MAX_TENSORS}`);
   }
   const { metadata, alignment } = aligned(spec);
   const writer = new ByteWriter();
@@ -99,7 +99,7 @@ function aligned({ metadata, alignment }: GgufHeaderSpec): { metadata: GgufMetad
 }
 
 function writeTensor(writer: ByteWriter, { name, type, shape }: GgufTensorSpec, start: number): void {
-  if (shape.length > MOST_DIMENSIONS) {
+  if (shape.length > MAX_DIMENSIONS) {
     const what = `tensor "${shorten(name)}" of ${shape.length} dimensions`;
     throw refusal("unsupported", what, name);
   }

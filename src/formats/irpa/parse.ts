@@ -1,6 +1,6 @@
 import type { FormatError } from "../../errors.ts";
 import { type Fail, failureIn, shorten } from "../failure.ts";
-import { Alignment, Entry, EntryType, Header, LONGEST_SEGMENT, MAGIC, Size } from "./schema.ts";
+import { Alignment, Entry, EntryType, Header, MAX_SEGMENT_LENGTH, MAGIC, Size } from "./schema.ts";
 
 /** The file that an archive is. */
 export interface IrpaFile {
@@ -82,7 +82,8 @@ export function parseIrpaHeader(bytes: Uint8Array, file: IrpaFile): IrpaHeader {
     ["entry table", entries],
     ["metadata", metadata],
   ] as const) {
-    if (length > LONGEST_SEGMENT) throw fail("too-large", `its ${what} has ${length} bytes`, Header.entries);
+    if (length > MAX_SEGMENT_LENGTH)
+      throw fail("too-large", `its ${what} has ${length} bytes`, Header.entries);
   }
   const parts = [{ offset: 0, length: Size.header }, entries, metadata, storage];
   let end = 0;

@@ -12,7 +12,7 @@ import { Size, TENSOR_METADATA } from "./schema.ts";
 export const irpa: Format = { id: "irpa", extensions: [".irpa"], read: readIrpa };
 
 /** Metadata that says a tensor's dtype and shape has some 200 bytes. */
-const LONGEST_METADATA = 4096;
+const MAX_METADATA_LENGTH = 4096;
 
 /**
  * Reads IREE parameter archives: a method for each file, a weight for each parameter with data of its own. The format
@@ -69,7 +69,7 @@ function tensorOf(
   { metadata, length }: IrpaData,
   path: string,
 ): { dtype: DType; shape: readonly number[] } | undefined {
-  if (metadata.byteLength > LONGEST_METADATA) return undefined;
+  if (metadata.byteLength > MAX_METADATA_LENGTH) return undefined;
   const text = new TextDecoder().decode(metadata);
   const prefix = TENSOR_METADATA.find((each) => text.startsWith(each));
   if (prefix === undefined) return undefined;

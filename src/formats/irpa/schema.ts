@@ -42,4 +42,4 @@ export const Alignment = { entry: 16, data: 64, file: 4096 } as const;
 export const TENSOR_METADATA = ["TENSORv0:", "PYTORCH:"] as const;
 
 /** A table of a million and a half entries, or their names: in bytes. More is no archive of parameters. */
-export const LONGEST_SEGMENT: number = 128 * 1024 * 1024;
+export const MAX_SEGMENT_LENGTH: number = 128 * 1024 * 1024;

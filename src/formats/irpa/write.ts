@@ -37,7 +37,7 @@ export interface EncodedIrpaHeader {
 }
 
 /** Padding of what stands before the data is memory: a huge page, in bytes. */
-const LARGEST_ALIGNMENT = 2 ** 21;
+const MAX_ALIGNMENT = 2 ** 21;
 
 const refusal = refusalOf("irpa");
 
@@ -125,7 +125,7 @@ function checkSpec(spec: IrpaSpec, names: ReadonlySet<string>): void {
     return;
   }
   const { alignment = Alignment.data } = spec;
-  if (!Number.isInteger(Math.log2(alignment)) || alignment < 1 || alignment > LARGEST_ALIGNMENT) {
+  if (!Number.isInteger(Math.log2(alignment)) || alignment < 1 || alignment > MAX_ALIGNMENT) {
     throw refusal("malformed", `its alignment is ${alignment}, no power of two up to 2^21`, name);
   }
 }

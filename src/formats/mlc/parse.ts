@@ -4,7 +4,7 @@ import { type DType, DTYPE_BITS, isDType, tensorBytes } from "../../tensor/dtype
 import { type Fail, failureIn, shorten } from "../failure.ts";
 
 /** NumPy's own limit, from whose arrays caches are made. */
-export const MOST_DIMENSIONS = 64;
+export const MAX_DIMENSIONS = 64;
 
 /** A tensor of a cache that was not read. */
 export interface CacheRecord {
@@ -102,7 +102,7 @@ function parseRecord(value: unknown, what: string, size: number, fail: Fail): Ca
   if (typeof said !== "string") throw bad("malformed", "it has no dtype");
   if (format !== "raw" && format !== "f32-to-bf16")
     throw bad("unsupported", `its format is ${quoted(format)}`);
-  if (!Array.isArray(shape) || shape.length > MOST_DIMENSIONS || !shape.every(isWhole)) {
+  if (!Array.isArray(shape) || shape.length > MAX_DIMENSIONS || !shape.every(isWhole)) {
     throw bad("malformed", "its shape is not a list of up to 64 whole numbers");
   }
   if (!isWhole(length) || !isWhole(offset))

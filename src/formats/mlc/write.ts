@@ -1,6 +1,6 @@
 import type { DType } from "../../tensor/dtype.ts";
 import { refusalOf } from "../failure.ts";
-import { MOST_DIMENSIONS } from "./parse.ts";
+import { MAX_DIMENSIONS } from "./parse.ts";
 
 /** A tensor that a cache is to have. */
 export interface CacheSpec {
@@ -21,7 +21,7 @@ export interface PlannedShard<T> {
 }
 
 /** What a browser takes at a time: 32 MiB. */
-const LARGEST_SHARD = 32 * 1024 * 1024;
+const MAX_SHARD_BYTES = 32 * 1024 * 1024;
 
 /** Dtypes whose names are TVM's too. */
 const NAMED: ReadonlySet<DType> = new Set([
@@ -40,7 +40,7 @@ const refusal = refusalOf("a tensor cache");
  */
 export function planTensorCache<T extends CacheSpec>(
   specs: readonly T[],
-  largest: number = LARGEST_SHARD,
+  largest: number = MAX_SHARD_BYTES,
 ): PlannedShard<T>[] {
   const shards: PlannedShard<T>[] = [];
   let records: { spec: T; offset: number }[] = [];
@@ -57,7 +57,7 @@ export function planTensorCache<T extends CacheSpec>(
     if (!NAMED.has(dtype)) {
       throw refusal("unsupported", `TVM has no ${dtype}`, name, "Convert it to another type first");
     }
-    if (shape.length > MOST_DIMENSIONS) {
+    if (shape.length > MAX_DIMENSIONS) {
       throw refusal("unsupported", `it has ${shape.length} dimensions`, name);
     }
     if (size + length >= largest) {

@@ -1,7 +1,7 @@
 import type { ByteSource, ReadOptions } from "../../io/byte-source.ts";
 import { Cursor } from "./cursor.ts";
 import { type Fail, failureIn, shorten } from "../failure.ts";
-import { BUILTIN, Kind, LARGEST_TABLE, Section, SECTION_NAMES } from "./schema.ts";
+import { BUILTIN, Kind, MAX_TABLE_BYTES, Section, SECTION_NAMES } from "./schema.ts";
 import {
   checkAlignment,
   checkPadding,
@@ -68,7 +68,7 @@ export async function readBytecode(source: ByteSource, options: ReadOptions = {}
   const find = (id: number): SectionRange | undefined => container.sections.find((each) => each.id === id);
   const table = async (section: SectionRange): Promise<Uint8Array> => {
     const { id, offset, length } = section;
-    if (length > LARGEST_TABLE) {
+    if (length > MAX_TABLE_BYTES) {
       throw fail("too-large", `its ${SECTION_NAMES[id]} section has ${length} bytes`, offset);
     }
     return peek(offset, length);
@@ -128,7 +128,7 @@ export function builtinResources(file: Pick<MlirBytecode, "dialects">): readonly
 }
 
 /** An alignment and a size, at their longest. */
-const LONGEST_HEAD = 18;
+const MAX_HEAD_LENGTH = 18;
 
 async function readContent(
   source: ByteSource,
@@ -140,7 +140,7 @@ async function readContent(
   const { kind, offset, size } = entry;
   if (size === 0) return { kind: "declared" };
   const failKey: Fail = (code, reason, at) => fail(code, reason, at, key);
-  const cursor = new Cursor(await peek(offset, Math.min(size, LONGEST_HEAD)), offset, failKey);
+  const cursor = new Cursor(await peek(offset, Math.min(size, MAX_HEAD_LENGTH)), offset, failKey);
   const end = offset + size;
   if (kind === Kind.blob) {
     const alignment = cursor.varint("its alignment");

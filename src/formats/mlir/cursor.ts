@@ -1,5 +1,5 @@
 import type { Fail } from "../failure.ts";
-import { MOST_ITEMS } from "./schema.ts";
+import { MAX_ITEMS } from "./schema.ts";
 
 /** Reads the primitives of MLIR bytecode from bytes that are at hand. */
 export class Cursor {
@@ -61,7 +61,7 @@ export class Cursor {
     if (count * smallest > this.left) {
       throw this.#fail("malformed", `${what} is ${count}, and ${this.left} bytes are left`, start);
     }
-    if (count > MOST_ITEMS) throw this.#fail("too-large", `${what} is ${count}, over ${MOST_ITEMS}`, start);
+    if (count > MAX_ITEMS) throw this.#fail("too-large", `${what} is ${count}, over ${MAX_ITEMS}`, start);
     return count;
   }
 }

@@ -1,7 +1,7 @@
 import { builtinResources, type MlirBytecode, type ResourceGroup } from "./bytecode.ts";
 import { isLinkGroup } from "./link-manifest.ts";
 import { type BlobLayout, type Piece, piecesLength } from "./piece.ts";
-import { BUILTIN, MAPPED_FROM, PAGE, SMALLEST_BUFFER_ALIGNMENT } from "./schema.ts";
+import { BUILTIN, MAPPED_FROM, PAGE, MIN_BUFFER_ALIGNMENT } from "./schema.ts";
 import { keepGroup, layoutBytecode, type NewContent, type NewGroup } from "./write.ts";
 
 /** A file laid out with its weights. */
@@ -54,11 +54,11 @@ function alignForReaders(
   const plain = layOut(PAGE);
   const size = piecesLength(plain);
   const notes = asked > PAGE ? [`weights are aligned to ${PAGE}, not to ${asked}: no reader maps more`] : [];
-  if (asked <= SMALLEST_BUFFER_ALIGNMENT) return { pieces: plain, notes };
+  if (asked <= MIN_BUFFER_ALIGNMENT) return { pieces: plain, notes };
   if (size < MAPPED_FROM) {
-    const reason = `weights are aligned to ${SMALLEST_BUFFER_ALIGNMENT}, not to ${asked}`;
+    const reason = `weights are aligned to ${MIN_BUFFER_ALIGNMENT}, not to ${asked}`;
     const note = `${reason}: a file below ${MAPPED_FROM} bytes is not read with more`;
-    return { pieces: layOut(SMALLEST_BUFFER_ALIGNMENT), notes: [note] };
+    return { pieces: layOut(MIN_BUFFER_ALIGNMENT), notes: [note] };
   }
   // A longer head may be taken out of padding, so that the size stays: then longer still.
   const longest = size % PAGE === 0 ? PAGE : 0;

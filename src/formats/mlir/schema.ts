@@ -43,19 +43,19 @@ export const Kind = { blob: 0, bool: 1, string: 2 } as const;
 export const BUILTIN = "builtin";
 
 /** Longest producer that is read; LLVM writes some ten bytes. */
-export const LONGEST_PRODUCER = 1024;
+export const MAX_PRODUCER_LENGTH = 1024;
 /** Largest section that is read whole (names and offsets): what a file of 100,000 weights has is a tenth. */
-export const LARGEST_TABLE: number = 64 * 1024 * 1024;
+export const MAX_TABLE_BYTES: number = 64 * 1024 * 1024;
 /** Most strings, resources or uses of them in a file: all are in memory at once. */
-export const MOST_ITEMS = 500_000;
+export const MAX_ITEMS = 500_000;
 /** Largest alignment: a huge page. */
-export const LARGEST_ALIGNMENT: number = 2 * 1024 * 1024;
+export const MAX_ALIGNMENT: number = 2 * 1024 * 1024;
 
 /** Below this, and where a file's size is a multiple of the page, LLVM reads a file into memory aligned to 16. */
 export const MAPPED_FROM: number = 16 * 1024;
 export const PAGE = 4096;
 /** What every buffer of LLVM is aligned to. */
-export const SMALLEST_BUFFER_ALIGNMENT = 16;
+export const MIN_BUFFER_ALIGNMENT = 16;
 
 /** Group of a thin file's external resources that says where its weights are: an entry each. */
 export const LINK_GROUP = "tare";

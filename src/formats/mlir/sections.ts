@@ -3,8 +3,8 @@ import { Cursor } from "./cursor.ts";
 import type { Fail } from "../failure.ts";
 import {
   HAS_ALIGNMENT,
-  LARGEST_ALIGNMENT,
-  LONGEST_PRODUCER,
+  MAX_ALIGNMENT,
+  MAX_PRODUCER_LENGTH,
   MAGIC,
   NEWEST_VERSION,
   PADDING,
@@ -33,7 +33,7 @@ export interface Container {
 }
 
 /** A section's id, its length and its alignment, at their longest. */
-const LONGEST_HEADER = 1 + 9 + 9;
+const MAX_HEADER_LENGTH = 1 + 9 + 9;
 
 /** Whether bytes start as MLIR bytecode does. */
 export function isBytecode(bytes: Uint8Array): boolean {
@@ -42,7 +42,7 @@ export function isBytecode(bytes: Uint8Array): boolean {
 
 /** Reads the head of a file and the headers of its sections. */
 export async function readSections(source: ByteSource, peek: Peek, fail: Fail): Promise<Container> {
-  const head = await peek(0, MAGIC.byteLength + 9 + LONGEST_PRODUCER + 1);
+  const head = await peek(0, MAGIC.byteLength + 9 + MAX_PRODUCER_LENGTH + 1);
   if (!isBytecode(head)) throw fail("malformed", "it is no MLIR bytecode", 0);
   const cursor = new Cursor(head, 0, fail);
   cursor.take(MAGIC.byteLength, "the magic number");
@@ -75,7 +75,7 @@ export async function readSections(source: ByteSource, peek: Peek, fail: Fail): 
 }
 
 async function readHeader(source: ByteSource, peek: Peek, at: number, fail: Fail): Promise<SectionRange> {
-  const cursor = new Cursor(await peek(at, LONGEST_HEADER), at, fail);
+  const cursor = new Cursor(await peek(at, MAX_HEADER_LENGTH), at, fail);
   const first = cursor.byte("a section's id");
   const id = first & ~HAS_ALIGNMENT;
   const name = SECTION_NAMES[id];
@@ -98,8 +98,8 @@ export function checkAlignment(alignment: number, fail: Fail, offset: number, ke
   if (!Number.isInteger(Math.log2(alignment))) {
     throw fail("malformed", `its alignment is ${alignment}, which is no power of two`, offset, key);
   }
-  if (alignment > LARGEST_ALIGNMENT) {
-    throw fail("too-large", `its alignment is ${alignment}, over ${LARGEST_ALIGNMENT}`, offset, key);
+  if (alignment > MAX_ALIGNMENT) {
+    throw fail("too-large", `its alignment is ${alignment}, over ${MAX_ALIGNMENT}`, offset, key);
   }
 }
 

@@ -1,6 +1,6 @@
 import { Cursor } from "./cursor.ts";
 import type { Fail } from "../failure.ts";
-import { DIALECT_VERSIONS, HAS_ALIGNMENT, Kind, MOST_ITEMS } from "./schema.ts";
+import { DIALECT_VERSIONS, HAS_ALIGNMENT, Kind, MAX_ITEMS } from "./schema.ts";
 import type { SectionRange } from "./sections.ts";
 
 /** An entry of the offset table; indices are of strings. */
@@ -113,8 +113,8 @@ export function parseResourceTable(
   const groups = cursor.count("the number of external groups", 2);
   for (let index = 0; index < groups; index++) external.push(readGroup());
   while (cursor.left > 0) {
-    if (dialects.push(readGroup()) > MOST_ITEMS) {
-      throw fail("too-large", `it has over ${MOST_ITEMS} groups of resources`, cursor.offset);
+    if (dialects.push(readGroup()) > MAX_ITEMS) {
+      throw fail("too-large", `it has over ${MAX_ITEMS} groups of resources`, cursor.offset);
     }
   }
   if (at !== end) throw fail("malformed", `bytes ${at} to ${end} belong to no resource`, at);

@@ -5,7 +5,7 @@ const CHUNK = 4 * 1024 * 1024;
 /** At hand as text at a time. */
 const STRETCH = 256 * 1024;
 /** No token but a string is longer: so much of the text is at hand wherever a token starts. */
-export const LONGEST_TOKEN: number = 64 * 1024;
+export const MAX_TOKEN_LENGTH: number = 64 * 1024;
 const QUOTE = 0x22;
 const ESCAPE = 0x5c;
 
@@ -77,7 +77,7 @@ export class TextChunks {
 /** Whether a stretch has any token that starts at an offset. */
 function covers(start: number, length: number, offset: number, size: number): boolean {
   const end = start + length;
-  return offset >= start && (end >= size || offset + LONGEST_TOKEN <= end);
+  return offset >= start && (end >= size || offset + MAX_TOKEN_LENGTH <= end);
 }
 
 /** Each byte as a character: what TextDecoder calls latin1 is another encoding. */

@@ -1,6 +1,6 @@
 import type { Fail } from "../failure.ts";
-import { MOST_ITEMS } from "./schema.ts";
-import { decodeString, LONGEST_TOKEN, type TextChunks } from "./text-chunks.ts";
+import { MAX_ITEMS } from "./schema.ts";
+import { decodeString, MAX_TOKEN_LENGTH, type TextChunks } from "./text-chunks.ts";
 
 /** A value of an entry: where it stands, without quotes for a string. */
 export type TextValue =
@@ -38,7 +38,7 @@ export interface MetadataTokens {
 }
 
 /** Longest string whose characters are kept: a blob is longer, and only its place matters. */
-const LONGEST_TEXT = 32 * 1024;
+const MAX_TEXT_LENGTH = 32 * 1024;
 const SPACE = /(?:\s+|\/\/[^\n]*\n)*/y;
 const WORD = /[A-Za-z_][\w$.]*|#-\}|[{}:,]/y;
 
@@ -85,8 +85,8 @@ async function readList<T>(
     if (key.kind === "mark" || key.text === undefined) throw unexpected(tokens, key);
     const name = key.kind === "string" ? decodeString(key.text) : key.text;
     if (keys.has(name)) throw tokens.fail("duplicate", "it stands there twice", key.start, name);
-    if (keys.size >= MOST_ITEMS)
-      throw tokens.fail("too-large", `it has over ${MOST_ITEMS} resources`, key.start);
+    if (keys.size >= MAX_ITEMS)
+      throw tokens.fail("too-large", `it has over ${MAX_ITEMS} resources`, key.start);
     keys.add(name);
     await expect(tokens, ":");
     items.push(await readItem(name, key.start));
@@ -117,14 +117,15 @@ async function next(tokens: MetadataTokens): Promise<Token> {
     tokens.at = chunks.start + index + length;
     index = await chunks.at(tokens.at);
     // A stretch of space may be longer than what is at hand.
-    if (length < LONGEST_TOKEN) break;
+    if (length < MAX_TOKEN_LENGTH) break;
   }
   const start = tokens.at;
   if (chunks.text[index] === '"') {
     const end = await chunks.endOfString(start + 1);
     if (end === undefined) throw fail("malformed", "a string of its metadata does not end", start);
     tokens.at = end + 1;
-    const text = end - start <= LONGEST_TEXT ? chunks.text.slice(index + 1, index + end - start) : undefined;
+    const text =
+      end - start <= MAX_TEXT_LENGTH ? chunks.text.slice(index + 1, index + end - start) : undefined;
     return { kind: "string", start: start + 1, end, text };
   }
   WORD.lastIndex = index;

@@ -1,7 +1,7 @@
 import type { ByteSource, ReadOptions } from "../../io/byte-source.ts";
 import { type Fail, failureIn } from "../failure.ts";
-import { LARGEST_ALIGNMENT, MOST_ITEMS } from "./schema.ts";
-import { decodeString, LONGEST_TOKEN, TextChunks } from "./text-chunks.ts";
+import { MAX_ALIGNMENT, MAX_ITEMS } from "./schema.ts";
+import { decodeString, MAX_TOKEN_LENGTH, TextChunks } from "./text-chunks.ts";
 import { type MetadataTokens, readMetadata, type TextSection } from "./text-metadata.ts";
 import { externAlias, parseWeightGlobal, type WeightGlobal } from "./text-globals.ts";
 import { parseTextType, type TextType } from "./text-types.ts";
@@ -78,8 +78,8 @@ export async function readMlirText(source: ByteSource, options: ReadOptions = {}
         uses.set(`${use.key}\0${use.type?.text ?? ""}`, use);
         counts.set(use.key, (counts.get(use.key) ?? 0) + 1);
       }
-      if (uses.size + externs.length + globals.length > MOST_ITEMS)
-        throw fail("too-large", `it names over ${MOST_ITEMS} resources`, start);
+      if (uses.size + externs.length + globals.length > MAX_ITEMS)
+        throw fail("too-large", `it names over ${MAX_ITEMS} resources`, start);
       at = start + found[0].length;
     }
   }
@@ -89,7 +89,7 @@ export async function readMlirText(source: ByteSource, options: ReadOptions = {}
 /** Where to go on if what is at hand has no more tokens: one may start in its last characters. */
 function pastStretch(chunks: TextChunks): number {
   const end = chunks.start + chunks.text.length;
-  return end >= chunks.size ? end : end - LONGEST_TOKEN / 2;
+  return end >= chunks.size ? end : end - MAX_TOKEN_LENGTH / 2;
 }
 
 function readUse(chunks: TextChunks, index: number): TextUse | undefined {
@@ -172,7 +172,7 @@ export async function textBlobs(file: MlirText, options: ReadOptions = {}): Prom
     }
     const bytes = [6, 4, 2, 0].map((nth) => digits.slice(nth, nth + 2));
     const alignment = Math.max(1, Number.parseInt(bytes.join(""), 16));
-    if (!Number.isInteger(Math.log2(alignment)) || alignment > LARGEST_ALIGNMENT) {
+    if (!Number.isInteger(Math.log2(alignment)) || alignment > MAX_ALIGNMENT) {
       throw fail("malformed", `its alignment is ${alignment}`, start, key);
     }
     if (length > HEX_HEAD) {

@@ -15,7 +15,7 @@ export interface NpyHeader {
 /** What version 1 can say; only structured types, which are refused, need more. */
 const LONGEST = 65_535;
 /** NPY_MAXDIMS of NumPy 2. */
-export const HIGHEST_RANK = 64;
+export const MAX_RANK = 64;
 /** NumPy keeps room to grow the first dimension in place. */
 const GROWTH_DIGITS = 21;
 const ALIGNMENT = 64;
@@ -117,7 +117,7 @@ function parseShape(inner: string, offset: number, fail: Fail): number[] {
   if (!tuple || !parts.every((part) => /^(?:0|[1-9]\d*)L?$/.test(part))) {
     throw fail("malformed", `its shape is (${inner.slice(0, 80)})`, offset);
   }
-  if (parts.length > HIGHEST_RANK) throw fail("too-large", `it has ${parts.length} dimensions`, offset);
+  if (parts.length > MAX_RANK) throw fail("too-large", `it has ${parts.length} dimensions`, offset);
   const shape = parts.map((part) => Number.parseInt(part, 10));
   if (!shape.every(Number.isSafeInteger)) throw fail("too-large", `its shape is (${inner})`, offset);
   return shape;

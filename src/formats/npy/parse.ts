@@ -7,7 +7,7 @@ import { dtypeOfCode } from "./schema.ts";
 import { CHARACTER, decodeStrings } from "./strings.ts";
 
 /** Strings without characters take no bytes, so that the file's size does not bound their count. */
-const MOST_EMPTY_STRINGS = 65_536;
+const MAX_EMPTY_STRINGS = 65_536;
 
 /**
  * Parses a NumPy .npy file, versions 1.0 to 3.0, of numbers or of `U` strings.
@@ -41,7 +41,7 @@ export function parseArray(bytes: Uint8Array, fail: Fail): Tensor {
   const ordered = element.swap > 1 ? swapBytes(stored, element.swap) : stored;
   const data = header.fortranOrder && shape.length > 1 ? toRowMajor(ordered, shape, element.width) : ordered;
   if (element.dtype !== "string") return { dtype: element.dtype, shape, bytes: data };
-  if (element.width === 0 && count > MOST_EMPTY_STRINGS) {
+  if (element.width === 0 && count > MAX_EMPTY_STRINGS) {
     throw fail("too-large", `it has ${count} strings of no characters`, dataStart);
   }
   const strings = decodeStrings(data, count, element.width / CHARACTER, dataStart, fail);

@@ -2,7 +2,7 @@ import { type ErrorCode, FormatError } from "../../errors.ts";
 import { BLOCK_ELEMENTS, type DType, elementCount, tensorBytes } from "../../tensor/dtype.ts";
 import { shorten } from "../failure.ts";
 import type { NumberTensor, StringTensor, Tensor } from "../../tensor/tensor.ts";
-import { encodeNpyHeader, HIGHEST_RANK } from "./header.ts";
+import { encodeNpyHeader, MAX_RANK } from "./header.ts";
 import { descrOf } from "./schema.ts";
 import { CHARACTER, encodeStrings } from "./strings.ts";
 
@@ -44,7 +44,7 @@ function refusalFor(name: string | undefined): Refuse {
 }
 
 function headerOf(descr: string, shape: readonly number[], refuse: Refuse): Uint8Array {
-  if (shape.length > HIGHEST_RANK) throw refuse("unsupported", `it has ${shape.length} dimensions`);
+  if (shape.length > MAX_RANK) throw refuse("unsupported", `it has ${shape.length} dimensions`);
   return encodeNpyHeader(descr, shape);
 }
 

@@ -3,7 +3,7 @@ import type { OnnxModel, OnnxNode, OnnxTensor } from "./graph.ts";
 import { SHAPE_INPUTS } from "./schema.ts";
 
 /** More elements than any shape, and fewer than any table worth sharing. */
-const LONGEST_SHAPE = 64;
+const MAX_SHAPE_LENGTH = 64;
 
 /**
  * Tells weights from constants: every tensor of more than one element that is not shape-like is a weight, however
@@ -25,7 +25,7 @@ export function weightsOf(model: OnnxModel): OnnxTensor[] {
     if (count <= 1) return false;
     if (role !== "sparse" && shapes.has(tensor.local)) return false;
     if (!graph && functionShapes.has(tensor.local)) return false;
-    return !(dtype === "int64" && shape.length <= 1 && count <= LONGEST_SHAPE);
+    return !(dtype === "int64" && shape.length <= 1 && count <= MAX_SHAPE_LENGTH);
   });
 }
 

@@ -1,7 +1,7 @@
 import { BinaryWriter, WireType } from "@bufbuild/protobuf/wire";
 import type { Digest } from "../../tensor/digest.ts";
 import type { DType } from "../../tensor/dtype.ts";
-import type { PackedEntry } from "../../model/prepacked-weight.ts";
+import type { PrepackedEntry } from "../../model/prepacked-weight.ts";
 import type { OnnxValue } from "./graph.ts";
 import { formatPacked, PREPACKED } from "./prepacked.ts";
 import {
@@ -30,7 +30,7 @@ export type TensorBinding =
       /** Of the tensor's bytes: tare's own, in the place of the file's SHA-1. */
       readonly digest?: Digest | undefined;
       /** Packed copies in the same file. */
-      readonly prepacked?: readonly PackedEntry[];
+      readonly prepacked?: readonly PrepackedEntry[];
     }
   | { readonly kind: "inline"; readonly bytes: Uint8Array }
   /** In the model itself, right behind the encoded message, of which they are the end. */

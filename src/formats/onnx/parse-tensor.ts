@@ -27,9 +27,9 @@ const ELEMENT_WIRE: Readonly<Record<number, number>> = {
   [Tensor.uint64]: Wire.varint,
 };
 /** ONNX sets no limit; a rank above this is a mistake in every runtime. */
-export const HIGHEST_RANK = 64;
+export const MAX_RANK = 64;
 /** Location, offset, length, checksum and what engines add. */
-const MOST_ENTRIES = 1000;
+const MAX_ENTRIES = 1000;
 
 /** What {@link parseTensor} knows without the tensor's surroundings. */
 export type ParsedTensor = Omit<OnnxTensor, "role" | "field" | "graph">;
@@ -77,7 +77,7 @@ export function parseTensor(view: SparseBytes, frame: Frame, path: string): Pars
   if (segment) throw fail("unsupported", "it is cut into segments", segment.start);
   const dtype = DATA_TYPES[dataType];
   if (!dtype) throw fail("unsupported", `its data type is ${dataType}`);
-  if (dims.length > HIGHEST_RANK) throw fail("malformed", `it has over ${HIGHEST_RANK} dimensions`);
+  if (dims.length > MAX_RANK) throw fail("malformed", `it has over ${MAX_RANK} dimensions`);
   // Dims are int64: a negative one is a varint of its two's complement.
   const shape = dims.map((dim) => Number(BigInt.asIntN(64, dim)));
   const count = elementCount(shape);
@@ -201,14 +201,14 @@ function sizeOf(dtype: DType, shape: readonly number[], fail: Fail): number {
 
 /** Stops past the highest rank: the caller refuses that. */
 function readDims(view: SparseBytes, field: Field, dims: bigint[]): void {
-  if (dims.length > HIGHEST_RANK) return;
+  if (dims.length > MAX_RANK) return;
   if (field.wire === Wire.varint) {
     dims.push(field.value);
     return;
   }
   requireWire(field, Wire.bytes, view);
   const bytes = view.slice(field.body, field.end - field.body);
-  for (let at = 0; at < bytes.byteLength && dims.length <= HIGHEST_RANK; ) {
+  for (let at = 0; at < bytes.byteLength && dims.length <= MAX_RANK; ) {
     const varint = varintAt(bytes, at, bytes.byteLength);
     if (!varint) throw malformed(view, field.body + at, "a dimension is cut off");
     dims.push(varint.value);
@@ -223,7 +223,7 @@ function readEntry(view: SparseBytes, frame: Frame, entries: Map<string, string>
     if (field.number === Entry.key) key = readString(view, field);
     else if (field.number === Entry.value) value = readString(view, field);
   });
-  if (entries.size >= MOST_ENTRIES) throw malformed(view, frame.start, "external data has too many entries");
+  if (entries.size >= MAX_ENTRIES) throw malformed(view, frame.start, "external data has too many entries");
   if (entries.has(key)) throw malformed(view, frame.start, `external data says "${key}" twice`);
   entries.set(key, value);
 }

@@ -1,7 +1,7 @@
 import { eachField, type Field, type Frame, frameOf, malformed } from "../../encodings/protobuf/fields.ts";
 import type { SparseBytes } from "../../encodings/protobuf/sparse-bytes.ts";
 import type { OnnxValue } from "./graph.ts";
-import { HIGHEST_RANK, readInt, readString, readUint } from "./parse-tensor.ts";
+import { MAX_RANK, readInt, readString, readUint } from "./parse-tensor.ts";
 import { DATA_TYPES, Dim, Shape, TensorType, Type, ValueInfo } from "./schema.ts";
 
 /** Parses a `ValueInfoProto`; types other than dense tensors come out without dtype and shape. */
@@ -29,8 +29,8 @@ export function parseValue(view: SparseBytes, field: Field, parent: Frame): Onnx
             if (choice.number === Dim.value) value = readInt(view, choice);
             else if (choice.number === Dim.param) value = readString(view, choice) || undefined;
           });
-          if (dims.push(value) > HIGHEST_RANK) {
-            throw malformed(view, dim.start, `a value has over ${HIGHEST_RANK} dimensions`);
+          if (dims.push(value) > MAX_RANK) {
+            throw malformed(view, dim.start, `a value has over ${MAX_RANK} dimensions`);
           }
         });
         shape = dims;

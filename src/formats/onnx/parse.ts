@@ -17,13 +17,13 @@ const HOLDERS: readonly number[] = [
 ];
 
 /** A graph in a node's attribute takes four messages; protobuf implementations stop at 100. */
-const DEEPEST_GRAPH = 32;
+const MAX_GRAPH_DEPTH = 32;
 
 /** Fields of graphs, nodes and functions, each of which is kept: six times those of a graph of 100,000 nodes. */
-const MOST_FIELDS = 4_000_000;
+const MAX_FIELDS = 4_000_000;
 
 /** Of all names together, in characters: each has those of the nodes around it, and a name may be long. */
-const LONGEST_NAMES = 32 * 1024 * 1024;
+const MAX_NAMES_LENGTH = 32 * 1024 * 1024;
 
 type Mutable<T> = { -readonly [K in keyof T]: T[K] };
 
@@ -97,8 +97,8 @@ class Parser {
 
   #graph(frame: Frame, path: string, parent: OnnxGraph | undefined): OnnxGraph {
     const view = this.#view;
-    if (++this.#depth > DEEPEST_GRAPH)
-      throw malformed(view, frame.start, `graphs nested over ${DEEPEST_GRAPH} deep`);
+    if (++this.#depth > MAX_GRAPH_DEPTH)
+      throw malformed(view, frame.start, `graphs nested over ${MAX_GRAPH_DEPTH} deep`);
     const inputs: OnnxValue[] = [];
     const outputs: OnnxValue[] = [];
     const nodes: OnnxNode[] = [];
@@ -278,7 +278,7 @@ class Parser {
 
   #add(tensor: OnnxTensor): void {
     this.#characters += tensor.name.length;
-    if (this.#characters > LONGEST_NAMES) {
+    if (this.#characters > MAX_NAMES_LENGTH) {
       const { name } = this.#view;
       throw new FormatError("too-large", `Cannot read "${name}": the names of its tensors are too long`, {
         path: name,
@@ -296,9 +296,9 @@ class Parser {
   }
 
   #count(): void {
-    if (++this.#fields <= MOST_FIELDS) return;
+    if (++this.#fields <= MAX_FIELDS) return;
     const { name } = this.#view;
-    throw new FormatError("too-large", `Cannot read "${name}": its graphs have over ${MOST_FIELDS} parts`, {
+    throw new FormatError("too-large", `Cannot read "${name}": its graphs have over ${MAX_FIELDS} parts`, {
       path: name,
     });
   }

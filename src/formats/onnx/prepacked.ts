@@ -1,7 +1,7 @@
 import { eachField, frameOf } from "../../encodings/protobuf/fields.ts";
 import type { SparseBytes } from "../../encodings/protobuf/sparse-bytes.ts";
 import { FormatError } from "../../errors.ts";
-import type { PackedEntry } from "../../model/prepacked-weight.ts";
+import type { PrepackedEntry } from "../../model/prepacked-weight.ts";
 import type { OnnxTensor } from "./graph.ts";
 import { readString } from "./parse-tensor.ts";
 import { Entry, Tensor } from "./schema.ts";
@@ -16,8 +16,8 @@ export const PREPACKED = "prepacked_";
  * Reads the entries that ONNX Runtime wrote for a tensor when it saved what it had packed.
  * @throws FormatError `malformed`
  */
-export function readPrepacked(view: SparseBytes, tensor: OnnxTensor): PackedEntry[] {
-  const entries: PackedEntry[] = [];
+export function readPrepacked(view: SparseBytes, tensor: OnnxTensor): PrepackedEntry[] {
+  const entries: PrepackedEntry[] = [];
   const { frame } = tensor;
   eachField(view, frame.start, frame.end, (field) => {
     if (field.number !== Tensor.external) return;
@@ -34,11 +34,11 @@ export function readPrepacked(view: SparseBytes, tensor: OnnxTensor): PackedEntr
 }
 
 /** Spells an entry as ONNX Runtime reads it: key, then offset, length and an unused checksum of each buffer. */
-export function formatPacked({ key, buffers }: PackedEntry): string {
+export function formatPacked({ key, buffers }: PrepackedEntry): string {
   return [key, ...buffers.map(({ offset, length }) => `${offset};${length};0`)].join("|");
 }
 
-function parsePacked(text: string, path: string, tensor: string): PackedEntry {
+function parsePacked(text: string, path: string, tensor: string): PrepackedEntry {
   const [key = "", ...rest] = text.split("|");
   const buffers = rest.map((part) => {
     const [, offset, length] = /^(\d{1,15});(\d{1,15});[^;]*$/.exec(part) ?? [];

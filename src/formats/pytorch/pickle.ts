@@ -9,10 +9,10 @@ export type PickleFail = (code: ErrorCode, reason: string, offset: number, hint?
 /** Objects that a pickle may make, and values that it may keep for later: checkpoints have seven for a tensor. */
 const MOST = 1_000_000;
 /** Values in all, those in lists and those that are said again included. */
-const MOST_VALUES = 8_000_000;
+const MAX_VALUES = 8_000_000;
 /** In bytes: no whole number of a checkpoint is that long. */
-const LONGEST_INTEGER = 64;
-const LONGEST_GLOBAL = 200;
+const MAX_INTEGER_LENGTH = 64;
+const MAX_GLOBAL_LENGTH = 200;
 const NAME_HINT =
   "Naming it would let the file run code. Load it with PyTorch, and save its state_dict as safetensors";
 
@@ -231,7 +231,7 @@ class Machine {
   }
 
   #name(name: string): void {
-    if (name.length > LONGEST_GLOBAL)
+    if (name.length > MAX_GLOBAL_LENGTH)
       throw this.#refuse("malformed", "it names something by over 200 characters");
     if (!isKnownGlobal(name)) {
       throw this.#fail(
@@ -266,7 +266,7 @@ class Machine {
   }
 
   #push(value: PickleValue): void {
-    if (++this.#pushed > MOST_VALUES) throw this.#refuse("too-large", `it has over ${MOST_VALUES} values`);
+    if (++this.#pushed > MAX_VALUES) throw this.#refuse("too-large", `it has over ${MAX_VALUES} values`);
     this.#stack.push(value);
   }
 
@@ -338,7 +338,8 @@ class Machine {
 
   /** Two's complement, little-endian; numbers where they are exact. */
   #integer(length: number): number | bigint {
-    if (length > LONGEST_INTEGER) throw this.#refuse("too-large", `it has a whole number of ${length} bytes`);
+    if (length > MAX_INTEGER_LENGTH)
+      throw this.#refuse("too-large", `it has a whole number of ${length} bytes`);
     let value = 0n;
     for (const byte of this.#raw(length).toReversed()) value = (value << 8n) | BigInt(byte);
     value = BigInt.asIntN(Math.max(1, length * 8), value);
@@ -348,7 +349,7 @@ class Machine {
 
   #line(): string {
     const end = this.#bytes.indexOf(0x0a, this.#at);
-    if (end === -1 || end - this.#at > LONGEST_GLOBAL) {
+    if (end === -1 || end - this.#at > MAX_GLOBAL_LENGTH) {
       throw this.#refuse("malformed", "it names something without an end");
     }
     const text = this.#text(end - this.#at);

@@ -11,9 +11,9 @@ import { collectTensors, type TensorView } from "./tensors.ts";
 export const pytorch: Format = { id: "pytorch", extensions: [".pt", ".pth"], read: readPytorch };
 
 /** Of a pickle, in bytes: it says some 200 about a tensor. */
-const LARGEST_PICKLE = 32 * 1024 * 1024;
+const MAX_PICKLE_BYTES = 32 * 1024 * 1024;
 /** Views may overlap, and no checkpoint has its storages more often than that. */
-const MOST_OVERLAP = 16;
+const MAX_OVERLAP = 16;
 const LEGACY = Uint8Array.of(0x80, 0x02, 0x8a, 0x0a, 0x6c, 0xfc, 0x9c, 0x46, 0xf9, 0x20);
 const SAVE_AGAIN = "Load it with PyTorch, and save its state_dict again: with torch.save, or as safetensors";
 
@@ -51,7 +51,7 @@ async function readCheckpoint(
   if (pickle.compression !== "stored") {
     throw fail("unsupported", "its pickle is compressed", pickle.start, undefined, SAVE_AGAIN);
   }
-  if (pickle.size > LARGEST_PICKLE) {
+  if (pickle.size > MAX_PICKLE_BYTES) {
     throw fail("too-large", `its pickle has ${pickle.size} bytes`, pickle.start);
   }
   const root = parsePickle(
@@ -131,7 +131,7 @@ async function refuseLegacy(source: ByteSource, fail: Fail, options: ReadOptions
 function checkOverlap(weights: readonly WeightDraft[], size: number, fail: Fail): void {
   const ranges = new Map(weights.map(({ at }) => [`${at.offset}:${at.length}`, at.length]));
   const total = [...ranges.values()].reduce((sum, length) => sum + length, 0);
-  if (total > size * MOST_OVERLAP) {
+  if (total > size * MAX_OVERLAP) {
     throw fail("too-large", `its tensors have ${total} bytes, over and over the same of ${size}`);
   }
 }

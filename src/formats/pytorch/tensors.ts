@@ -36,13 +36,13 @@ export interface Storage {
 /** Nested state dicts are a few levels deep. */
 const DEEPEST = 64;
 /** A value that stands in several places counts as often: a small pickle may say a large list any number of times. */
-const MOST_VALUES = 5_000_000;
+const MAX_VALUES = 5_000_000;
 /** PyTorch's own limit. */
-const MOST_DIMENSIONS = 64;
+const MAX_DIMENSIONS = 64;
 /** Of a tensor, in characters. */
-export const LONGEST_NAME = 4096;
+export const MAX_NAME_LENGTH = 4096;
 /** Of all names together, in characters. */
-const LONGEST_NAMES = 32 * 1024 * 1024;
+const MAX_NAMES_LENGTH = 32 * 1024 * 1024;
 
 /**
  * Finds the tensors of a checkpoint, in their order: of a dict, and of all dicts, lists and tuples in it.
@@ -58,7 +58,7 @@ export function collectTensors(root: PickleValue, fail: Fail): CheckpointTensor[
     if (view) {
       const path = name || "tensor";
       characters += path.length;
-      if (path.length > LONGEST_NAME || characters > LONGEST_NAMES) {
+      if (path.length > MAX_NAME_LENGTH || characters > MAX_NAMES_LENGTH) {
         throw fail("too-large", "the keys to its tensors are too long");
       }
       if (found.has(path)) throw fail("duplicate", "several keys lead to it by that name", undefined, path);
@@ -66,7 +66,7 @@ export function collectTensors(root: PickleValue, fail: Fail): CheckpointTensor[
       return;
     }
     const below = (key: string, child: PickleValue): void => {
-      if (++values > MOST_VALUES) throw fail("too-large", `it has over ${MOST_VALUES} values`);
+      if (++values > MAX_VALUES) throw fail("too-large", `it has over ${MAX_VALUES} values`);
       // Without others in it, it is no tensor and has none: most values.
       if (typeof child !== "object" || child === null || child instanceof Uint8Array) return;
       visit(child, name === "" ? key : `${name}.${key}`, depth + 1);
@@ -84,7 +84,7 @@ export function collectTensors(root: PickleValue, fail: Fail): CheckpointTensor[
 
 /** Keys that are no text or number are called by their place. */
 function keyOf(key: PickleValue, nth: number): string {
-  if (typeof key === "string") return key.length > LONGEST_NAME ? key.slice(0, LONGEST_NAME + 1) : key;
+  if (typeof key === "string") return key.length > MAX_NAME_LENGTH ? key.slice(0, MAX_NAME_LENGTH + 1) : key;
   return typeof key === "number" || typeof key === "bigint" ? String(key) : `#${nth}`;
 }
 
@@ -188,7 +188,7 @@ function isContiguous(shape: readonly number[], stride: readonly number[]): bool
 function wholesOf(value: PickleValue | undefined): number[] | undefined {
   const tuple = isKind(value, "call") && value.name === "torch.Size" ? value.args[0] : value;
   if (!isKind(tuple, "tuple") && !isKind(tuple, "list")) return undefined;
-  return tuple.items.length <= MOST_DIMENSIONS && tuple.items.every(isWhole) ? tuple.items : undefined;
+  return tuple.items.length <= MAX_DIMENSIONS && tuple.items.every(isWhole) ? tuple.items : undefined;
 }
 
 function isWhole(value: PickleValue | undefined): value is number {

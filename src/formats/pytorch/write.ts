@@ -4,7 +4,7 @@ import { refusalOf } from "../failure.ts";
 import { Rebuild, type TorchType, torchTypeOf } from "./globals.ts";
 import { Op } from "./opcodes.ts";
 import { PickleWriter } from "./pickle-writer.ts";
-import { LONGEST_NAME } from "./tensors.ts";
+import { MAX_NAME_LENGTH } from "./tensors.ts";
 
 /** How PyTorch has its archives. */
 export const CHECKPOINT_STYLE: ZipStyle = {
@@ -113,7 +113,7 @@ function stridesOf(shape: readonly number[]): number[] {
 }
 
 function typeOf({ name, dtype }: CheckpointSpec): TorchType {
-  if (name === "" || name.length > LONGEST_NAME) {
+  if (name === "" || name.length > MAX_NAME_LENGTH) {
     throw refusal("bad-name", `its name has ${name.length} characters`, name, "Give it another name");
   }
   const type = torchTypeOf(dtype);

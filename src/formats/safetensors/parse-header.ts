@@ -2,7 +2,7 @@ import { parseStrictJson } from "../../encodings/json.ts";
 import type { ErrorCode, FormatError } from "../../errors.ts";
 import { type DType, DTYPE_BITS, elementCount } from "../../tensor/dtype.ts";
 import { type Fail, failureIn, shorten } from "../failure.ts";
-import { DTYPES, LONGEST_HEADER, METADATA, PREFIX } from "./schema.ts";
+import { DTYPES, MAX_HEADER_LENGTH, METADATA, PREFIX } from "./schema.ts";
 
 /** The file that a header is of. */
 export interface SafetensorsFile {
@@ -44,7 +44,7 @@ export function safetensorsHeaderSize(first: Uint8Array, file: SafetensorsFile):
     throw fail("malformed", `it has ${first.byteLength} bytes, fewer than a header's length takes`, 0);
   }
   const length = new DataView(first.buffer, first.byteOffset, PREFIX).getBigUint64(0, true);
-  if (length > BigInt(LONGEST_HEADER)) throw fail("too-large", `its header has ${length} bytes`, 0);
+  if (length > BigInt(MAX_HEADER_LENGTH)) throw fail("too-large", `its header has ${length} bytes`, 0);
   const end = PREFIX + Number(length);
   if (end > file.size) {
     throw fail("malformed", `its header ends at byte ${end}, past the end at ${file.size}`, 0);

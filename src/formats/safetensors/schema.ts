@@ -1,7 +1,7 @@
 import type { DType } from "../../tensor/dtype.ts";
 
 /** Longest header that the reference implementation reads, in bytes; the 8 of its length not counted. */
-export const LONGEST_HEADER = 100_000_000;
+export const MAX_HEADER_LENGTH = 100_000_000;
 /** Bytes of the length before the header: u64, little-endian. */
 export const PREFIX = 8;
 /** The key of the header that is no tensor: strings by name. */

@@ -3,7 +3,7 @@ import { parseStrictJson } from "../../encodings/json.ts";
 import { isPlainPath } from "../../model/config.ts";
 import { failureIn, shorten } from "../failure.ts";
 import type { SafetensorsHeader } from "./parse-header.ts";
-import { LONGEST_HEADER } from "./schema.ts";
+import { MAX_HEADER_LENGTH } from "./schema.ts";
 
 /** What the index of a sharded model says. */
 export interface ShardIndex {
@@ -27,7 +27,7 @@ interface IndexedShard {
  * @throws FormatError `malformed`, `duplicate`, `unsafe-path` naming the tensor; `too-large` over 100 MB
  */
 export async function readShardIndex(source: ByteSource, options: ReadOptions = {}): Promise<ShardIndex> {
-  if (source.size > LONGEST_HEADER) throw failureIn(source)("too-large", `it has ${source.size} bytes`);
+  if (source.size > MAX_HEADER_LENGTH) throw failureIn(source)("too-large", `it has ${source.size} bytes`);
   return parseShardIndex(await source.read(0, source.size, options), source.name);
 }
 

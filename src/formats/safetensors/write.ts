@@ -2,7 +2,7 @@ import { type ErrorCode, FormatError } from "../../errors.ts";
 import { DTYPE_BITS, elementCount } from "../../tensor/dtype.ts";
 import type { DType } from "../../tensor/dtype.ts";
 import type { NumberTensor, Tensor, Tensors } from "../../tensor/tensor.ts";
-import { DTYPES, LONGEST_HEADER, METADATA, PREFIX } from "./schema.ts";
+import { DTYPES, MAX_HEADER_LENGTH, METADATA, PREFIX } from "./schema.ts";
 
 /** Data starts at a multiple of this, so that a mapped file can be read in place. */
 const ALIGNMENT = 8;
@@ -111,7 +111,7 @@ function spellHeader(
   const json = `{${parts.map(([key, value]) => `${JSON.stringify(key)}:${JSON.stringify(value)}`).join(",")}}`;
   const text = new TextEncoder().encode(json);
   const length = Math.ceil(text.byteLength / ALIGNMENT) * ALIGNMENT;
-  if (length > LONGEST_HEADER) {
+  if (length > MAX_HEADER_LENGTH) {
     throw new FormatError("too-large", `Cannot write a safetensors header of ${length} bytes`, {
       hint: "Its readers stop at 100 MB: write several files",
     });

@@ -8,8 +8,8 @@ import {
   type DLType,
   dtypeOfType,
   LIST_MAGIC,
-  LONGEST_NAMES,
-  MOST_DIMENSIONS,
+  MAX_NAMES_LENGTH,
+  MAX_DIMENSIONS,
   PREFIX,
 } from "./schema.ts";
 
@@ -82,7 +82,7 @@ export function parseParamsNames(bytes: Uint8Array, file: ParamsFile): ParamsNam
 
   function needMore(end: number): undefined {
     if (end > file.size) throw fail("malformed", `its names end past the end at ${file.size}`, at);
-    if (end > LONGEST_NAMES) throw fail("too-large", `its names take over ${LONGEST_NAMES} bytes`, at);
+    if (end > MAX_NAMES_LENGTH) throw fail("too-large", `its names take over ${MAX_NAMES_LENGTH} bytes`, at);
     return undefined;
   }
 }
@@ -116,7 +116,7 @@ export function parseParamsArray(
   const device = view.getInt32(16, true);
   if (device !== CPU) throw fail("malformed", `it is on device ${device}, not on a CPU`, start + 16, name);
   const dimensions = view.getInt32(24, true);
-  if (dimensions < 0 || dimensions > MOST_DIMENSIONS) {
+  if (dimensions < 0 || dimensions > MAX_DIMENSIONS) {
     throw fail("malformed", `it has ${dimensions} dimensions`, start + 24, name);
   }
   const type = { code: view.getUint8(28), bits: view.getUint8(29), lanes: view.getUint16(30, true) };

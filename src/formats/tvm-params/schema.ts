@@ -11,9 +11,9 @@ export const PREFIX = 16;
 /** Of an array before its shape, in bytes: magic, reserved, device, number of dimensions, type. */
 export const ARRAY_FIXED = 32;
 /** NumPy's own limit; compilers use far fewer. */
-export const MOST_DIMENSIONS = 64;
+export const MAX_DIMENSIONS = 64;
 /** Several million names, in bytes; more is no list of parameters. */
-export const LONGEST_NAMES: number = 128 * 1024 * 1024;
+export const MAX_NAMES_LENGTH: number = 128 * 1024 * 1024;
 
 /** The type of an array's elements, as DLPack says it. */
 export interface DLType {

@@ -7,7 +7,7 @@ import {
   CPU,
   type DLType,
   LIST_MAGIC,
-  MOST_DIMENSIONS,
+  MAX_DIMENSIONS,
   PREFIX,
 } from "./schema.ts";
 
@@ -80,7 +80,7 @@ function encodeArray({ name, type, shape }: ParamsSpec): { header: Uint8Array; l
   const count = elementCount(shape);
   const length = count === undefined ? Number.NaN : bytesOf(type, count);
   if (!Number.isSafeInteger(length)) throw refusal("too-large", `its shape is [${shape.join(", ")}]`, name);
-  if (shape.length > MOST_DIMENSIONS) {
+  if (shape.length > MAX_DIMENSIONS) {
     throw refusal("unsupported", `it has ${shape.length} dimensions`, name);
   }
   const header = new Uint8Array(ARRAY_FIXED + 8 * shape.length + 8);

@@ -1,5 +1,5 @@
 import { basename, dirname, extname } from "node:path";
-import type { NamedData } from "../../weights/weight-source.ts";
+import type { WeightSource } from "../../weights/weight-source.ts";
 import { FormatError, LinkError, UsageError } from "../../errors.ts";
 import type { Progress } from "../../node/progress.ts";
 import type { FileChunk } from "../../node/write-chunks.ts";
@@ -36,7 +36,7 @@ export interface ConvertResult {
  * ending that none has; LinkError `duplicate` for two weights of one name; SourceError `exists`, `source-changed`
  */
 export async function convertWeights(
-  data: NamedData,
+  data: WeightSource,
   path: string,
   options: ConvertOptions = {},
 ): Promise<ConvertResult> {
@@ -65,7 +65,7 @@ export async function convertWeights(
   return { path, weights: weights.length, size };
 }
 
-function specsOf(data: NamedData, rules: readonly RenameRule[]): WeightSpec[] {
+function specsOf(data: WeightSource, rules: readonly RenameRule[]): WeightSpec[] {
   const taken = new Map<string, string>();
   return data.keys().map((key) => {
     const layout = data.layout(key);

@@ -1,5 +1,5 @@
 import { zeros } from "../../io/align.ts";
-import type { NamedData } from "../../weights/weight-source.ts";
+import type { WeightSource } from "../../weights/weight-source.ts";
 import { FormatError } from "../../errors.ts";
 import type { DType } from "../../tensor/dtype.ts";
 import type { FileChunk } from "../../node/write-chunks.ts";
@@ -45,7 +45,7 @@ export interface ChunkOptions {
 
 /** The bytes of a file, one after another; and then those that were made of sums, where zeros stood for them. */
 export async function* chunksOf(
-  data: NamedData,
+  data: WeightSource,
   layout: FileLayout,
   { signal, onBytes }: ChunkOptions,
 ): AsyncGenerator<FileChunk> {
@@ -60,7 +60,7 @@ export async function* chunksOf(
 }
 
 async function* inOrder(
-  data: NamedData,
+  data: WeightSource,
   { pieces, size }: FileLayout,
   signal: AbortSignal | undefined,
 ): AsyncGenerator<Uint8Array> {
@@ -79,7 +79,7 @@ async function* inOrder(
 }
 
 async function* weightChunks(
-  data: NamedData,
+  data: WeightSource,
   { key, name, length }: WeightSpec,
   signal: AbortSignal | undefined,
 ): AsyncGenerator<Uint8Array> {

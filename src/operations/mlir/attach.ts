@@ -1,13 +1,13 @@
 import { resolve } from "node:path";
 import type { ReadOptions } from "../../io/byte-source.ts";
 import { LinkError, StoreError } from "../../errors.ts";
-import { PROPERTIES_VERSION, SMALLEST_BUFFER_ALIGNMENT } from "../../formats/mlir/schema.ts";
+import { PROPERTIES_VERSION, MIN_BUFFER_ALIGNMENT } from "../../formats/mlir/schema.ts";
 import type { Digest } from "../../tensor/digest.ts";
 import type { Progress } from "../../node/progress.ts";
 import { createSha256 } from "../../node/sha256.ts";
 import { requireNoFile, writeNewFile } from "../../node/write-new-file.ts";
 import { pieceChunks } from "./chunks.ts";
-import { requireFits } from "./check-weight.ts";
+import { checkWeightCompatibility } from "./check-weight.ts";
 import {
   foundByManifest,
   foundIn,
@@ -74,7 +74,7 @@ export async function attachMlir(
     const weight = found.get(key);
     if (!weight) missing.push(key);
     else {
-      requireFits(mlir, key, weight);
+      checkWeightCompatibility(mlir, key, weight);
       weights.set(key, weight);
     }
   }
@@ -84,12 +84,12 @@ export async function attachMlir(
     const weight = found.get(key);
     if (!weight) left.push(key);
     else {
-      requireFits(mlir, key, weight);
+      checkWeightCompatibility(mlir, key, weight);
       weights.set(key, weight);
     }
   }
   const layouts = [...weights].map(([key, { length, alignment }]) => {
-    const asked = alignment ?? mlir.manifest?.weights.get(key)?.alignment ?? SMALLEST_BUFFER_ALIGNMENT;
+    const asked = alignment ?? mlir.manifest?.weights.get(key)?.alignment ?? MIN_BUFFER_ALIGNMENT;
     return [key, { length, alignment: asked }] as const;
   });
   const { pieces, notes } = mlir.filled(new Map(layouts));
@@ -135,7 +135,7 @@ export async function listResources(
   const linked = options.from === undefined ? (found?.keys ?? []) : [];
   for (const key of new Set([...wanted, ...linked])) {
     const weight = found?.get(key);
-    if (weight && wanted.has(key)) requireFits(mlir, key, weight);
+    if (weight && wanted.has(key)) checkWeightCompatibility(mlir, key, weight);
     if (weight && options.verify) for await (const _ of checked(key, new Map([[key, weight]]), options));
     const said = manifest?.weights.get(key);
     const needed = missing.has(key) ? "missing" : "external";

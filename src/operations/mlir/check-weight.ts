@@ -7,7 +7,7 @@ import type { OpenMlir } from "./open.ts";
  * Makes sure that a weight is what the program takes it for, which no compiler looks at.
  * @throws LinkError `mismatch` naming both sides
  */
-export function requireFits(mlir: OpenMlir, key: string, weight: FoundWeight): void {
+export function checkWeightCompatibility(mlir: OpenMlir, key: string, weight: FoundWeight): void {
   const { length, tensor, where } = weight;
   const refuse = (reason: string): LinkError =>
     new LinkError("mismatch", `Cannot attach "${key}" from ${where}: ${reason}`, {

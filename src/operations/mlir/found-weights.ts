@@ -1,7 +1,7 @@
 import { stat } from "node:fs/promises";
 import { extname, resolve } from "node:path";
 import type { ReadOptions } from "../../io/byte-source.ts";
-import { isSpelled } from "../../io/byte-encoding.ts";
+import { isEncoded } from "../../io/byte-encoding.ts";
 import { LinkError, SourceError, TareError } from "../../errors.ts";
 import type { LinkedWeight, LinkManifest } from "../../formats/mlir/link-manifest.ts";
 import { modelWeights, type StoredModel } from "../../model/stored-model.ts";
@@ -166,7 +166,7 @@ export async function foundIn(
   for (const { name, dtype, shape, at } of model.draft.methods.flatMap((method) => method.weights)) {
     const range: ByteRange = { offset: at.offset, length: at.length, hex: false };
     // Elements that are spelled are not what a compiler reads.
-    if (isSpelled(at) || tensorBytes(dtype, shape) !== at.length) continue;
+    if (isEncoded(at) || tensorBytes(dtype, shape) !== at.length) continue;
     refuseTwice(weights, name, from);
     const source = model.files[at.file] as FileSource;
     weights.set(name, {

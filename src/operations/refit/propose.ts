@@ -17,7 +17,7 @@ export type Sample = (name: string) => Float32Array | undefined;
 /** Scores this close are a matter of taste. */
 const CLOSE = 0.05;
 /** Weights of one dtype and shape that are compared by their values. */
-const MOST_COMPARED = 512;
+const MAX_COMPARED = 512;
 
 /**
  * Proposes a mapping for weights whose names differ: of those with the same dtype and shape the one whose values and
@@ -37,7 +37,7 @@ export function proposeMapping(
   const pairs = weights.flatMap((weight) => {
     const candidates = groups.get(keyOf(weight)) ?? [];
     // A pair for each of a thousand experts and each other: only names can tell those apart in time.
-    const likeness = candidates.length > MOST_COMPARED ? byName : byNameAndValues;
+    const likeness = candidates.length > MAX_COMPARED ? byName : byNameAndValues;
     return candidates.map(({ name: from }): Pair => {
       return { name: weight.name, from, likeness: likeness(weight.name, from, samples) };
     });

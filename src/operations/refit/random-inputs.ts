@@ -5,7 +5,7 @@ import { float16Bits } from "../../tensor/float16.ts";
 import type { Tensor, Tensors } from "../../tensor/tensor.ts";
 
 /** A run on made-up inputs need not be large. */
-const MOST_ELEMENTS = 2 ** 26;
+const MAX_ELEMENTS = 2 ** 26;
 
 /**
  * Makes inputs that a signature allows, the same each time: floats from -1 to 1, integers 0 or 1, so that they are ids
@@ -21,7 +21,7 @@ export function randomInputs({ inputs }: Signature, free: number): Tensors {
 function randomTensor({ name, dtype, shape }: Port, free: number, random: () => number): Tensor {
   const sizes = shape?.map((dim) => (typeof dim === "number" ? dim : free));
   const count = sizes && elementCount(sizes);
-  if (!dtype || dtype === "string" || count === undefined || count > MOST_ELEMENTS || DTYPE_BITS[dtype] < 8) {
+  if (!dtype || dtype === "string" || count === undefined || count > MAX_ELEMENTS || DTYPE_BITS[dtype] < 8) {
     throw new EngineError("unsupported", `Cannot make up input "${name}": it is ${dtype ?? "no tensor"}`, {
       tensor: name,
       hint: "give inputs of your own",

@@ -1,5 +1,5 @@
-import { matchWeights, type RefitMatch } from "../../weights/match.ts";
-import { parseRefitMapping } from "../../weights/name-map.ts";
+import { matchWeights, type WeightMatch } from "../../weights/match.ts";
+import { parseNameMap } from "../../weights/name-map.ts";
 import { namedWeights, type NamedWeight } from "../../weights/names.ts";
 import { LinkError, UsageError } from "../../errors.ts";
 import type { Weight } from "../../model/config.ts";
@@ -8,7 +8,12 @@ import type { StoredModel } from "../../model/stored-model.ts";
 import { openModel } from "../../node/open-model.ts";
 import type { Progress } from "../../node/progress.ts";
 import { addModel } from "../../local-store/add.ts";
-import { deriveModel, type DeriveResult, type Placed, type Replacement } from "../../local-store/patch-model.ts";
+import {
+  patchModel,
+  type PatchResult,
+  type Placed,
+  type Replacement,
+} from "../../local-store/patch-model.ts";
 import type { FileStore } from "../../local-store/file-store.ts";
 import { type NewWeights, type NewWeightsSource, openNewWeights } from "./new-weights.ts";
 
@@ -29,7 +34,7 @@ export interface RefitOptions {
 }
 
 /** What a refit did. Sizes in bytes. */
-export interface RefitResult extends DeriveResult {
+export interface RefitResult extends PatchResult {
   readonly base: string;
   /** `relink`: the program is the one that was compiled, bound to other weights. */
   readonly how: "relink" | "recompile";
@@ -72,7 +77,7 @@ export async function refitModel(
   const replacements = [...match.bound].map(([name, from]) =>
     replacementOf(match.weights.get(name) as NamedWeight, from, place),
   );
-  const result = await deriveModel(store, model, options.as, replacements, options);
+  const result = await patchModel(store, model, options.as, replacements, options);
   const staged = await usedBy(store, options.as, weights.fresh);
   return {
     ...result,
@@ -86,7 +91,7 @@ export async function refitModel(
 }
 
 /** What each weight of a model becomes. */
-interface ModelMatch extends RefitMatch<Weight> {
+interface ModelMatch extends WeightMatch<Weight> {
   readonly weights: ReadonlyMap<string, NamedWeight>;
 }
 
@@ -103,7 +108,7 @@ export function matchModel(
   const qualified = other.config.methods.length > 1;
   const weights = namedWeights(model.config, qualified);
   const checkpoint: ReadonlyMap<string, Weight> = namedWeights(other.config, qualified);
-  const mapping = parseRefitMapping(map, "the refit");
+  const mapping = parseNameMap(map, "the refit");
   return { weights, ...matchWeights([...weights.values()], checkpoint, { mapping, partial }) };
 }
 
@@ -136,10 +141,10 @@ async function takeWhole(
   store: FileStore,
   source: NewWeightsSource,
   { as, ...options }: RefitOptions,
-): Promise<DeriveResult> {
+): Promise<PatchResult> {
   const name = source as string;
   if (await store.has(name)) {
-    return deriveModel(store, await store.model(name), as, [], options);
+    return patchModel(store, await store.model(name), as, [], options);
   }
   await using opened = await openModel([name], { signal: options.signal });
   const added = await addModel(store.layout, as, opened.draft, opened.files, options);

@@ -20,14 +20,14 @@ import type { WeightFile } from "../../model/weight-file.ts";
 import type { BlobSource, BlobStore } from "../../store/blob-store.ts";
 import { syncFolder } from "../../node/atomic-write.ts";
 import { fileError, openFileSource } from "../../node/file-source.ts";
-import { requireNothing } from "../../node/require-empty-target.ts";
-import { placeWhole } from "../../node/place-whole.ts";
+import { requireEmptyTarget } from "../../node/require-empty-target.ts";
+import { writeAtomically } from "../../node/place-whole.ts";
 import { sha256 } from "../../node/sha256.ts";
 import { type Progress, watchProgress } from "../../node/progress.ts";
 import { writeWeightFiles } from "../../local-store/write-weight-files.ts";
 
 /** A record lists every weight of every model; more than this is no record. */
-const LARGEST_RECORD = 512 * 1024 * 1024;
+const MAX_RECORD_BYTES = 512 * 1024 * 1024;
 
 /** What to write into a split's folder. */
 export interface SplitContents {
@@ -57,7 +57,7 @@ export async function writeSplitFolder(
   { onProgress, signal }: SplitFolderOptions = {},
 ): Promise<string> {
   const target = resolve(path);
-  await requireNothing(target, "split into");
+  await requireEmptyTarget(target, "split into");
   const progress = new SharedArrayBuffer(16);
   const files = contents.weightFiles.map(({ file }) => file);
   using _ = watchProgress(
@@ -65,7 +65,7 @@ export async function writeSplitFolder(
     files.reduce((sum, file) => sum + file.size, 0),
     onProgress,
   );
-  await placeWhole(target, async (temporary) => {
+  await writeAtomically(target, async (temporary) => {
     const [blobs, work] = [join(temporary, ".blobs"), join(temporary, ".work")];
     await mkdir(blobs, { recursive: true });
     await mkdir(work);
@@ -122,7 +122,7 @@ export async function readSplitRecord(
   const stats = await stat(path).catch((cause: unknown) => {
     throw fileError(path, "open", cause);
   });
-  if (stats.size > LARGEST_RECORD) {
+  if (stats.size > MAX_RECORD_BYTES) {
     throw new SourceError("too-large", `Cannot read "${path}": it has ${stats.size} bytes`, { path });
   }
   return { path, value: parseStrictJson(await readFile(path, "utf8"), path) };

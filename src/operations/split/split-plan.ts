@@ -5,7 +5,7 @@ import { weightBytes } from "../../model/sharing.ts";
 import { describeRule, ruleSelects, type SplitRule } from "./split-rules.ts";
 
 /** Cases that an error lists; more are counted. */
-const MOST_LISTED = 5;
+const MAX_LISTED = 5;
 
 /** Weights of a split, sorted by name. */
 export interface PlannedPart {
@@ -155,6 +155,6 @@ function namesOf(models: readonly StoredModel[], users?: ReadonlySet<number>): s
 }
 
 function listed(cases: readonly string[]): string {
-  const more = cases.length - MOST_LISTED;
-  return `${cases.slice(0, MOST_LISTED).join(", ")}${more > 0 ? ` and ${more} more` : ""}`;
+  const more = cases.length - MAX_LISTED;
+  return `${cases.slice(0, MAX_LISTED).join(", ")}${more > 0 ? ` and ${more} more` : ""}`;
 }
