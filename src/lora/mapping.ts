@@ -1,4 +1,3 @@
-import { parseStrictJson } from "../encodings/json.ts";
 import { UsageError } from "../errors.ts";
 import { type LoraAdapter, moduleName, someNames } from "./adapter.ts";
 
@@ -53,11 +52,10 @@ export function checkMapped(mapping: NameMapping, adapters: readonly LoraAdapter
 }
 
 /**
- * Parses the JSON of a mapping.
- * @throws UsageError, FormatError
+ * Checks what a JSON file of a mapping holds.
+ * @throws UsageError
  */
-export function parseNameMapping(text: string, source: string): Record<string, string> {
-  const json = parseStrictJson(text, source);
+export function parseNameMapping(json: unknown, source: string): Record<string, string> {
   if (typeof json === "object" && json !== null && !Array.isArray(json)) {
     nameMapping(json as Record<string, string>, source);
     return json as Record<string, string>;

@@ -8,7 +8,7 @@ import {
 import { FileStore } from "../../local-store/file-store.ts";
 import { type DefineCommand, examples } from "../command.ts";
 import { bytes, table } from "../context.ts";
-import { outputPath } from "./export.ts";
+import { outputPath } from "../options.ts";
 
 interface AttachFlags {
   readonly out?: string;

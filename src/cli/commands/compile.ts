@@ -1,4 +1,4 @@
-import type { CompiledMethod, CompiledModel, CompileRecord } from "../../compile/backends/compiled-model.ts";
+import type { CompiledModel, CompileRecord } from "../../compile/backends/compiled-model.ts";
 import { parsePartitionRule, type PartitionRule } from "../../compile/backends/partition.ts";
 import type { ViewResult } from "../../link/view.ts";
 import { type DefineCommand, examples } from "../command.ts";
@@ -62,22 +62,6 @@ export const compile: DefineCommand = (program, act) => {
       }),
     );
 };
-
-/** What a compiled method binds for each of its weights, as lines. */
-export function bindingsText({ name, partitions }: CompiledMethod): string {
-  const rows = partitions.flatMap(({ backend, bindings }, index) =>
-    bindings.map(({ weight, input, layout, dtype, shape, digest }) => [
-      weight,
-      input === weight ? "the same" : input,
-      `${index} ${backend}`,
-      layout,
-      `${dtype} [${shape.join(", ")}]`,
-      digest.slice("sha256:".length, "sha256:".length + 12),
-    ]),
-  );
-  const head = ["WEIGHT", "BOUND AS", "PARTITION", "LAYOUT", "TYPE", "DIGEST"];
-  return `${table([["method", name]])}\n\n${table([head, ...rows])}`;
-}
 
 function describe(
   model: CompiledModel,

@@ -3,7 +3,7 @@ import { parseRenameRule, type RenameRule } from "../../operations/convert/renam
 import { openModelData } from "../../weights/open-model-data.ts";
 import { type DefineCommand, examples } from "../command.ts";
 import { bytes } from "../context.ts";
-import { outputPath } from "./export.ts";
+import { outputPath } from "../options.ts";
 
 interface ConvertFlags {
   readonly out?: string;

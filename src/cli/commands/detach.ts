@@ -2,7 +2,7 @@ import { UsageError } from "../../errors.ts";
 import { detachInPlace, type DetachResult } from "../../operations/mlir/detach.ts";
 import { type DefineCommand, examples } from "../command.ts";
 import { bytes } from "../context.ts";
-import { outputPath } from "./export.ts";
+import { outputPath } from "../options.ts";
 
 interface DetachFlags {
   readonly out?: string;

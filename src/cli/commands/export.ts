@@ -1,6 +1,6 @@
-import { UsageError } from "../../errors.ts";
 import { type DefineCommand, examples } from "../command.ts";
 import { bytes } from "../context.ts";
+import { outputPath } from "../options.ts";
 
 /** `tare export`: the original files. */
 export const exportCommand: DefineCommand = (program, act) => {
@@ -26,14 +26,3 @@ export const exportCommand: DefineCommand = (program, act) => {
       }),
     );
 };
-
-/** `--out PATH`, or the bare second path that means the same. */
-export function outputPath(path: string | undefined, out: string | undefined): string {
-  if (path !== undefined && out !== undefined && path !== out) {
-    throw new UsageError("usage", `Cannot write to "${path}" and to "${out}": name one`);
-  }
-  const chosen = out ?? path;
-  if (chosen === undefined)
-    throw new UsageError("usage", "Cannot write without a path", { hint: "add --out PATH" });
-  return chosen;
-}

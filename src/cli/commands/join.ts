@@ -1,7 +1,7 @@
 import { joinSplit } from "../../operations/split/join.ts";
 import { type DefineCommand, examples } from "../command.ts";
 import { bytes } from "../context.ts";
-import { outputPath } from "./export.ts";
+import { outputPath } from "../options.ts";
 
 /** `tare join`: a split, undone. */
 export const join: DefineCommand = (program, act) => {

@@ -7,9 +7,7 @@ import type { WeightStorage } from "../../link/write-bound.ts";
 import type { TareStore } from "../../tare-store.ts";
 import { type DefineCommand, examples } from "../command.ts";
 import { bytes, type Context, table } from "../context.ts";
-import { outputPath } from "./export.ts";
-import { readMapping } from "./refit.ts";
-import { collect } from "./run.ts";
+import { collect, outputPath, readNameMap } from "../options.ts";
 
 interface LinkFlags {
   readonly out?: string;
@@ -152,7 +150,7 @@ async function bindModel(
   return store.bind(model, {
     method,
     weights: typeof inPlace === "string" ? inPlace : from,
-    map: map === undefined ? undefined : await readMapping(map),
+    map: map === undefined ? undefined : await readNameMap(map),
     signal: context.signal,
   });
 }

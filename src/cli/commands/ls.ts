@@ -1,6 +1,6 @@
-import type { LoraInfo } from "../../lora/lora-bases.ts";
 import { type DefineCommand, examples } from "../command.ts";
 import { bytes, table } from "../context.ts";
+import { loraText } from "../formatting.ts";
 
 /** `tare ls`: the models of the store. */
 export const ls: DefineCommand = (program, act) => {
@@ -33,9 +33,3 @@ export const ls: DefineCommand = (program, act) => {
       }),
     );
 };
-
-/** What an adapter is for, in a few words. */
-export function loraText({ bases, refusal }: LoraInfo): string {
-  if (refusal !== undefined) return "LoRA that cannot be used";
-  return bases.length > 0 ? `LoRA of ${bases.join(", ")}` : "LoRA of no model here";
-}

@@ -1,11 +1,8 @@
-import { readFile } from "node:fs/promises";
-import { UsageError } from "../../errors.ts";
 import type { MergeResult } from "../../operations/merge.ts";
 import { parseNameMapping } from "../../lora/mapping.ts";
-import { fileError } from "../../node/file-source.ts";
 import { type DefineCommand, examples } from "../command.ts";
 import { bytes } from "../context.ts";
-import { number, parseAdapter } from "./generate.ts";
+import { number, parseAdapter, readJsonFile } from "../options.ts";
 
 interface MergeFlags {
   readonly as: string;
@@ -45,7 +42,8 @@ export const merge: DefineCommand = (program, act) => {
           const { model, scale } = parseAdapter(text);
           return { model, scale: model === text ? common : scale };
         });
-        const map = flags.map === undefined ? undefined : await readMapping(flags.map);
+        const map =
+          flags.map === undefined ? undefined : parseNameMapping(await readJsonFile(flags.map), flags.map);
         await using store = await context.openStore();
         const { as, replace } = flags;
         const result = await context.withProgress(`merging ${as}`, (onProgress) =>
@@ -55,18 +53,6 @@ export const merge: DefineCommand = (program, act) => {
       }),
     );
 };
-
-async function readMapping(path: string): Promise<Record<string, string>> {
-  const text = await readFile(path, "utf8").catch((cause: unknown) => {
-    throw fileError(path, "read", cause);
-  });
-  if (text.length > MAX_MAPPING_BYTES) {
-    throw new UsageError("too-large", `Cannot use the mapping of ${path}: it is over 16 MB`, { path });
-  }
-  return parseNameMapping(text, path);
-}
-
-const MAX_MAPPING_BYTES = 16 * 1024 * 1024;
 
 function describe({ name, base, weights, newBytes, sharedBytes, errorBound }: MergeResult): string {
   const news = newBytes === 0 ? "all there already" : `${bytes(newBytes)} new`;

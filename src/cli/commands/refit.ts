@@ -1,7 +1,5 @@
-import { readFile, writeFile } from "node:fs/promises";
-import { parseNameMap } from "../../weights/name-map.ts";
+import { writeFile } from "node:fs/promises";
 import type { Proposal } from "../../operations/refit/propose.ts";
-import { parseStrictJson } from "../../encodings/json.ts";
 import { UsageError } from "../../errors.ts";
 import type { RefitResult } from "../../operations/refit/refit.ts";
 import type { TareStore } from "../../tare-store.ts";
@@ -9,6 +7,7 @@ import type { RefitCheck } from "../../operations/refit/verify-refit.ts";
 import type { Tensors } from "../../tensor/tensor.ts";
 import { type DefineCommand, examples } from "../command.ts";
 import { bytes, type Context, table } from "../context.ts";
+import { readNameMap } from "../options.ts";
 import { readTensors } from "../tensor-files.ts";
 
 interface RefitFlags {
@@ -67,7 +66,7 @@ export const refit: DefineCommand = (program, act) => {
           });
         }
         const as = flags.as;
-        const map = flags.map === undefined ? undefined : await readMapping(flags.map);
+        const map = flags.map === undefined ? undefined : await readNameMap(flags.map);
         const { partial, recompile, replace, verify } = flags;
         const result = await context.withProgress(`refitting ${model}`, (onProgress) =>
           store.refit(model, weights, {
@@ -85,11 +84,6 @@ export const refit: DefineCommand = (program, act) => {
       }),
     );
 };
-
-/** A mapping of names from a JSON file. */
-export async function readMapping(path: string): Promise<Record<string, string>> {
-  return Object.fromEntries(parseNameMap(parseStrictJson(await readFile(path, "utf8"), path), path));
-}
 
 async function propose(
   context: Context,

@@ -7,9 +7,10 @@ import type { Tensor, Tensors } from "../../tensor/tensor.ts";
 import { type DefineCommand, examples } from "../command.ts";
 import { type Context, table } from "../context.ts";
 import { parseInput, readTensors, tensorsToJson, writeTensors } from "../tensor-files.ts";
-import { generateText, type TextFlags } from "./generate.ts";
-import { portText } from "./show.ts";
+import { generateText, type TextFlags } from "../generate-text.ts";
 import { summarize } from "../summary.ts";
+import { collect } from "../options.ts";
+import { portText } from "../formatting.ts";
 
 interface RunFlags extends TextFlags {
   readonly method?: string;
@@ -175,9 +176,4 @@ async function report(
     const written = out === undefined ? "" : `\nwritten: ${out}`;
     return `${table([["OUTPUT", "DTYPE", "SHAPE", "SUMMARY"], ...rows])}\nran in ${ms.toFixed(1)} ms${written}`;
   });
-}
-
-/** Of an option that may be repeated. */
-export function collect(value: string, all: readonly string[]): string[] {
-  return [...all, value];
 }

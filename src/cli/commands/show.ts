@@ -1,12 +1,10 @@
-import type { Port } from "../../engines/engine.ts";
 import type { MethodInfo, ModelInfo } from "../../operations/describe.ts";
 import type { ExecutorchInfo } from "../../operations/executorch/executorch-info.ts";
 import type { LoraInfo } from "../../lora/lora-bases.ts";
 import { shortDigest } from "../../tensor/digest.ts";
 import { type DefineCommand, examples } from "../command.ts";
 import { bytes, table } from "../context.ts";
-import { bindingsText } from "./compile.ts";
-import { loraText } from "./ls.ts";
+import { bindingsText, loraText, portText } from "../formatting.ts";
 
 /** `tare show`: one model. */
 export const show: DefineCommand = (program, act) => {
@@ -132,10 +130,4 @@ function packing({ weights }: MethodInfo): string {
   const copies = `copies ${copied.length} weights, about ${bytes(copiedBytes)} a session`;
   if (shared === 0) return copies;
   return `shares one packed copy of ${shared} weights${copied.length > 0 ? `, ${copies}` : ""}`;
-}
-
-/** An input or output as a line of a signature. */
-export function portText({ name, dtype, shape }: Port): string {
-  const dims = shape?.map((dim) => dim ?? "?").join(", ") ?? "any rank";
-  return `${name}: ${dtype ?? "not a tensor"} [${dims}]`;
 }

@@ -4,8 +4,8 @@ import type { Adapter } from "../../runtime/load-text.ts";
 import type { PooledText, TextPool } from "../../runtime/text-pool.ts";
 import { type DefineCommand, examples } from "../command.ts";
 import { bytes, type Context, table } from "../context.ts";
-import { generateOptions, loadOptions, number, parseAdapter, promptFor, type TextFlags } from "./generate.ts";
-import { collect } from "./run.ts";
+import { generateOptions, loadOptions, promptFor, type TextFlags } from "../generate-text.ts";
+import { collect, number, parseAdapter } from "../options.ts";
 
 interface SwapFlags extends TextFlags {
   readonly prompt?: string;

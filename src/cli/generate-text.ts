@@ -1,9 +1,10 @@
-import type { GenerateOptions } from "../../engines/engine.ts";
-import type { LlamaSession } from "../../engines/llama/session.ts";
-import { UsageError } from "../../errors.ts";
-import type { TareStore } from "../../tare-store.ts";
-import type { Adapter, TextLoadOptions } from "../../runtime/load-text.ts";
-import type { Context } from "../context.ts";
+import type { GenerateOptions } from "../engines/engine.ts";
+import type { LlamaSession } from "../engines/llama/session.ts";
+import { UsageError } from "../errors.ts";
+import type { TareStore } from "../tare-store.ts";
+import type { TextLoadOptions } from "../runtime/load-text.ts";
+import type { Context } from "./context.ts";
+import { number, parseAdapter } from "./options.ts";
 
 /** What the command line takes for a model that generates text. */
 export interface TextFlags {
@@ -82,18 +83,4 @@ export function promptFor(
   flags: TextFlags,
 ): Parameters<LlamaSession["generate"]>[0] {
   return session.info.chatTemplate && !flags.raw ? [{ role: "user", content: prompt }] : prompt;
-}
-
-/** `NAME`, or `NAME:SCALE`. */
-export function parseAdapter(text: string): Adapter {
-  const [, model = text, scale] = /^(.*):(-?[\d.]+)$/.exec(text) ?? [];
-  return { model, scale: number("--adapter", scale) ?? 1 };
-}
-
-/** @throws UsageError */
-export function number(flag: string, text: string | undefined): number | undefined {
-  if (text === undefined) return undefined;
-  const value = Number(text);
-  if (text.trim() !== "" && Number.isFinite(value)) return value;
-  throw new UsageError("usage", `Cannot use ${flag} ${text}: it is not a number`);
 }

@@ -1,0 +1,32 @@
+import type { CompiledMethod } from "../compile/backends/compiled-model.ts";
+import type { LoraInfo } from "../lora/lora-bases.ts";
+import type { Port } from "../tensor/signature.ts";
+import { table } from "./context.ts";
+
+/** An input or output as a line of a signature. */
+export function portText({ name, dtype, shape }: Port): string {
+  const dims = shape?.map((dim) => dim ?? "?").join(", ") ?? "any rank";
+  return `${name}: ${dtype ?? "not a tensor"} [${dims}]`;
+}
+
+/** What a compiled method binds for each of its weights, as lines. */
+export function bindingsText({ name, partitions }: CompiledMethod): string {
+  const rows = partitions.flatMap(({ backend, bindings }, index) =>
+    bindings.map(({ weight, input, layout, dtype, shape, digest }) => [
+      weight,
+      input === weight ? "the same" : input,
+      `${index} ${backend}`,
+      layout,
+      `${dtype} [${shape.join(", ")}]`,
+      digest.slice("sha256:".length, "sha256:".length + 12),
+    ]),
+  );
+  const head = ["WEIGHT", "BOUND AS", "PARTITION", "LAYOUT", "TYPE", "DIGEST"];
+  return `${table([["method", name]])}\n\n${table([head, ...rows])}`;
+}
+
+/** What an adapter is for, in a few words. */
+export function loraText({ bases, refusal }: LoraInfo): string {
+  if (refusal !== undefined) return "LoRA that cannot be used";
+  return bases.length > 0 ? `LoRA of ${bases.join(", ")}` : "LoRA of no model here";
+}
