@@ -4,6 +4,8 @@ export const FLOOR = { height: 108 };
 const WAY = { width: 24 };
 /** Orders of the floors that are tried. */
 const STARTS = 100;
+/** Times that every room moves between its neighbours: then nothing moves by a pixel any more. */
+const ROUNDS = 2000;
 
 /**
  * Places rooms on floors, each above all that it imports, and finds the ways of the imports between them.
@@ -153,25 +155,19 @@ function crossings(links) {
 /** Gives each item the middle `x` of its neighbours, as far as the others on its floor leave room. */
 function place(rows, ways) {
   const links = linksOf(ways);
-  for (const row of rows) spread(row, row.map(() => 0));
-  for (let round = 0; round < 400; round++) {
-    for (const row of round % 2 ? rows : rows.toReversed()) {
-      spread(
-        row,
-        row.map((item) => {
-          let sum = 0;
-          // Floors stay near the middle of the house.
-          let weight = 0.01;
-          for (const [a, b] of links) {
-            if (a !== item && b !== item) continue;
-            const pull = stiffness(a, b);
-            sum += pull * (a === item ? b.x : a.x);
-            weight += pull;
-          }
-          return sum / weight;
-        }),
-      );
+  const wishOf = (item) => {
+    const wish = { sum: 0, weight: 0 };
+    for (const [a, b] of links) {
+      if (a !== item && b !== item) continue;
+      const pull = stiffness(a, b);
+      wish.sum += pull * (a === item ? b.x : a.x);
+      wish.weight += pull;
     }
+    return wish;
+  };
+  for (const row of rows) spread(row, (item) => ({ sum: item.at * ROOM.width, weight: 1 }));
+  for (let round = 0; round < ROUNDS; round++) {
+    for (const row of round % 2 ? rows : rows.toReversed()) spread(row, wishOf);
   }
 }
 
@@ -181,28 +177,30 @@ function stiffness(a, b) {
 }
 
 /** Puts items as near to where they would be as their widths allow, in their order. */
-function spread(row, wanted) {
-  const starts = [];
-  let at = 0;
-  for (const [index, item] of row.entries()) {
-    starts.push(at + item.width / 2);
-    at += item.width + (row[index + 1] ? ROOM.gap : 0);
-  }
+function spread(row, wishOf) {
+  let start = 0;
+  const starts = row.map(({ width }) => {
+    start += width + ROOM.gap;
+    return start - ROOM.gap - width / 2;
+  });
   // Without widths the order is that of numbers: neighbours that want to pass each other take their common middle.
   const groups = [];
-  for (const [index] of row.entries()) {
-    groups.push({ sum: wanted[index] - starts[index], count: 1 });
-    while (groups.length > 1 && mean(groups.at(-2)) > mean(groups.at(-1))) {
-      const { sum, count } = groups.pop();
-      groups.at(-1).sum += sum;
-      groups.at(-1).count += count;
+  for (const [index, item] of row.entries()) {
+    const { sum, weight } = wishOf(item);
+    groups.push({ sum: sum - weight * starts[index], weight, count: 1 });
+    while (groups.length > 1 && middle(groups.at(-2)) > middle(groups.at(-1))) {
+      const last = groups.pop();
+      const into = groups.at(-1);
+      into.sum += last.sum;
+      into.weight += last.weight;
+      into.count += last.count;
     }
   }
   let index = 0;
   for (const group of groups)
-    for (let nth = 0; nth < group.count; nth++, index++) row[index].x = starts[index] + mean(group);
+    for (let nth = 0; nth < group.count; nth++, index++) row[index].x = starts[index] + middle(group);
 }
 
-function mean({ sum, count }) {
-  return sum / count;
+function middle({ sum, weight }) {
+  return sum / weight;
 }

@@ -32,7 +32,7 @@ const PURPOSES = {
 export function readRooms(src) {
   const imports = new Map();
   const node = new Set();
-  for (const file of readdirSync(src, { recursive: true, encoding: "utf8" }).sort()) {
+  for (const file of readdirSync(src, { recursive: true, encoding: "utf8" }).sort(inOrder)) {
     if (!file.endsWith(".ts")) continue;
     const room = roomOf(file);
     const others = imports.get(room) ?? new Set();
@@ -47,7 +47,9 @@ export function readRooms(src) {
   const imported = new Set([...imports.values()].flatMap((others) => [...others]));
   for (const name of imports.keys()) {
     if (PURPOSES[name] !== undefined || (name.endsWith(".ts") && !imported.has(name))) continue;
-    throw new Error(`Room "${name}" has no purpose: add a line to PURPOSES in scripts/architecture/rooms.mjs`);
+    throw new Error(
+      `Room "${name}" has no purpose: add a line to PURPOSES in scripts/architecture/rooms.mjs`,
+    );
   }
   const reached = new Map([...imports.keys()].map((name) => [name, reach(name, imports)]));
   return [...imports]
@@ -56,17 +58,22 @@ export function readRooms(src) {
       // A file of the root that no other file imports is an entry of the package.
       isEntry: name.endsWith(".ts") && !imported.has(name),
       purpose: PURPOSES[name] ?? "an entry of the package",
-      imports: [...others].sort(),
+      imports: [...others].sort(inOrder),
       reaches: reached.get(name),
       needsNode: [name, ...reached.get(name)].some((each) => node.has(each)),
     }))
-    .sort((a, b) => (a.name < b.name ? -1 : 1));
+    .sort((a, b) => inOrder(a.name, b.name));
 }
 
 const IMPORT = /(?:from|import)\s*\(?\s*"([^"]+)"/g;
 
 function roomOf(file) {
   return file.split(/[\\/]/)[0];
+}
+
+/** The order of code units, which is the same everywhere. */
+function inOrder(a, b) {
+  return a < b ? -1 : 1;
 }
 
 /** Every room that a room imports, directly or through others. */

@@ -105,7 +105,8 @@ function drawWay(way, ways, at, middle) {
   for (const [index, to] of points.slice(1).entries()) {
     const from = points[index];
     const bend = round((to.y - from.y) / 2);
-    path += from.x === to.x ? `V${to.y}` : `C${from.x} ${from.y + bend} ${to.x} ${to.y - bend} ${to.x} ${to.y}`;
+    path +=
+      from.x === to.x ? `V${to.y}` : `C${from.x} ${from.y + bend} ${to.x} ${to.y - bend} ${to.x} ${to.y}`;
   }
   const tip = `M${end.x - 4.5} ${end.y - 2}h9l-4.5 9z`;
   return `<path class="way" d="${path}"/><path class="tip" d="${tip}"/>`;
