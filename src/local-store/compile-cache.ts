@@ -4,7 +4,7 @@ import { join } from "node:path";
 import type { Digest } from "../tensor/digest.ts";
 import { writeFileAtomically } from "../node/atomic-write.ts";
 import { isAbsent } from "../node/file-source.ts";
-import type { StorePaths } from "./store-paths.ts";
+import type { LocalStore } from "./local-store.ts";
 
 /** System errors of a place that cannot keep what a cache has. */
 export const NOT_KEPT: readonly string[] = ["EROFS", "EACCES", "EPERM", "ENOSPC", "EDQUOT"];
@@ -18,8 +18,8 @@ const DIGEST_BYTES = 32;
 export class FileCompileCache {
   readonly #folder: string;
 
-  constructor(layout: StorePaths) {
-    this.#folder = join(layout.cache, "compiled");
+  constructor({ paths }: Pick<LocalStore, "paths">) {
+    this.#folder = join(paths.cache, "compiled");
   }
 
   async get(key: string): Promise<Uint8Array | undefined> {

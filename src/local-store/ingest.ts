@@ -15,6 +15,7 @@ import type {
 } from "./ingest-job.ts";
 import { sha256 } from "../node/sha256.ts";
 import { isWholeSync, commitBlobSync } from "./commit-blob.ts";
+import { sourceChanged } from "./require-unchanged.ts";
 
 /** Read at a time. A part that fits is hashed before anything is written. */
 const CHUNK = 4 * 1024 * 1024;
@@ -214,14 +215,6 @@ function damaged({ path, digest, offset }: IngestPart): StoreError {
       hint: "add the model's original files again: tare add replaces damaged blobs",
     },
   );
-}
-
-/** The error for a file that is not what it was when its header was read. */
-export function sourceChanged(path: string): SourceError {
-  return new SourceError("source-changed", `Cannot add "${path}": it changed while it was read`, {
-    path,
-    hint: "wait until its writer is done, and add it again",
-  });
 }
 
 function writeAllSync(fd: number, bytes: Uint8Array, path: string): void {

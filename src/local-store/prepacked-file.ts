@@ -3,7 +3,7 @@ import { type FileHandle, open } from "node:fs/promises";
 import { alignUp } from "../io/align.ts";
 import { SourceError } from "../errors.ts";
 import { PREPACKED_ALIGNMENT, type PrepackedEntry, type PrepackedParts } from "../model/prepacked-weight.ts";
-import { writeAll } from "../node/write-all.ts";
+import { writeAll } from "../node/write-chunks.ts";
 import { appendRecord, readTail } from "./file-record.ts";
 
 const CHUNK = 1024 * 1024;

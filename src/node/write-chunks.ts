@@ -1,5 +1,4 @@
 import type { FileHandle } from "node:fs/promises";
-import { writeAll } from "./write-all.ts";
 
 /** A part of a file that is written: bytes behind those before them, or others in the place of some that are there. */
 export type FileChunk = Uint8Array | { readonly offset: number; readonly bytes: Uint8Array };
@@ -43,6 +42,17 @@ export async function writeChunks(
     return size;
   } finally {
     await Promise.allSettled([writing, flushing]);
+  }
+}
+
+/**
+ * Writes all of the bytes, however many a system call takes.
+ * @param at where in the file, in bytes; after what was written before, unless given
+ */
+export async function writeAll(file: FileHandle, bytes: Uint8Array, at?: number): Promise<void> {
+  for (let written = 0; written < bytes.byteLength; ) {
+    const place = at === undefined ? null : at + written;
+    written += (await file.write(bytes, written, bytes.byteLength - written, place)).bytesWritten;
   }
 }
 

@@ -1,7 +1,7 @@
 import { open, stat } from "node:fs/promises";
 import { resolve } from "node:path";
 import { SourceError } from "../errors.ts";
-import { writeAtomically } from "./place-whole.ts";
+import { writeAtomically } from "./atomic-write.ts";
 import { type FileChunk, writeChunks } from "./write-chunks.ts";
 
 /** Options of {@link writeNewFile}. */
