@@ -26,8 +26,8 @@ const KIND: SealedKind<FoldedRecord> = {
 };
 
 /**
- * Weights of a store that an engine derived from others, a file each: the bytes, and a record of them. A file is sealed
- * like a blob: one that was written since it was hashed is hashed again, and one that is damaged is as good as none.
+ * Weights that an engine derived from others of the store, a file each: the bytes, and a record of them. A file is sealed
+ * like a blob: a file that was written since it was hashed is hashed again, and a damaged file is ignored.
  * Deleting the folder costs deriving, nothing else.
  */
 export class FileFoldedCache {

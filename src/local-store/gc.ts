@@ -71,7 +71,7 @@ export async function collect(store: LocalStore, options: GcOptions = {}): Promi
 
 /**
  * Drops what no model asks for again, or all of it.
- * @param marked blobs in use; `undefined` where everything goes
+ * @param marked blobs in use; `undefined` drops everything
  * @returns bytes of what was dropped
  */
 async function sweepCaches(store: LocalStore, marked: ReadonlySet<Digest> | undefined): Promise<number> {

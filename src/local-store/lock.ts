@@ -3,12 +3,12 @@ import { join } from "node:path";
 import { StoreError } from "../errors.ts";
 import type { StorePaths } from "./store-paths.ts";
 
-/** A writer that died holds the lock this long; one that lives renews it well before. */
+/** A dead writer holds the lock this long; a living writer renews it well before. */
 const STALE_MS = 10_000;
 
 /**
- * Runs `work` while no other process changes `index.json` or collects. Held for moments: streaming goes on outside.
- * @param work is given a check that throws if the lock was lost meanwhile: to be called before each change
+ * Runs `work` while no other process changes `index.json` or collects. Held for moments: streaming happens outside.
+ * @param work gets a check that throws if the lock was lost meanwhile, and calls it before each change
  * @throws StoreError `locked` if it cannot be had within half a minute
  */
 export async function withLock<T>(

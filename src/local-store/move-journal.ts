@@ -26,9 +26,9 @@ export interface MovedWeight {
 /** What is added, and the files that it is in. */
 export interface MoveHeader {
   readonly version: 1;
-  /** What the model is to be called. */
+  /** The name that the model is to have. */
   readonly name: string;
-  /** That was asked for, and goes with its files; `null` where files were. */
+  /** The folder that was asked for, which is removed with its files; `null` where files were asked for. */
   readonly folder: string | null;
   readonly files: readonly MovedFile[];
   readonly format: string;
@@ -88,7 +88,7 @@ const doneLine: v.GenericSchema<{ readonly done: true; readonly name?: string }>
   name: v.exactOptional(v.string()),
 });
 
-/** What must not be collected, since it is in no file any more: blobs of all journals. */
+/** Blobs of all journals: they must not be collected, since no file has their bytes any more. */
 export async function movedBlobs(paths: StorePaths): Promise<Set<Digest>> {
   const blobs = new Set<Digest>();
   for (const { moved } of await readJournals(paths)) for (const { blob } of moved.values()) blobs.add(blob);
@@ -113,7 +113,7 @@ export interface Journal {
 export interface UnfinishedAdd {
   /** What was added, by the name that it had. */
   readonly path: string;
-  /** What is in the store, and no more in a file. */
+  /** Weights that are in the store, and in no file any more. */
   readonly weights: readonly MovedWeight[];
 }
 

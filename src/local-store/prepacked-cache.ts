@@ -11,8 +11,8 @@ import { makeSealed, readSealed } from "./sealed-file.ts";
 
 /**
  * Weights of a store as an engine packed them, a file each: the weight, its packed copies, and a record of both. A file
- * is sealed like a blob: one that was written since it was hashed is hashed again, and one that is damaged is as good
- * as none. Deleting the folder costs packing, nothing else.
+ * is sealed like a blob: a file that was written since it was hashed is hashed again, and a damaged file
+ * is ignored. Deleting the folder costs packing, nothing else.
  */
 export class FilePrepackedCache {
   readonly #paths: StorePaths;

@@ -57,7 +57,7 @@ export async function writePrepacked(
 }
 
 /**
- * Reads a file's record. Whatever it says lies in the file, and where an engine may read it.
+ * Reads a file's record. Every range that it names is inside the file, where an engine may read it.
  * @returns `undefined` where the file is not as it was written
  */
 export async function readRecord(file: FileHandle, size: number): Promise<PrepackedRecord | undefined> {

@@ -18,14 +18,14 @@ export interface ShardFile extends WeightFile {
 /** A model whose weights move into shards. */
 export interface Repacked {
   readonly model: StoredModel;
-  /** Indices of the shards that hold its weights; those that none of them holds stay where they are. */
+  /** Indices of the shards that hold its weights; weights in none of them stay where they are. */
   readonly shards: readonly number[];
 }
 
 /** A shard that is a blob now. */
 type WrittenShard = ShardFile & { readonly stored: Digest };
 
-/** What lies where in a shard, as a digest: two weights of one shard may have the same bytes. */
+/** A digest of what is where in a shard: two weights of one shard may have the same bytes. */
 export function shardLayout({ header, offsets, size, weights }: ShardFile): Digest {
   const digests = weights.map(({ digest }) => digest);
   const hash = createHash("sha256").update(header).update(encodeJson({ offsets, size, digests }));

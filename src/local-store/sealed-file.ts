@@ -16,8 +16,8 @@ export interface SealedKind<R> {
 }
 
 /**
- * Reads the record of a file that is sealed like a blob: one that was written since it was hashed is hashed again, and
- * one that is damaged is as good as none, and goes.
+ * Reads the record of a file that is sealed like a blob: a file that was written since it was hashed is hashed
+ * again, and a damaged file is removed.
  * @param full hash it anyway
  */
 export async function readSealed<R>(
@@ -63,7 +63,7 @@ export async function makeSealed<R>(
     const { file, finish } = await write(temporary, lease.folder);
     try {
       const record = await finish();
-      // Here, where it blocks nobody: what is left to place is quick.
+      // Here, where it does not block the thread: what commitBlobSync has left to do is quick.
       await file.datasync();
       commitBlobSync(file.fd, temporary, path);
       return record;

@@ -5,12 +5,12 @@ import { writeFileAtomically } from "../node/atomic-write.ts";
 import type { Tag } from "../store/store.ts";
 import type { LocalStore } from "./local-store.ts";
 
-/** Goes up when shards are planned in another way: then all stores are laid out anew. */
+/** Increases when shards are planned in another way: then every store is repacked. */
 const PLAN_VERSION = 1;
 
 /**
- * Whether exactly these models (by name, as they are listed), lying where they lie, were found to be laid out in shards. Nobody has to plan then.
- * The note of it may be deleted at any time, and a model added, removed or moved makes it void.
+ * Whether exactly these models, with these manifests, were found to be packed in shards: then nothing has to be planned.
+ * The note that says so may be deleted at any time; a model that is added, removed or repacked makes it void.
  */
 export async function isShardLayoutCurrent(store: LocalStore, tags: readonly Tag[]): Promise<boolean> {
   const note = await readFile(noteOf(store), "utf8").catch(() => "");

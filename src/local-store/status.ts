@@ -22,7 +22,7 @@ export interface StoreStatus {
   readonly prepackedBytes: number;
   /** Weights that an engine derived from others, which are there as well: made again when needed. */
   readonly foldedBytes: number;
-  /** Files whose adding ended early after parts of them were freed, as they were called: the same add goes on. */
+  /** Files whose adding ended early after parts of them were freed, by their original paths: the same add continues. */
   readonly unfinished: readonly string[];
 }
 

@@ -72,7 +72,7 @@ export async function openStoreFolder(root: string): Promise<StorePaths> {
       manifests: [],
       annotations: { [STORE_VERSION]: String(MODEL_VERSION) },
     };
-    // The marker comes last: a folder without it is not a store yet, and the next one to open it goes on here.
+    // The marker comes last: a folder without it is not a store yet, and the next process to open it continues here.
     await createFileAtomically(paths.index, encodeJson(empty));
     await createFileAtomically(marker, encodeJson({ imageLayoutVersion: "1.0.0" }));
     return paths;

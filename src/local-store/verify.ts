@@ -31,7 +31,10 @@ export interface VerifyResult {
   readonly problems: readonly Problem[];
 }
 
-/** Checks every model's manifest, config and blobs, and those of adds that ended early; goes on after a problem, so that all are told. */
+/**
+ * Checks every model's manifest, config and blobs, and those of adds that ended early; continues after a problem, so that
+ * all are found.
+ */
 export async function verifyStore(store: LocalStore, options: VerifyOptions = {}): Promise<VerifyResult> {
   const problems: Problem[] = [];
   const attempt = async (model: string, work: () => Promise<void>): Promise<void> => {
@@ -54,7 +57,7 @@ export async function verifyStore(store: LocalStore, options: VerifyOptions = {}
   }
   for (const { path, weights } of await unfinishedAdds(store.paths)) {
     for (const { digest, size, blob } of weights) {
-      // One that lies inside another blob is part of a model, which is checked above.
+      // A weight inside another blob is part of a model, which is checked above.
       if (blob === digest && !blobs.has(blob)) blobs.set(blob, { model: path, size, tensor: undefined });
     }
   }

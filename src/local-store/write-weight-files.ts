@@ -13,7 +13,7 @@ const THREADS = 2;
 /**
  * Writes files of weights that a store has, each under its sha256 in `setup.blobs`: one sequential pass, in which
  * every weight is checked against its digest.
- * @param blobPath where a blob of the store lies
+ * @param blobPath the file of a blob of the store
  * @throws StoreError `corrupted` naming a weight that is not what it was
  */
 export async function writeWeightFiles(

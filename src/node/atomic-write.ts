@@ -11,7 +11,7 @@ export async function writeFileAtomically(path: string, bytes: Uint8Array): Prom
   await writeBeside(path, bytes, rename);
 }
 
-/** The same for a file that may be there already: then it is left alone, whoever made it and however lately. */
+/** The same for a file that may be there already: then it is left alone, even if another process makes it meanwhile. */
 export async function createFileAtomically(path: string, bytes: Uint8Array): Promise<void> {
   await writeBeside(path, bytes, async (temporary) => {
     try {

@@ -10,7 +10,7 @@ import { openFolder } from "./model-folder.ts";
 
 /** A model's files, open, and what their format's reader found in them. Dispose it to close them. */
 export interface OpenModel extends AsyncDisposable {
-  /** What the model is called where nobody says otherwise. */
+  /** The model's name unless the caller gives another. */
   readonly name: string;
   readonly draft: ModelDraft<FileSource>;
 }

@@ -7,7 +7,7 @@ import { type FileChunk, writeChunks } from "./write-chunks.ts";
 /** Options of {@link writeNewFile}. */
 export interface WriteNewOptions {
   readonly signal?: AbortSignal | undefined;
-  /** Told how many bytes came. */
+  /** Called with the bytes that each chunk appended. */
   readonly onBytes?: ((bytes: number) => void) | undefined;
 }
 

@@ -19,7 +19,7 @@ export interface NamingContext {
 
 /**
  * Decides which manifest a name is to stand for: the rules of {@link Names.tag}, for every store.
- * @returns the digest of the model's manifest, or of the one that the name keeps
+ * @returns the digest of the model's manifest, or of that which the name keeps
  * @throws StoreError `bad-name`, `name-taken`, `missing-blob`
  */
 export async function chooseManifest(

@@ -8,7 +8,7 @@ import type { Store } from "./store.ts";
 /** Namesakes compared by their first bytes before a large weight is written: more would cost more than they save. */
 const MAX_NAMESAKES = 64;
 
-/** Where a weight lies, and the layer of a manifest that holds it. */
+/** Where a weight is stored, and the layer of a manifest that holds it. */
 export interface Placement {
   readonly location: Location;
   readonly layer: Descriptor;
@@ -16,9 +16,9 @@ export interface Placement {
 
 /** What the models of a store have, as far as a writer can use it. */
 export interface KnownWeights {
-  /** Weights that lie inside whole shards. */
+  /** Weights inside whole shards. */
   readonly inside: ReadonlyMap<Digest, Placement>;
-  /** Where weights of the same name, dtype and shape lie: a fine-tune changed few of them. */
+  /** Where weights of the same name, dtype and shape are: a fine-tune changed few of them. */
   namesakes(weight: Pick<Weight, "name" | "dtype" | "shape">): readonly Location[];
 }
 

@@ -59,7 +59,7 @@ export interface PatchResult {
   readonly sharedBytes: number;
 }
 
-/** A weight by its digest, and where its bytes lie. */
+/** A weight by its digest, and where its bytes are. */
 export interface Placed extends Placement {
   readonly digest: Digest;
 }
@@ -93,7 +93,9 @@ export async function patchModel(
   const total = changed.reduce((sum, { weight }) => sum + lengthOf(base, weight.digest), 0);
   return transact(store, async (transaction, attempt) => {
     const model = await requireSame(store, base);
-    const places = await findHoles(store, model, patches, signal);
+    const uses = patches.flatMap((each) => each.uses);
+    const places =
+      plainPlaces(model, uses) ?? placesOf(model, await rereadMethods(store, model, { signal }), uses);
     let done = 0;
     const advance = (bytes: number): void => onProgress?.({ done: (done += bytes), total });
     advance(0);
@@ -115,7 +117,7 @@ export async function patchModel(
   });
 }
 
-/** The base as it lies now. */
+/** The base with the manifest that it has now. */
 async function requireSame(store: Store, base: StoredModel): Promise<StoredModel> {
   const model = await currentModel(store, base);
   if (model.manifest.config.digest === base.manifest.config.digest) return model;
@@ -123,17 +125,6 @@ async function requireSame(store: Store, base: StoredModel): Promise<StoredModel
     digest: base.digest,
     hint: "try again",
   });
-}
-
-/** The hole of each use; the files are read only where the config does not tell. */
-async function findHoles(
-  store: Store,
-  model: StoredModel,
-  patches: readonly (WeightPatch | Replacement)[],
-  signal: AbortSignal | undefined,
-): Promise<Map<string, string>> {
-  const uses = patches.flatMap((each) => each.uses);
-  return plainPlaces(model, uses) ?? placesOf(model, await rereadMethods(store, model, { signal }), uses);
 }
 
 /** Makes and stores the new bytes of a weight, unless a shard of the store has them already. */
@@ -186,7 +177,7 @@ function draftManifest(base: StoredModel, config: ModelConfig, placed: readonly 
   const layers = [...base.manifest.layers, ...placed.map((each) => each.layer)].filter((layer) =>
     blobs.delete(layer.digest),
   );
-  // A pack of one weight has that weight's digest, and its layer does not say where the weight lies.
+  // A pack of one weight has that weight's digest, and its layer does not say where the weight is.
   const isWhole = ({ mediaType }: Descriptor): boolean => mediaType === MediaType.weight;
   const whole = new Set(layers.filter(isWhole).map((layer) => layer.digest));
   const inside = new Map([...locations].filter(([digest]) => !whole.has(digest)));

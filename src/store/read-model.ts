@@ -84,7 +84,7 @@ export async function readTagged(store: BlobReader, { name, digest }: Tag): Prom
   return { name, digest, manifest, config, locations };
 }
 
-/** Where each weight lies: in a blob of its own, or where a table says. */
+/** The location of each weight: a blob of its own, or what a table says. */
 async function readLocations(
   store: BlobReader,
   name: string,
@@ -102,7 +102,7 @@ async function readLocations(
   return locations;
 }
 
-/** The first weight that does not lie wholly in a layer of the manifest. */
+/** The first weight that is not wholly inside a layer of the manifest. */
 function findUnplaced(
   config: ModelConfig,
   manifest: Manifest,

@@ -87,7 +87,7 @@ export class Transaction implements AsyncDisposable {
     };
   }
 
-  /** Stores a JSON document; one that the store has is not written again. */
+  /** Stores a JSON document; a document that the store has is not written again. */
   async put(mediaType: string, document: unknown): Promise<Descriptor> {
     const bytes = encodeJson(document);
     const hash = this.#store.createDigest();
