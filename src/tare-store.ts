@@ -25,7 +25,6 @@ import { FileCompileCache } from "./local-store/compile-cache.ts";
 import { FileFoldedCache } from "./local-store/folded-cache.ts";
 import { FilePrepackedCache } from "./local-store/prepacked-cache.ts";
 import { defaultStorePath } from "./local-store/default-path.ts";
-import { FileStore } from "./local-store/file-store.ts";
 import { collect, type GcOptions, type GcResult } from "./local-store/gc.ts";
 import { type StoreStatus, storeStatus } from "./local-store/status.ts";
 import { type VerifyOptions, type VerifyResult, verifyStore } from "./local-store/verify.ts";
@@ -69,6 +68,10 @@ import { TextPool, type TextPoolOptions } from "./runtime/text-pool.ts";
 import { loadText, type TextLoadOptions } from "./runtime/load-text.ts";
 import { compareSessions, type RefitCheck } from "./operations/refit/verify-refit.ts";
 import { writeCompiled } from "./compile/write-compiled.ts";
+import { LocalStore } from "./local-store/local-store.ts";
+import { listModels, readModel } from "./store/read-model.ts";
+import { withModel } from "./store/with-model.ts";
+import { requireModel } from "./store/require-model.ts";
 
 /** Options of {@link openStore}. */
 export interface OpenStoreOptions {
@@ -114,12 +117,12 @@ export interface LoadOptions extends OrtLoadOptions {
  * @throws StoreError `not-a-store`; FormatError `newer-version`
  */
 export async function openStore(options: OpenStoreOptions = {}): Promise<TareStore> {
-  return new TareStore(await FileStore.open(options.path ?? defaultStorePath()), options);
+  return new TareStore(await LocalStore.open(options.path ?? defaultStorePath()), options);
 }
 
 /** A store and the engines over it. Dispose it to end its sessions. */
 export class TareStore implements AsyncDisposable {
-  readonly #files: FileStore;
+  readonly #files: LocalStore;
   readonly #workers: number | undefined;
   readonly #cached: boolean;
   #engine: Promise<OnnxRuntime> | undefined;
@@ -129,7 +132,7 @@ export class TareStore implements AsyncDisposable {
    * Use {@link openStore}.
    * @param cached whether compiled programs are kept, and taken from what was kept
    */
-  constructor(files: FileStore, options: OpenStoreOptions, cached = true) {
+  constructor(files: LocalStore, options: OpenStoreOptions, cached = true) {
     this.#files = files;
     this.#workers = options.workers;
     this.#cached = cached;
@@ -141,7 +144,7 @@ export class TareStore implements AsyncDisposable {
 
   /** The store's folder. */
   get path(): string {
-    return this.#files.layout.root;
+    return this.#files.name;
   }
 
   /**
@@ -158,20 +161,20 @@ export class TareStore implements AsyncDisposable {
       readonly move?: boolean | undefined;
     } = {},
   ): Promise<AddResult> {
-    const { layout } = this.#files;
-    if (options.move || (await isUnfinished(layout, paths))) return addMoving(layout, paths, options);
+    if (options.move || (await isUnfinished(this.#files, paths)))
+      return addMoving(this.#files, paths, options);
     await using model = await openModel(paths, { signal: options.signal });
-    return await addModel(layout, options.as ?? model.name, model.draft, model.files, options);
+    return await addModel(this.#files, options.as ?? model.name, model.draft, options);
   }
 
   /** Whether a model has this name. */
   async has(name: string): Promise<boolean> {
-    return this.#files.has(name);
+    return (await this.#files.names.resolve(name)) !== undefined;
   }
 
   /** The models, by name. */
   async list(): Promise<ModelSummary[]> {
-    const models = await this.#files.models();
+    const models = await listModels(this.#files);
     const users = usersOf(models);
     const loras = await lorasOf(this.#files, models);
     return models.map((model) => ({
@@ -192,8 +195,8 @@ export class TareStore implements AsyncDisposable {
 
   /** What differs between two models, and by how much. */
   async diff(a: string, b: string, options: { readonly signal?: AbortSignal } = {}): Promise<ModelDiff> {
-    return this.#files.withModel(a, (left) =>
-      this.#files.withModel(b, (right) => diffModels(this.#files, left, right, options)),
+    return withModel(this.#files, a, (left) =>
+      withModel(this.#files, b, (right) => diffModels(this.#files, left, right, options)),
     );
   }
 
@@ -213,7 +216,7 @@ export class TareStore implements AsyncDisposable {
 
   /** Writes a model's original files, byte for byte. */
   async export(name: string, path: string, options: ExportOptions = {}): Promise<ExportResult> {
-    return this.#files.withModel(name, (model) => exportModel(this.#files, model, path, options));
+    return withModel(this.#files, name, (model) => exportModel(this.#files, model, path, options));
   }
 
   /**
@@ -284,7 +287,7 @@ export class TareStore implements AsyncDisposable {
     options: { readonly inputs?: Readonly<Record<string, Tensors>>; readonly signal?: AbortSignal } = {},
   ): Promise<RefitCheck[]> {
     const { inputs = {}, signal } = options;
-    const model = await this.#files.model(name);
+    const model = await readModel(this.#files, name);
     await using fresh = new TareStore(this.#files, { workers: 1 }, false);
     const checks: RefitCheck[] = [];
     for (const { name: method } of model.config.methods) {
@@ -322,22 +325,22 @@ export class TareStore implements AsyncDisposable {
 
   /** Takes models out of the store; {@link gc} then frees what nothing else uses. */
   async remove(names: readonly string[]): Promise<void> {
-    return this.#files.remove(names);
+    return this.#files.names.untag(names);
   }
 
   /** Removes blobs and compiled programs that no model uses. */
   async gc(options: GcOptions = {}): Promise<GcResult> {
-    return collect(this.#files.layout, options);
+    return collect(this.#files, options);
   }
 
   /** Checks every model and blob. */
   async verify(options: VerifyOptions = {}): Promise<VerifyResult> {
-    return verifyStore(this.#files.layout, options);
+    return verifyStore(this.#files, options);
   }
 
   /** Disk use, and what separate files would take. */
   async status(): Promise<StoreStatus> {
-    return storeStatus(this.#files.layout);
+    return storeStatus(this.#files);
   }
 
   /**
@@ -345,14 +348,14 @@ export class TareStore implements AsyncDisposable {
    * @throws StoreError `not-found`, `corrupted`; LinkError; EngineError `no-engine`
    */
   async load(name: string, options: LoadOptions = {}): Promise<OrtSessionInfo & Session> {
-    return this.#files.withModel(name, async (model) => {
+    return withModel(this.#files, name, async (model) => {
       requireEngine(model, "ONNX Runtime", "load");
       const engine = await this.#openEngine();
       const method = methodOf(model, options.method);
-      await this.#files.requireModel(model, options.verify, options.signal);
-      const plan = planLink(model, method, (blob) => this.#files.layout.location(blob));
+      await requireModel(this.#files, model, { full: options.verify, signal: options.signal });
+      const plan = planLink(model, method, (blob) => this.#files.location(blob));
       const open = (): Promise<OnnxProgram> => openOnnxProgram(this.#files, model, method, plan);
-      return engine.load({ plan, open }, this.#files.layout.root, options);
+      return engine.load({ plan, open }, this.#files.name, options);
     });
   }
 
@@ -363,7 +366,7 @@ export class TareStore implements AsyncDisposable {
    */
   async compile(name: string, options: CompileOptions = {}): Promise<CompiledStored> {
     const settings = this.#compileSettings(options);
-    return compileStored(this.#compileHost(), await this.#files.model(name), settings, options.signal);
+    return compileStored(this.#compileHost(), await readModel(this.#files, name), settings, options.signal);
   }
 
   /**
@@ -376,9 +379,9 @@ export class TareStore implements AsyncDisposable {
     path: string,
     options: CompileOptions & ViewOptions = {},
   ): Promise<ViewResult> {
-    const model = await this.#files.model(name);
+    const model = await readModel(this.#files, name);
     const compiled = await this.compile(name, options);
-    await this.#files.requireModel(model, false, options.signal);
+    await requireModel(this.#files, model, { signal: options.signal });
     return writeCompiled(this.#files, model, compiled, path, options);
   }
 
@@ -390,7 +393,7 @@ export class TareStore implements AsyncDisposable {
     name: string,
     options: CompileOptions & Omit<LoadOptions, "level"> = {},
   ): Promise<Session> {
-    return this.#loadCompiled(await this.#files.model(name), options);
+    return this.#loadCompiled(await readModel(this.#files, name), options);
   }
 
   async #loadCompiled(
@@ -401,7 +404,7 @@ export class TareStore implements AsyncDisposable {
     const { name: method } = methodOf(model, options.method);
     const host = this.#compileHost();
     const compiled = await compileStored(host, model, settings, options.signal);
-    await this.#files.requireModel(model, options.verify, options.signal);
+    await requireModel(this.#files, model, { full: options.verify, signal: options.signal });
     const places = storedPlaces(this.#files, model, compiled);
     const found = compiled.model.methods.find((each) => each.name === method) as CompiledMethod;
     return loadCompiledMethod(found, places, await this.#openEngine(), settings.backends, options);
@@ -448,8 +451,8 @@ export class TareStore implements AsyncDisposable {
     name: string,
     options: Pick<LoadOptions, "method" | "verify" | "signal"> = {},
   ): Promise<WeightSource> {
-    const model = await this.#files.model(name);
-    await this.#files.requireModel(model, options.verify, options.signal);
+    const model = await readModel(this.#files, name);
+    await requireModel(this.#files, model, { full: options.verify, signal: options.signal });
     return storedWeights(this.#files, model, { method: options.method });
   }
 
@@ -474,9 +477,9 @@ export class TareStore implements AsyncDisposable {
   }
 
   #openEngine(): Promise<OnnxRuntime> {
-    const cache = new FileCompileCache(this.#files.layout);
-    const prepacked = new FilePrepackedCache(this.#files.layout);
-    const folded = new FileFoldedCache(this.#files.layout);
+    const cache = new FileCompileCache(this.#files);
+    const prepacked = new FilePrepackedCache(this.#files);
+    const folded = new FileFoldedCache(this.#files);
     this.#engine ??= import("./engines/onnxruntime/engine.ts").then(({ openOnnxRuntime }) =>
       openOnnxRuntime({ workers: this.#workers, ...(this.#cached && { cache, prepacked, folded }) }),
     );

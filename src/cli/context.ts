@@ -1,7 +1,7 @@
 import prettyBytes from "pretty-bytes";
-import type { Progress } from "../node/progress.ts";
 import type { TareStore } from "../tare-store.ts";
 import { defaultStorePath } from "../local-store/default-path.ts";
+import type { Progress } from "../io/progress.ts";
 
 /** Where a command writes, and what it was told by its surroundings. */
 export interface Streams {

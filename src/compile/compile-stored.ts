@@ -22,9 +22,10 @@ import type { StoredModel } from "../model/stored-model.ts";
 import type { Port } from "../tensor/signature.ts";
 import { createSha256, sha256 } from "../node/sha256.ts";
 import { FileCompileCache } from "../local-store/compile-cache.ts";
-import type { FileStore } from "../local-store/file-store.ts";
-import { memorySink } from "../store/memory-sink.ts";
 import type { CompiledPlaces } from "./load-compiled.ts";
+import type { LocalStore } from "../local-store/local-store.ts";
+import { memoryBlobs } from "../store/memory-blobs.ts";
+import { requireModel } from "../store/require-model.ts";
 
 /** Version of what is kept of a compilation. */
 const RECIPE = 1;
@@ -53,7 +54,7 @@ export interface CompiledStored extends CompiledFile {
 
 /** What compiling a stored model needs. */
 export interface CompileHost {
-  readonly store: FileStore;
+  readonly store: LocalStore;
   readonly engine: () => Promise<OnnxRuntime>;
   readonly machine: Machine;
 }
@@ -73,9 +74,9 @@ export async function compileStored(
     throw new EngineError("unsupported", `Cannot compile "${name}": it is ${config.format}, not ONNX`);
   }
   const plans = new Map(
-    config.methods.map((method) => [method, planLink(model, method, (blob) => store.layout.location(blob))]),
+    config.methods.map((method) => [method, planLink(model, method, (blob) => store.location(blob))]),
   );
-  const cache = new FileCompileCache(store.layout);
+  const cache = new FileCompileCache(store);
   const key = keyOf([...plans.values()], settings, machine);
   const kept = await cache.get(key);
   if (kept) {
@@ -83,12 +84,15 @@ export async function compileStored(
     const tables = new Map(config.methods.map((method) => [method.name, method.weights]));
     return { model: adopt(compiled, name, tables), parts, cached: true, reused: 0 };
   }
-  await store.requireModel(model, false, signal);
+  await requireModel(store, model, { signal });
   const sources: MethodSource[] = [];
   for (const [method, plan] of plans) {
     sources.push(await openMethod(store, engine, model, method, plan, signal));
   }
-  const blobs = new BlobService({ sink: memorySink(), createDigest: createSha256 });
+  const blobs = new BlobService({
+    sink: memoryBlobs({ createDigest: createSha256 }),
+    createDigest: createSha256,
+  });
   const compiled = await compileModel(name, sources, settings, { blobs, digest: sha256, signal });
   await cache.put(key, encodeCompiled(compiled));
   return { ...compiled, cached: false };
@@ -96,12 +100,12 @@ export async function compileStored(
 
 /** Where a store keeps what a compiled model is loaded from. */
 export function storedPlaces(
-  store: FileStore,
+  store: LocalStore,
   model: StoredModel,
   { model: compiled, parts }: CompiledFile,
 ): CompiledPlaces {
   return {
-    folder: store.layout.root,
+    folder: store.name,
     program: async ({ program }) => parts.get(program.digest) as Uint8Array,
     data: async (key) => {
       const data = compiled.data.find((each) => each.key === key);
@@ -117,11 +121,11 @@ export function storedPlaces(
       }
       const { blob, offset, length } = place;
       return {
-        location: store.layout.location(blob),
+        location: store.location(blob),
         offset,
         length,
         async read() {
-          await using source = await store.openBlob(blob);
+          await using source = await store.blobs.open(blob);
           return await source.read(offset, length);
         },
       };
@@ -144,7 +148,7 @@ function keyOf(plans: readonly LinkPlan[], settings: CompileSettings, machine: M
 }
 
 async function openMethod(
-  store: FileStore,
+  store: LocalStore,
   engine: () => Promise<OnnxRuntime>,
   model: StoredModel,
   method: Method,
@@ -171,7 +175,7 @@ async function openMethod(
       const whole = new SparseBytes(view.name, bound);
       const parsed = parseOnnx(whole);
       const ask = async (probe: Uint8Array): Promise<readonly Port[]> =>
-        (await engine()).outputsOf(probe, store.layout.root, signal);
+        (await engine()).outputsOf(probe, store.name, signal);
       const asked = new Set(names);
       const ports = (await ask(writeProbe(whole, parsed, names))).filter((port) => asked.has(port.name));
       const unranked = ports.filter((port) => port.dtype !== undefined && !port.shape);

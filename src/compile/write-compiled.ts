@@ -8,7 +8,6 @@ import { type Digest, digestHex } from "../tensor/digest.ts";
 import { encodeJson } from "../model/manifest.ts";
 import { companionsOf, type StoredModel } from "../model/stored-model.ts";
 import { sha256 } from "../node/sha256.ts";
-import type { FileStore } from "../local-store/file-store.ts";
 import {
   type LinkedFile,
   type ViewOptions,
@@ -17,13 +16,15 @@ import {
   type WrittenFile,
 } from "../link/view.ts";
 import { COMPILED_RECORD, type FolderWeight, folderRecordJson } from "./compiled-folder.ts";
+import type { LocalStore } from "../local-store/local-store.ts";
+import { readBlob } from "../store/read-blob.ts";
 
 /**
  * Writes a compiled model as a folder that needs no store: its programs, bound to links of the weights, and the record.
  * @throws SourceError `exists`
  */
 export async function writeCompiled(
-  store: FileStore,
+  store: LocalStore,
   stored: StoredModel,
   { model, parts }: CompiledFile,
   path: string,
@@ -50,7 +51,7 @@ export async function writeCompiled(
       >;
       const file = `weights/${digestHex(blob)}`;
       weights.set(digest, { digest, path: file, offset, length });
-      links.set(blob, { path: file, blob: store.layout.blob(blob) });
+      links.set(blob, { path: file, blob: store.blobPath(blob) });
     }
   };
   const bound = (method: CompiledMethod, partition: CompiledPartition, index: number): CompiledPartition => {
@@ -78,7 +79,7 @@ export async function writeCompiled(
   written.push({ path: COMPILED_RECORD, bytes: encodeJson(folderRecordJson(record)) });
   const taken = new Set(written.map((file) => file.path));
   for (const file of companionsOf(stored)) {
-    if (!taken.has(file.path)) written.push({ path: file.path, bytes: await store.readBlob(file.rest) });
+    if (!taken.has(file.path)) written.push({ path: file.path, bytes: await readBlob(store, file.rest) });
   }
   return writeView(path, [...links.values()], written, options);
 }

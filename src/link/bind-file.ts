@@ -20,10 +20,10 @@ import { varintArrayOf } from "../tensor/varint-dtype.ts";
 import { openFileSource } from "../node/file-source.ts";
 import { openFolder } from "../node/model-folder.ts";
 import { createSha256 } from "../node/sha256.ts";
-import type { FileStore } from "../local-store/file-store.ts";
 import { bindingsOf } from "./bind.ts";
 import type { BoundParts } from "./bound-parts.ts";
 import { openWeights, type WeightRef } from "../weights/open.ts";
+import type { LocalStore } from "../local-store/local-store.ts";
 
 /** Options of {@link bindFile}. */
 export interface BindFileOptions {
@@ -40,7 +40,7 @@ export interface BindFileOptions {
  * `unsupported` for a URL that was not allowed; FormatError, SourceError
  */
 export async function bindFile(
-  store: FileStore,
+  store: LocalStore,
   path: string,
   options: BindFileOptions,
 ): Promise<BoundParts> {
@@ -82,7 +82,7 @@ export async function bindFile(
 
 /** What a program's weights are in, each opened once. */
 class OpenedWeights implements AsyncDisposable {
-  readonly #store: FileStore;
+  readonly #store: LocalStore;
   readonly #path: string;
   readonly #options: BindFileOptions;
   readonly #folder: ReturnType<typeof openFolder>;
@@ -90,7 +90,7 @@ class OpenedWeights implements AsyncDisposable {
   readonly #scopes = new Map<string, WeightSource>();
   readonly #sources = new Map<string, ByteSource>();
 
-  constructor(store: FileStore, path: string, options: BindFileOptions) {
+  constructor(store: LocalStore, path: string, options: BindFileOptions) {
     this.#store = store;
     this.#path = path;
     this.#options = options;

@@ -6,10 +6,11 @@ import { matchWeights } from "../weights/match.ts";
 import { LinkError } from "../errors.ts";
 import { openOnnxProgram } from "./onnx-program.ts";
 import { methodOf, planLink } from "../model/plan.ts";
-import type { FileStore } from "../local-store/file-store.ts";
 import { requireEngine } from "../engines/engine-of.ts";
 import type { BoundParts, Storage, WeightBinding } from "./bound-parts.ts";
 import { openWeights, type WeightRef } from "../weights/open.ts";
+import type { LocalStore } from "../local-store/local-store.ts";
+import { readModel } from "../store/read-model.ts";
 
 /** Options of {@link bindStored}. */
 export interface BindOptions {
@@ -26,9 +27,9 @@ export interface BindOptions {
  * Joins a model's program with weights: its own, or others of the same names, dtypes and shapes. Strict, as a refit is.
  * @throws LinkError listing every weight that does not fit; EngineError `unsupported` for a model that is no ONNX
  */
-export async function bindStored(store: FileStore, name: string, options: BindOptions): Promise<BoundParts> {
+export async function bindStored(store: LocalStore, name: string, options: BindOptions): Promise<BoundParts> {
   const { signal, map = {}, weights } = options;
-  const model = await store.model(name);
+  const model = await readModel(store, name);
   requireEngine(model, "ONNX Runtime", "link");
   const method = methodOf(model, options.method);
   const plan = planLink(model, method, (blob) => blob);
@@ -65,7 +66,7 @@ export async function bindStored(store: FileStore, name: string, options: BindOp
 /** Says of each weight where it is. */
 export async function bindingsOf(
   table: ReadonlyMap<string, Alias>,
-  store: FileStore,
+  store: LocalStore,
 ): Promise<WeightBinding[]> {
   const bindings: WeightBinding[] = [];
   for (const [name, { owner, key, layout }] of table) {
@@ -75,10 +76,10 @@ export async function bindingsOf(
   return bindings;
 }
 
-async function storageOf(owner: WeightSource, key: string, store: FileStore): Promise<Storage> {
+async function storageOf(owner: WeightSource, key: string, store: LocalStore): Promise<Storage> {
   const range = await owner.locate(key);
   if (range) {
-    return { kind: range.path.startsWith(store.layout.blobs + sep) ? "blob" : "file", ...range };
+    return { kind: range.path.startsWith(store.paths.blobs + sep) ? "blob" : "file", ...range };
   }
   const remote = await owner.remote(key);
   return remote ? { kind: "url", ...remote } : { kind: "live", from: owner.name };

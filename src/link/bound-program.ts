@@ -1,9 +1,9 @@
 import type { OrtLoadOptions } from "../engines/onnxruntime/engine.ts";
 import type { OrtSessionInfo } from "../engines/onnxruntime/session.ts";
-import type { FileStore } from "../local-store/file-store.ts";
 import type { BoundParts, WeightBinding } from "./bound-parts.ts";
 import { type LoadProgram, loadBound } from "./load-bound.ts";
 import { writeBound, type WriteBoundOptions, type WrittenProgram } from "./write-bound.ts";
+import type { LocalStore } from "../local-store/local-store.ts";
 
 /**
  * An ONNX program, joined strictly with weights that are wherever they are: in a store, in a checkpoint, on the web, in
@@ -12,11 +12,11 @@ import { writeBound, type WriteBoundOptions, type WrittenProgram } from "./write
  */
 export class BoundProgram implements AsyncDisposable {
   readonly #parts: BoundParts;
-  readonly #files: FileStore;
+  readonly #files: LocalStore;
   readonly #load: LoadProgram;
 
   /** Use {@link TareStore.bind}. */
-  constructor(parts: BoundParts, files: FileStore, load: LoadProgram) {
+  constructor(parts: BoundParts, files: LocalStore, load: LoadProgram) {
     this.#parts = parts;
     this.#files = files;
     this.#load = load;

@@ -7,10 +7,12 @@ import { emptyShard, firstShard, planShards, type Shard, shardHeader } from "./s
 import type { Digest } from "../tensor/digest.ts";
 import { type Descriptor, type Location, MediaType, SHARD_LAYOUT } from "../model/manifest.ts";
 import type { StoredModel } from "../model/stored-model.ts";
-import type { FileStore } from "../local-store/file-store.ts";
 import { cacheShardLayout } from "../local-store/shard-layout-cache.ts";
 import { type Repacked, repack, type ShardFile, shardLayout } from "../local-store/repack.ts";
 import type { LinkedFile, WrittenFile } from "./view.ts";
+import type { LocalStore } from "../local-store/local-store.ts";
+import { listModels, readModel } from "../store/read-model.ts";
+import { readBlob } from "../store/read-blob.ts";
 
 /** Another process may lay the same models out at the same time; one of them comes through each time. */
 const ATTEMPTS = 12;
@@ -30,7 +32,7 @@ export interface GgufView {
  * @param use makes something of the view; called again if blobs moved before it was done
  */
 export async function withGgufView<T>(
-  store: FileStore,
+  store: LocalStore,
   name: string,
   use: (view: GgufView) => Promise<T>,
   signal?: AbortSignal,
@@ -54,16 +56,16 @@ export async function withGgufView<T>(
 
 /** @returns `undefined` if a model changed meanwhile */
 async function layOut(
-  store: FileStore,
+  store: LocalStore,
   name: string,
   signal: AbortSignal | undefined,
 ): Promise<GgufView | undefined> {
-  const all = await store.models();
+  const all = await listModels(store);
   const headers = new Headers(store);
   const models = await shardedModels(all, headers);
   const model = models.find((each) => each.name === name);
   if (!model) {
-    await store.model(name);
+    await readModel(store, name);
     throw new LinkError("mismatch", `Cannot link "${name}": it is not a model of its own`, {
       hint: "adapters and vocabularies have no shards: tare export writes their files",
     });
@@ -77,10 +79,10 @@ async function layOut(
     return stays ? [] : [{ model: each, shards: used }];
   });
   if (moved.length === 0) {
-    await cacheShardLayout(store.layout, all);
+    await cacheShardLayout(store, all);
     return viewOf(store, model, shards, files, await headers.of(model));
   }
-  const done = await repack(store.layout, files, moved, signal);
+  const done = await repack(store, files, moved, signal);
   return done ? layOut(store, name, signal) : undefined;
 }
 
@@ -104,7 +106,7 @@ async function shardedModels(all: readonly StoredModel[], headers: Headers): Pro
 }
 
 async function viewOf(
-  store: FileStore,
+  store: LocalStore,
   model: StoredModel,
   shards: readonly Shard[],
   files: readonly ShardFile[],
@@ -122,14 +124,14 @@ async function viewOf(
   for (let position = 2; position <= count; position++) {
     const shard = used.find((each) => each.position === position);
     const blob = shard && files[shards.indexOf(shard)]?.stored;
-    if (blob) links.push({ path: name(position), blob: store.layout.blob(blob) });
+    if (blob) links.push({ path: name(position), blob: store.blobPath(blob) });
     else written.push({ path: name(position), bytes: emptyShard(position) });
   }
   return { first: name(1), links, written };
 }
 
 async function shardFile(
-  store: FileStore,
+  store: LocalStore,
   shard: Shard,
   models: readonly StoredModel[],
   headers: Headers,
@@ -153,7 +155,7 @@ async function shardFile(
 
 /** The blob that is the shard already, for all its users; `undefined` if it is to be written. */
 async function findStored(
-  store: FileStore,
+  store: LocalStore,
   file: ShardFile,
   users: readonly StoredModel[],
 ): Promise<Digest | undefined> {
@@ -164,7 +166,7 @@ async function findStored(
   const blob = layers[0]?.digest;
   if (blob === undefined || layers.some((layer) => layer?.digest !== blob)) return undefined;
   if (!users.every((model) => liesIn(model, { ...file, stored: blob }))) return undefined;
-  await using source = await store.openBlob(blob);
+  await using source = await store.blobs.open(blob);
   if (source.size !== file.size) return undefined;
   const header = await source.read(0, file.header.byteLength);
   return Buffer.compare(header, file.header) === 0 ? blob : undefined;
@@ -187,10 +189,10 @@ function usersOf({ users, followers }: Shard): string[] {
 
 /** Headers of models, each parsed once in a layout. */
 class Headers {
-  readonly #store: FileStore;
+  readonly #store: LocalStore;
   readonly #parsed = new Map<StoredModel, Promise<GgufHeader>>();
 
-  constructor(store: FileStore) {
+  constructor(store: LocalStore) {
     this.#store = store;
   }
 
@@ -202,10 +204,10 @@ class Headers {
 }
 
 /** The header of a model's own file; of a split one, of its first shard. */
-export async function headerOf(store: FileStore, model: StoredModel): Promise<GgufHeader> {
+export async function headerOf(store: LocalStore, model: StoredModel): Promise<GgufHeader> {
   const file = model.config.files[model.config.methods[0]?.file ?? 0];
   const header =
-    file && parseGgufHeader(await store.readBlob(file.rest), { name: file.path, size: file.size });
+    file && parseGgufHeader(await readBlob(store, file.rest), { name: file.path, size: file.size });
   if (!file || !header)
     throw new LinkError("mismatch", `Cannot link "${model.name}": its program is not a GGUF header`);
   // What is split has its tensors in several headers.
@@ -213,7 +215,7 @@ export async function headerOf(store: FileStore, model: StoredModel): Promise<Gg
     const tensors = [];
     for (const each of model.config.files) {
       const part = each.path.endsWith(".gguf")
-        ? parseGgufHeader(await store.readBlob(each.rest), { name: each.path, size: each.size })
+        ? parseGgufHeader(await readBlob(store, each.rest), { name: each.path, size: each.size })
         : undefined;
       tensors.push(...(part?.tensors ?? []));
     }

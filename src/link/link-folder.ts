@@ -4,29 +4,33 @@ import { planLink } from "../model/plan.ts";
 import type { StoredFile } from "../model/config.ts";
 import { type Digest, digestHex } from "../tensor/digest.ts";
 import { companionsOf, type StoredModel } from "../model/stored-model.ts";
-import type { FileStore } from "../local-store/file-store.ts";
 import { type LinkedFile, type ViewOptions, type ViewResult, writeView, type WrittenFile } from "./view.ts";
 import { withGgufView } from "./gguf-view.ts";
+import type { LocalStore } from "../local-store/local-store.ts";
+import { readModel } from "../store/read-model.ts";
+import { withModel } from "../store/with-model.ts";
+import { readBlob } from "../store/read-blob.ts";
+import { requireModel } from "../store/require-model.ts";
 
 /**
  * Makes a folder that stock engines open: programs (for llama.cpp, shards), and links to the weights.
  * @throws SourceError `exists`; LinkError `unsupported` for formats whose files hold their weights themselves
  */
 export async function linkFolder(
-  store: FileStore,
+  store: LocalStore,
   name: string,
   path: string,
   options: ViewOptions,
 ): Promise<ViewResult> {
-  const { format } = (await store.model(name)).config;
+  const { format } = (await readModel(store, name)).config;
   if (format === "gguf") {
     return withGgufView(store, name, async (view) => {
-      await store.requireModel(await store.model(name));
+      await requireModel(store, await readModel(store, name));
       return writeView(path, view.links, view.written, options);
     });
   }
   if (format === "onnx") {
-    return store.withModel(name, (model) => linkOnnxModel(store, model, path, options));
+    return withModel(store, name, (model) => linkOnnxModel(store, model, path, options));
   }
   throw new LinkError(
     "unsupported",
@@ -36,12 +40,12 @@ export async function linkFolder(
 }
 
 async function linkOnnxModel(
-  store: FileStore,
+  store: LocalStore,
   model: StoredModel,
   path: string,
   options: ViewOptions,
 ): Promise<ViewResult> {
-  await store.requireModel(model);
+  await requireModel(store, model);
   const written: WrittenFile[] = [];
   const links = new Map<Digest, LinkedFile>();
   for (const method of model.config.methods) {
@@ -50,11 +54,11 @@ async function linkOnnxModel(
     written.push({ path: (model.config.files[method.file] as StoredFile).path, bytes: linkOnnx(program) });
     for (const weight of method.weights) {
       const { blob } = model.locations.get(weight.digest) ?? { blob: weight.digest };
-      links.set(blob, { path: `weights/${digestHex(blob)}`, blob: store.layout.blob(blob) });
+      links.set(blob, { path: `weights/${digestHex(blob)}`, blob: store.blobPath(blob) });
     }
   }
   for (const file of companionsOf(model)) {
-    written.push({ path: file.path, bytes: await store.readBlob(file.rest) });
+    written.push({ path: file.path, bytes: await readBlob(store, file.rest) });
   }
   return writeView(path, [...links.values()], written, options);
 }

@@ -5,11 +5,10 @@ import type { OrtSource } from "../engines/onnxruntime/compile.ts";
 import type { OrtLoadOptions } from "../engines/onnxruntime/engine.ts";
 import type { OrtSessionInfo } from "../engines/onnxruntime/session.ts";
 import { ANONYMOUS, type Binding, type LinkPlan } from "../model/link-plan.ts";
-import type { FileStore } from "../local-store/file-store.ts";
-import { openLease } from "../local-store/lease.ts";
-import { writeAll } from "../node/write-all.ts";
+import { writeAll } from "../node/write-chunks.ts";
 import type { BoundParts, WeightBinding } from "./bound-parts.ts";
 import { checkedWeight, requireDigest } from "./checked-weight.ts";
+import type { LocalStore } from "../local-store/local-store.ts";
 
 /** Loads a program whose weights are files in a folder. */
 export type LoadProgram = (
@@ -30,14 +29,14 @@ interface Place {
 /** Loads a program over its weights, wherever they are: see {@link BoundProgram.load}. */
 export async function loadBound(
   parts: BoundParts,
-  files: FileStore,
+  files: LocalStore,
   load: LoadProgram,
   options: OrtLoadOptions,
 ): Promise<OrtSessionInfo> {
-  const lease = await openLease(files.layout);
+  const lease = await files.blobs.lease();
   try {
     const places = await placesOf(parts, join(lease.folder, "weights"), options.signal);
-    const root = await realpath(files.layout.root);
+    const root = await realpath(files.name);
     const paths = [...places.values()].map(({ path }) => path);
     const own = paths.every((path) => path.startsWith(root + sep));
     // What is made of weights lies in the store: only a program that is wholly there has it in reach.

@@ -7,7 +7,8 @@ import type { TensorBinding } from "../formats/onnx/encode.ts";
 import type { Method } from "../model/config.ts";
 import type { LinkPlan } from "../model/link-plan.ts";
 import type { StoredModel } from "../model/stored-model.ts";
-import type { BlobStore } from "../store/blob-store.ts";
+import type { BlobReader } from "../store/store.ts";
+import { readBlob } from "../store/read-blob.ts";
 
 /** An ONNX program of a store, and what its tensors are bound to. */
 export interface OnnxProgram {
@@ -25,7 +26,7 @@ export interface OnnxProgram {
  * @throws LinkError `missing-weight`, `unused-weight`, `mismatch`, naming the weight and both sides
  */
 export async function openOnnxProgram(
-  store: BlobStore,
+  store: BlobReader,
   model: StoredModel,
   method: Method,
   plan: LinkPlan,
@@ -33,7 +34,7 @@ export async function openOnnxProgram(
   const file = model.config.files[method.file];
   if (!file)
     throw new LinkError("not-found", `Cannot link "${model.name}": method "${method.name}" has no file`);
-  const view = new SparseBytes(`${model.name}/${file.path}`, await store.readBlob(file.rest), file.holes);
+  const view = new SparseBytes(`${model.name}/${file.path}`, await readBlob(store, file.rest), file.holes);
   if (view.size !== file.size) {
     throw new LinkError(
       "mismatch",
@@ -50,7 +51,7 @@ export async function openOnnxProgram(
   }
   for (const constant of plan.constants) {
     const { blob, offset, length } = model.locations.get(constant.digest) ?? missing(plan, constant.name);
-    const bytes = (await store.readBlob(blob)).subarray(offset, offset + length);
+    const bytes = (await readBlob(store, blob)).subarray(offset, offset + length);
     bindings.set(constant.name, { kind: "inline", bytes });
   }
   const bound = boundTensors(graph);

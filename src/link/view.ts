@@ -1,8 +1,8 @@
 import { constants } from "node:fs";
 import { copyFile, link, mkdir, rm, stat, writeFile } from "node:fs/promises";
 import { dirname, join, resolve } from "node:path";
-import { requireEmptyTarget } from "../node/require-empty-target.ts";
-import { writeAtomically } from "../node/place-whole.ts";
+import { requireEmptyTarget } from "../node/write-folder.ts";
+import { writeAtomically } from "../node/atomic-write.ts";
 
 /** A file of a view that is a blob of the store. */
 export interface LinkedFile {

@@ -5,11 +5,11 @@ import { FormatError, LinkError, SourceError, UsageError } from "../errors.ts";
 import type { TensorBinding } from "../formats/onnx/encode.ts";
 import { formatSymbol, isScope } from "../formats/onnx/symbol.ts";
 import { writeSparse } from "../formats/onnx/thin.ts";
-import type { Progress } from "../node/progress.ts";
 import { createSha256 } from "../node/sha256.ts";
 import { requireNoFile, writeNewFile } from "../node/write-new-file.ts";
 import type { BoundParts, WeightBinding } from "./bound-parts.ts";
 import { checkedWeight, requireDigest } from "./checked-weight.ts";
+import type { Progress } from "../io/progress.ts";
 
 /** Protobuf counts the bytes of a message in 31 bits. */
 const MAX_MODEL_BYTES = 2 ** 31 - 1;

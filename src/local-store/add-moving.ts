@@ -1,11 +1,11 @@
 import { StoreError, TareError } from "../errors.ts";
 import { modelWeights } from "../model/stored-model.ts";
 import { openModel } from "../node/open-model.ts";
+import { checkName } from "../store/check-name.ts";
+import { findTag, readTagged } from "../store/read-model.ts";
 import { type AddOptions, type AddResult, addModel } from "./add.ts";
+import type { LocalStore } from "./local-store.ts";
 import { MoveImport } from "./move-import.ts";
-import { checkName, listTags } from "./tags.ts";
-import type { StorePaths } from "./store-paths.ts";
-import { readStoredModel } from "./read-model.ts";
 
 /** Options of {@link addMoving}. */
 export interface MoveOptions extends AddOptions {
@@ -18,65 +18,66 @@ export interface MoveOptions extends AddOptions {
 const STEP_BYTES = 256 * 1024 * 1024;
 
 /**
- * Adds a model whose files go as they are added: so much of them is freed as the store has, and they are removed at the end.
- * Ended early, nothing is lost: the same add goes on, and the model's export gives the files back. Where the file
- * system cannot free parts of a file, they are removed at the end all the same.
+ * Adds a model and frees its files meanwhile: what the store has of them is freed in steps, and they are removed at the
+ * end. If it ends early, nothing is lost: the same add goes on, and the model's export gives the files back. Where the
+ * file system cannot free parts of a file, files are removed at the end all the same.
  * @throws SourceError `unsupported` for files that others use too; what {@link addModel} throws
  */
 export async function addMoving(
-  layout: StorePaths,
+  store: LocalStore,
   paths: readonly string[],
   options: MoveOptions,
 ): Promise<AddResult> {
-  const resumed = await MoveImport.resume(layout, paths);
-  if (resumed && "finished" in resumed) return resultOf(layout, resumed.finished);
-  if (resumed) return moveFiles(layout, resumed, options);
+  const resumed = await MoveImport.resume(store.paths, paths);
+  if (resumed && "finished" in resumed) return resultOf(store, resumed.finished);
+  if (resumed) return moveFiles(store, resumed, options);
   await using model = await openModel(paths, { signal: options.signal });
   const name = options.as ?? model.name;
   checkName(name);
-  if (!options.replace && (await listTags(layout)).some((tag) => tag.name === name)) {
+  if (!options.replace && (await store.names.resolve(name)) !== undefined) {
     throw new StoreError("name-taken", `Cannot add "${name}": another model has this name`, {
-      path: layout.root,
+      path: store.name,
       hint: "--as NAME names it otherwise, --replace takes the name",
     });
   }
-  const begun = await MoveImport.begin(layout, paths, name, model.draft, model.files);
-  return await moveFiles(layout, begun, { ...options, as: name });
+  const begun = await MoveImport.begin(store.paths, paths, name, model.draft);
+  return await moveFiles(store, begun, { ...options, as: name });
 }
 
-async function moveFiles(layout: StorePaths, files: MoveImport, options: MoveOptions): Promise<AddResult> {
+async function moveFiles(store: LocalStore, files: MoveImport, options: MoveOptions): Promise<AddResult> {
   await using _ = files;
   const name = options.as ?? files.name;
   try {
-    const { moveStepBytes: stepBytes = STEP_BYTES } = options;
-    const moving = { files, stepBytes };
-    const result = await addModel(layout, name, files.draft, files.files, { ...options, moving });
+    const moving = { files, stepBytes: options.moveStepBytes ?? STEP_BYTES };
+    const result = await addModel(store, name, files.draft, { ...options, moving });
     await files.finish(name);
     if (files.frees) return result;
     const note = "This file system cannot free parts of a file: the files went when all was added";
     return { ...result, notes: [...(result.notes ?? []), note] };
   } catch (error) {
-    if (await files.abandon()) throw error;
-    if (!(error instanceof TareError)) throw error;
-    const { code, message, path, offset, tensor, digest, hint = "" } = error;
-    const goesOn = "part of it is in the store: the same add goes on from there";
-    throw new StoreError(code, message, {
-      path,
-      offset,
-      tensor,
-      digest,
-      cause: error,
-      hint: hint === "" ? goesOn : `${hint}; ${goesOn}`,
-    });
+    if ((await files.abandon()) || !(error instanceof TareError)) throw error;
+    throw resumable(error);
   }
 }
 
+/** The same error, whose hint says that the add can go on. */
+function resumable(error: TareError): StoreError {
+  const { code, message, path, offset, tensor, digest, hint = "" } = error;
+  const goesOn = "part of it is in the store: the same add goes on from there";
+  return new StoreError(code, message, {
+    path,
+    offset,
+    tensor,
+    digest,
+    cause: error,
+    hint: hint === "" ? goesOn : `${hint}; ${goesOn}`,
+  });
+}
+
 /** Of an add that had only files left to remove. */
-async function resultOf(layout: StorePaths, name: string): Promise<AddResult> {
-  const tag = (await listTags(layout)).find((each) => each.name === name);
-  if (!tag)
-    throw new StoreError("not-found", `Cannot find model "${name}" in the store`, { path: layout.root });
-  const { config } = await readStoredModel(layout, name, tag.digest);
+async function resultOf(store: LocalStore, name: string): Promise<AddResult> {
+  const tag = await findTag(store, name);
+  const { config } = await readTagged(store, tag);
   return {
     name,
     digest: tag.digest,

@@ -2,7 +2,7 @@ import { fchmodSync, fdatasyncSync, futimesSync, linkSync, renameSync, statSync,
 
 /**
  * Modification time, in seconds, of a blob whose bytes were checked (2001-09-09T01:46:40Z). Any time would do that
- * nobody's clock shows: a write moves it, a copy that keeps times keeps it.
+ * no clock shows: a write moves it, a copy that keeps times keeps it.
  */
 export const SEAL = 1_000_000_000;
 

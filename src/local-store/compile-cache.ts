@@ -4,22 +4,22 @@ import { join } from "node:path";
 import type { Digest } from "../tensor/digest.ts";
 import { writeFileAtomically } from "../node/atomic-write.ts";
 import { isAbsent } from "../node/file-source.ts";
-import type { StorePaths } from "./store-paths.ts";
+import type { LocalStore } from "./local-store.ts";
 
-/** System errors of a place that cannot keep what a cache has. */
+/** System errors of a folder that cannot keep a cache. */
 export const NOT_KEPT: readonly string[] = ["EROFS", "EACCES", "EPERM", "ENOSPC", "EDQUOT"];
-/** Bytes of the sha256 that goes before each entry. */
+/** Bytes of the sha256 before each entry. */
 const DIGEST_BYTES = 32;
 
 /**
- * Compiled programs of a store, by key. An entry carries its own digest: a damaged or half-copied one is as good as
- * none. Deleting the folder costs a compilation, nothing else.
+ * Compiled programs of a store, by key. An entry carries its own digest: a damaged or half-copied entry is
+ * ignored. Deleting the folder costs a compilation, nothing else.
  */
 export class FileCompileCache {
   readonly #folder: string;
 
-  constructor(layout: StorePaths) {
-    this.#folder = join(layout.cache, "compiled");
+  constructor({ paths }: Pick<LocalStore, "paths">) {
+    this.#folder = join(paths.cache, "compiled");
   }
 
   async get(key: string): Promise<Uint8Array | undefined> {

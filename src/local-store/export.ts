@@ -8,9 +8,9 @@ import type { StoredFile } from "../model/config.ts";
 import type { Digest } from "../tensor/digest.ts";
 import { fileSegments, type Segment } from "../model/segments.ts";
 import type { StoredModel } from "../model/stored-model.ts";
-import type { BlobSource, BlobStore } from "../store/blob-store.ts";
-import { writeAtomically } from "../node/place-whole.ts";
-import type { Progress } from "../node/progress.ts";
+import type { BlobReader, BlobSource } from "../store/store.ts";
+import { writeAtomically } from "../node/atomic-write.ts";
+import type { Progress } from "../io/progress.ts";
 import { writeChunks } from "../node/write-chunks.ts";
 
 /** Options of {@link exportModel}. */
@@ -34,7 +34,7 @@ export interface ExportResult {
  * @throws SourceError `exists`, `disk-full`; StoreError `missing-blob`, `corrupted` naming the weight's offset
  */
 export async function exportModel(
-  store: BlobStore,
+  store: BlobReader,
   model: Pick<StoredModel, "config" | "locations">,
   path: string,
   options: ExportOptions = {},
@@ -74,7 +74,7 @@ async function targetOf(path: string, file: string | undefined): Promise<string>
 }
 
 async function writeFile(
-  store: BlobStore,
+  store: BlobReader,
   file: StoredFile,
   segments: readonly Segment[],
   out: string,
@@ -91,7 +91,7 @@ async function writeFile(
 
 /** The bytes of an original file, each weight and the rest checked against its digest when it has passed. */
 async function* fileChunks(
-  store: BlobStore,
+  store: BlobReader,
   file: StoredFile,
   segments: readonly Segment[],
   signal: AbortSignal | undefined,
@@ -104,7 +104,7 @@ async function* fileChunks(
     for (const { weight, blob: digest, offset, length, fileLength } of segments) {
       if (blob?.digest !== digest) {
         await blob?.source[Symbol.asyncDispose]();
-        blob = { digest, source: await store.openBlob(digest) };
+        blob = { digest, source: await store.blobs.open(digest) };
       }
       const hash = weight ? createHash("sha256") : rest;
       let written = 0;

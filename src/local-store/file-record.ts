@@ -1,6 +1,6 @@
 import { createHash } from "node:crypto";
 import type { FileHandle } from "node:fs/promises";
-import { writeAll } from "../node/write-all.ts";
+import { writeAll } from "../node/write-chunks.ts";
 
 /** At the end of a file: u32 length of the record before it, sha256 of the record. */
 const TAIL = 36;

@@ -2,6 +2,7 @@ import { type FileHandle, open, readdir, rm } from "node:fs/promises";
 import { join } from "node:path";
 import type { FoldedFile } from "../model/folded-weight.ts";
 import type { Digest } from "../tensor/digest.ts";
+import type { LocalStore } from "./local-store.ts";
 import type { StorePaths } from "./store-paths.ts";
 import { appendRecord, readTail } from "./file-record.ts";
 import { hashRange } from "./prepacked-file.ts";
@@ -25,15 +26,15 @@ const KIND: SealedKind<FoldedRecord> = {
 };
 
 /**
- * Weights of a store that an engine derived from others, a file each: the bytes, and a record of them. A file is sealed
- * like a blob: one that was written since it was hashed is hashed again, and one that is damaged is as good as none.
+ * Weights that an engine derived from others of the store, a file each: the bytes, and a record of them. A file is sealed
+ * like a blob: a file that was written since it was hashed is hashed again, and a damaged file is ignored.
  * Deleting the folder costs deriving, nothing else.
  */
 export class FileFoldedCache {
-  readonly #layout: StorePaths;
+  readonly #paths: StorePaths;
 
-  constructor(layout: StorePaths) {
-    this.#layout = layout;
+  constructor({ paths }: Pick<LocalStore, "paths">) {
+    this.#paths = paths;
   }
 
   async get(key: string, options: { readonly full?: boolean } = {}): Promise<FoldedFile | undefined> {
@@ -47,7 +48,7 @@ export class FileFoldedCache {
     operands: readonly Digest[],
     derive: (path: string) => Promise<string>,
   ): Promise<FoldedFile | undefined> {
-    return makeSealed(this.#layout, this.#path(key), async (temporary) => {
+    return makeSealed(this.#paths, this.#path(key), async (temporary) => {
       const sha256 = await derive(temporary);
       const file = await open(temporary, "r+");
       const finish = async (): Promise<FoldedFile> => {
@@ -68,7 +69,7 @@ export class FileFoldedCache {
   async sweep(weights: ReadonlySet<Digest>): Promise<{ readonly files: number; readonly bytes: number }> {
     let files = 0;
     let bytes = 0;
-    for (const name of await readdir(this.#layout.folded).catch(() => [])) {
+    for (const name of await readdir(this.#paths.folded).catch(() => [])) {
       const handle = await open(this.#path(name), "r").catch(() => undefined);
       if (!handle) continue;
       try {
@@ -85,7 +86,7 @@ export class FileFoldedCache {
   }
 
   #path(key: string): string {
-    return join(this.#layout.folded, key);
+    return join(this.#paths.folded, key);
   }
 }
 

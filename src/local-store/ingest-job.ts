@@ -2,7 +2,7 @@ import type { ByteEncoding } from "../io/byte-encoding.ts";
 import type { Digest } from "../tensor/digest.ts";
 import type { FileIdentity } from "../node/file-source.ts";
 
-/** A range of a file that goes into a blob. */
+/** A range of a file that becomes part of a blob. */
 export interface IngestPart extends ByteEncoding {
   readonly path: string;
   /** The file as it was when it was read first: another one since is refused. */
@@ -11,11 +11,11 @@ export interface IngestPart extends ByteEncoding {
   readonly length: number;
   /** What its bytes must hash to: where they move within the store. */
   readonly digest?: Digest;
-  /** Zeros before it, where parts lie end to end. */
+  /** Zeros before it, where parts are end to end. */
   readonly padding?: number;
 }
 
-/** A place in the store where bytes lie that may be the same. */
+/** A place in the store whose bytes may be the same. */
 export interface Candidate {
   /** A blob's path. */
   readonly path: string;
@@ -31,7 +31,7 @@ export interface IngestJob {
   readonly candidates: readonly Candidate[];
 }
 
-/** A part of a pack: its own digest, and where it came to lie. */
+/** A part of a pack: its own digest, and where it is. */
 export interface PackedPart {
   readonly digest: Digest;
   readonly offset: number;

@@ -1,185 +1,148 @@
 import { encodingOf } from "../io/byte-encoding.ts";
-import { FormatError } from "../errors.ts";
-import { MODEL_VERSION, type ModelConfig, type Weight } from "../model/config.ts";
-import type { Digest } from "../tensor/digest.ts";
-import type { ModelDraft, WeightDraft, WeightRange } from "../model/draft.ts";
-import { tensorBytes } from "../tensor/dtype.ts";
+import type { ModelDraft, WeightRange } from "../model/draft.ts";
 import { allWeights, chooseHoles, rangeKey, restRanges } from "../model/holes.ts";
-import { type Descriptor, type Location, MediaType } from "../model/manifest.ts";
 import type { FileSource } from "../node/file-source.ts";
 import type { WorkerPool } from "../node/worker-pool.ts";
+import type { KnownWeights } from "../store/known-weights.ts";
+import type { Digest } from "../tensor/digest.ts";
+import type { Candidate, IngestJob, IngestPart, IngestResult } from "./ingest-job.ts";
 import type { MoveImport } from "./move-import.ts";
-import type { IngestJob, IngestPart, IngestResult, PackedPart } from "./ingest-job.ts";
-import type { StorePaths } from "./store-paths.ts";
-import type { KnownWeights } from "./known-weights.ts";
 
 /** Weights below this share one blob. */
 const MIN_BLOB_BYTES = 16 * 1024;
 /** Blobs compared by their first bytes before a large weight is written: more would cost more than they save. */
 const MAX_CANDIDATES = 64;
 
-/** Files that are freed as their weights are stored. */
+/** A model whose files are freed as their weights are stored. */
 export interface MoveProgress {
   readonly files: MoveImport;
   /** Bytes that are freed at a time. */
   readonly stepBytes: number;
 }
 
-/** A model's config and blobs, all stored. */
-export interface Stored {
-  readonly config: ModelConfig;
-  readonly layers: readonly Descriptor[];
-  readonly packed: ReadonlyMap<Digest, Location>;
+/** What an ingest works with. */
+export interface Ingest {
+  readonly draft: ModelDraft<FileSource>;
+  readonly workers: WorkerPool<IngestJob, IngestResult>;
+  /** What the store had before. */
+  readonly known: KnownWeights;
+  readonly blobPath: (digest: Digest) => string;
+  /** Called with each blob as soon as it is there. */
+  readonly onBlob: (blob: IngestResult) => void;
+  /** Makes durable what is there: before any of it is freed. */
+  readonly sync: () => Promise<void>;
+  readonly moving?: MoveProgress | undefined;
 }
 
-/**
- * Streams a draft's files into blobs: rests, one pack of the small weights, and a blob for each large one.
- * @param known what the store had before
- * @param fresh is told every blob that the store did not have, as soon as it is there, with its size
- * @param moving has what an earlier add freed, and is told what can be
- */
-export async function ingestModel(
-  layout: StorePaths,
-  draft: ModelDraft,
-  files: readonly FileSource[],
-  workers: WorkerPool<IngestJob, IngestResult>,
-  known: KnownWeights,
-  fresh: Map<Digest, number>,
-  moving?: MoveProgress,
-): Promise<Stored> {
-  const partOf = (at: WeightRange): IngestPart => {
-    const { name: path, identity } = files[at.file] as FileSource;
-    const { offset, length } = at;
-    return { path, identity, offset, length, ...encodingOf(at) };
-  };
-  const track = ({ digest, size, fresh: isNew }: IngestResult): void => {
-    if (isNew) fresh.set(digest, size);
-  };
+/** The blobs of a draft, all stored. */
+export interface Ingested {
+  /** The ranges of each file that weights fill. */
+  readonly holes: readonly (readonly WeightRange[])[];
+  /** Of each file, the bytes that are no weight. */
+  readonly rests: readonly IngestResult[];
+  /** The small weights in one blob; `packed` is in the order of `small`. */
+  readonly pack: IngestResult | undefined;
+  readonly small: readonly WeightRange[];
+  /** The large weights in the order of the draft, by {@link rangeKey}. */
+  readonly large: ReadonlyMap<string, IngestResult>;
+}
 
+/** Streams a draft's files into blobs: rests, one pack of the small weights, and a blob for each large one. */
+export async function ingestModel(ingest: Ingest): Promise<Ingested> {
+  const { draft, workers, onBlob } = ingest;
   const holes = chooseHoles(draft);
   const rests = await workers.run(
-    files.map((file, index) => () => ({
-      parts: restRanges(file.size, holes[index] ?? []).map((range) => partOf({ file: index, ...range })),
-      pack: false,
-      candidates: [],
-    })),
-    track,
+    draft.files.map(({ source }, file) => () => {
+      const ranges = restRanges(source.size, holes[file] ?? []);
+      return jobOf(
+        draft,
+        ranges.map((range) => ({ file, ...range })),
+      );
+    }),
+    onBlob,
   );
-  const programs = rests.map((rest) => rest.digest);
-
-  const stored = new Map<string, { readonly digest: Digest; readonly length: number }>();
-  const ranges = [...new Map(allWeights(draft).map((weight) => [rangeKey(weight.at), weight.at])).values()];
+  const ranges = [...new Map(allWeights(draft).map(({ at }) => [rangeKey(at), at])).values()];
   const small = ranges.filter((at) => at.length < MIN_BLOB_BYTES);
-  const packs =
-    small.length > 0 ? [(): IngestJob => ({ parts: small.map(partOf), pack: true, candidates: [] })] : [];
-  const [pack] = await workers.run(packs, track);
-  small.forEach((at, index) => stored.set(rangeKey(at), pack?.packed[index] as PackedPart));
-
-  const large = ranges.filter((at) => at.length >= MIN_BLOB_BYTES);
-  const namesakes = new Map(
-    allWeights(draft).map((weight) => [rangeKey(weight.at), known.namesakes(weight)]),
+  const packs = small.length > 0 ? [() => ({ ...jobOf(draft, small), pack: true })] : [];
+  const [pack] = await workers.run(packs, onBlob);
+  const large = await ingestLarge(
+    ingest,
+    ranges.filter((at) => at.length >= MIN_BLOB_BYTES),
   );
-  const seen = new Map<number, Digest[]>();
-  const jobOf = (at: WeightRange) => (): IngestJob => {
-    const alike = (seen.get(at.length) ?? []).map((blob) => ({ blob, offset: 0 }));
-    const candidates = [...(namesakes.get(rangeKey(at)) ?? []), ...alike];
-    return {
-      parts: [partOf(at)],
-      pack: false,
-      candidates: candidates.map(({ blob, offset }) => ({ path: layout.blob(blob), offset })),
-    };
-  };
+  return { holes, rests, pack, small, large };
+}
+
+/** Makes a blob of each range, in steps if files are moved: what a step stored is then freed. */
+async function ingestLarge(
+  { draft, workers, known, blobPath, onBlob, sync, moving }: Ingest,
+  ranges: readonly WeightRange[],
+): Promise<Map<string, IngestResult>> {
+  const candidates = new Candidates(draft, known);
   const results = new Map<string, IngestResult>();
   for (const { key, digest, size } of moving?.files.moved.values() ?? [])
     results.set(key, { digest, size, packed: [], fresh: false });
-  const pending = large.filter((at) => !results.has(rangeKey(at)));
-  for (const batch of moving ? batches(pending, moving.stepBytes) : [pending]) {
-    const done = await workers.run(batch.map(jobOf), (result, index) => {
-      track(result);
-      const { length } = batch[index] as WeightRange;
-      const alike = seen.get(length) ?? [];
-      if (!alike.includes(result.digest))
-        seen.set(length, [...alike.slice(1 - MAX_CANDIDATES), result.digest]);
+  const pending = ranges.filter((at) => !results.has(rangeKey(at)));
+  for (const step of moving ? stepsOf(pending, moving.stepBytes) : [pending]) {
+    const jobs = step.map((at) => () => jobOf(draft, [at], candidates.of(at, blobPath)));
+    const done = await workers.run(jobs, (result, index) => {
+      onBlob(result);
+      candidates.add((step[index] as WeightRange).length, result.digest);
     });
-    batch.forEach((at, index) => results.set(rangeKey(at), done[index] as IngestResult));
-    await moving?.files.free(
-      batch.map((at, index) => {
-        const { digest, size, fresh: isNew } = done[index] as IngestResult;
-        const blob = (isNew ? undefined : known.inside.get(digest)?.location.blob) ?? digest;
+    step.forEach((at, index) => results.set(rangeKey(at), done[index] as IngestResult));
+    if (!moving) continue;
+    await sync();
+    await moving.files.free(
+      step.map((at, index) => {
+        const { digest, size, fresh } = done[index] as IngestResult;
+        const blob = (fresh ? undefined : known.inside.get(digest)?.location.blob) ?? digest;
         return { key: rangeKey(at), digest, size, blob, at };
       }),
     );
   }
-  const blobs = large.map((at) => results.get(rangeKey(at)) as IngestResult);
-  large.forEach((at, index) => {
-    const { digest, size } = blobs[index] as IngestResult;
-    stored.set(rangeKey(at), { digest, length: size });
-  });
-
-  // In the order of the files, whatever order the threads finished in: the same model is the same manifest.
-  const layers = new Map<Digest, Descriptor>();
-  const keep = (mediaType: string, results: readonly IngestResult[]): void => {
-    for (const { digest, size } of results)
-      if (!layers.has(digest)) layers.set(digest, { mediaType, digest, size });
-  };
-  const inside = new Map<Digest, Location>();
-  for (const blob of blobs) {
-    const place = blob.fresh ? undefined : known.inside.get(blob.digest);
-    if (!place) keep(MediaType.weight, [blob]);
-    else {
-      inside.set(blob.digest, place.location);
-      layers.set(place.layer.digest, place.layer);
-    }
-  }
-  keep(MediaType.pack, pack ? [pack] : []);
-  keep(MediaType.rest, rests);
-
-  const weightOf = ({ name, dtype, shape, at }: WeightDraft): Weight => {
-    const { digest, length } = stored.get(rangeKey(at)) as { digest: Digest; length: number };
-    const expected = tensorBytes(dtype, shape);
-    if (length !== expected) {
-      const path = files[at.file]?.name;
-      throw new FormatError(
-        "size-mismatch",
-        `Cannot read tensor "${name}" of "${path}": its shape takes ${expected} bytes, its data has ${length}`,
-        { path, tensor: name, offset: at.offset },
-      );
-    }
-    return { name, dtype, shape, digest };
-  };
-  const config: ModelConfig = {
-    version: MODEL_VERSION,
-    format: draft.format,
-    methods: draft.methods.map((method) => ({
-      name: method.name,
-      file: method.file,
-      weights: method.weights.map(weightOf),
-      constants: method.constants.map(weightOf),
-    })),
-    files: draft.files.map(({ path, source }, index) => ({
-      path,
-      size: source.size,
-      rest: programs[index] as Digest,
-      holes: (holes[index] ?? []).map((at) => ({
-        offset: at.offset,
-        length: at.length,
-        digest: stored.get(rangeKey(at))?.digest as Digest,
-        ...encodingOf(at),
-      })),
-    })),
-  };
-  const packed = (pack?.packed ?? []).map(({ digest, offset, length }): [Digest, Location] => {
-    return [digest, { blob: pack?.digest as Digest, offset, length }];
-  });
-  return { config, layers: [...layers.values()], packed: new Map([...inside, ...packed]) };
+  return new Map(ranges.map((at) => [rangeKey(at), results.get(rangeKey(at)) as IngestResult]));
 }
 
-/** Ranges in stretches of about `step` bytes. */
-function batches(ranges: readonly WeightRange[], step: number): WeightRange[][] {
+/** Blobs that may hold the same bytes as a range: of weights of its name, and of its length in this model. */
+class Candidates {
+  readonly #namesakes: ReadonlyMap<string, readonly { readonly blob: Digest; readonly offset: number }[]>;
+  readonly #byLength = new Map<number, Digest[]>();
+
+  constructor(draft: ModelDraft, known: KnownWeights) {
+    this.#namesakes = new Map(
+      allWeights(draft).map((weight) => [rangeKey(weight.at), known.namesakes(weight)]),
+    );
+  }
+
+  of(at: WeightRange, blobPath: (digest: Digest) => string): Candidate[] {
+    const alike = (this.#byLength.get(at.length) ?? []).map((blob) => ({ blob, offset: 0 }));
+    const all = [...(this.#namesakes.get(rangeKey(at)) ?? []), ...alike];
+    return all.map(({ blob, offset }) => ({ path: blobPath(blob), offset }));
+  }
+
+  add(length: number, digest: Digest): void {
+    const alike = this.#byLength.get(length) ?? [];
+    if (!alike.includes(digest)) this.#byLength.set(length, [...alike.slice(1 - MAX_CANDIDATES), digest]);
+  }
+}
+
+function jobOf(
+  { files }: ModelDraft<FileSource>,
+  ranges: readonly WeightRange[],
+  candidates: readonly Candidate[] = [],
+): IngestJob {
+  const parts = ranges.map((at): IngestPart => {
+    const { name: path, identity } = (files[at.file] as (typeof files)[number]).source;
+    return { path, identity, offset: at.offset, length: at.length, ...encodingOf(at) };
+  });
+  return { parts, pack: false, candidates };
+}
+
+/** Ranges in stretches of about `stepBytes`. */
+function stepsOf(ranges: readonly WeightRange[], stepBytes: number): WeightRange[][] {
   const all: WeightRange[][] = [];
-  let size = step;
+  let size = stepBytes;
   for (const range of ranges) {
-    if (size >= step) {
+    if (size >= stepBytes) {
       all.push([]);
       size = 0;
     }

@@ -15,6 +15,7 @@ import type {
 } from "./ingest-job.ts";
 import { sha256 } from "../node/sha256.ts";
 import { isWholeSync, commitBlobSync } from "./commit-blob.ts";
+import { sourceChanged } from "./require-unchanged.ts";
 
 /** Read at a time. A part that fits is hashed before anything is written. */
 const CHUNK = 4 * 1024 * 1024;
@@ -56,7 +57,7 @@ export class Ingester {
     this.#files.clear();
   }
 
-  /** The result, if the store has the range already and that can be told without writing. */
+  /** The result, if the store has the range already and that is known without writing. */
   #known(part: IngestPart, candidates: readonly Candidate[]): IngestResult | undefined {
     if (isEncoded(part)) return undefined;
     const fd = this.#open(part);
@@ -122,7 +123,7 @@ export class Ingester {
       }
       const hex = whole.digest("hex");
       if (parts.length === 1 && !pack && this.#setup.inside.has(hex)) {
-        // It could not be told before: nothing by its name looked like it.
+        // This was not known before: no candidate looked like it.
         return { digest: `sha256:${hex}`, size, packed: [], fresh: false };
       }
       const fresh = commitBlobSync(fd, temporary, join(this.#setup.blobs, hex));
@@ -139,7 +140,7 @@ export class Ingester {
     }
   }
 
-  /** A small part, aligned; one that the pack has already is not repeated. */
+  /** A small part, aligned; what the pack has already is not repeated. */
   #packed(
     part: IngestPart,
     size: number,
@@ -158,7 +159,7 @@ export class Ingester {
     return result;
   }
 
-  /** A part's bytes, decoded if they are spelled; each piece is valid until the next. */
+  /** A part's bytes, decoded if they are encoded; each piece is valid until the next. */
   *#plain(part: IngestPart): Generator<Uint8Array> {
     const fd = this.#open(part);
     const decoder = createDecoder(part, part.path, part.offset);
@@ -214,14 +215,6 @@ function damaged({ path, digest, offset }: IngestPart): StoreError {
       hint: "add the model's original files again: tare add replaces damaged blobs",
     },
   );
-}
-
-/** The error for a file that is not what it was when its header was read. */
-export function sourceChanged(path: string): SourceError {
-  return new SourceError("source-changed", `Cannot add "${path}": it changed while it was read`, {
-    path,
-    hint: "wait until its writer is done, and add it again",
-  });
 }
 
 function writeAllSync(fd: number, bytes: Uint8Array, path: string): void {

@@ -15,10 +15,10 @@ export interface Lease extends AsyncDisposable {
 }
 
 /** Opens a lease; the first thing a writer does. */
-export async function openLease(layout: Pick<StorePaths, "temporary">): Promise<Lease> {
+export async function openLease(paths: Pick<StorePaths, "temporary">): Promise<Lease> {
   // Owner and time are in the name, so that no instant exists at which a lease has none.
   const id = [HOST, process.pid, Date.now(), randomBytes(6).toString("hex")].join(".");
-  const folder = join(layout.temporary, id);
+  const folder = join(paths.temporary, id);
   await mkdir(folder, { recursive: true });
   return {
     folder,
@@ -32,12 +32,12 @@ export async function openLease(layout: Pick<StorePaths, "temporary">): Promise<
  * Removes what dead writers left.
  * @returns when the oldest lease that still lives began, in milliseconds; `undefined` if there is none
  */
-export async function sweepLeases(layout: Pick<StorePaths, "temporary">): Promise<number | undefined> {
+export async function sweepLeases(paths: Pick<StorePaths, "temporary">): Promise<number | undefined> {
   let oldest: number | undefined;
-  for (const name of await readdir(layout.temporary).catch(emptyIfAbsent)) {
+  for (const name of await readdir(paths.temporary).catch(emptyIfAbsent)) {
     const [host, pid, began] = name.split(".");
     if (isAlive(host, Number(pid), Number(began))) oldest = Math.min(oldest ?? Number(began), Number(began));
-    else await rm(join(layout.temporary, name), { recursive: true, force: true });
+    else await rm(join(paths.temporary, name), { recursive: true, force: true });
   }
   return oldest;
 }

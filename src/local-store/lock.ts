@@ -3,22 +3,22 @@ import { join } from "node:path";
 import { StoreError } from "../errors.ts";
 import type { StorePaths } from "./store-paths.ts";
 
-/** A writer that died holds the lock this long; one that lives renews it well before. */
+/** A dead writer holds the lock this long; a living writer renews it well before. */
 const STALE_MS = 10_000;
 
 /**
- * Runs `work` while no other process changes `index.json` or collects. Held for moments: streaming goes on outside.
- * @param work is given a check that throws if the lock was lost meanwhile: to be called before each change
+ * Runs `work` while no other process changes `index.json` or collects. Held for moments: streaming happens outside.
+ * @param work gets a check that throws if the lock was lost meanwhile, and calls it before each change
  * @throws StoreError `locked` if it cannot be had within half a minute
  */
 export async function withLock<T>(
-  layout: StorePaths,
+  paths: StorePaths,
   work: (assertHeld: () => void) => Promise<T>,
 ): Promise<T> {
-  const path = join(layout.root, "lock");
+  const path = join(paths.root, "lock");
   let compromised: Error | undefined;
   const release = await lockfile
-    .lock(layout.root, {
+    .lock(paths.root, {
       lockfilePath: path,
       realpath: false,
       stale: STALE_MS,
@@ -30,7 +30,7 @@ export async function withLock<T>(
       },
     })
     .catch((cause: unknown) => {
-      throw new StoreError("locked", `Cannot lock the store "${layout.root}"`, {
+      throw new StoreError("locked", `Cannot lock the store "${paths.root}"`, {
         path,
         cause,
         hint: "another tare holds it; try again, or delete the lock if none runs",
@@ -38,7 +38,7 @@ export async function withLock<T>(
     });
   try {
     return await work(() => {
-      if (compromised) throw lost(layout, compromised);
+      if (compromised) throw lost(paths, compromised);
     });
   } finally {
     if (!compromised) await release();
@@ -46,9 +46,9 @@ export async function withLock<T>(
 }
 
 /** A process that slept past the lock's life (a suspended laptop) must not write any more. */
-function lost(layout: StorePaths, cause: Error): StoreError {
-  return new StoreError("locked", `Cannot go on changing the store "${layout.root}": its lock was lost`, {
-    path: layout.root,
+function lost(paths: StorePaths, cause: Error): StoreError {
+  return new StoreError("locked", `Cannot go on changing the store "${paths.root}": its lock was lost`, {
+    path: paths.root,
     cause,
     hint: "try again",
   });

@@ -9,6 +9,7 @@ import type { Digest } from "../tensor/digest.ts";
 import type { MethodDraft, WeightDraft } from "../model/draft.ts";
 import { DTYPE_BITS, type DType } from "../tensor/dtype.ts";
 import { isAbsent } from "../node/file-source.ts";
+import type { LocalStore } from "./local-store.ts";
 import type { StorePaths } from "./store-paths.ts";
 
 /** A weight that is in the store, and no more in its file. */
@@ -25,9 +26,9 @@ export interface MovedWeight {
 /** What is added, and the files that it is in. */
 export interface MoveHeader {
   readonly version: 1;
-  /** What the model is to be called. */
+  /** The name that the model is to have. */
   readonly name: string;
-  /** That was asked for, and goes with its files; `null` where files were. */
+  /** The folder that was asked for, which is removed with its files; `null` where files were asked for. */
   readonly folder: string | null;
   readonly files: readonly MovedFile[];
   readonly format: string;
@@ -87,16 +88,16 @@ const doneLine: v.GenericSchema<{ readonly done: true; readonly name?: string }>
   name: v.exactOptional(v.string()),
 });
 
-/** What must not be collected, since it is in no file any more: blobs of all journals. */
-export async function movedBlobs(layout: StorePaths): Promise<Set<Digest>> {
+/** Blobs of all journals: they must not be collected, since no file has their bytes any more. */
+export async function movedBlobs(paths: StorePaths): Promise<Set<Digest>> {
   const blobs = new Set<Digest>();
-  for (const { moved } of await readJournals(layout)) for (const { blob } of moved.values()) blobs.add(blob);
+  for (const { moved } of await readJournals(paths)) for (const { blob } of moved.values()) blobs.add(blob);
   return blobs;
 }
 
 /** Whether an add of these paths ended early. */
-export async function isUnfinished(layout: StorePaths, paths: readonly string[]): Promise<boolean> {
-  return (await stat(journalOf(layout, paths)).catch(() => undefined)) !== undefined;
+export async function isUnfinished({ paths }: LocalStore, asked: readonly string[]): Promise<boolean> {
+  return (await stat(journalOf(paths, asked)).catch(() => undefined)) !== undefined;
 }
 
 /** What a journal says. */
@@ -112,31 +113,31 @@ export interface Journal {
 export interface UnfinishedAdd {
   /** What was added, by the name that it had. */
   readonly path: string;
-  /** What is in the store, and no more in a file. */
+  /** Weights that are in the store, and in no file any more. */
   readonly weights: readonly MovedWeight[];
 }
 
 /** Adds that ended early after something was freed, or was about to be. */
-export async function unfinishedAdds(layout: StorePaths): Promise<UnfinishedAdd[]> {
-  return (await readJournals(layout)).flatMap(({ head, moved, done }) => {
+export async function unfinishedAdds(paths: StorePaths): Promise<UnfinishedAdd[]> {
+  return (await readJournals(paths)).flatMap(({ head, moved, done }) => {
     const path = head.folder ?? head.files[0]?.original ?? head.name;
     return done !== undefined ? [] : [{ path, weights: [...moved.values()] }];
   });
 }
 
-async function readJournals(layout: StorePaths): Promise<Journal[]> {
+async function readJournals(paths: StorePaths): Promise<Journal[]> {
   const journals: Journal[] = [];
-  for (const name of await readdir(layout.moving).catch(() => [])) {
-    const read = name.startsWith(".") ? undefined : await readJournal(join(layout.moving, name));
+  for (const name of await readdir(paths.moving).catch(() => [])) {
+    const read = name.startsWith(".") ? undefined : await readJournal(join(paths.moving, name));
     if (read) journals.push(read);
   }
   return journals;
 }
 
 /** Where the journal of an add of these paths is, or would be. */
-export function journalOf(layout: StorePaths, paths: readonly string[]): string {
-  const key = createHash("sha256").update(JSON.stringify(paths.map((path) => resolve(path))));
-  return join(layout.moving, key.digest("hex"));
+export function journalOf({ moving }: StorePaths, asked: readonly string[]): string {
+  const key = createHash("sha256").update(JSON.stringify(asked.map((path) => resolve(path))));
+  return join(moving, key.digest("hex"));
 }
 
 /**

@@ -4,20 +4,21 @@ import { join } from "node:path";
 import type { Digest } from "../tensor/digest.ts";
 import type { Binding } from "../model/link-plan.ts";
 import type { PrepackedFile, PrepackedParts } from "../model/prepacked-weight.ts";
+import type { LocalStore } from "./local-store.ts";
 import type { StorePaths } from "./store-paths.ts";
 import { copyRange, isSound, type PrepackedRecord, readRecord, writePrepacked } from "./prepacked-file.ts";
 import { makeSealed, readSealed } from "./sealed-file.ts";
 
 /**
  * Weights of a store as an engine packed them, a file each: the weight, its packed copies, and a record of both. A file
- * is sealed like a blob: one that was written since it was hashed is hashed again, and one that is damaged is as good
- * as none. Deleting the folder costs packing, nothing else.
+ * is sealed like a blob: a file that was written since it was hashed is hashed again, and a damaged file
+ * is ignored. Deleting the folder costs packing, nothing else.
  */
 export class FilePrepackedCache {
-  readonly #layout: StorePaths;
+  readonly #paths: StorePaths;
 
-  constructor(layout: StorePaths) {
-    this.#layout = layout;
+  constructor({ paths }: Pick<LocalStore, "paths">) {
+    this.#paths = paths;
   }
 
   async get(key: string, options: { readonly full?: boolean } = {}): Promise<PrepackedFile | undefined> {
@@ -35,7 +36,7 @@ export class FilePrepackedCache {
     weight: Binding,
     pack: (folder: string) => Promise<PrepackedParts>,
   ): Promise<PrepackedFile | undefined> {
-    const record = await makeSealed(this.#layout, this.#path(key), async (temporary, folder) => {
+    const record = await makeSealed(this.#paths, this.#path(key), async (temporary, folder) => {
       const parts = await pack(folder);
       const packs = parts.entries.length > 0;
       const file = await (packs ? this.#writeWeight(temporary, weight) : open(temporary, "wx", 0o600));
@@ -52,7 +53,7 @@ export class FilePrepackedCache {
   async sweep(weights: ReadonlySet<Digest>): Promise<{ readonly files: number; readonly bytes: number }> {
     let files = 0;
     let bytes = 0;
-    for (const name of await readdir(this.#layout.prepacked).catch(() => [])) {
+    for (const name of await readdir(this.#paths.prepacked).catch(() => [])) {
       if (weights.has(`sha256:${name.slice(0, 64)}`)) continue;
       files++;
       bytes += (await stat(this.#path(name)).catch(() => undefined))?.size ?? 0;
@@ -63,7 +64,7 @@ export class FilePrepackedCache {
 
   /** Starts a file with a weight; by reflink where that is possible, which takes no space. */
   async #writeWeight(path: string, weight: Binding): Promise<FileHandle> {
-    const source = join(this.#layout.root, weight.location);
+    const source = join(this.#paths.root, weight.location);
     if (weight.offset === 0 && (await stat(source)).size === weight.length) {
       const cloned = await copyFile(source, path, constants.COPYFILE_FICLONE_FORCE).then(
         () => true,
@@ -88,7 +89,7 @@ export class FilePrepackedCache {
   }
 
   #path(key: string): string {
-    return join(this.#layout.prepacked, key);
+    return join(this.#paths.prepacked, key);
   }
 
   #location(key: string): string {

@@ -3,7 +3,7 @@ import { type FileHandle, open } from "node:fs/promises";
 import { alignUp } from "../io/align.ts";
 import { SourceError } from "../errors.ts";
 import { PREPACKED_ALIGNMENT, type PrepackedEntry, type PrepackedParts } from "../model/prepacked-weight.ts";
-import { writeAll } from "../node/write-all.ts";
+import { writeAll } from "../node/write-chunks.ts";
 import { appendRecord, readTail } from "./file-record.ts";
 
 const CHUNK = 1024 * 1024;
@@ -57,7 +57,7 @@ export async function writePrepacked(
 }
 
 /**
- * Reads a file's record. Whatever it says lies in the file, and where an engine may read it.
+ * Reads a file's record. Every range that it names is inside the file, where an engine may read it.
  * @returns `undefined` where the file is not as it was written
  */
 export async function readRecord(file: FileHandle, size: number): Promise<PrepackedRecord | undefined> {

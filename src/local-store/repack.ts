@@ -1,23 +1,12 @@
 import { createHash } from "node:crypto";
-import type { Digest } from "../tensor/digest.ts";
-import {
-  type Descriptor,
-  encodeJson,
-  type Location,
-  type Manifest,
-  MediaType,
-  SHARD_LAYOUT,
-} from "../model/manifest.ts";
-import { manifestBlobs, modelWeights, type StoredModel } from "../model/stored-model.ts";
+import { type Descriptor, encodeJson, type Location, MediaType, SHARD_LAYOUT } from "../model/manifest.ts";
+import { modelWeights, type StoredModel } from "../model/stored-model.ts";
 import type { WeightFile } from "../model/weight-file.ts";
-import { syncFolder } from "../node/atomic-write.ts";
-import { putJson } from "./blobs.ts";
-import { discard, missingBlobs } from "./gc.ts";
-import { moveTags } from "./tags.ts";
-import type { IngestResult, IngestSetup } from "./ingest-job.ts";
-import type { StorePaths } from "./store-paths.ts";
-import { openLease } from "./lease.ts";
-import { withLock } from "./lock.ts";
+import { putManifest } from "../store/put-manifest.ts";
+import { transact, type Transaction } from "../store/transaction.ts";
+import type { Digest } from "../tensor/digest.ts";
+import type { LocalStore } from "./local-store.ts";
+import type { TagMove } from "./local-names.ts";
 import { writeWeightFiles } from "./write-weight-files.ts";
 
 /** A file of weights to make of what the store has, which becomes their one place. */
@@ -29,11 +18,14 @@ export interface ShardFile extends WeightFile {
 /** A model whose weights move into shards. */
 export interface Repacked {
   readonly model: StoredModel;
-  /** Indices of the shards that hold its weights; those that none of them holds stay where they are. */
+  /** Indices of the shards that hold its weights; weights in none of them stay where they are. */
   readonly shards: readonly number[];
 }
 
-/** What lies where in a shard, as a digest: two weights of one shard may have the same bytes. */
+/** A shard that is a blob now. */
+type WrittenShard = ShardFile & { readonly stored: Digest };
+
+/** A digest of what is where in a shard: two weights of one shard may have the same bytes. */
 export function shardLayout({ header, offsets, size, weights }: ShardFile): Digest {
   const digests = weights.map(({ digest }) => digest);
   const hash = createHash("sha256").update(header).update(encodeJson({ offsets, size, digests }));
@@ -41,74 +33,76 @@ export function shardLayout({ header, offsets, size, weights }: ShardFile): Dige
 }
 
 /**
- * Lays the weights of models out anew, as files that an engine opens: one sequential write, after which the new files
- * are the only place of those weights. What the models are (their configs) does not change.
+ * Packs the weights of models into files that an engine opens: one sequential write, after which the new files are the
+ * only place of those weights. What the models are (their configs) does not change.
  * @returns the shards' digests, or `undefined` if a model changed meanwhile: then nothing was done
  */
 export async function repack(
-  layout: StorePaths,
+  store: LocalStore,
   shards: readonly ShardFile[],
   models: readonly Repacked[],
   signal?: AbortSignal,
 ): Promise<Digest[] | undefined> {
-  await using lease = await openLease(layout);
-  const fresh = new Map<Digest, number>();
-  const progress = new SharedArrayBuffer(16);
-  const setup: IngestSetup = { blobs: layout.blobs, temporary: lease.folder, progress, inside: new Set() };
-  try {
-    const missing = shards.filter((shard) => !shard.stored);
-    const written = await writeWeightFiles(missing, (digest) => layout.blob(digest), setup, signal);
-    const results = shards.map(({ stored, size }) =>
-      stored ? { digest: stored, size, packed: [], fresh: false } : (written.shift() as IngestResult),
-    );
-    for (const result of results) if (result.fresh) fresh.set(result.digest, result.size);
-    const put = (mediaType: string, value: unknown): Promise<Descriptor> =>
-      putJson(layout, lease.folder, mediaType, value, fresh);
-    const moves: { name: string; from: Digest; to: Descriptor; needs: Descriptor[] }[] = [];
+  return transact(store, async (transaction) => {
+    const written = await writeShards(store, transaction, shards, signal);
+    const moves: TagMove[] = [];
     for (const { model, shards: indices } of models) {
-      const layers = indices.map((index): Descriptor => {
-        const { digest, size } = results[index] as IngestResult;
-        const annotations = { [SHARD_LAYOUT]: shardLayout(shards[index] as ShardFile) };
-        return { mediaType: MediaType.shard, digest, size, annotations };
-      });
-      const places = new Map(
-        indices.flatMap((index) =>
-          placesIn(shards[index] as ShardFile, (results[index] as IngestResult).digest),
-        ),
-      );
-      const { kept, inside } = staying(model, places);
-      const weights = [...places, ...inside].map(([digest, location]) => ({ digest, ...location }));
-      const locations = await put(MediaType.locations, { weights });
-      const manifest: Manifest = { ...model.manifest, layers: [...layers, ...kept, locations] };
-      const to = await put(MediaType.manifest, manifest);
-      moves.push({ name: model.name, from: model.digest, to, needs: [to, ...manifestBlobs(manifest)] });
+      const used = indices.map((index) => written[index] as WrittenShard);
+      moves.push(await planMove(transaction, model, used));
     }
-    await syncFolder(layout.blobs);
-    const moved = await withLock(layout, async (assertHeld) => {
-      for (const { needs } of moves) if ((await missingBlobs(layout, needs)).length > 0) return false;
-      assertHeld();
-      return moveTags(layout, moves);
-    });
-    if (!moved) {
-      await discard(layout, fresh.keys());
-      return undefined;
-    }
-    // The old places go, unless something else needs them.
-    const old = models.flatMap(({ model }) => [
-      model.digest,
-      ...model.manifest.layers.map((layer) => layer.digest),
-    ]);
-    await discard(layout, old);
-    return results.map((result) => result.digest);
-  } catch (error) {
-    await discard(layout, fresh.keys()).catch(() => undefined);
-    throw error;
-  }
+    const moved = await transaction.commit(async () => (await store.names.move(moves)) || undefined);
+    if (!moved) return undefined;
+    const old = models.flatMap(({ model }) => [model.digest, ...model.manifest.layers.map(digestOf)]);
+    await transaction.discard(old);
+    return written.map(({ stored }) => stored);
+  });
 }
 
-function placesIn(shard: ShardFile, blob: Digest): [Digest, Location][] {
-  return shard.weights.map(({ digest, from }, index) => {
-    return [digest, { blob, offset: shard.offsets[index] as number, length: from.length }];
+/** Writes the shards that are no blobs yet. */
+async function writeShards(
+  store: LocalStore,
+  transaction: Transaction,
+  shards: readonly ShardFile[],
+  signal: AbortSignal | undefined,
+): Promise<WrittenShard[]> {
+  await using scratch = await store.blobs.lease();
+  const setup = {
+    blobs: store.paths.blobs,
+    temporary: scratch.folder,
+    progress: new SharedArrayBuffer(16),
+    inside: new Set<string>(),
+  };
+  const missing = shards.filter((shard) => !shard.stored);
+  const results = await writeWeightFiles(missing, (digest) => store.blobPath(digest), setup, signal);
+  for (const result of results) transaction.note(result);
+  const digests = results.map(digestOf);
+  return shards.map((shard) => ({ ...shard, stored: shard.stored ?? (digests.shift() as Digest) }));
+}
+
+/** Stores the manifest of a model whose weights lie in shards. */
+async function planMove(
+  transaction: Transaction,
+  model: StoredModel,
+  shards: readonly WrittenShard[],
+): Promise<TagMove> {
+  const layers = shards.map((shard): Descriptor => {
+    const annotations = { [SHARD_LAYOUT]: shardLayout(shard) };
+    return { mediaType: MediaType.shard, digest: shard.stored, size: shard.size, annotations };
+  });
+  const places = new Map(shards.flatMap(placesIn));
+  const { kept, inside } = staying(model, places);
+  const to = await putManifest(transaction, {
+    config: model.manifest.config,
+    layers: [...layers, ...kept],
+    inside: new Map([...places, ...inside]),
+    base: model.manifest,
+  });
+  return { name: model.name, from: model.digest, to };
+}
+
+function placesIn({ stored: blob, offsets, weights }: WrittenShard): [Digest, Location][] {
+  return weights.map(({ digest, from }, index) => {
+    return [digest, { blob, offset: offsets[index] as number, length: from.length }];
   });
 }
 
@@ -130,4 +124,8 @@ function staying(
       mediaType === MediaType.rest || (mediaType !== MediaType.locations && blobs.has(digest)),
   );
   return { kept, inside };
+}
+
+function digestOf({ digest }: { readonly digest: Digest }): Digest {
+  return digest;
 }

@@ -1,7 +1,7 @@
 import { type FileHandle, mkdir, open, rm } from "node:fs/promises";
 import { dirname, join } from "node:path";
 import { isAbsent } from "../node/file-source.ts";
-import { seal } from "./blobs.ts";
+import { seal } from "./seal.ts";
 import { NOT_KEPT } from "./compile-cache.ts";
 import type { StorePaths } from "./store-paths.ts";
 import { openLease } from "./lease.ts";
@@ -16,8 +16,8 @@ export interface SealedKind<R> {
 }
 
 /**
- * Reads the record of a file that is sealed like a blob: one that was written since it was hashed is hashed again, and
- * one that is damaged is as good as none, and goes.
+ * Reads the record of a file that is sealed like a blob: a file that was written since it was hashed is hashed
+ * again, and a damaged file is removed.
  * @param full hash it anyway
  */
 export async function readSealed<R>(
@@ -49,7 +49,7 @@ export async function readSealed<R>(
  * @param write makes it at a path in the folder of a lease, and leaves it open
  */
 export async function makeSealed<R>(
-  layout: StorePaths,
+  paths: StorePaths,
   path: string,
   write: (
     temporary: string,
@@ -58,12 +58,12 @@ export async function makeSealed<R>(
 ): Promise<R | undefined> {
   try {
     await mkdir(dirname(path), { recursive: true });
-    await using lease = await openLease(layout);
+    await using lease = await openLease(paths);
     const temporary = join(lease.folder, "file");
     const { file, finish } = await write(temporary, lease.folder);
     try {
       const record = await finish();
-      // Here, where it blocks nobody: what is left to place is quick.
+      // Here, where it does not block the thread: what commitBlobSync has left to do is quick.
       await file.datasync();
       commitBlobSync(file.fd, temporary, path);
       return record;

@@ -2,33 +2,33 @@ import { createHash } from "node:crypto";
 import { mkdir, readFile } from "node:fs/promises";
 import { join } from "node:path";
 import { writeFileAtomically } from "../node/atomic-write.ts";
-import type { Tag } from "./tags.ts";
-import type { StorePaths } from "./store-paths.ts";
+import type { Tag } from "../store/store.ts";
+import type { LocalStore } from "./local-store.ts";
 
-/** Goes up when shards are planned in another way: then all stores are laid out anew. */
+/** Increases when shards are planned in another way: then every store is repacked. */
 const PLAN_VERSION = 1;
 
 /**
- * Whether exactly these models (by name, as they are listed), lying where they lie, were found to be laid out in shards. Nobody has to plan then.
- * The note of it may be deleted at any time, and a model added, removed or moved makes it void.
+ * Whether exactly these models, with these manifests, were found to be packed in shards: then nothing has to be planned.
+ * The note that says so may be deleted at any time; a model that is added, removed or repacked makes it void.
  */
-export async function isShardLayoutCurrent(layout: StorePaths, tags: readonly Tag[]): Promise<boolean> {
-  const note = await readFile(noteOf(layout), "utf8").catch(() => "");
+export async function isShardLayoutCurrent(store: LocalStore, tags: readonly Tag[]): Promise<boolean> {
+  const note = await readFile(noteOf(store), "utf8").catch(() => "");
   return note === keyOf(tags);
 }
 
 /** Notes that the shards of these models are as they should be; in a store that may not be written, it does not. */
-export async function cacheShardLayout(layout: StorePaths, tags: readonly Tag[]): Promise<void> {
+export async function cacheShardLayout(store: LocalStore, tags: readonly Tag[]): Promise<void> {
   try {
-    await mkdir(layout.cache, { recursive: true });
-    await writeFileAtomically(noteOf(layout), Buffer.from(keyOf(tags)));
+    await mkdir(store.paths.cache, { recursive: true });
+    await writeFileAtomically(noteOf(store), Buffer.from(keyOf(tags)));
   } catch {
     // It is planned again.
   }
 }
 
-function noteOf(layout: StorePaths): string {
-  return join(layout.cache, "shards");
+function noteOf({ paths }: LocalStore): string {
+  return join(paths.cache, "shards");
 }
 
 function keyOf(tags: readonly Tag[]): string {

@@ -1,52 +1,40 @@
-import type { Digest } from "../tensor/digest.ts";
 import type { ModelDraft } from "../model/draft.ts";
 import type { StoredModel } from "../model/stored-model.ts";
 import type { FileSource } from "../node/file-source.ts";
-import { watchProgress } from "../node/progress.ts";
-import { type AddOptions, refuseChanged, storeModel } from "./add.ts";
-import { discard } from "./gc.ts";
-import type { StorePaths } from "./store-paths.ts";
-import { openLease, sweepLeases } from "./lease.ts";
-import { readStoredModel } from "./read-model.ts";
+import { readTagged } from "../store/read-model.ts";
+import { Transaction } from "../store/transaction.ts";
+import type { Digest } from "../tensor/digest.ts";
+import type { LocalStore } from "./local-store.ts";
+import { writeModel, type WriteModelOptions } from "./write-model.ts";
 
 /** A model whose weights are in the store, for as long as this lives, and that has no name there. */
 export interface StagedModel extends AsyncDisposable {
   readonly model: StoredModel;
-  /** Blobs that the store did not have, with their sizes. */
+  /** Blobs that the store did not have, with their sizes in bytes. */
   readonly fresh: ReadonlyMap<Digest, number>;
 }
 
 /**
- * Stores the weights of files without giving them a name: others may use them meanwhile. Dispose it, and what no
- * model of the store uses by then is gone.
+ * Stores the weights of files without giving them a name: other models may use them meanwhile. Dispose it to remove what
+ * no model of the store uses by then.
  * @param name for errors
- * @param files the opened sources of `draft.files`, in the same order
  * @throws SourceError `source-changed`, `short-read`, `disk-full`
  */
 export async function stageModel(
-  layout: StorePaths,
+  store: LocalStore,
   name: string,
-  draft: ModelDraft,
-  files: readonly FileSource[],
-  options: Omit<AddOptions, "replace"> = {},
+  draft: ModelDraft<FileSource>,
+  options: Omit<WriteModelOptions, "moving"> = {},
 ): Promise<StagedModel> {
-  await sweepLeases(layout);
-  const lease = await openLease(layout);
-  const fresh = new Map<Digest, number>();
-  const drop = async (): Promise<void> => {
-    await discard(layout, fresh.keys());
-    await lease[Symbol.asyncDispose]();
-  };
-  const progress = new SharedArrayBuffer(16);
-  const total = files.reduce((sum, file) => sum + file.size, 0);
-  using _ = watchProgress(progress, total, options.onProgress);
+  const transaction = await Transaction.begin(store);
+  const end = (): Promise<void> => transaction[Symbol.asyncDispose]();
   try {
-    const { descriptor } = await storeModel(layout, lease, draft, files, progress, fresh, options);
-    await refuseChanged(files);
-    const model = await readStoredModel(layout, name, descriptor.digest);
-    return { model, fresh, [Symbol.asyncDispose]: drop };
+    const { descriptor } = await writeModel(store, transaction, draft, options);
+    await transaction.sync();
+    const model = await readTagged(store, { name, digest: descriptor.digest });
+    return { model, fresh: transaction.fresh, [Symbol.asyncDispose]: end };
   } catch (error) {
-    await drop().catch(() => undefined);
+    await end();
     throw error;
   }
 }

@@ -1,10 +1,9 @@
 import { readdir, stat } from "node:fs/promises";
 import { join } from "node:path";
 import { unfinishedAdds } from "./move-journal.ts";
-import { markBlobs } from "./gc.ts";
-import { listTags } from "./tags.ts";
-import type { StorePaths } from "./store-paths.ts";
-import { readStoredModel } from "./read-model.ts";
+import { markBlobs } from "./mark-blobs.ts";
+import { readTagged } from "../store/read-model.ts";
+import type { LocalStore } from "./local-store.ts";
 
 /** A store's disk use. All sizes in bytes. */
 export interface StoreStatus {
@@ -23,34 +22,35 @@ export interface StoreStatus {
   readonly prepackedBytes: number;
   /** Weights that an engine derived from others, which are there as well: made again when needed. */
   readonly foldedBytes: number;
-  /** Files whose adding ended early after parts of them were freed, as they were called: the same add goes on. */
+  /** Files whose adding ended early after parts of them were freed, by their original paths: the same add continues. */
   readonly unfinished: readonly string[];
 }
 
 /** Adds up what a store holds. */
-export async function storeStatus(layout: StorePaths): Promise<StoreStatus> {
-  const tags = await listTags(layout);
+export async function storeStatus(store: LocalStore): Promise<StoreStatus> {
+  const { paths } = store;
+  const tags = await store.names.list();
   let fileBytes = 0;
-  for (const { name, digest } of tags) {
-    const { config } = await readStoredModel(layout, name, digest);
+  for (const tag of tags) {
+    const { config } = await readTagged(store, tag);
     for (const file of config.files) fileBytes += file.size;
   }
-  const needed = await markBlobs(layout);
-  const used = await folderSize(layout.blobs, (name) => needed.has(`sha256:${name}`));
-  const all = await folderSize(layout.blobs);
-  const packed = await folderSize(layout.prepacked);
-  const derived = await folderSize(layout.folded);
+  const needed = await markBlobs(paths);
+  const used = await folderSize(paths.blobs, (name) => needed.has(`sha256:${name}`));
+  const all = await folderSize(paths.blobs);
+  const packed = await folderSize(paths.prepacked);
+  const derived = await folderSize(paths.folded);
   return {
-    root: layout.root,
+    root: paths.root,
     models: tags.length,
     blobs: used.files,
     storedBytes: used.bytes,
     fileBytes,
     unusedBytes: all.bytes - used.bytes,
-    cacheBytes: (await folderSize(layout.cache)).bytes - packed.bytes - derived.bytes,
+    cacheBytes: (await folderSize(paths.cache)).bytes - packed.bytes - derived.bytes,
     prepackedBytes: packed.bytes,
     foldedBytes: derived.bytes,
-    unfinished: (await unfinishedAdds(layout)).map(({ path }) => path),
+    unfinished: (await unfinishedAdds(paths)).map(({ path }) => path),
   };
 }
 

@@ -41,7 +41,7 @@ export class StorePaths {
     this.folded = join(this.cache, "derived");
   }
 
-  /** Relative to {@link root}, with `/`: what engines are told. */
+  /** Relative to {@link root}, with `/`: what engines are given. */
   location(digest: Digest): string {
     return `blobs/sha256/${digestHex(digest)}`;
   }
@@ -56,60 +56,60 @@ export class StorePaths {
  * @throws StoreError `not-a-store` if something else is there; FormatError `newer-version`
  */
 export async function openStoreFolder(root: string): Promise<StorePaths> {
-  const layout = new StorePaths(root);
-  const marker = join(layout.root, "oci-layout");
+  const paths = new StorePaths(root);
+  const marker = join(paths.root, "oci-layout");
   const text = await readFile(marker, "utf8").catch((error: unknown) => {
     if (isAbsent(error)) return undefined;
     throw error;
   });
   if (text === undefined) {
-    await refuseForeign(layout);
-    await mkdir(layout.blobs, { recursive: true });
-    await mkdir(layout.temporary, { recursive: true });
+    await refuseForeign(paths);
+    await mkdir(paths.blobs, { recursive: true });
+    await mkdir(paths.temporary, { recursive: true });
     const empty: ImageIndex = {
       schemaVersion: 2,
       mediaType: MediaType.index,
       manifests: [],
       annotations: { [STORE_VERSION]: String(MODEL_VERSION) },
     };
-    // The marker comes last: a folder without it is not a store yet, and the next one to open it goes on here.
-    await createFileAtomically(layout.index, encodeJson(empty));
+    // The marker comes last: a folder without it is not a store yet, and the next process to open it continues here.
+    await createFileAtomically(paths.index, encodeJson(empty));
     await createFileAtomically(marker, encodeJson({ imageLayoutVersion: "1.0.0" }));
-    return layout;
+    return paths;
   }
   const { imageLayoutVersion } = parseStrictJson(text, marker) as { imageLayoutVersion?: unknown };
   if (imageLayoutVersion !== "1.0.0") throw newerVersion(marker, String(imageLayoutVersion));
-  await readIndex(layout);
-  return layout;
+  await readIndex(paths);
+  return paths;
 }
 
 /** Reads `index.json` as it is at this moment. */
-export async function readIndex(layout: StorePaths): Promise<ImageIndex> {
-  const text = await readFile(layout.index, "utf8").catch((cause: unknown) => {
-    throw new StoreError("not-a-store", `Cannot read "${layout.index}"`, { path: layout.index, cause });
+export async function readIndex(paths: StorePaths): Promise<ImageIndex> {
+  const text = await readFile(paths.index, "utf8").catch((cause: unknown) => {
+    throw new StoreError("not-a-store", `Cannot read "${paths.index}"`, { path: paths.index, cause });
   });
-  const index = parseIndex(parseStrictJson(text, layout.index), layout.index);
+  const index = parseIndex(parseStrictJson(text, paths.index), paths.index);
   const version = index.annotations?.[STORE_VERSION];
-  if (version !== undefined && !(Number(version) <= MODEL_VERSION)) throw newerVersion(layout.index, version);
+  if (version !== undefined && !(Number(version) <= MODEL_VERSION)) throw newerVersion(paths.index, version);
   return index;
 }
 
-async function refuseForeign(layout: StorePaths): Promise<void> {
-  const stats = await stat(layout.root).catch(() => undefined);
+async function refuseForeign(paths: StorePaths): Promise<void> {
+  const stats = await stat(paths.root).catch(() => undefined);
   if (!stats) return;
   const hint = "choose a new or empty folder with --store or TARE_STORE";
   if (!stats.isDirectory()) {
-    throw new StoreError("not-a-store", `Cannot use "${layout.root}" as a store: it is a file`, {
-      path: layout.root,
+    throw new StoreError("not-a-store", `Cannot use "${paths.root}" as a store: it is a file`, {
+      path: paths.root,
       hint,
     });
   }
   // Another process may be making the store at this very moment.
   const ours = ["blobs", "tmp", "index.json", "oci-layout", "cache", "views", "lock", "consuming"];
-  const foreign = (await readdir(layout.root)).find((name) => !ours.includes(name) && !name.startsWith("."));
+  const foreign = (await readdir(paths.root)).find((name) => !ours.includes(name) && !name.startsWith("."));
   if (foreign !== undefined) {
-    throw new StoreError("not-a-store", `Cannot use "${layout.root}" as a store: it holds "${foreign}"`, {
-      path: layout.root,
+    throw new StoreError("not-a-store", `Cannot use "${paths.root}" as a store: it holds "${foreign}"`, {
+      path: paths.root,
       hint,
     });
   }

@@ -1,12 +1,11 @@
 import { TareError } from "../errors.ts";
 import type { Digest } from "../tensor/digest.ts";
 import { manifestBlobs, modelWeights } from "../model/stored-model.ts";
-import { requireBlob } from "./blobs.ts";
+import { readTagged } from "../store/read-model.ts";
+import { requireBlob } from "../store/require-model.ts";
 import { unfinishedAdds } from "./move-journal.ts";
-import { listTags } from "./tags.ts";
-import type { StorePaths } from "./store-paths.ts";
-import { readStoredModel } from "./read-model.ts";
-import type { Progress } from "../node/progress.ts";
+import type { LocalStore } from "./local-store.ts";
+import type { Progress } from "../io/progress.ts";
 
 /** One thing that is wrong with a store. */
 export interface Problem {
@@ -32,8 +31,11 @@ export interface VerifyResult {
   readonly problems: readonly Problem[];
 }
 
-/** Checks every model's manifest, config and blobs, and those of adds that ended early; goes on after a problem, so that all are told. */
-export async function verifyStore(layout: StorePaths, options: VerifyOptions = {}): Promise<VerifyResult> {
+/**
+ * Checks every model's manifest, config and blobs, and those of adds that ended early; continues after a problem, so that
+ * all are found.
+ */
+export async function verifyStore(store: LocalStore, options: VerifyOptions = {}): Promise<VerifyResult> {
   const problems: Problem[] = [];
   const attempt = async (model: string, work: () => Promise<void>): Promise<void> => {
     await work().catch((error: unknown) => {
@@ -41,20 +43,21 @@ export async function verifyStore(layout: StorePaths, options: VerifyOptions = {
       problems.push({ model, error });
     });
   };
-  const tags = await listTags(layout);
+  const tags = await store.names.list();
   const blobs = new Map<Digest, { model: string; size: number; tensor: string | undefined }>();
-  for (const { name, digest } of tags) {
+  for (const tag of tags) {
+    const { name } = tag;
     await attempt(name, async () => {
-      const { manifest, config } = await readStoredModel(layout, name, digest);
+      const { manifest, config } = await readTagged(store, tag);
       const tensors = new Map(modelWeights(config).map((weight) => [weight.digest, weight.name]));
       for (const { digest: blob, size } of manifestBlobs(manifest)) {
         if (!blobs.has(blob)) blobs.set(blob, { model: name, size, tensor: tensors.get(blob) });
       }
     });
   }
-  for (const { path, weights } of await unfinishedAdds(layout)) {
+  for (const { path, weights } of await unfinishedAdds(store.paths)) {
     for (const { digest, size, blob } of weights) {
-      // One that lies inside another blob is part of a model, which is checked above.
+      // A weight inside another blob is part of a model, which is checked above.
       if (blob === digest && !blobs.has(blob)) blobs.set(blob, { model: path, size, tensor: undefined });
     }
   }
@@ -63,9 +66,7 @@ export async function verifyStore(layout: StorePaths, options: VerifyOptions = {
   for (const [digest, { model, size, tensor }] of blobs) {
     const { full = false, signal } = options;
     signal?.throwIfAborted();
-    await attempt(model, () =>
-      requireBlob(layout, digest, size, { full, signal, ...(tensor !== undefined && { tensor }) }),
-    );
+    await attempt(model, () => requireBlob(store, { digest, size }, { full, signal, tensor }));
     done += size;
     options.onProgress?.({ done, total });
   }

@@ -4,8 +4,8 @@ import { StoreError } from "../errors.ts";
 import type { Digest } from "../tensor/digest.ts";
 import type { WeightFile } from "../model/weight-file.ts";
 import { openFileSource } from "../node/file-source.ts";
-import { startWorkers } from "../node/worker-pool.ts";
 import type { IngestJob, IngestPart, IngestResult, IngestSetup } from "./ingest-job.ts";
+import { startIngestWorkers } from "./ingest-workers.ts";
 
 /** Two threads keep a disk busy, and each has a buffer of its own. */
 const THREADS = 2;
@@ -13,7 +13,7 @@ const THREADS = 2;
 /**
  * Writes files of weights that a store has, each under its sha256 in `setup.blobs`: one sequential pass, in which
  * every weight is checked against its digest.
- * @param blobPath where a blob of the store lies
+ * @param blobPath the file of a blob of the store
  * @throws StoreError `corrupted` naming a weight that is not what it was
  */
 export async function writeWeightFiles(
@@ -23,15 +23,8 @@ export async function writeWeightFiles(
   signal?: AbortSignal,
 ): Promise<IngestResult[]> {
   const jobs = await Promise.all(files.map((file, index) => jobOf(file, index, blobPath, setup.temporary)));
-  await using workers = startWorkers<IngestJob, IngestResult>(
-    new URL("./ingest-worker.js", import.meta.url),
-    {
-      count: Math.max(1, Math.min(THREADS, jobs.length)),
-      data: setup,
-      stop: () => void Atomics.store(new BigInt64Array(setup.progress), 1, 1n),
-      signal,
-    },
-  );
+  const count = Math.max(1, Math.min(THREADS, jobs.length));
+  await using workers = startIngestWorkers(setup, { count, signal });
   const results = await workers.run(jobs.map((job) => () => job));
   results.forEach(({ size }, index) => {
     const expected = files[index]?.size;

@@ -1,10 +1,10 @@
 import { findEntry } from "../formats/gguf/values.ts";
 import type { Method, Weight } from "../model/config.ts";
 import type { StoredModel } from "../model/stored-model.ts";
-import type { BlobStore } from "../store/blob-store.ts";
 import { moduleName } from "./adapter.ts";
 import { ggufHeaderOf } from "./gguf-adapter.ts";
 import { onnxSites } from "./onnx-base.ts";
+import type { BlobReader } from "../store/store.ts";
 
 /** A weight of a base that a LoRA may be for. */
 export interface Site {
@@ -28,7 +28,7 @@ export interface LoraBase {
 }
 
 /** Describes a model as a base: of its weights nothing is read, of an ONNX model its graphs. */
-export async function openBase(store: BlobStore, model: StoredModel): Promise<LoraBase> {
+export async function openBase(store: BlobReader, model: StoredModel): Promise<LoraBase> {
   const { name, config } = model;
   const sites: Site[] = [];
   for (const method of config.methods) {
@@ -48,7 +48,7 @@ function plainSites(method: Method): Site[] {
   }));
 }
 
-async function architectureOf(store: BlobStore, model: StoredModel): Promise<string | undefined> {
+async function architectureOf(store: BlobReader, model: StoredModel): Promise<string | undefined> {
   const { metadata } = await ggufHeaderOf(store, model);
   const value = findEntry(metadata, "general.architecture")?.value;
   return typeof value === "string" ? value : undefined;

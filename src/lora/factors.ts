@@ -2,10 +2,10 @@ import type { ReadOptions } from "../io/byte-source.ts";
 import { LinkError } from "../errors.ts";
 import { tensorBytes } from "../tensor/dtype.ts";
 import type { StoredModel } from "../model/stored-model.ts";
-import type { BlobStore } from "../store/blob-store.ts";
 import type { Factor, LoraPair } from "./adapter.ts";
 import { floatCodec, loraError } from "./lora-matrices.ts";
 import type { Matrix } from "./product.ts";
+import type { BlobReader } from "../store/store.ts";
 
 /** All matrices for one weight are held in memory, as float32: a vocabulary of 152,000 at rank 64 takes 39 MiB. */
 const MAX_VALUES = 12 * 1024 * 1024;
@@ -33,7 +33,7 @@ export interface TermPlan {
  * @throws LinkError `too-large`; `out-of-range` for values that are not finite
  */
 export async function loadTerms(
-  store: BlobStore,
+  store: BlobReader,
   plans: readonly TermPlan[],
   options: ReadOptions,
 ): Promise<LoraTerm[]> {
@@ -54,7 +54,7 @@ export async function loadTerms(
 
 /** Reads a matrix, piece by piece, the way round that it is needed. */
 async function loadFactor(
-  store: BlobStore,
+  store: BlobReader,
   adapter: StoredModel,
   { weight, transposed }: Factor,
   turned: boolean,
@@ -71,7 +71,7 @@ async function loadFactor(
   const turn = transposed !== turned;
   const values = new Float32Array(rows * columns);
   const most = Math.floor(CHUNK / codec.blockBytes) * codec.blockBytes;
-  await using source = await store.openBlob(location.blob);
+  await using source = await store.blobs.open(location.blob);
   let at = 0;
   for (let read = 0; read < location.length; read += most) {
     const length = Math.min(most, location.length - read);

@@ -1,7 +1,6 @@
 import { parseGgufHeader } from "../formats/gguf/parse.ts";
 import { findEntry, type GgufMetadata } from "../formats/gguf/values.ts";
 import type { StoredModel } from "../model/stored-model.ts";
-import type { BlobStore } from "../store/blob-store.ts";
 import { type LoraAdapter, type LoraPair, moduleName } from "./adapter.ts";
 import {
   checkMatrices,
@@ -10,6 +9,8 @@ import {
   type NameMatrix,
   pairMatrices,
 } from "./lora-matrices.ts";
+import type { BlobReader } from "../store/store.ts";
+import { readBlob } from "../store/read-blob.ts";
 
 /** llama.cpp looks rows of it up: A and B change places. */
 const EMBEDDING = "token_embd";
@@ -20,7 +21,7 @@ const EMBEDDING = "token_embd";
  * Source: convert_lora_to_gguf.py and llama-adapter.cpp of llama.cpp
  * @throws LinkError for an adapter that is not whole, or of another kind
  */
-export async function ggufAdapter(store: BlobStore, model: StoredModel): Promise<LoraAdapter> {
+export async function ggufAdapter(store: BlobReader, model: StoredModel): Promise<LoraAdapter> {
   const { metadata } = await ggufHeaderOf(store, model);
   const text = (key: string): string | undefined => {
     const value = findEntry(metadata, key)?.value;
@@ -40,12 +41,12 @@ export async function ggufAdapter(store: BlobStore, model: StoredModel): Promise
 
 /** The metadata of a GGUF model of the store, from the part of its first file that is no weight. */
 export async function ggufHeaderOf(
-  store: BlobStore,
+  store: BlobReader,
   model: StoredModel,
 ): Promise<{ readonly metadata: GgufMetadata }> {
   const file = model.config.files[model.config.methods[0]?.file ?? 0];
   const header =
-    file && parseGgufHeader(await store.readBlob(file.rest), { name: file.path, size: file.size });
+    file && parseGgufHeader(await readBlob(store, file.rest), { name: file.path, size: file.size });
   if (header) return header;
   throw loraError("mismatch", model.name, "its program is not a GGUF header");
 }

@@ -4,7 +4,8 @@ import { type LoraBase, openBase } from "./base.ts";
 import { matchLora } from "./fit.ts";
 import { isLora, openLora } from "./open.ts";
 import type { StoredModel } from "../model/stored-model.ts";
-import type { FileStore } from "../local-store/file-store.ts";
+import type { Store } from "../store/store.ts";
+import { readModel } from "../store/read-model.ts";
 
 /** What a LoRA adapter of the store is for. */
 export interface LoraInfo {
@@ -23,10 +24,7 @@ export interface LoraInfo {
  * Says which models of the store are LoRAs, and which others each of them fits. Reads metadata, and only where there is
  * a LoRA.
  */
-export async function lorasOf(
-  store: FileStore,
-  models: readonly StoredModel[],
-): Promise<Map<string, LoraInfo>> {
+export async function lorasOf(store: Store, models: readonly StoredModel[]): Promise<Map<string, LoraInfo>> {
   const infos = new Map<string, LoraInfo>();
   const loras = models.filter(isLora);
   if (loras.length === 0) return infos;
@@ -43,12 +41,12 @@ export async function lorasOf(
  * @throws LinkError naming what does not fit
  */
 export async function checkLoraCompatibility(
-  store: FileStore,
+  store: Store,
   base: string,
   loras: readonly string[],
 ): Promise<void> {
   if (loras.length === 0) return;
-  const models = await Promise.all([base, ...loras].map((name) => store.model(name)));
+  const models = await Promise.all([base, ...loras].map((name) => readModel(store, name)));
   // The engine says better what it does not run at all.
   if (models.some((model) => model.config.format !== "gguf")) return;
   const [model, ...adapters] = models as [StoredModel, ...StoredModel[]];
@@ -56,7 +54,7 @@ export async function checkLoraCompatibility(
   for (const adapter of adapters) matchLora(await openLora(store, adapter), target);
 }
 
-async function describe(store: FileStore, model: StoredModel, bases: readonly LoraBase[]): Promise<LoraInfo> {
+async function describe(store: Store, model: StoredModel, bases: readonly LoraBase[]): Promise<LoraInfo> {
   let adapter: LoraAdapter;
   try {
     adapter = await openLora(store, model);
@@ -85,7 +83,7 @@ function fits(adapter: LoraAdapter, base: LoraBase): boolean {
 }
 
 /** A model that cannot be read is left to `verify`: it is no base of anything. */
-async function baseOf(store: FileStore, model: StoredModel): Promise<LoraBase[]> {
+async function baseOf(store: Store, model: StoredModel): Promise<LoraBase[]> {
   try {
     return [await openBase(store, model)];
   } catch (error) {

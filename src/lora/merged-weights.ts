@@ -4,8 +4,8 @@ import { mergeWeight } from "./merge-weight.ts";
 import type { Weight } from "../model/config.ts";
 import type { Location } from "../model/manifest.ts";
 import type { StoredModel } from "../model/stored-model.ts";
-import type { FileStore } from "../local-store/file-store.ts";
 import { type MergeLora, planLoras } from "../operations/merge.ts";
+import type { Store } from "../store/store.ts";
 
 /** A weight that a LoRA changes. */
 export interface MergedWeight {
@@ -20,7 +20,7 @@ export interface MergedWeight {
  * @throws LinkError where it does not fit
  */
 export async function mergedWeights(
-  store: FileStore,
+  store: Store,
   model: StoredModel,
   method: string,
   lora: Required<MergeLora>,
@@ -34,7 +34,7 @@ export async function mergedWeights(
           weight: { ...weight, name },
           async bytes() {
             const { blob, offset, length } = model.locations.get(weight.digest) as Location;
-            await using source = await store.openBlob(blob);
+            await using source = await store.blobs.open(blob);
             const bytes = new Uint8Array(length);
             let at = 0;
             const report = { touchedBlocks: 0, errorBound: 0 };

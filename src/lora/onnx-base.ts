@@ -4,9 +4,10 @@ import type { OnnxGraph, OnnxModel, OnnxNode, OnnxTensor } from "../formats/onnx
 import { parseOnnx } from "../formats/onnx/parse.ts";
 import type { Method } from "../model/config.ts";
 import type { StoredModel } from "../model/stored-model.ts";
-import type { BlobStore } from "../store/blob-store.ts";
 import { moduleName } from "./adapter.ts";
 import type { Site } from "./base.ts";
+import type { BlobReader } from "../store/store.ts";
+import { readBlob } from "../store/read-blob.ts";
 
 /** How a node takes a weight. */
 interface Use {
@@ -19,11 +20,11 @@ interface Use {
  * The weights of an ONNX method as a LoRA may name and find them. Exporters give the matrices of linear layers names
  * of their own (`onnx::MatMul_1285`) and store most as [in, out]; the nodes that use them are named after the modules.
  */
-export async function onnxSites(store: BlobStore, model: StoredModel, method: Method): Promise<Site[]> {
+export async function onnxSites(store: BlobReader, model: StoredModel, method: Method): Promise<Site[]> {
   const file = model.config.files[method.file];
   if (!file)
     throw new LinkError("not-found", `Cannot read "${model.name}": method "${method.name}" has no file`);
-  const view = new SparseBytes(`${model.name}/${file.path}`, await store.readBlob(file.rest), file.holes);
+  const view = new SparseBytes(`${model.name}/${file.path}`, await readBlob(store, file.rest), file.holes);
   const graph = parseOnnx(view);
   const tensors = new Map(graph.tensors.map((tensor) => [tensor.name, tensor]));
   const consumers = consumersOf(graph);

@@ -1,9 +1,9 @@
 import type { StoredModel } from "../model/stored-model.ts";
-import type { BlobStore } from "../store/blob-store.ts";
 import type { LoraAdapter } from "./adapter.ts";
 import { ggufAdapter } from "./gguf-adapter.ts";
 import { loraError } from "./lora-matrices.ts";
 import { PEFT_CONFIG, peftAdapter } from "./peft-adapter.ts";
+import type { BlobReader } from "../store/store.ts";
 
 /**
  * Whether a model of the store is a LoRA, by its names; nothing is read. A model that has LoRA weights beside its own is
@@ -22,7 +22,7 @@ export function isLora({ config }: StoredModel): boolean {
  * @throws LinkError `mismatch` for a model that is no LoRA; `unsupported`, `malformed`, `missing-weight` for one that
  * cannot be used
  */
-export async function openLora(store: BlobStore, model: StoredModel): Promise<LoraAdapter> {
+export async function openLora(store: BlobReader, model: StoredModel): Promise<LoraAdapter> {
   if (!isLora(model)) {
     const hint = "a LoRA is a GGUF adapter, or the folder that PEFT saved";
     throw loraError("mismatch", model.name, "it has no LoRA pair", undefined, hint);

@@ -1,5 +1,4 @@
 import type { StoredModel } from "../model/stored-model.ts";
-import type { BlobStore } from "../store/blob-store.ts";
 import { type LoraAdapter, type LoraPair, shapeText } from "./adapter.ts";
 import {
   checkMatrices,
@@ -9,6 +8,8 @@ import {
   pairMatrices,
 } from "./lora-matrices.ts";
 import { forModule, parsePeftConfig, type PeftConfig } from "./peft-config.ts";
+import type { BlobReader } from "../store/store.ts";
+import { readBlob } from "../store/read-blob.ts";
 
 /** The file beside a PEFT adapter's weights that says what they are. */
 export const PEFT_CONFIG = "adapter_config.json";
@@ -20,7 +21,7 @@ const WRAPPER = "base_model.model.";
  * nothing is read.
  * @throws LinkError for an adapter that is not whole, or more than LoRA
  */
-export async function peftAdapter(store: BlobStore, model: StoredModel): Promise<LoraAdapter> {
+export async function peftAdapter(store: BlobReader, model: StoredModel): Promise<LoraAdapter> {
   const { name, config } = model;
   const file = config.files.find((each) => each.path === PEFT_CONFIG);
   if (!file) {
@@ -32,7 +33,7 @@ export async function peftAdapter(store: BlobStore, model: StoredModel): Promise
       "add the folder that PEFT saved, not the file alone",
     );
   }
-  const text = new TextDecoder().decode(await store.readBlob(file.rest));
+  const text = new TextDecoder().decode(await readBlob(store, file.rest));
   const settings = parsePeftConfig(text, name);
   const weights = config.methods.flatMap((method) => method.weights);
   const pairs = pairMatrices(name, weights, nameHalf).map((each) => pairOf(name, each, settings));

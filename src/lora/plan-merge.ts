@@ -3,7 +3,7 @@ import type { TermPlan } from "./factors.ts";
 import type { Weight } from "../model/config.ts";
 import type { Digest } from "../tensor/digest.ts";
 import type { StoredModel } from "../model/stored-model.ts";
-import { useKey, type WeightUse } from "../local-store/patched-config.ts";
+import { useKey, type WeightUse } from "../store/patched-config.ts";
 
 /** A weight to merge into, once for all its uses. */
 export interface PlannedWeight {

@@ -32,17 +32,17 @@ export interface MethodDraft {
 }
 
 /** One file of a model. */
-export interface FileDraft {
+export interface FileDraft<S extends ByteSource = ByteSource> {
   /** Relative to the model, with `/` between names. */
   readonly path: string;
-  readonly source: ByteSource;
+  readonly source: S;
 }
 
 /** What a format's reader found in a model's files: nothing of the weights was read. */
-export interface ModelDraft {
+export interface ModelDraft<S extends ByteSource = ByteSource> {
   readonly format: string;
   readonly methods: readonly MethodDraft[];
-  readonly files: readonly FileDraft[];
+  readonly files: readonly FileDraft<S>[];
   /** What people should know about how the files were read, in sentences. */
   readonly notes?: readonly string[];
 }

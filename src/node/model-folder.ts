@@ -13,8 +13,8 @@ export interface OpenFolder extends ModelFolder, AsyncDisposable {
 /**
  * Opens files that a model names, never outside its own folder: absolute paths and `..` are refused, and so are
  * links that lead out. A model that is itself a link (as in the Hugging Face cache, where model and data both are
- * links into one folder of blobs) may name links that end in the folder where it really lies.
- * @param folder where the model lies
+ * links into one folder of blobs) may name links that end in the folder where it really is.
+ * @param folder the model's folder
  * @param programs the model's own files in it
  */
 export function openFolder(folder: string, programs: readonly string[]): OpenFolder {

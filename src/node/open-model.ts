@@ -10,11 +10,9 @@ import { openFolder } from "./model-folder.ts";
 
 /** A model's files, open, and what their format's reader found in them. Dispose it to close them. */
 export interface OpenModel extends AsyncDisposable {
-  /** What the model is called where nobody says otherwise. */
+  /** The model's name unless the caller gives another. */
   readonly name: string;
-  readonly draft: ModelDraft;
-  /** The sources of `draft.files`, in the same order. */
-  readonly files: readonly FileSource[];
+  readonly draft: ModelDraft<FileSource>;
 }
 
 /** Small files that belong to a model in a folder (tokenizer, settings, licence) and go with it. */
@@ -58,7 +56,7 @@ export async function openModel(paths: readonly string[], options: ReadOptions =
     const programs: FileDraft[] = [];
     for (const path of names) programs.push({ path, source: await openIn(path) });
     const draft = await (await formatOf(first, programs, options)).read(programs, home, options);
-    const files = [...draft.files];
+    const files = draft.files.map(({ path, source }) => ({ path, source: source as FileSource }));
     if (stats.isDirectory()) {
       const known = new Set(files.map((file) => file.path));
       for (const path of await companionsIn(folder)) {
@@ -68,7 +66,6 @@ export async function openModel(paths: readonly string[], options: ReadOptions =
     return {
       name,
       draft: { ...draft, files },
-      files: files.map((file) => file.source as FileSource),
       [Symbol.asyncDispose]: close,
     };
   } catch (error) {

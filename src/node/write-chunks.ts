@@ -1,7 +1,6 @@
 import type { FileHandle } from "node:fs/promises";
-import { writeAll } from "./write-all.ts";
 
-/** A part of a file that is written: bytes behind those before them, or others in the place of some that are there. */
+/** A part of a file that is written: appended bytes, or others that replace some of those. */
 export type FileChunk = Uint8Array | { readonly offset: number; readonly bytes: Uint8Array };
 
 /** The disk is given what came since in such stretches, while more comes: nothing is left to wait for at the end. */
@@ -10,7 +9,7 @@ const FLUSH = 256 * 1024 * 1024;
 /**
  * Writes a file as its parts come, and makes it durable: while one part is written the next is made. A part's memory is
  * free when the second one after it is asked for.
- * @param onBytes told how many came behind those before them
+ * @param onBytes called with the bytes that each chunk appended
  * @returns the file's size
  */
 export async function writeChunks(
@@ -43,6 +42,17 @@ export async function writeChunks(
     return size;
   } finally {
     await Promise.allSettled([writing, flushing]);
+  }
+}
+
+/**
+ * Writes all of the bytes, however many a system call takes.
+ * @param at where in the file, in bytes; after what was written before, unless given
+ */
+export async function writeAll(file: FileHandle, bytes: Uint8Array, at?: number): Promise<void> {
+  for (let written = 0; written < bytes.byteLength; ) {
+    const place = at === undefined ? null : at + written;
+    written += (await file.write(bytes, written, bytes.byteLength - written, place)).bytesWritten;
   }
 }
 

@@ -1,8 +1,7 @@
-import { mkdir, open } from "node:fs/promises";
+import { mkdir, open, readdir } from "node:fs/promises";
 import { join, resolve } from "node:path";
-import { syncFolder } from "./atomic-write.ts";
-import { requireEmptyTarget } from "./require-empty-target.ts";
-import { writeAtomically } from "./place-whole.ts";
+import { SourceError } from "../errors.ts";
+import { syncFolder, writeAtomically } from "./atomic-write.ts";
 import { type FileChunk, writeChunks } from "./write-chunks.ts";
 
 /** A file of a folder, as a stream. */
@@ -41,4 +40,20 @@ export async function writeFolder(
     await finish();
   });
   return target;
+}
+
+/**
+ * Makes sure that a folder can be made at a path: nothing is there, or an empty folder.
+ * @param verb what cannot be done otherwise
+ * @throws SourceError `exists`
+ */
+export async function requireEmptyTarget(path: string, verb: string): Promise<void> {
+  const present = await readdir(path).catch((error: NodeJS.ErrnoException) =>
+    error.code === "ENOENT" ? [] : [error.code],
+  );
+  if (present.length === 0) return;
+  throw new SourceError("exists", `Cannot ${verb} "${path}": something is there already`, {
+    path,
+    hint: "choose a new or empty folder",
+  });
 }

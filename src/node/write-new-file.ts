@@ -1,13 +1,13 @@
 import { open, stat } from "node:fs/promises";
 import { resolve } from "node:path";
 import { SourceError } from "../errors.ts";
-import { writeAtomically } from "./place-whole.ts";
+import { writeAtomically } from "./atomic-write.ts";
 import { type FileChunk, writeChunks } from "./write-chunks.ts";
 
 /** Options of {@link writeNewFile}. */
 export interface WriteNewOptions {
   readonly signal?: AbortSignal | undefined;
-  /** Told how many bytes came. */
+  /** Called with the bytes that each chunk appended. */
   readonly onBytes?: ((bytes: number) => void) | undefined;
 }
 

@@ -21,8 +21,9 @@ import {
   executorchDescriber,
 } from "./executorch/executorch-info.ts";
 import { FileCompileCache } from "../local-store/compile-cache.ts";
-import type { FileStore } from "../local-store/file-store.ts";
 import { type LoraInfo, lorasOf } from "../lora/lora-bases.ts";
+import type { LocalStore } from "../local-store/local-store.ts";
+import { listModels, readModel } from "../store/read-model.ts";
 
 /** A weight of a model, and who else uses it. */
 export interface WeightInfo extends Weight {
@@ -72,9 +73,9 @@ export interface ModelInfo extends Shares {
 }
 
 /** Describes a model of a store. */
-export async function describeModel(store: FileStore, name: string): Promise<ModelInfo> {
-  const model = await store.model(name);
-  const models = await store.models();
+export async function describeModel(store: LocalStore, name: string): Promise<ModelInfo> {
+  const model = await readModel(store, name);
+  const models = await listModels(store);
   const users = usersOf(models);
   const methods: MethodInfo[] = [];
   const describeProgram =
@@ -99,14 +100,14 @@ export async function describeModel(store: FileStore, name: string): Promise<Mod
 }
 
 async function describeMethod(
-  store: FileStore,
+  store: LocalStore,
   model: StoredModel,
   method: Method,
   models: readonly StoredModel[],
   users: ReadonlyMap<Digest, readonly string[]>,
   describeProgram: DescribeProgram | undefined,
 ): Promise<MethodInfo> {
-  const plan = planLink(model, method, (blob) => store.layout.location(blob));
+  const plan = planLink(model, method, (blob) => store.location(blob));
   const engine = await engineInfo(store, model, method, plan);
   const program = await describeProgram?.(method);
   return {
@@ -139,7 +140,7 @@ interface EngineInfo extends LoadForecast {
 }
 
 async function engineInfo(
-  store: FileStore,
+  store: LocalStore,
   model: StoredModel,
   method: Method,
   plan: LinkPlan,
@@ -158,13 +159,13 @@ async function engineInfo(
 }
 
 async function onnxInfo(
-  store: FileStore,
+  store: LocalStore,
   model: StoredModel,
   method: Method,
   plan: LinkPlan,
 ): Promise<EngineInfo> {
   const { graph, bound } = await openOnnxProgram(store, model, method, plan);
-  const compiled = await compiledBefore(plan, new FileCompileCache(store.layout));
+  const compiled = await compiledBefore(plan, new FileCompileCache(store));
   const outlook = compiled ? forecastCompiled(compiled) : forecastProgram(graph, bound);
   return { signature: signatureOf(graph), ...outlook };
 }

@@ -1,13 +1,14 @@
 import { weightBytes } from "../model/sharing.ts";
 import { manifestBlobs } from "../model/stored-model.ts";
-import type { FileStore } from "../local-store/file-store.ts";
 import type { FamilyMap } from "../picture/family-map.ts";
+import type { Store } from "../store/store.ts";
+import { listModels, readModel } from "../store/read-model.ts";
 
 /** The picture's data: which model has which weights; all models unless named. */
-export async function familyMap(store: FileStore, names?: readonly string[]): Promise<FamilyMap> {
+export async function familyMap(store: Store, names?: readonly string[]): Promise<FamilyMap> {
   const models = names?.length
-    ? await Promise.all(names.map((name) => store.model(name)))
-    : await store.models();
+    ? await Promise.all(names.map((name) => readModel(store, name)))
+    : await listModels(store);
   const blobs = new Map(
     models.flatMap((each) => manifestBlobs(each.manifest).map(({ digest, size }) => [digest, size])),
   );

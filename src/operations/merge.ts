@@ -8,14 +8,11 @@ import { mergeCodec, type MergeReport, mergeWeight } from "../lora/merge-weight.
 import { isLora, openLora } from "../lora/open.ts";
 import type { Weight } from "../model/config.ts";
 import type { StoredModel } from "../model/stored-model.ts";
-import {
-  type WeightPatch,
-  patchModel,
-  type PatchOptions,
-  type PatchResult,
-} from "../local-store/patch-model.ts";
-import type { FileStore } from "../local-store/file-store.ts";
 import { type PlannedWeight, planMerge } from "../lora/plan-merge.ts";
+import { patchModel, type PatchOptions, type PatchResult, type WeightPatch } from "../store/patch-model.ts";
+import type { Store } from "../store/store.ts";
+import { readModel } from "../store/read-model.ts";
+import { requireModel } from "../store/require-model.ts";
 
 /** A LoRA to merge. */
 export interface MergeLora {
@@ -50,14 +47,14 @@ export interface MergeResult extends PatchResult {
  * @throws UsageError, LinkError where a LoRA does not fit; StoreError
  */
 export async function mergeLoras(
-  store: FileStore,
+  store: Store,
   base: string,
   loras: readonly MergeLora[],
   options: MergeOptions,
 ): Promise<MergeResult> {
   const scaled = loras.map(({ model, scale = 1 }) => ({ model, scale }));
   checkRequest(base, scaled, options.as);
-  const model = await store.model(base);
+  const model = await readModel(store, base);
   if (isLora(model)) {
     throw new LinkError("mismatch", `Cannot merge into "${base}": it is a LoRA itself`, {
       hint: "tare ls says which models it fits",
@@ -76,18 +73,18 @@ export async function mergeLoras(
  * @throws LinkError where a LoRA does not fit
  */
 export async function planLoras(
-  store: FileStore,
+  store: Store,
   model: StoredModel,
   loras: readonly Required<MergeLora>[],
   options: Pick<MergeOptions, "map" | "signal"> = {},
 ): Promise<PlannedWeight[]> {
   const target = await openBase(store, model);
   const adapters: LoraAdapter[] = [];
-  for (const lora of loras) adapters.push(await openLora(store, await store.model(lora.model)));
+  for (const lora of loras) adapters.push(await openLora(store, await readModel(store, lora.model)));
   const planned = planMerge(model, fitAll(target, adapters, loras, options.map ?? {}));
   for (const { weight } of planned) mergeCodec(weight);
   for (const each of [model, ...adapters.map((adapter) => adapter.model)]) {
-    await store.requireModel(each, false, options.signal);
+    await requireModel(store, each, { signal: options.signal });
   }
   return planned;
 }
@@ -133,7 +130,7 @@ function fitAll(
 }
 
 function derivationOf(
-  store: FileStore,
+  store: Store,
   { weight, uses, terms }: PlannedWeight,
   reports: Map<Weight, MergeReport>,
 ): WeightPatch {

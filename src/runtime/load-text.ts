@@ -5,12 +5,14 @@ import type { LlamaSession } from "../engines/llama/session.ts";
 import { type Digest, digestHex } from "../tensor/digest.ts";
 import type { StoredModel } from "../model/stored-model.ts";
 import { exportModel } from "../local-store/export.ts";
-import type { FileStore } from "../local-store/file-store.ts";
 import { isShardLayoutCurrent } from "../local-store/shard-layout-cache.ts";
 import { requireEngine } from "../engines/engine-of.ts";
 import { blobsMoved, withGgufView } from "../link/gguf-view.ts";
 import { findCachedView, cacheView, unlessThere } from "../link/cached-view.ts";
 import { checkLoraCompatibility } from "../lora/lora-bases.ts";
+import type { LocalStore } from "../local-store/local-store.ts";
+import { readModel, readTagged } from "../store/read-model.ts";
+import { requireModel } from "../store/require-model.ts";
 
 /** Another process may collect views, or make one anew, just when the engine is about to open it. */
 const ATTEMPTS = 3;
@@ -45,7 +47,7 @@ export interface LoadedText {
  * @throws StoreError `not-found`, `missing-blob`, `corrupted`; EngineError
  */
 export async function loadText(
-  store: FileStore,
+  store: LocalStore,
   engine: Llama,
   name: string,
   options: TextLoadOptions = {},
@@ -90,7 +92,7 @@ interface TextFile {
  * @throws EngineError `unsupported` for models of other formats; StoreError `missing-blob`, `corrupted`
  */
 async function textModelFile(
-  store: FileStore,
+  store: LocalStore,
   name: string,
   seen: SeenModels,
   verify: boolean,
@@ -98,15 +100,15 @@ async function textModelFile(
 ): Promise<TextFile> {
   const known = await keptFile(store, name, seen, verify, signal);
   if (known) return known;
-  requireEngine(await store.model(name), "llama.cpp", "generate text with");
+  requireEngine(await readModel(store, name), "llama.cpp", "generate text with");
   return withGgufView(
     store,
     name,
     async (view) => {
       // Only now: laying the family out anew may have moved the weights.
-      const model = await store.model(name);
-      await store.requireModel(model, verify, signal);
-      return { path: await cacheView(store.layout, model, view, verify), model };
+      const model = await readModel(store, name);
+      await requireModel(store, model, { full: verify, signal });
+      return { path: await cacheView(store.paths, model, view, verify), model };
     },
     signal,
   );
@@ -114,22 +116,22 @@ async function textModelFile(
 
 /** What there is of a model already; `undefined` where it has to be planned and made. */
 async function keptFile(
-  store: FileStore,
+  store: LocalStore,
   name: string,
   seen: SeenModels,
   verify: boolean,
   signal: AbortSignal | undefined,
 ): Promise<TextFile | undefined> {
-  const tags = await store.tags();
+  const tags = await store.names.list();
   const tag = tags.find((each) => each.name === name);
-  if (!tag || !(await isShardLayoutCurrent(store.layout, tags))) return undefined;
+  if (!tag || !(await isShardLayoutCurrent(store, tags))) return undefined;
   try {
-    const read = seen.get(tag.digest) ?? (await store.read(tag));
+    const read = seen.get(tag.digest) ?? (await readTagged(store, tag));
     seen.set(tag.digest, read);
     // The same model may have another name too.
     const model = { ...read, name };
-    await store.requireModel(model, verify, signal);
-    const path = await findCachedView(store.layout, model, verify);
+    await requireModel(store, model, { full: verify, signal });
+    const path = await findCachedView(store.paths, model, verify);
     return path === undefined ? undefined : { path, model };
   } catch (error) {
     if (blobsMoved(error)) return undefined;
@@ -138,10 +140,10 @@ async function keptFile(
 }
 
 /** The file of a LoRA adapter, as it was added. */
-async function adapterFile(store: FileStore, name: string): Promise<TextFile> {
-  const model = await store.model(name);
+async function adapterFile(store: LocalStore, name: string): Promise<TextFile> {
+  const model = await readModel(store, name);
   requireEngine(model, "llama.cpp", "generate text with");
-  const path = join(store.layout.views, `${digestHex(model.digest)}.gguf`);
+  const path = join(store.paths.views, `${digestHex(model.digest)}.gguf`);
   await unlessThere(() => exportModel(store, model, path));
   return { path, model };
 }

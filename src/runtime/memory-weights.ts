@@ -7,13 +7,14 @@ import type { Method } from "../model/config.ts";
 import type { StoredModel } from "../model/stored-model.ts";
 import type { NumberTensor } from "../tensor/tensor.ts";
 import { matchesPattern } from "../model/wildcard.ts";
-import type { FileStore } from "../local-store/file-store.ts";
 import type { MutableWeights, WeightChanges } from "./mutable-weights.ts";
 import type { MutableOptions } from "./mutable-model.ts";
+import type { LocalStore } from "../local-store/local-store.ts";
+import { requireModel } from "../store/require-model.ts";
 
 /** What fed weights work with. */
 export interface MemoryWeightsContext {
-  readonly files: FileStore;
+  readonly files: LocalStore;
   readonly engine: OnnxRuntime;
   readonly options: MutableOptions;
 }
@@ -127,10 +128,10 @@ async function loadOver(
   fed: ReadonlySet<string>,
   previous: LiveSession | undefined,
 ): Promise<LiveSession> {
-  await files.requireModel(model, options.verify, options.signal);
-  const plan = planLink(model, method, (blob) => files.layout.location(blob));
+  await requireModel(files, model, { full: options.verify, signal: options.signal });
+  const plan = planLink(model, method, (blob) => files.location(blob));
   const source = { plan, open: () => openOnnxProgram(files, model, method, plan) };
-  return engine.loadLive(source, files.layout.root, fed, options, previous?.session);
+  return engine.loadLive(source, files.name, fed, options, previous?.session);
 }
 
 /** Hands weights over, by the inputs of the compiled program. */
@@ -144,7 +145,7 @@ async function hold(
 }
 
 async function storedTensors(
-  files: FileStore,
+  files: LocalStore,
   model: StoredModel,
   method: Method,
   names: ReadonlySet<string>,
@@ -153,7 +154,7 @@ async function storedTensors(
   for (const { name, dtype, shape, digest } of method.weights) {
     const location = names.has(name) ? model.locations.get(digest) : undefined;
     if (!location) continue;
-    await using source = await files.openBlob(location.blob);
+    await using source = await files.blobs.open(location.blob);
     tensors.set(name, { dtype, shape, bytes: await source.read(location.offset, location.length) });
   }
   return tensors;

@@ -7,10 +7,12 @@ import { methodOf } from "../model/plan.ts";
 import type { Method } from "../model/config.ts";
 import type { StoredModel } from "../model/stored-model.ts";
 import type { NumberTensor, Tensors } from "../tensor/tensor.ts";
-import type { FileStore } from "../local-store/file-store.ts";
 import type { MutableWeights, WeightChanges } from "./mutable-weights.ts";
 import { requireEngine } from "../engines/engine-of.ts";
 import { mergedWeights } from "../lora/merged-weights.ts";
+import type { LocalStore } from "../local-store/local-store.ts";
+import { currentModel } from "../store/read-model.ts";
+import { withModel } from "../store/with-model.ts";
 
 /** Options of `TareStore.openMutable`. */
 export interface MutableOptions extends OrtLoadOptions {
@@ -54,7 +56,7 @@ export interface WeightChange {
  * ```
  */
 export class MutableModel implements Session {
-  readonly #files: FileStore;
+  readonly #files: LocalStore;
   readonly #open: OpenWeights;
   readonly #options: MutableOptions;
   #name: string;
@@ -69,7 +71,7 @@ export class MutableModel implements Session {
   #released = false;
 
   private constructor(
-    files: FileStore,
+    files: LocalStore,
     options: MutableOptions,
     open: OpenWeights,
     loaded: { readonly model: StoredModel; readonly method: Method; readonly weights: MutableWeights },
@@ -85,12 +87,12 @@ export class MutableModel implements Session {
 
   /** Use `TareStore.openMutable`. */
   static async open(
-    files: FileStore,
+    files: LocalStore,
     name: string,
     options: MutableOptions,
     open: OpenWeights,
   ): Promise<MutableModel> {
-    return files.withModel(name, async (model) => {
+    return withModel(files, name, async (model) => {
       const method = checkedMethod(model, options);
       const weights = await open(model, method);
       return new MutableModel(files, options, open, { model, method, weights });
@@ -194,7 +196,7 @@ export class MutableModel implements Session {
     options: { readonly recompile?: boolean | undefined } = {},
   ): Promise<WeightChange> {
     return this.#change(() =>
-      this.#files.withModel(name, async (model) => {
+      withModel(this.#files, name, async (model) => {
         const method = checkedMethod(model, { ...this.#options, method: this.#method.name });
         const program = (one: StoredModel, { file }: Method): unknown => one.config.files[file]?.rest;
         const same = program(model, method) === program(this.#model, this.#method);
@@ -246,7 +248,7 @@ export class MutableModel implements Session {
 
   /** The model as it lies now: another process may have laid it out anew. */
   async #current(): Promise<StoredModel> {
-    const model = await this.#files.current(this.#model);
+    const model = await currentModel(this.#files, this.#model);
     if (model.manifest.config.digest !== this.#model.manifest.config.digest) {
       throw new StoreError(
         "source-changed",

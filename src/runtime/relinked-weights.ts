@@ -4,9 +4,9 @@ import type { Method, Weight } from "../model/config.ts";
 import type { Location } from "../model/manifest.ts";
 import type { StoredModel } from "../model/stored-model.ts";
 import type { Tensors } from "../tensor/tensor.ts";
-import type { FileStore } from "../local-store/file-store.ts";
 import type { MutableWeights, WeightChanges } from "./mutable-weights.ts";
 import { type NewWeights, openNewWeights } from "../operations/refit/new-weights.ts";
+import type { LocalStore } from "../local-store/local-store.ts";
 
 /** Loads a method of a model. */
 export type LoadMethod = (model: StoredModel) => Promise<Session>;
@@ -23,13 +23,13 @@ interface Staged {
  * as long as they are used, and all sessions are bound anew.
  */
 export class RelinkedWeights implements MutableWeights {
-  readonly #files: FileStore;
+  readonly #files: LocalStore;
   readonly #method: Method;
   readonly #load: LoadMethod;
   #session: Session;
   #staged: ReadonlyMap<string, Staged> = new Map();
 
-  private constructor(files: FileStore, method: Method, load: LoadMethod, session: Session) {
+  private constructor(files: LocalStore, method: Method, load: LoadMethod, session: Session) {
     this.#files = files;
     this.#method = method;
     this.#load = load;
@@ -37,7 +37,7 @@ export class RelinkedWeights implements MutableWeights {
   }
 
   static async open(
-    files: FileStore,
+    files: LocalStore,
     model: StoredModel,
     method: Method,
     load: LoadMethod,

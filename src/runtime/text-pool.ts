@@ -5,9 +5,10 @@ import { weightBytes } from "../model/sharing.ts";
 import type { Digest } from "../tensor/digest.ts";
 import { modelWeights, type StoredModel } from "../model/stored-model.ts";
 import { processMemory } from "../node/process-memory.ts";
-import type { FileStore } from "../local-store/file-store.ts";
-import type { Tag } from "../local-store/tags.ts";
 import { type Adapter, loadText, type SeenModels, type TextLoadOptions } from "./load-text.ts";
+import type { LocalStore } from "../local-store/local-store.ts";
+import type { Tag } from "../store/store.ts";
+import { readModel } from "../store/read-model.ts";
 
 /** Options of `TareStore.openTexts`. Those of a load hold for every model. */
 export interface TextPoolOptions extends Omit<TextLoadOptions, "adapters" | "signal"> {
@@ -81,7 +82,7 @@ interface Entry {
  * ```
  */
 export class TextPool implements AsyncDisposable {
-  readonly #files: FileStore;
+  readonly #files: LocalStore;
   readonly #engine: () => Promise<Llama>;
   readonly #options: TextPoolOptions;
   readonly #keep: number;
@@ -94,7 +95,7 @@ export class TextPool implements AsyncDisposable {
   #lastSwap: Promise<unknown> = Promise.resolve();
 
   /** Use `TareStore.openTexts`. */
-  constructor(files: FileStore, engine: () => Promise<Llama>, options: TextPoolOptions) {
+  constructor(files: LocalStore, engine: () => Promise<Llama>, options: TextPoolOptions) {
     const { keep = 1, measure = false, ...rest } = options;
     if (!Number.isInteger(keep) || keep < 1)
       throw new RangeError(`keep is ${keep}, not a positive whole number`);
@@ -227,12 +228,12 @@ export class TextPool implements AsyncDisposable {
 
   /** What a model and its adapters are at this moment. */
   async #keyOf(name: string, adapters: readonly Adapter[]): Promise<string> {
-    const all = await this.#files.tags();
+    const all = await this.#files.names.list();
     const tags = new Map(all.map((tag) => [tag.name, tag]));
     const digests = new Set(all.map((tag) => tag.digest));
     for (const digest of this.#seen.keys()) if (!digests.has(digest)) this.#seen.delete(digest);
     // Of a model that is not there the store tells what there is instead.
-    const find = async (each: string): Promise<Tag> => tags.get(each) ?? this.#files.model(each);
+    const find = async (each: string): Promise<Tag> => tags.get(each) ?? readModel(this.#files, each);
     return keyOf(await find(name), adapters, await Promise.all(adapters.map(({ model }) => find(model))));
   }
 }

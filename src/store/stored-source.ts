@@ -4,7 +4,7 @@ import { FormatError } from "../errors.ts";
 import type { StoredFile } from "../model/config.ts";
 import { fileSegments, type Segment } from "../model/segments.ts";
 import type { StoredModel } from "../model/stored-model.ts";
-import type { BlobSource, BlobStore } from "./blob-store.ts";
+import type { BlobReader, BlobSource } from "./store.ts";
 
 /** A weight that is spelled as varints has to be spelled whole to find a part of it. */
 const MAX_ENCODED_BYTES = 16 * 1024 * 1024;
@@ -17,7 +17,7 @@ export interface StoredSource extends ByteSource, AsyncDisposable {}
  * The bytes of weights are not checked against their digests.
  * @throws LinkError `missing-weight`; StoreError `missing-blob` where a part is read that is not there
  */
-export function storedSource(store: BlobStore, model: StoredModel, file: StoredFile): StoredSource {
+export function storedSource(store: BlobReader, model: StoredModel, file: StoredFile): StoredSource {
   const segments = fileSegments(model, file);
   const starts: number[] = [];
   let size = 0;
@@ -27,7 +27,7 @@ export function storedSource(store: BlobStore, model: StoredModel, file: StoredF
   }
   const blobs = new Map<string, Promise<BlobSource>>();
   const open = (segment: Segment): Promise<BlobSource> => {
-    const known = blobs.get(segment.blob) ?? store.openBlob(segment.blob);
+    const known = blobs.get(segment.blob) ?? store.blobs.open(segment.blob);
     blobs.set(segment.blob, known);
     return known;
   };

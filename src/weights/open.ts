@@ -4,8 +4,10 @@ import type { WeightSource } from "./weight-source.ts";
 import { openHttpModel } from "./open-http-model.ts";
 import { storedWeights } from "./stored.ts";
 import { methodOf } from "../model/plan.ts";
-import type { FileStore } from "../local-store/file-store.ts";
 import { type OpenModelData, openModelData } from "./open-model-data.ts";
+import type { LocalStore } from "../local-store/local-store.ts";
+import { readModel } from "../store/read-model.ts";
+import { requireModel } from "../store/require-model.ts";
 
 /** Where weights come from: a model of the store, else a path or an `https:` URL; or data of any kind, memory too. */
 export type WeightRef = string | WeightSource;
@@ -16,14 +18,14 @@ export type WeightRef = string | WeightSource;
  * @throws FormatError, SourceError; LinkError `not-found` for a method
  */
 export async function openWeights(
-  store: FileStore,
+  store: LocalStore,
   source: WeightRef,
   { method, signal }: ReadOptions & { readonly method?: string | undefined },
 ): Promise<OpenModelData> {
   if (typeof source !== "string") return { ...source, [Symbol.asyncDispose]: async () => undefined };
-  if (await store.has(source)) {
-    const model = await store.model(source);
-    await store.requireModel(model, false, signal);
+  if ((await store.names.resolve(source)) !== undefined) {
+    const model = await readModel(store, source);
+    await requireModel(store, model, { signal });
     const { methods } = model.config;
     const chosen = methods.some((each) => each.name === method) ? method : undefined;
     const { name, constants } = methodOf(model, chosen);

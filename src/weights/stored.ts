@@ -1,11 +1,11 @@
 import { planLink } from "../model/plan.ts";
 import type { Digest } from "../tensor/digest.ts";
 import type { StoredModel } from "../model/stored-model.ts";
-import type { BlobStore } from "../store/blob-store.ts";
 import { chooseMethod } from "../compile/backends/choose-method.ts";
 import type { ModelDataOptions } from "./draft.ts";
 import type { WeightSource } from "./weight-source.ts";
 import { rangeWeights } from "./range.ts";
+import type { BlobReader } from "../store/store.ts";
 
 /**
  * The weights of a model in a store, and the constants beside them, each with its digest. A blob is open only while
@@ -13,7 +13,7 @@ import { rangeWeights } from "./range.ts";
  * @throws LinkError `missing-weight`, `not-found` for a method; FormatError `size-mismatch`
  */
 export function storedWeights(
-  store: BlobStore,
+  store: BlobReader,
   model: StoredModel,
   options: ModelDataOptions = {},
 ): WeightSource {
@@ -29,7 +29,7 @@ export function storedWeights(
       offset,
       length,
       open: async () => {
-        const source = await store.openBlob(location as Digest);
+        const source = await store.blobs.open(location as Digest);
         return { source, [Symbol.asyncDispose]: () => source[Symbol.asyncDispose]() };
       },
     };

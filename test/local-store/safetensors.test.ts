@@ -10,9 +10,10 @@ import { writeSafetensors } from "../../src/formats/safetensors/write.ts";
 import { type TareStore } from "../../src/tare-store.ts";
 import type { Tensors } from "../../src/tensor/tensor.ts";
 import { openModel } from "../../src/node/open-model.ts";
-import { FileStore } from "../../src/local-store/file-store.ts";
 import { charlm } from "../support/charlm.ts";
 import { type Home, home } from "../support/home.ts";
+import { LocalStore } from "../../src/local-store/local-store.ts";
+import { withModel } from "../../src/store/with-model.ts";
 
 const fixture = (path: string): string => fileURLToPath(new URL(`../../fixtures/${path}`, import.meta.url));
 const SHARDED = [1, 2, 3, 4].map((no) => `model-0000${no}-of-00004.safetensors`);
@@ -278,18 +279,18 @@ describe("safetensors and GGUF models of the same weights", () => {
     const { store, folder } = await home();
     await store.add([BASE], { as: "st" });
     await store.add([await charlmGguf("base")], { as: "gguf" });
-    const files = await FileStore.open(store.path);
+    const files = await LocalStore.open(store.path);
     const seen: string[] = [];
-    const size = await files.withModel("st", async (model) => {
+    const size = await withModel(files, "st", async (model) => {
       seen.push(model.digest);
       if (seen.length === 1) await store.link("gguf", join(folder, "view"));
       const { blob } = model.locations.get(model.config.files[0]?.holes[0]?.digest ?? "sha256:") ?? {};
-      await using source = await files.openBlob(blob ?? "sha256:");
+      await using source = await files.blobs.open(blob ?? "sha256:");
       return source.size;
     });
     expect(size).toBeGreaterThan(WEIGHTS);
     expect(new Set(seen).size).toBe(2);
-    await expect(files.withModel("st", () => Promise.reject(new Error("mine")))).rejects.toThrow("mine");
+    await expect(withModel(files, "st", () => Promise.reject(new Error("mine")))).rejects.toThrow("mine");
   });
 
   test("store nothing twice that is large and has another name", async () => {
@@ -317,7 +318,7 @@ describe("ONNX and GGUF models of the same weights", () => {
       await using model = await openModel([original]);
       for (const { name, dtype, at } of model.draft.methods[0]?.weights.slice(20) ?? []) {
         if (dtype === "float32")
-          tensors[name] = await (model.files[at.file] as (typeof model.files)[0]).read(at.offset, at.length);
+          tensors[name] = (await model.draft.files[at.file]?.source.read(at.offset, at.length)) as Uint8Array;
       }
     }
     const bytes = Object.values(tensors).reduce((sum, each) => sum + each.length, 0);

@@ -6,10 +6,10 @@ import { type Llama, openLlama } from "../../src/engines/llama/engine.ts";
 import { encodeGgufHeader } from "../../src/formats/gguf/write.ts";
 import { openStore, type TareStore } from "../../src/tare-store.ts";
 import { TextPool, type TextPoolOptions } from "../../src/runtime/text-pool.ts";
-import { FileStore } from "../../src/local-store/file-store.ts";
 import { type CharlmModel, charlmGguf } from "../../fixtures/charlm/rebuild-gguf.mjs";
 import { noisyLora } from "../support/noisy-lora.ts";
 import { temporaryFolder } from "../support/temporary.ts";
+import { LocalStore } from "../../src/local-store/local-store.ts";
 
 const EXPECTED = JSON.parse(
   await readFile(fileURLToPath(new URL("../../fixtures/charlm/expected.json", import.meta.url)), "utf8"),
@@ -31,7 +31,7 @@ async function poolOver(
 ): Promise<{ readonly texts: TextPool; readonly engine: Llama }> {
   const engine = openLlama({ threads: 2 });
   onTestFinished(() => engine[Symbol.asyncDispose]());
-  const files = await FileStore.open(store.path);
+  const files = await LocalStore.open(store.path);
   return { texts: new TextPool(files, async () => engine, { ...OPTIONS, ...options }), engine };
 }
 

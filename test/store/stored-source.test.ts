@@ -4,10 +4,11 @@ import { join } from "node:path";
 import { describe, expect, test } from "vitest";
 import { charlmGguf } from "../../fixtures/charlm/rebuild-gguf.mjs";
 import { openStore } from "../../src/tare-store.ts";
-import { FileStore } from "../../src/local-store/file-store.ts";
 import { storedSource } from "../../src/store/stored-source.ts";
 import { graph, ints, model, node, tensor, value } from "../support/onnx-builder.ts";
 import { temporaryFolder } from "../support/temporary.ts";
+import { LocalStore } from "../../src/local-store/local-store.ts";
+import { readModel } from "../../src/store/read-model.ts";
 
 /** A model with weights of every kind: raw, and spelled as varints of one to three bytes. */
 function spelled(): Uint8Array {
@@ -32,8 +33,8 @@ describe("storedSource()", () => {
       await store.add([path], { as: "m" });
     }
     const original = await readFile(path);
-    const files = await FileStore.open(join(folder, "store"));
-    const stored = await files.model("m");
+    const files = await LocalStore.open(join(folder, "store"));
+    const stored = await readModel(files, "m");
     const [file] = stored.config.files;
     if (!file) throw new Error("no file");
     await using source = storedSource(files, stored, file);

@@ -1,7 +1,8 @@
 import { namedWeights } from "../../src/weights/names.ts";
 import type { TareStore } from "../../src/tare-store.ts";
 import type { NumberTensor } from "../../src/tensor/tensor.ts";
-import { FileStore } from "../../src/local-store/file-store.ts";
+import { LocalStore } from "../../src/local-store/local-store.ts";
+import { readModel } from "../../src/store/read-model.ts";
 
 /**
  * The weights of a model of a store, by name.
@@ -12,8 +13,8 @@ export async function storedTensors(
   name: string,
   method?: string,
 ): Promise<Record<string, NumberTensor>> {
-  const files = await FileStore.open(store.path);
-  const { config, locations } = await files.model(name);
+  const files = await LocalStore.open(store.path);
+  const { config, locations } = await readModel(files, name);
   const weights = method
     ? config.methods.find((each) => each.name === method)?.weights
     : namedWeights(config).values();
@@ -21,7 +22,7 @@ export async function storedTensors(
   for (const { name: weight, dtype, shape, digest } of weights ?? []) {
     const at = locations.get(digest);
     if (!at) throw new Error(`${weight} is nowhere`);
-    await using source = await files.openBlob(at.blob);
+    await using source = await files.blobs.open(at.blob);
     tensors[weight] = { dtype, shape, bytes: await source.read(at.offset, at.length) };
   }
   return tensors;

@@ -15,13 +15,13 @@ import { openStore } from "../../src/tare-store.ts";
 import type { ModelDraft, WeightDraft } from "../../src/model/draft.ts";
 import type { DType } from "../../src/tensor/dtype.ts";
 import { createSha256 } from "../../src/node/sha256.ts";
-import { memorySink } from "../../src/store/memory-sink.ts";
 import { counting, digestOf, joined } from "../support/bytes.ts";
 import { countingSource } from "../support/counting-source.ts";
 import { serveFiles } from "../support/file-server.ts";
 import { graph, model, tensor } from "../support/onnx-builder.ts";
 import { temporaryFolder } from "../support/temporary.ts";
 import { thrown } from "../support/thrown.ts";
+import { memoryBlobs } from "../../src/store/memory-blobs.ts";
 
 /** What somebody else's tool says of a weight. */
 interface Described {
@@ -313,7 +313,10 @@ describe("a source that gives fewer bytes than it was asked for", () => {
       data.data("w"),
       data.loadInto("w", new Uint8Array(4)),
       joined(data.stream("w")),
-      new BlobService({ sink: memorySink(), createDigest: createSha256 }).put("w", source),
+      new BlobService({ sink: memoryBlobs({ createDigest: createSha256 }), createDigest: createSha256 }).put(
+        "w",
+        source,
+      ),
     ]) {
       expect(await thrown(reading)).toMatchObject({ code: "short-read", path: "m" });
     }

@@ -5,9 +5,9 @@ import {
   listResources,
   type ResourceInfo,
 } from "../../operations/mlir/attach.ts";
-import { FileStore } from "../../local-store/file-store.ts";
 import { type DefineCommand, examples } from "../command.ts";
 import { bytes, table } from "../context.ts";
+import { LocalStore } from "../../local-store/local-store.ts";
 import { outputPath } from "../options.ts";
 
 interface AttachFlags {
@@ -45,7 +45,7 @@ export const attach: DefineCommand = (program, act) => {
     )
     .action(
       act(async (context, thin: string, flags: AttachFlags) => {
-        const openStore = (): Promise<FileStore> => FileStore.open(context.storePath);
+        const openStore = (): Promise<LocalStore> => LocalStore.open(context.storePath);
         const { from, list, verify } = flags;
         const { signal } = context;
         if (list || verify) {

@@ -1,11 +1,10 @@
 import type { ReadOptions } from "../../io/byte-source.ts";
 import { StoreError } from "../../errors.ts";
 import type { CreateDigest, Digest } from "../../tensor/digest.ts";
-import type { BlobSink, StagedBlob } from "../../store/blob-sink.ts";
 import { bothAlignments } from "../../io/align.ts";
 import { checkAlignment } from "./alignment.ts";
 import { alignmentConflict, BlobConflictError, conflictsOf, type KeyClaim } from "./blob-conflict.ts";
-import { checkedBlob, HashedChunks } from "./checked-chunks.ts";
+import { checkedBlob, countedChunks } from "./checked-chunks.ts";
 import type { StreamOptions } from "../../io/stream.ts";
 import { type BlobData, checkChunk, chunksOf, knownSize } from "../../io/chunks.ts";
 import { checkKey, checkLayout, checkSize, checkTag } from "./put-checks.ts";
@@ -18,6 +17,7 @@ import {
 } from "./shard-plan.ts";
 import type { TensorLayout } from "../../tensor/tensor-layout.ts";
 import { writeShardFile } from "./write-shard.ts";
+import type { BlobSink, StagedBlob } from "../../store/store.ts";
 
 /** What a {@link BlobService} is made of. */
 export interface BlobServiceOptions {
@@ -92,12 +92,11 @@ export class BlobService {
     const asked = { digest: undefined, length, alignment, tag, layout: kept };
     this.#refuse("put", [[key, asked]]);
 
-    const hash = this.#createDigest();
-    const chunks = new HashedChunks(chunksOf(data, signal), hash, (passed, atEnd) => {
+    const chunks = countedChunks(chunksOf(data, signal), (passed, atEnd) => {
       if (layout && (atEnd || passed > (length ?? 0))) checkSize(key, layout, length, passed, atEnd);
     });
     await using staged = await this.#sink.stage(chunks);
-    const { digest, size: bytes } = chunks.result();
+    const { digest, size: bytes } = staged;
     return await this.#inTurn(async () => {
       signal?.throwIfAborted();
       const entry: BlobEntry = { ...asked, digest, length: bytes };

@@ -1,9 +1,9 @@
 import { zeros } from "../../io/align.ts";
 import type { CreateDigest } from "../../tensor/digest.ts";
-import type { BlobSink } from "../../store/blob-sink.ts";
 import { checkedBlob } from "./checked-chunks.ts";
 import type { StreamOptions } from "../../io/stream.ts";
 import type { ShardFile } from "./shard-plan.ts";
+import type { BlobSink } from "../../store/store.ts";
 
 /** The bytes of a data file, blob after blob, each checked against its digest. */
 export async function* writeShardFile(

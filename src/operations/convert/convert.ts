@@ -1,7 +1,6 @@
 import { basename, dirname, extname } from "node:path";
 import type { WeightSource } from "../../weights/weight-source.ts";
 import { FormatError, LinkError, UsageError } from "../../errors.ts";
-import type { Progress } from "../../node/progress.ts";
 import type { FileChunk } from "../../node/write-chunks.ts";
 import { writeFolder } from "../../node/write-folder.ts";
 import { writeNewFile } from "../../node/write-new-file.ts";
@@ -9,6 +8,7 @@ import { WEIGHT_FOLDERS } from "./folders.ts";
 import { chunksOf, type FileLayout, type WeightSpec } from "./layout.ts";
 import { WEIGHT_LAYOUTS } from "./layouts.ts";
 import { type RenameRule, renamed } from "./rename.ts";
+import type { Progress } from "../../io/progress.ts";
 
 /** Options of {@link convertWeights}. */
 export interface ConvertOptions {

@@ -3,9 +3,9 @@ import type { Method, ModelConfig, Weight } from "../../model/config.ts";
 import type { Digest } from "../../tensor/digest.ts";
 import type { StoredModel } from "../../model/stored-model.ts";
 import { codecOf } from "../../tensor/quantization/codec.ts";
-import type { BlobStore } from "../../store/blob-store.ts";
 import { type Difference, NumberComparison } from "./compare-numbers.ts";
 import { weightBytes } from "../../model/sharing.ts";
+import type { BlobReader } from "../../store/store.ts";
 
 /** Read of each side at a time, less what is no whole block; divides by every width of plain elements. */
 const CHUNK = 1024 * 1024;
@@ -47,7 +47,7 @@ export interface ModelDiff {
  * is compared once.
  */
 export async function diffModels(
-  store: BlobStore,
+  store: BlobReader,
   a: StoredModel,
   b: StoredModel,
   options: ReadOptions = {},
@@ -106,7 +106,7 @@ function pairMethods(a: ModelConfig, b: ModelConfig): [Method | undefined, Metho
 }
 
 async function compare(
-  store: BlobStore,
+  store: BlobReader,
   a: StoredModel,
   b: StoredModel,
   left: Weight,
@@ -117,8 +117,8 @@ async function compare(
   const comparison = new NumberComparison(left.dtype);
   if (!from || !to) return comparison.result();
   const step = CHUNK - (CHUNK % (codecOf(left.dtype)?.blockBytes ?? 1));
-  await using x = await store.openBlob(from.blob);
-  await using y = await store.openBlob(to.blob);
+  await using x = await store.blobs.open(from.blob);
+  await using y = await store.blobs.open(to.blob);
   for (let at = 0; at < from.length; at += step) {
     const length = Math.min(step, from.length - at);
     comparison.add(

@@ -6,8 +6,8 @@ import { delegateName } from "../../formats/executorch/weights.ts";
 import { weightBytes } from "../../model/sharing.ts";
 import type { Method, StoredFile, Weight } from "../../model/config.ts";
 import type { StoredModel } from "../../model/stored-model.ts";
-import type { BlobStore } from "../../store/blob-store.ts";
 import { storedSource } from "../../store/stored-source.ts";
+import type { BlobReader } from "../../store/store.ts";
 
 /** A subgraph that an ExecuTorch backend runs. */
 export interface DelegateInfo {
@@ -33,7 +33,7 @@ export type DescribeProgram = (
 ) => Promise<(ExecutorchInfo & { readonly signature: Signature }) | undefined>;
 
 /** Reads the programs of an ExecuTorch model from the store, each once. */
-export function executorchDescriber(store: BlobStore, model: StoredModel): DescribeProgram {
+export function executorchDescriber(store: BlobReader, model: StoredModel): DescribeProgram {
   const programs = new Map<number, Promise<ParsedProgram | undefined>>();
   return async (method) => {
     const file = model.config.files[method.file] as StoredFile;
@@ -60,7 +60,7 @@ export function executorchDescriber(store: BlobStore, model: StoredModel): Descr
 
 /** @returns `undefined` for a data file */
 async function readStored(
-  store: BlobStore,
+  store: BlobReader,
   model: StoredModel,
   file: StoredFile,
 ): Promise<ParsedProgram | undefined> {

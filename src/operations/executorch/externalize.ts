@@ -6,10 +6,10 @@ import { encodeDataHead } from "../../formats/executorch/write-data.ts";
 import { ruleSelects, type SplitRule } from "../split/split-rules.ts";
 import { isPlainPath } from "../../model/config.ts";
 import { openFileSource } from "../../node/file-source.ts";
-import type { Progress } from "../../node/progress.ts";
-import { refuseChanged } from "../../local-store/add.ts";
+import { requireUnchanged } from "../../local-store/require-unchanged.ts";
 import { writeFolder } from "../../node/write-folder.ts";
 import { type FilePiece, type PiecedFile, streamPieces } from "./stream-pieces.ts";
+import type { Progress } from "../../io/progress.ts";
 
 /** Which weights go to a data file. */
 export interface ExternalRule extends Pick<SplitRule, "names" | "layers"> {
@@ -92,7 +92,7 @@ export async function externalize(
       })),
     ],
     "write into",
-    () => refuseChanged([source]),
+    () => requireUnchanged([source]),
   );
   return {
     path: target,

@@ -4,10 +4,10 @@ import { LinkError, UsageError } from "../../errors.ts";
 import { internalizeProgram } from "../../formats/executorch/internalize.ts";
 import { ruleSelects, type SplitRule } from "../split/split-rules.ts";
 import { fileError, type FileSource, isAbsent, openFileSource } from "../../node/file-source.ts";
-import type { Progress } from "../../node/progress.ts";
-import { refuseChanged } from "../../local-store/add.ts";
+import { requireUnchanged } from "../../local-store/require-unchanged.ts";
 import { requireNoFile, writeNewFile } from "../../node/write-new-file.ts";
 import { streamPieces } from "./stream-pieces.ts";
+import type { Progress } from "../../io/progress.ts";
 
 /** Which weights go into the program. */
 export type InternalRule = Pick<SplitRule, "names" | "layers">;
@@ -73,7 +73,7 @@ export async function internalize(
   const chunks = async function* (): AsyncGenerator<Uint8Array, void, undefined> {
     yield* streamPieces({ head, pieces, size }, { signal });
     // Before the file gets its name.
-    await refuseChanged(sources.all);
+    await requireUnchanged(sources.all);
   };
   await writeNewFile(out, chunks(), {
     signal,

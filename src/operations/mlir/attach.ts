@@ -3,7 +3,6 @@ import type { ReadOptions } from "../../io/byte-source.ts";
 import { LinkError, StoreError } from "../../errors.ts";
 import { PROPERTIES_VERSION, MIN_BUFFER_ALIGNMENT } from "../../formats/mlir/schema.ts";
 import type { Digest } from "../../tensor/digest.ts";
-import type { Progress } from "../../node/progress.ts";
 import { createSha256 } from "../../node/sha256.ts";
 import { requireNoFile, writeNewFile } from "../../node/write-new-file.ts";
 import { pieceChunks } from "./chunks.ts";
@@ -16,6 +15,7 @@ import {
   type OpenFileStore,
 } from "./found-weights.ts";
 import { openMlir, type OpenMlir } from "./open.ts";
+import type { Progress } from "../../io/progress.ts";
 
 /** Options of {@link attachMlir}. */
 export interface AttachOptions {

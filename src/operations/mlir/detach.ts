@@ -5,13 +5,14 @@ import { mlirDraft } from "../../formats/mlir/read.ts";
 import { PROPERTIES_VERSION } from "../../formats/mlir/schema.ts";
 import type { DetachableBlob } from "../../formats/mlir/thin-bytecode.ts";
 import type { Digest } from "../../tensor/digest.ts";
-import type { Progress } from "../../node/progress.ts";
 import { createSha256 } from "../../node/sha256.ts";
 import { type AddResult, addModel } from "../../local-store/add.ts";
-import type { FileStore } from "../../local-store/file-store.ts";
 import { requireNoFile, writeNewFile } from "../../node/write-new-file.ts";
 import { pieceChunks, rangeChunks } from "./chunks.ts";
 import { openMlir, type OpenMlir } from "./open.ts";
+import type { Progress } from "../../io/progress.ts";
+import type { LocalStore } from "../../local-store/local-store.ts";
+import { readModel } from "../../store/read-model.ts";
 
 /** Options of {@link detachToStore}. */
 export interface DetachOptions {
@@ -54,7 +55,7 @@ export interface DetachResult {
  * @throws FormatError, SourceError `exists`, StoreError `name-taken`; LinkError `missing-weight` for a file without any
  */
 export async function detachToStore(
-  store: FileStore,
+  store: LocalStore,
   path: string,
   out: string,
   options: DetachOptions = {},
@@ -64,9 +65,10 @@ export async function detachToStore(
   requireWeights(mlir);
   const name = options.as ?? basename(path, extname(path));
   const { replace, onProgress, signal } = options;
-  const draft = mlirDraft(basename(mlir.source.name), mlir.source, await mlir.weights(options));
-  const added = await addModel(store.layout, name, draft, [mlir.source], { replace, onProgress, signal });
-  const model = await store.model(added.name);
+  const file = { path: basename(mlir.source.name), source: mlir.source };
+  const draft = { ...mlirDraft(file.path, file.source, await mlir.weights(options)), files: [file] };
+  const added = await addModel(store, name, draft, { replace, onProgress, signal });
+  const model = await readModel(store, added.name);
   const digests = new Map(
     model.config.methods.flatMap((method) => method.weights.map((each) => [each.name, each.digest])),
   );

@@ -10,9 +10,10 @@ import { type DType, tensorBytes } from "../../tensor/dtype.ts";
 import type { Location } from "../../model/manifest.ts";
 import type { FileIdentity, FileSource } from "../../node/file-source.ts";
 import { openModel } from "../../node/open-model.ts";
-import type { FileStore } from "../../local-store/file-store.ts";
 import { type ByteRange, rangeChunks } from "./chunks.ts";
 import { openMlir } from "./open.ts";
+import type { LocalStore } from "../../local-store/local-store.ts";
+import { listModels, readModel } from "../../store/read-model.ts";
 
 /** A weight that can be attached. */
 export interface FoundWeight {
@@ -37,7 +38,7 @@ export interface FoundWeights extends AsyncDisposable {
 }
 
 /** The store, opened when it is needed. */
-export type OpenFileStore = () => Promise<FileStore>;
+export type OpenFileStore = () => Promise<LocalStore>;
 
 /**
  * Finds weights where a thin file says that they are.
@@ -73,8 +74,8 @@ function weightOf({ length, alignment, digest }: LinkedWeight): Omit<FoundWeight
 }
 
 /** Where the store has the bytes of every weight: those of the model named come first, all others may have them too. */
-async function placesOf(store: FileStore, name: string | undefined): Promise<Map<Digest, Location>> {
-  const models = await store.models();
+async function placesOf(store: LocalStore, name: string | undefined): Promise<Map<Digest, Location>> {
+  const models = await listModels(store);
   models.sort((a, b) => Number(b.name === name) - Number(a.name === name));
   const places = new Map<Digest, Location>();
   for (const model of models) {
@@ -87,12 +88,12 @@ async function placesOf(store: FileStore, name: string | undefined): Promise<Map
 }
 
 async function* blobChunks(
-  store: FileStore,
+  store: LocalStore,
   { blob, offset, length }: Location,
   key: string,
   options: ReadOptions,
 ): AsyncGenerator<Uint8Array> {
-  await using source = await store.openBlob(blob);
+  await using source = await store.blobs.open(blob);
   yield* rangeChunks(source, { offset, length, hex: false }, key, options);
 }
 
@@ -168,7 +169,7 @@ export async function foundIn(
     // Elements that are spelled are not what a compiler reads.
     if (isEncoded(at) || tensorBytes(dtype, shape) !== at.length) continue;
     refuseTwice(weights, name, from);
-    const source = model.files[at.file] as FileSource;
+    const source = model.draft.files[at.file]?.source as FileSource;
     weights.set(name, {
       length: at.length,
       alignment: undefined,
@@ -181,8 +182,8 @@ export async function foundIn(
   return found(weights, async () => model[Symbol.asyncDispose]());
 }
 
-function foundInModel(store: FileStore, name: string): Promise<FoundWeights> {
-  return store.model(name).then((model: StoredModel) => {
+function foundInModel(store: LocalStore, name: string): Promise<FoundWeights> {
+  return readModel(store, name).then((model: StoredModel) => {
     const weights = new Map<string, FoundWeight>();
     const { format, methods } = model.config;
     for (const { name: key, dtype, shape, digest } of methods.flatMap((method) => method.weights)) {

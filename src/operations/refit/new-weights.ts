@@ -5,10 +5,10 @@ import { encodeSafetensorsHeader } from "../../formats/safetensors/write.ts";
 import type { StoredModel } from "../../model/stored-model.ts";
 import type { NumberTensor, Tensors } from "../../tensor/tensor.ts";
 import { openModel } from "../../node/open-model.ts";
-import type { Progress } from "../../node/progress.ts";
-import type { FileStore } from "../../local-store/file-store.ts";
-import { openLease } from "../../local-store/lease.ts";
 import { type StagedModel, stageModel } from "../../local-store/stage.ts";
+import type { Progress } from "../../io/progress.ts";
+import type { LocalStore } from "../../local-store/local-store.ts";
+import { currentModel, readModel } from "../../store/read-model.ts";
 
 /** Where new weights come from: a model of the store, files, or tensors in memory by name (a state dict). */
 export type NewWeightsSource = string | Tensors;
@@ -34,21 +34,21 @@ export interface NewWeightsOptions {
  * @throws SourceError, FormatError
  */
 export async function openNewWeights(
-  store: FileStore,
+  store: LocalStore,
   source: NewWeightsSource,
   options: NewWeightsOptions = {},
 ): Promise<NewWeights> {
   if (typeof source !== "string") return stageTensors(store, source, options);
-  if (!(await store.has(source))) return stageFiles(store, source, options);
+  if ((await store.names.resolve(source)) === undefined) return stageFiles(store, source, options);
   let model: StoredModel | undefined;
   return {
-    model: async () => (model = model ? await store.current(model) : await store.model(source)),
+    model: async () => (model = model ? await currentModel(store, model) : await readModel(store, source)),
     fresh: new Map(),
     [Symbol.asyncDispose]: async () => undefined,
   };
 }
 
-async function stageFiles(store: FileStore, path: string, options: NewWeightsOptions): Promise<NewWeights> {
+async function stageFiles(store: LocalStore, path: string, options: NewWeightsOptions): Promise<NewWeights> {
   await using opened = await openModel([path], { signal: options.signal });
   if (opened.draft.methods.every((method) => method.weights.length === 0)) {
     const [note] = opened.draft.notes ?? [];
@@ -57,16 +57,16 @@ async function stageFiles(store: FileStore, path: string, options: NewWeightsOpt
       hint: note ?? "name a checkpoint: .safetensors, .npz, .pt, .gguf or .onnx",
     });
   }
-  const staged = await stageModel(store.layout, path, opened.draft, opened.files, options);
+  const staged = await stageModel(store, path, opened.draft, options);
   return { ...staged, model: async () => staged.model };
 }
 
 async function stageTensors(
-  store: FileStore,
+  store: LocalStore,
   tensors: Tensors,
   options: NewWeightsOptions,
 ): Promise<NewWeights> {
-  await using lease = await openLease(store.layout);
+  await using lease = await store.blobs.lease();
   const path = join(lease.folder, "state-dict.safetensors");
   const specs = Object.entries(tensors).map(([name, tensor]) => ({ name, ...numbersOf(name, tensor) }));
   const header = encodeSafetensorsHeader(specs);

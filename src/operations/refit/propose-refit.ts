@@ -3,8 +3,9 @@ import { proposeMapping, type Proposal } from "./propose.ts";
 import type { Weight } from "../../model/config.ts";
 import type { StoredModel } from "../../model/stored-model.ts";
 import { codecOf } from "../../tensor/quantization/codec.ts";
-import type { FileStore } from "../../local-store/file-store.ts";
 import { type NewWeightsOptions, type NewWeightsSource, openNewWeights } from "./new-weights.ts";
+import type { LocalStore } from "../../local-store/local-store.ts";
+import { readModel } from "../../store/read-model.ts";
 
 /** Bytes read of each weight, at most: enough to tell whose child it is. */
 const SAMPLE_BYTES = 4096;
@@ -14,12 +15,12 @@ const SAMPLE_BYTES = 4096;
  * not in doubt and left out.
  */
 export async function proposeRefit(
-  store: FileStore,
+  store: LocalStore,
   base: string,
   source: NewWeightsSource,
   options: NewWeightsOptions = {},
 ): Promise<Proposal[]> {
-  const model = await store.model(base);
+  const model = await readModel(store, base);
   await using weights = await openNewWeights(store, source, options);
   const other = await weights.model();
   const qualified = other.config.methods.length > 1;
@@ -35,7 +36,7 @@ export async function proposeRefit(
 
 /** First elements of weights, as numbers. */
 async function samplesOf(
-  store: FileStore,
+  store: LocalStore,
   model: StoredModel,
   weights: readonly Weight[],
 ): Promise<Map<string, Float32Array>> {
@@ -45,7 +46,7 @@ async function samplesOf(
     const location = model.locations.get(digest);
     if (!codec || !location) continue;
     const blocks = Math.floor(Math.min(SAMPLE_BYTES, location.length) / codec.blockBytes);
-    await using source = await store.openBlob(location.blob);
+    await using source = await store.blobs.open(location.blob);
     const values = new Float32Array(blocks * codec.blockElements);
     codec.decode(await source.read(location.offset, blocks * codec.blockBytes), values);
     samples.set(name, values);

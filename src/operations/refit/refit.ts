@@ -6,16 +6,13 @@ import type { Weight } from "../../model/config.ts";
 import type { Digest } from "../../tensor/digest.ts";
 import type { StoredModel } from "../../model/stored-model.ts";
 import { openModel } from "../../node/open-model.ts";
-import type { Progress } from "../../node/progress.ts";
 import { addModel } from "../../local-store/add.ts";
-import {
-  patchModel,
-  type PatchResult,
-  type Placed,
-  type Replacement,
-} from "../../local-store/patch-model.ts";
-import type { FileStore } from "../../local-store/file-store.ts";
 import { type NewWeights, type NewWeightsSource, openNewWeights } from "./new-weights.ts";
+import type { Progress } from "../../io/progress.ts";
+import { patchModel, type PatchResult, type Placed, type Replacement } from "../../store/patch-model.ts";
+import type { LocalStore } from "../../local-store/local-store.ts";
+import { readModel } from "../../store/read-model.ts";
+import { requireModel } from "../../store/require-model.ts";
 
 /** Options of `TareStore.refit`. */
 export interface RefitOptions {
@@ -49,12 +46,12 @@ export interface RefitResult extends PatchResult {
  * store has are not written.
  */
 export async function refitModel(
-  store: FileStore,
+  store: LocalStore,
   base: string,
   source: NewWeightsSource,
   options: RefitOptions,
 ): Promise<RefitResult> {
-  const model = await store.model(base);
+  const model = await readModel(store, base);
   if (options.as === base) {
     throw new UsageError("usage", `Cannot refit "${base}" under its own name`, {
       hint: "refit under a new name, then remove what is not needed any more",
@@ -72,7 +69,7 @@ export async function refitModel(
     return { ...taken, base, how: "recompile", bound: namedWeights(other.config).size, kept: [] };
   }
   const match = matchModel(model, other, options);
-  await store.requireModel(model, false, options.signal);
+  await requireModel(store, model, { signal: options.signal });
   const place = oncePerAttempt(store, weights);
   const replacements = [...match.bound].map(([name, from]) =>
     replacementOf(match.weights.get(name) as NamedWeight, from, place),
@@ -114,12 +111,12 @@ export function matchModel(
 
 /** Which new blobs a model uses. */
 async function usedBy(
-  store: FileStore,
+  store: LocalStore,
   name: string,
   fresh: NewWeights["fresh"],
 ): Promise<(readonly [Digest, number])[]> {
   if (fresh.size === 0) return [];
-  const { manifest } = await store.model(name);
+  const { manifest } = await readModel(store, name);
   const used = new Set(manifest.layers.map((layer) => layer.digest));
   return [...fresh].filter(([digest]) => used.has(digest));
 }
@@ -138,16 +135,16 @@ function structureChanged({ config: a }: StoredModel, { config: b }: StoredModel
 
 /** Takes new weights with the program that they come with. */
 async function takeWhole(
-  store: FileStore,
+  store: LocalStore,
   source: NewWeightsSource,
   { as, ...options }: RefitOptions,
 ): Promise<PatchResult> {
   const name = source as string;
-  if (await store.has(name)) {
-    return patchModel(store, await store.model(name), as, [], options);
+  if ((await store.names.resolve(name)) !== undefined) {
+    return patchModel(store, await readModel(store, name), as, [], options);
   }
   await using opened = await openModel([name], { signal: options.signal });
-  const added = await addModel(store.layout, as, opened.draft, opened.files, options);
+  const added = await addModel(store, as, opened.draft, options);
   return { ...added, sharedBytes: 0 };
 }
 
@@ -173,13 +170,13 @@ function replacementOf(
 }
 
 /** Looks at new weights once an attempt: they move where another process lays them out anew. */
-function oncePerAttempt(store: FileStore, weights: NewWeights): (attempt: number) => Promise<StoredModel> {
+function oncePerAttempt(store: LocalStore, weights: NewWeights): (attempt: number) => Promise<StoredModel> {
   let known: { readonly attempt: number; readonly model: Promise<StoredModel> } | undefined;
   return (attempt) => {
     if (known?.attempt !== attempt) {
       const look = async (): Promise<StoredModel> => {
         const model = await weights.model();
-        await store.requireModel(model);
+        await requireModel(store, model);
         return model;
       };
       known = { attempt, model: look() };

@@ -7,11 +7,12 @@ import { splitSafetensors } from "./split-safetensors.ts";
 import { type Digest, digestHex } from "../../tensor/digest.ts";
 import { companionsOf, type StoredModel } from "../../model/stored-model.ts";
 import { sha256 } from "../../node/sha256.ts";
-import type { FileStore } from "../../local-store/file-store.ts";
 import { headerOf } from "../../link/gguf-view.ts";
+import type { LocalStore } from "../../local-store/local-store.ts";
+import { readBlob } from "../../store/read-blob.ts";
 
 /** Lays out a plan in one format. */
-type LayOut = (store: FileStore, models: readonly StoredModel[], plan: SplitPlan) => Promise<SplitLayout>;
+type LayOut = (store: LocalStore, models: readonly StoredModel[], plan: SplitPlan) => Promise<SplitLayout>;
 
 const LAYOUTS: Readonly<Record<string, LayOut>> = {
   gguf: async (store, models, plan) => {
@@ -57,7 +58,7 @@ export function splitFormat(models: readonly StoredModel[]): string {
  * @throws LinkError `bad-name` for two files of one path
  */
 export async function layOutSplit(
-  store: FileStore,
+  store: LocalStore,
   format: string,
   models: readonly StoredModel[],
   plan: SplitPlan,
@@ -70,13 +71,13 @@ export async function layOutSplit(
 }
 
 /** Tokenizers, settings and licences, which lay beside a model. */
-async function companionFiles(store: FileStore, models: readonly StoredModel[]): Promise<SplitTextFile[]> {
+async function companionFiles(store: LocalStore, models: readonly StoredModel[]): Promise<SplitTextFile[]> {
   const files: SplitTextFile[] = [];
   for (const model of models) {
     for (const { path, rest } of companionsOf(model)) {
       // Shards without a tensor, and the index of shards that are no more.
       if (/\.gguf$|\.safetensors(\.index\.json)?$/.test(path)) continue;
-      const bytes = await store.readBlob(rest);
+      const bytes = await readBlob(store, rest);
       files.push({ path: `${fileNameOf(model)}/${path}`, models: [model.name], bytes });
     }
   }
@@ -85,7 +86,7 @@ async function companionFiles(store: FileStore, models: readonly StoredModel[]):
 
 /** What is needed beside the weights to put the original files together, and is not there already. */
 async function originalFiles(
-  store: FileStore,
+  store: LocalStore,
   models: readonly StoredModel[],
   written: readonly SplitTextFile[],
 ): Promise<SplitTextFile[]> {
@@ -98,7 +99,7 @@ async function originalFiles(
   }
   return Promise.all(
     [...users].map(async ([digest, names]) => {
-      return { path: `originals/${digestHex(digest)}`, models: names, bytes: await store.readBlob(digest) };
+      return { path: `originals/${digestHex(digest)}`, models: names, bytes: await readBlob(store, digest) };
     }),
   );
 }

@@ -14,17 +14,18 @@ import {
 import { dirname, join, relative, resolve } from "node:path";
 import { parseStrictJson } from "../../encodings/json.ts";
 import { SourceError, StoreError } from "../../errors.ts";
-import { type Digest, digestHex } from "../../tensor/digest.ts";
+import { type CreateDigest, type Digest, digestHex } from "../../tensor/digest.ts";
 import { encodeJson } from "../../model/manifest.ts";
 import type { WeightFile } from "../../model/weight-file.ts";
-import type { BlobSource, BlobStore } from "../../store/blob-store.ts";
 import { syncFolder } from "../../node/atomic-write.ts";
 import { fileError, openFileSource } from "../../node/file-source.ts";
-import { requireEmptyTarget } from "../../node/require-empty-target.ts";
-import { writeAtomically } from "../../node/place-whole.ts";
-import { sha256 } from "../../node/sha256.ts";
-import { type Progress, watchProgress } from "../../node/progress.ts";
+import { requireEmptyTarget } from "../../node/write-folder.ts";
+import { writeAtomically } from "../../node/atomic-write.ts";
+import { createSha256 } from "../../node/sha256.ts";
+import { watchProgress } from "../../node/progress.ts";
 import { writeWeightFiles } from "../../local-store/write-weight-files.ts";
+import type { BlobReader } from "../../store/store.ts";
+import type { Progress } from "../../io/progress.ts";
 
 /** A record lists every weight of every model; more than this is no record. */
 const MAX_RECORD_BYTES = 512 * 1024 * 1024;
@@ -129,29 +130,15 @@ export async function readSplitRecord(
 }
 
 /** The files of a split, by their digests. */
-export class SplitFiles implements BlobStore {
+export class SplitFiles implements BlobReader {
+  readonly createDigest: CreateDigest = createSha256;
+  readonly blobs: BlobReader["blobs"] = { open: async (digest) => openFileSource(this.#path(digest)) };
   readonly #folder: string;
   readonly #files: ReadonlyMap<Digest, string>;
 
   constructor(folder: string, files: readonly { readonly path: string; readonly digest: Digest }[]) {
     this.#folder = resolve(folder);
     this.#files = new Map(files.map(({ digest, path }) => [digest, path]));
-  }
-
-  async openBlob(digest: Digest): Promise<BlobSource> {
-    return openFileSource(this.#path(digest));
-  }
-
-  async readBlob(digest: Digest): Promise<Uint8Array> {
-    const path = this.#path(digest);
-    const bytes = await readFile(path).catch((cause: unknown) => {
-      throw fileError(path, "open", cause);
-    });
-    if (sha256(bytes) === digest) return bytes;
-    throw new StoreError("corrupted", `Cannot use "${path}": it is not what the split's record says`, {
-      path,
-      digest,
-    });
   }
 
   #path(digest: Digest): string {

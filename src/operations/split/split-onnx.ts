@@ -2,7 +2,6 @@ import type { Method, Weight } from "../../model/config.ts";
 import type { Digest } from "../../tensor/digest.ts";
 import type { StoredModel } from "../../model/stored-model.ts";
 import type { WeightFile } from "../../model/weight-file.ts";
-import type { BlobStore } from "../../store/blob-store.ts";
 import { linkOnnx, openOnnxProgram } from "../../link/onnx-program.ts";
 import { planLink } from "../../model/plan.ts";
 import {
@@ -13,6 +12,7 @@ import {
   type SplitWeightFile,
 } from "./split-layout.ts";
 import type { SplitPlan } from "./split-plan.ts";
+import type { BlobReader } from "../../store/store.ts";
 
 /** ONNX Runtime maps pages of external data; small tensors it reads. */
 const PAGE = 4096;
@@ -30,7 +30,7 @@ interface Place {
  * name both as external data.
  */
 export async function splitOnnx(
-  store: BlobStore,
+  store: BlobReader,
   models: readonly StoredModel[],
   plan: SplitPlan,
 ): Promise<SplitLayout> {
@@ -78,7 +78,7 @@ function placesIn({ path, file }: { readonly path: string; readonly file: Weight
 }
 
 async function thinProgram(
-  store: BlobStore,
+  store: BlobReader,
   model: StoredModel,
   method: Method,
   places: ReadonlyMap<Digest, Place>,

@@ -15,8 +15,10 @@ import type { StoredModel } from "../../model/stored-model.ts";
 import { openFileSource } from "../../node/file-source.ts";
 import { sha256 } from "../../node/sha256.ts";
 import { readSplitRecord, type SplitFolderOptions, writeSplitFolder } from "./split-folder.ts";
-import type { FileStore } from "../../local-store/file-store.ts";
 import { layOutSplit, splitFormat } from "./split-contents.ts";
+import type { LocalStore } from "../../local-store/local-store.ts";
+import { withModels } from "../../store/with-model.ts";
+import { requireModel } from "../../store/require-model.ts";
 
 /** Options of `TareStore.split`. */
 export interface SplitOptions extends SplitFolderOptions {
@@ -69,15 +71,15 @@ interface Planned {
  * @param path the folder; only planned if left out
  */
 export async function splitModels(
-  store: FileStore,
+  store: LocalStore,
   names: readonly string[],
   path: string | undefined,
   options: SplitOptions,
 ): Promise<SplitResult> {
-  return store.withModels([...new Set(names)], async (models) => {
+  return withModels(store, [...new Set(names)], async (models) => {
     const { layout, originals, record, result } = await plan(store, models, options);
     if (path === undefined) return result;
-    for (const model of models) await store.requireModel(model);
+    for (const model of models) await requireModel(store, model);
     const contents = {
       weightFiles: layout.weightFiles,
       written: [...layout.written, ...originals],
@@ -87,13 +89,13 @@ export async function splitModels(
         value: splitRecordJson(record(digests)),
       }),
     };
-    const written = await writeSplitFolder(path, contents, (digest) => store.layout.blob(digest), options);
+    const written = await writeSplitFolder(path, contents, (digest) => store.blobPath(digest), options);
     return { ...result, path: written };
   });
 }
 
 async function plan(
-  store: FileStore,
+  store: LocalStore,
   models: readonly StoredModel[],
   options: SplitOptions,
 ): Promise<Planned> {

@@ -9,8 +9,8 @@ import { SparseBytes } from "../../../src/encodings/protobuf/sparse-bytes.ts";
 import { parseOnnx } from "../../../src/formats/onnx/parse.ts";
 import { writeSymbolic } from "../../../src/formats/onnx/symbolic.ts";
 import { createSha256, sha256 } from "../../../src/node/sha256.ts";
-import { memorySink } from "../../../src/store/memory-sink.ts";
 import { constant, floats, graph, model, node, tensor, value } from "../../support/onnx-builder.ts";
+import { memoryBlobs } from "../../../src/store/memory-blobs.ts";
 
 /** x → Add w → Abs → Mul c → y, the type of what is between known. */
 function methodOf(name: string): MethodSource {
@@ -65,7 +65,10 @@ function backend(id: string, change: (programs: BackendProgram[]) => BackendProg
   return made;
 }
 
-const blobs = new BlobService({ sink: memorySink(), createDigest: createSha256 });
+const blobs = new BlobService({
+  sink: memoryBlobs({ createDigest: createSha256 }),
+  createDigest: createSha256,
+});
 const surroundings = { blobs, digest: sha256 };
 const rules = [parsePartitionRule("Abs=other")];
 

@@ -8,13 +8,13 @@ import { BlobService, type PutOptions } from "../../../src/compile/blobs/blob-se
 import { digestHex } from "../../../src/tensor/digest.ts";
 import { openFolderSink } from "../../../src/local-store/folder-sink.ts";
 import { createSha256 } from "../../../src/node/sha256.ts";
-import type { BlobSink } from "../../../src/store/blob-sink.ts";
-import { memorySink } from "../../../src/store/memory-sink.ts";
 import { counting, digestOf, joined, pieces } from "../../support/bytes.ts";
 import { temporaryFolder } from "../../support/temporary.ts";
 import { thrown } from "../../support/thrown.ts";
+import type { BlobSink } from "../../../src/store/store.ts";
+import { memoryBlobs } from "../../../src/store/memory-blobs.ts";
 
-const service = (sink: BlobSink = memorySink()): BlobService =>
+const service = (sink: BlobSink = memoryBlobs({ createDigest: createSha256 })): BlobService =>
   new BlobService({ sink, createDigest: createSha256 });
 
 async function folderSink(): Promise<BlobSink> {
@@ -24,7 +24,7 @@ async function folderSink(): Promise<BlobSink> {
 }
 
 describe.each([
-  ["memory", async () => memorySink()],
+  ["memory", async () => memoryBlobs({ createDigest: createSha256 })],
   ["a folder", folderSink],
 ] as const)("a BlobService over %s", (_, open) => {
   test("gives back what was put, as bytes, source or stream", async () => {
@@ -76,7 +76,7 @@ describe.each([
     expect(error.message).toContain(`${digestOf(counting(9))} (9 bytes)`);
     expect(await joined(blobs.stream("w"))).toEqual(counting(8));
     // Nothing of it is in the sink either.
-    expect(await thrown(sink.openBlob(digestOf(counting(9))))).toMatchObject({ code: "missing-blob" });
+    expect(await thrown(sink.open(digestOf(counting(9))))).toMatchObject({ code: "missing-blob" });
   });
 
   test("keeps nothing of a stream that fails or is aborted, even a silent one", async () => {
@@ -109,7 +109,7 @@ describe.each([
     expect(returned).toBe(1);
     await expect(blobs.put("a", counting(4), { signal: AbortSignal.abort() })).rejects.toThrow("abort");
     expect(blobs.keys()).toEqual([]);
-    expect(await thrown(sink.openBlob(digestOf(counting(100))))).toMatchObject({ code: "missing-blob" });
+    expect(await thrown(sink.open(digestOf(counting(100))))).toMatchObject({ code: "missing-blob" });
     // And the key is free.
     expect(await blobs.put("a", counting(4))).toMatchObject({ fresh: true });
   });
@@ -337,13 +337,13 @@ describe("BlobService.merge()", () => {
   });
 
   test("copies nothing into the sink that it cannot keep", async () => {
-    const broken = memorySink();
+    const broken = memoryBlobs({ createDigest: createSha256 });
     const [a, b] = [service(), service(broken)];
     await b.put("one", counting(8));
     await b.put("two", counting(9));
-    const { openBlob } = broken;
-    broken.openBlob = async (digest) => {
-      const source = await openBlob(digest);
+    const { open } = broken;
+    broken.open = async (digest) => {
+      const source = await open(digest);
       return source.size === 9 ? { ...source, read: async () => counting(9, 1) } : source;
     };
     expect(await thrown(a.merge(b))).toMatchObject({ code: "corrupted", digest: digestOf(counting(9)) });
@@ -352,7 +352,7 @@ describe("BlobService.merge()", () => {
   });
 
   test("takes from a sink that both have, without a copy", async () => {
-    const sink = memorySink();
+    const sink = memoryBlobs({ createDigest: createSha256 });
     const [a, b] = [service(sink), service(sink)];
     await b.put("one", counting(8));
     let staged = 0;

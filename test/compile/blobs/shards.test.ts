@@ -6,9 +6,9 @@ import { BlobService, type PutOptions } from "../../../src/compile/blobs/blob-se
 import { shardWeights } from "../../../src/compile/blobs/shard-weights.ts";
 import type { ShardPlan } from "../../../src/compile/blobs/shard-plan.ts";
 import { createSha256 } from "../../../src/node/sha256.ts";
-import { memorySink } from "../../../src/store/memory-sink.ts";
 import { counting, digestOf, joined } from "../../support/bytes.ts";
 import { thrown } from "../../support/thrown.ts";
+import { memoryBlobs } from "../../../src/store/memory-blobs.ts";
 
 interface Put extends PutOptions {
   readonly key: string;
@@ -16,7 +16,10 @@ interface Put extends PutOptions {
 }
 
 async function filled(puts: readonly Put[]): Promise<BlobService> {
-  const blobs = new BlobService({ sink: memorySink(), createDigest: createSha256 });
+  const blobs = new BlobService({
+    sink: memoryBlobs({ createDigest: createSha256 }),
+    createDigest: createSha256,
+  });
   for (const { key, bytes, ...options } of puts) await blobs.put(key, bytes, options);
   return blobs;
 }
@@ -136,27 +139,30 @@ describe("BlobService.shards()", () => {
 
   test.each([0, -1, 1.5, Number.NaN, Infinity])("refuses files of up to %d bytes", async (most) => {
     expect(() =>
-      new BlobService({ sink: memorySink(), createDigest: createSha256 }).shards({ maxBytes: most }),
+      new BlobService({
+        sink: memoryBlobs({ createDigest: createSha256 }),
+        createDigest: createSha256,
+      }).shards({ maxBytes: most }),
     ).toThrow(RangeError);
   });
 });
 
 describe("BlobService.writeShard()", () => {
   test("reads as fast as it is asked, and closes what it opened when it is left", async () => {
-    const sink = memorySink();
+    const sink = memoryBlobs({ createDigest: createSha256 });
     const reads: number[] = [];
-    let open = 0;
-    const { openBlob } = sink;
-    sink.openBlob = async (digest) => {
-      const source = await openBlob(digest);
-      open++;
+    let opened = 0;
+    const { open } = sink;
+    sink.open = async (digest) => {
+      const source = await open(digest);
+      opened++;
       return {
         ...source,
         read: async (offset, length) => {
           reads.push(length);
           return await source.read(offset, length);
         },
-        [Symbol.asyncDispose]: async () => void open--,
+        [Symbol.asyncDispose]: async () => void opened--,
       };
     };
     const blobs = new BlobService({ sink, createDigest: createSha256 });
@@ -170,7 +176,7 @@ describe("BlobService.writeShard()", () => {
       if (pieces === 15) break;
     }
     expect(reads.length).toBeLessThan(15);
-    expect(open).toBe(0);
+    expect(opened).toBe(0);
     const controller = new AbortController();
     const aborted = async (): Promise<void> => {
       for await (const _ of blobs.writeShard(file as never, { chunk: 10, signal: controller.signal })) {
@@ -178,7 +184,7 @@ describe("BlobService.writeShard()", () => {
       }
     };
     await expect(aborted()).rejects.toThrow("enough");
-    expect(open).toBe(0);
+    expect(opened).toBe(0);
   });
 
   test("pads in small pieces", async () => {

@@ -11,11 +11,12 @@ import { openOnnxProgram } from "../../../src/link/onnx-program.ts";
 import { planLink } from "../../../src/model/plan.ts";
 import type { Method } from "../../../src/model/config.ts";
 import type { Tensor, Tensors } from "../../../src/tensor/tensor.ts";
-import { FileStore } from "../../../src/local-store/file-store.ts";
 import { SEAL } from "../../../src/local-store/commit-blob.ts";
 import { CHARLM_GRAPHS, charlm } from "../../support/charlm.ts";
 import { graph, ints, type Message, model, node, tensor, value } from "../../support/onnx-builder.ts";
 import { temporaryFolder } from "../../support/temporary.ts";
+import { LocalStore } from "../../../src/local-store/local-store.ts";
+import { readModel } from "../../../src/store/read-model.ts";
 
 const SIZE = 128;
 const ROWS = 3;
@@ -292,14 +293,14 @@ describe("TareStore.load() of a program that computes weights of weights", () =>
 
   test("keeps the nodes where nothing can be kept", async () => {
     const { path } = await storeOf({ m: folded() });
-    const files = await FileStore.open(path);
-    const stored = await files.model("m");
+    const files = await LocalStore.open(path);
+    const stored = await readModel(files, "m");
     const method = stored.config.methods[0] as Method;
-    const plan = planLink(stored, method, (blob) => files.layout.location(blob));
+    const plan = planLink(stored, method, (blob) => files.location(blob));
     const source = { plan, open: () => openOnnxProgram(files, stored, method, plan) };
     const full = { get: () => Promise.resolve(undefined), make: () => Promise.resolve(undefined) };
     await using engine = openOnnxRuntime({ workers: 1, folded: full });
-    await using session = await engine.load(source, files.layout.root);
+    await using session = await engine.load(source, files.name);
     expect(session.foldedWeights).toEqual([]);
     expect(bytesOf(await session.run({ ids })).equals(await stock(folded()))).toBe(true);
   });

@@ -4,8 +4,8 @@ import { formatById } from "../formats/registry.ts";
 import { isPlainPath, type StoredFile } from "../model/config.ts";
 import type { MethodDraft, WeightDraft } from "../model/draft.ts";
 import type { StoredModel } from "../model/stored-model.ts";
-import type { BlobStore } from "../store/blob-store.ts";
-import { type StoredSource, storedSource } from "../store/stored-source.ts";
+import type { BlobReader } from "./store.ts";
+import { type StoredSource, storedSource } from "./stored-source.ts";
 
 /**
  * Reads a model of the store as if its files were there, to know the place of every weight: a config has weights by
@@ -14,7 +14,7 @@ import { type StoredSource, storedSource } from "../store/stored-source.ts";
  * @throws FormatError `mismatch` if the files do not have what the config says
  */
 export async function rereadMethods(
-  store: BlobStore,
+  store: BlobReader,
   model: StoredModel,
   options: ReadOptions = {},
 ): Promise<MethodDraft[]> {

@@ -48,7 +48,7 @@ export function plainPlaces(
 
 /**
  * Finds where weights lie in a model's files, and makes sure that they can be replaced there: each fills a hole of
- * its own, which no weight shares that stays.
+ * its own, which no unchanged weight shares.
  * @param methods as the files have them
  * @returns the hole of each use, as a {@link rangeKey} without spelling
  * @throws LinkError `unsupported`, naming the weight
@@ -83,7 +83,7 @@ export function placesOf(
   for (const use of uses) {
     const place = places.get(useKey(use));
     if (place === undefined || !holes.has(place)) throw refuse(use.name, "its place is not in its files");
-    if (crossed.has(place)) throw refuse(use.name, "another weight lies over part of it");
+    if (crossed.has(place)) throw refuse(use.name, "another weight overlaps it");
     const other = stays.get(place);
     if (other !== undefined) throw refuse(use.name, `"${other}" is the same bytes of its file, and stays`);
   }

@@ -1,0 +1,94 @@
+import { FormatError } from "../errors.ts";
+import { encodingOf } from "../io/byte-encoding.ts";
+import { MODEL_VERSION, type ModelConfig, type Weight } from "../model/config.ts";
+import type { ModelDraft, WeightDraft } from "../model/draft.ts";
+import { rangeKey } from "../model/holes.ts";
+import { type Descriptor, type Location, MediaType } from "../model/manifest.ts";
+import type { KnownWeights } from "../store/known-weights.ts";
+import type { ManifestDraft } from "../store/put-manifest.ts";
+import type { Digest } from "../tensor/digest.ts";
+import { tensorBytes } from "../tensor/dtype.ts";
+import type { IngestResult, PackedPart } from "./ingest-job.ts";
+import type { Ingested } from "./ingest-model.ts";
+
+/** The decoded bytes of a range, by {@link rangeKey}. */
+type StoredRanges = ReadonlyMap<string, { readonly digest: Digest; readonly length: number }>;
+
+/**
+ * Makes a model's config and layers of its blobs. The same model is the same manifest, whatever order threads finished in.
+ * @param known what the store had before
+ * @throws FormatError `size-mismatch` for a weight whose bytes are not what its shape takes
+ */
+export function assembleModel(draft: ModelDraft, ingested: Ingested, known: KnownWeights): ManifestDraft {
+  const { pack, small, large } = ingested;
+  const stored: StoredRanges = new Map([
+    ...small.map((at, index) => [rangeKey(at), pack?.packed[index] as PackedPart] as const),
+    ...[...large].map(([key, { digest, size }]) => [key, { digest, length: size }] as const),
+  ]);
+  return { config: configOf(draft, ingested, stored), ...layersOf(ingested, known) };
+}
+
+function configOf(draft: ModelDraft, { holes, rests }: Ingested, stored: StoredRanges): ModelConfig {
+  const weightOf = (weight: WeightDraft): Weight => checkedWeight(draft, weight, stored);
+  return {
+    version: MODEL_VERSION,
+    format: draft.format,
+    methods: draft.methods.map((method) => ({
+      name: method.name,
+      file: method.file,
+      weights: method.weights.map(weightOf),
+      constants: method.constants.map(weightOf),
+    })),
+    files: draft.files.map(({ path, source }, index) => ({
+      path,
+      size: source.size,
+      rest: (rests[index] as IngestResult).digest,
+      holes: (holes[index] ?? []).map((at) => ({
+        offset: at.offset,
+        length: at.length,
+        digest: stored.get(rangeKey(at))?.digest as Digest,
+        ...encodingOf(at),
+      })),
+    })),
+  };
+}
+
+function checkedWeight(draft: ModelDraft, weight: WeightDraft, stored: StoredRanges): Weight {
+  const { name, dtype, shape, at } = weight;
+  const { digest, length } = stored.get(rangeKey(at)) as { digest: Digest; length: number };
+  const expected = tensorBytes(dtype, shape);
+  if (length === expected) return { name, dtype, shape, digest };
+  const path = draft.files[at.file]?.source.name;
+  throw new FormatError(
+    "size-mismatch",
+    `Cannot read tensor "${name}" of "${path}": its shape takes ${expected} bytes, its data has ${length}`,
+    { path, tensor: name, offset: at.offset },
+  );
+}
+
+/** The layers, each once; large weights that lie inside a shard of the store stay there. */
+function layersOf(
+  { rests, pack, large }: Ingested,
+  known: KnownWeights,
+): Pick<ManifestDraft, "layers" | "inside"> {
+  const layers = new Map<Digest, Descriptor>();
+  const inside = new Map<Digest, Location>();
+  const add = (mediaType: string, { digest, size }: IngestResult): void => {
+    if (!layers.has(digest)) layers.set(digest, { mediaType, digest, size });
+  };
+  for (const blob of large.values()) {
+    const place = blob.fresh ? undefined : known.inside.get(blob.digest);
+    if (!place) add(MediaType.weight, blob);
+    else {
+      inside.set(blob.digest, place.location);
+      layers.set(place.layer.digest, place.layer);
+    }
+  }
+  if (pack) {
+    add(MediaType.pack, pack);
+    for (const { digest, offset, length } of pack.packed)
+      inside.set(digest, { blob: pack.digest, offset, length });
+  }
+  for (const rest of rests) add(MediaType.rest, rest);
+  return { layers: [...layers.values()], inside };
+}

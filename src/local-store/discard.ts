@@ -1,0 +1,17 @@
+import { rm } from "node:fs/promises";
+import type { Digest } from "../tensor/digest.ts";
+import { withLock } from "./lock.ts";
+import { markBlobs } from "./mark-blobs.ts";
+import type { StorePaths } from "./store-paths.ts";
+
+/** Removes blobs of a writer, except those that something needs by now. */
+export async function discard(paths: StorePaths, digests: Iterable<Digest>): Promise<void> {
+  await withLock(paths, async (assertHeld) => {
+    const marked = await markBlobs(paths);
+    for (const digest of digests) {
+      if (marked.has(digest)) continue;
+      assertHeld();
+      await rm(paths.blob(digest), { force: true });
+    }
+  });
+}

@@ -1,0 +1,74 @@
+import { type FileHandle, open, rm, writeFile } from "node:fs/promises";
+import type { ReadOptions } from "../io/byte-source.ts";
+import { createSha256 } from "../node/sha256.ts";
+import { stagedMismatch } from "../store/staged-mismatch.ts";
+import type { StagedBlob } from "../store/store.ts";
+import type { Digest, DigestStream } from "../tensor/digest.ts";
+import { commitBlobSync } from "./commit-blob.ts";
+import { withSystemErrors } from "./system-errors.ts";
+
+/**
+ * Writes and hashes bytes as they come, into a file that only its owner knows, and makes them durable.
+ * @param temporary a path where nothing is
+ * @param blobPath where a blob of a digest belongs, in the same file system
+ * @throws SourceError `disk-full`, `io`; what the bytes throw
+ */
+export async function stageFile(
+  temporary: string,
+  blobPath: (digest: Digest) => string,
+  chunks: AsyncIterable<Uint8Array>,
+  { signal }: ReadOptions = {},
+): Promise<StagedBlob> {
+  const hash = createSha256();
+  const drop = (): Promise<void> => rm(temporary, { force: true });
+  let size: number;
+  try {
+    size = await withSystemErrors(temporary, () => writeHashed(temporary, hashed(chunks, hash, signal)));
+  } catch (error) {
+    await drop();
+    throw error;
+  }
+  const digest = hash.digest();
+  return {
+    digest,
+    size,
+    async commit(expected) {
+      if (expected !== digest) throw stagedMismatch(temporary, expected, digest);
+      return withSystemErrors(temporary, async () => {
+        const file = await open(temporary, "r+");
+        try {
+          return commitBlobSync(file.fd, temporary, blobPath(digest));
+        } finally {
+          await file.close();
+        }
+      });
+    },
+    [Symbol.asyncDispose]: drop,
+  };
+}
+
+async function writeHashed(path: string, chunks: AsyncIterable<Uint8Array>): Promise<number> {
+  let file: FileHandle | undefined;
+  try {
+    file = await open(path, "wx", 0o600);
+    await writeFile(file, chunks);
+    // Here and not in commitBlobSync, which would block the thread for as long as a disk takes.
+    await file.datasync();
+    return (await file.stat()).size;
+  } finally {
+    await file?.close();
+  }
+}
+
+async function* hashed(
+  chunks: AsyncIterable<Uint8Array>,
+  hash: DigestStream,
+  signal: AbortSignal | undefined,
+): AsyncGenerator<Uint8Array, void, undefined> {
+  for await (const chunk of chunks) {
+    signal?.throwIfAborted();
+    hash.update(chunk);
+    yield chunk;
+  }
+  signal?.throwIfAborted();
+}

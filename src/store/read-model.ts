@@ -1,0 +1,129 @@
+import { StoreError } from "../errors.ts";
+import { type ModelConfig, parseConfig } from "../model/config.ts";
+import { type Location, type Manifest, MediaType, parseLocations, parseManifest } from "../model/manifest.ts";
+import { modelWeights, type StoredModel } from "../model/stored-model.ts";
+import type { Digest } from "../tensor/digest.ts";
+import { tensorBytes } from "../tensor/dtype.ts";
+import { readJsonBlob } from "./read-blob.ts";
+import type { BlobReader, Store, Tag } from "./store.ts";
+
+/** Between reading a name and its manifest, another process may remove or repack the model. */
+const MAX_ATTEMPTS = 5;
+
+/**
+ * Reads the model that a name stands for at this moment.
+ * @throws StoreError `not-found`, `missing-blob`, `corrupted`; FormatError `malformed`, `newer-version`
+ */
+export async function readModel(store: Store, name: string): Promise<StoredModel> {
+  return readSteadily(async () => readTagged(store, await findTag(store, name)));
+}
+
+/**
+ * Reads all models of a store, sorted by name.
+ * @throws what {@link readModel} throws
+ */
+export async function listModels(store: Store): Promise<StoredModel[]> {
+  return readSteadily(async () => {
+    const tags = await store.names.list();
+    return Promise.all(tags.map((tag) => readTagged(store, tag)));
+  });
+}
+
+/**
+ * The model that a name stands for now; not read again where it is the model given.
+ * @throws what {@link readModel} throws
+ */
+export async function currentModel(store: Store, model: StoredModel): Promise<StoredModel> {
+  const { digest } = await findTag(store, model.name);
+  return digest === model.digest ? model : readModel(store, model.name);
+}
+
+/**
+ * Finds a model by name.
+ * @throws StoreError `not-found`, whose hint lists names that the store has
+ */
+export async function findTag(store: Store, name: string): Promise<Tag> {
+  const digest = await store.names.resolve(name);
+  if (digest !== undefined) return { name, digest };
+  throw nameNotFound(store.name, name, await store.names.list());
+}
+
+/** The error for a name that no model has. */
+export function nameNotFound(path: string, name: string, tags: readonly Tag[]): StoreError {
+  const names = tags.slice(0, 10).map((each) => each.name);
+  const hint =
+    names.length > 0
+      ? `it has ${names.join(", ")}${tags.length > 10 ? ", …" : ""}`
+      : "it is empty: tare add FILES";
+  return new StoreError("not-found", `Cannot find model "${name}" in the store`, { path, hint });
+}
+
+/**
+ * Reads a model's manifest, config and locations, each checked against its digest, and checks that they agree.
+ * @throws StoreError `missing-blob`, `corrupted`; FormatError `malformed`, `newer-version`
+ */
+export async function readTagged(store: BlobReader, { name, digest }: Tag): Promise<StoredModel> {
+  const manifest = parseManifest(await readJsonBlob(store, digest), `manifest of "${name}"`);
+  const config = parseConfig(await readJsonBlob(store, manifest.config.digest), `config of "${name}"`);
+  const locations = await readLocations(store, name, manifest);
+  const lost = findUnplaced(config, manifest, locations);
+  if (lost) {
+    await using source = await store.blobs.open(digest);
+    throw new StoreError(
+      "corrupted",
+      `Cannot read model "${name}": weight "${lost.name}" has no place in its blobs`,
+      {
+        path: source.name,
+        tensor: lost.name,
+        digest: lost.digest,
+        offset: locations.get(lost.digest)?.offset,
+        hint: "the manifest is damaged; add the model's files again",
+      },
+    );
+  }
+  return { name, digest, manifest, config, locations };
+}
+
+/** The location of each weight: a blob of its own, or what a table says. */
+async function readLocations(
+  store: BlobReader,
+  name: string,
+  manifest: Manifest,
+): Promise<Map<Digest, Location>> {
+  const locations = new Map<Digest, Location>();
+  for (const { mediaType, digest, size } of manifest.layers) {
+    if (mediaType === MediaType.weight) {
+      locations.set(digest, { blob: digest, offset: 0, length: size });
+    } else if (mediaType === MediaType.locations) {
+      const table = parseLocations(await readJsonBlob(store, digest), `locations of "${name}"`);
+      for (const [weight, location] of table) locations.set(weight, location);
+    }
+  }
+  return locations;
+}
+
+/** The first weight that is not wholly inside a layer of the manifest. */
+function findUnplaced(
+  config: ModelConfig,
+  manifest: Manifest,
+  locations: ReadonlyMap<Digest, Location>,
+): ReturnType<typeof modelWeights>[number] | undefined {
+  const sizes = new Map(manifest.layers.map((layer) => [layer.digest, layer.size]));
+  return modelWeights(config).find(({ dtype, shape, digest }) => {
+    const location = locations.get(digest);
+    const size = location && sizes.get(location.blob);
+    if (!location || size === undefined) return true;
+    return location.length !== tensorBytes(dtype, shape) || location.offset > size - location.length;
+  });
+}
+
+async function readSteadily<T>(read: () => Promise<T>): Promise<T> {
+  for (let attempt = 1; ; attempt++) {
+    try {
+      return await read();
+    } catch (error) {
+      if (!(error instanceof StoreError) || error.code !== "missing-blob" || attempt === MAX_ATTEMPTS)
+        throw error;
+    }
+  }
+}
