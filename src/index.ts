@@ -13,7 +13,13 @@
  * ```
  * @module
  */
-export { type ByteSource, type LocalFile, memorySource, type ReadOptions } from "./io/byte-source.ts";
+export {
+  type ByteSource,
+  type LocalFile,
+  memorySource,
+  type ReadOptions,
+  type RemoteFile,
+} from "./io/byte-source.ts";
 export { type HttpSourceOptions, openHttpSource } from "./io/http-source.ts";
 export { type BlobConflict, BlobConflictError } from "./compile/blobs/blob-conflict.ts";
 export {
@@ -36,24 +42,30 @@ export {
 } from "./weights/load-weights.ts";
 export { memoryWeights } from "./weights/memory.ts";
 export { mergeWeightSources } from "./weights/merged.ts";
-export type {
-  FileRange,
-  FreeableData,
-  WeightSource,
-  WeightLayout,
-  UrlRange,
-} from "./weights/weight-source.ts";
+export { loadWeight } from "./weights/load-weight.ts";
+export { type FileRange, locateWeight } from "./weights/locate-weight.ts";
 export {
+  type ExpectedWeight,
+  type MatchOptions,
+  matchWeights,
+  type WeightMatch,
+  type WeightTable,
+} from "./weights/match-weights.ts";
+export type { WeightRef } from "./weights/open-ref.ts";
+export { type OpenWeights, openWeights, type OpenWeightsOptions } from "./weights/open-weights.ts";
+export { type FreeableData, readWeight } from "./weights/read-weight.ts";
+export { remoteWeight, type UrlRange } from "./weights/remote-weight.ts";
+export { streamWeight } from "./weights/stream-weight.ts";
+export type { WeightBytes, WeightLayout, WeightSource } from "./weights/weight-source.ts";
+export {
+  type DuplicateWeight,
   type MismatchedWeight,
+  type WeightHints,
   WeightMismatchError,
   type WeightClaim,
 } from "./weights/weight-mismatch-error.ts";
 export { openHttpModel } from "./weights/open-http-model.ts";
-export {
-  type ExpectedWeight,
-  requireWeights,
-  type RequireOptions,
-} from "./weights/require.ts";
+export { requireWeights, type RequireOptions } from "./weights/require-weights.ts";
 export { shardWeights } from "./compile/blobs/shard-weights.ts";
 export type {
   BlobEntry,
@@ -143,7 +155,6 @@ export {
   type OpenStoreOptions,
   type TareStore,
 } from "./tare-store.ts";
-export { openModelData, type OpenModelData } from "./weights/open-model-data.ts";
 export {
   externalize,
   type ExternalizeOptions,
@@ -162,11 +173,10 @@ export type { BindOptions } from "./link/bind.ts";
 export type { BindFileOptions } from "./link/bind-file.ts";
 export type { Storage, WeightBinding } from "./link/bound-parts.ts";
 export type { BoundProgram } from "./link/bound-program.ts";
-export type { WeightRef } from "./weights/open.ts";
 export type { WeightStorage, WriteBoundOptions, WrittenProgram } from "./link/write-bound.ts";
 export { joinSplit } from "./operations/split/join.ts";
 export type { MutableModel, MutableOptions, WeightChange } from "./runtime/mutable-model.ts";
-export type { NewWeightsOptions, NewWeightsSource } from "./operations/refit/new-weights.ts";
+export type { NewWeightsOptions } from "./operations/refit/new-weights.ts";
 export type { RefitOptions, RefitResult } from "./operations/refit/refit.ts";
 export type { RefitCheck } from "./operations/refit/verify-refit.ts";
 export type { Proposal } from "./operations/refit/propose.ts";

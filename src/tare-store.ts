@@ -2,6 +2,8 @@ import type { CompiledMethod } from "./compile/backends/compiled-model.ts";
 import type { CompileSettings } from "./compile/backends/compile-model.ts";
 import type { WeightSource } from "./weights/weight-source.ts";
 import { storedWeights } from "./weights/stored.ts";
+import type { WeightRef } from "./weights/open-ref.ts";
+import { openWeights, type OpenWeights, type OpenWeightsOptions } from "./weights/open-weights.ts";
 import type { Proposal } from "./operations/refit/propose.ts";
 import type { Session } from "./engines/engine.ts";
 import type { Llama } from "./engines/llama/engine.ts";
@@ -58,7 +60,7 @@ import { type DetachOptions, type DetachResult, detachToStore } from "./operatio
 import { MemoryWeights } from "./runtime/memory-weights.ts";
 import { RelinkedWeights } from "./runtime/relinked-weights.ts";
 import { MutableModel, type MutableOptions } from "./runtime/mutable-model.ts";
-import type { NewWeightsOptions, NewWeightsSource } from "./operations/refit/new-weights.ts";
+import type { NewWeightsOptions } from "./operations/refit/new-weights.ts";
 import { proposeRefit } from "./operations/refit/propose-refit.ts";
 import { refitModel, type RefitOptions, type RefitResult } from "./operations/refit/refit.ts";
 import { splitModels, type SplitOptions, type SplitResult } from "./operations/split/split.ts";
@@ -261,19 +263,15 @@ export class TareStore implements AsyncDisposable {
   /**
    * Binds a model's programs to other weights, as a new model: nothing is compiled, and only weights that the store has
    * not are written. Strict: none missing, none left over, each of the dtype and shape that it was.
-   * @param weights a model of the store, a path (.safetensors, .npz, .gguf, .onnx), or tensors by name
+   * @param weights a model of the store, a file or folder in any format, a URL, or an object: a source, or tensors by name
    * @throws LinkError listing every weight that does not fit; SourceError, FormatError, StoreError `name-taken`
    */
-  async refit(base: string, weights: NewWeightsSource, options: RefitOptions): Promise<RefitResult> {
+  async refit(base: string, weights: WeightRef, options: RefitOptions): Promise<RefitResult> {
     return refitModel(this.#files, base, weights, options);
   }
 
   /** Proposes a mapping of names for {@link refit}, by dtype, shape, values and name. */
-  async proposeRefit(
-    base: string,
-    weights: NewWeightsSource,
-    options: NewWeightsOptions = {},
-  ): Promise<Proposal[]> {
+  async proposeRefit(base: string, weights: WeightRef, options: NewWeightsOptions = {}): Promise<Proposal[]> {
     return proposeRefit(this.#files, base, weights, options);
   }
 
@@ -454,6 +452,14 @@ export class TareStore implements AsyncDisposable {
     const model = await readModel(this.#files, name);
     await requireModel(this.#files, model, { full: options.verify, signal: options.signal });
     return storedWeights(this.#files, model, { method: options.method });
+  }
+
+  /**
+   * Opens weights by name, wherever they are: a model of this store, files, a URL, `scope::key`, an object.
+   * @throws LinkError `not-found` for a reference that leads to nothing; FormatError, SourceError, StoreError
+   */
+  async openWeights(ref: WeightRef, options: Omit<OpenWeightsOptions, "store"> = {}): Promise<OpenWeights> {
+    return openWeights(ref, { ...options, store: this.#files });
   }
 
   async [Symbol.asyncDispose](): Promise<void> {

@@ -115,8 +115,6 @@ const MAY_IMPORT: Readonly<Record<string, readonly string[]>> = {
     "formats/format.ts",
     "formats/registry.ts",
     "store",
-    "compile",
-    "local-store",
     "node",
   ],
   link: [
@@ -158,7 +156,7 @@ const MAY_IMPORT: Readonly<Record<string, readonly string[]>> = {
     "local-store",
     "node",
   ],
-  engines: ["errors.ts", "io", "encodings", "tensor", "model", "formats/onnx"],
+  engines: ["errors.ts", "io", "encodings", "tensor", "model", "formats/onnx", "weights"],
   operations: [
     "errors.ts",
     "io",

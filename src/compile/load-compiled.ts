@@ -9,9 +9,10 @@ import type { CompiledMethod, CompiledPartition } from "./backends/compiled-mode
 import { SparseBytes } from "../encodings/protobuf/sparse-bytes.ts";
 import type { OnnxRuntime, OrtLoadOptions } from "../engines/onnxruntime/engine.ts";
 import { findMispackedNode, findPrepackingOperator } from "../engines/onnxruntime/prepacking.ts";
-import { EngineError, LinkError } from "../errors.ts";
+import { EngineError } from "../errors.ts";
 import { parseOnnx } from "../formats/onnx/parse.ts";
 import { writeThin } from "../formats/onnx/thin.ts";
+import { matchWeights, weightTable } from "../weights/match-weights.ts";
 import { inPartition, type LoadedPartition, PartitionedSession } from "./partitioned-session.ts";
 
 /** Where compiled programs and the weights that they bind are. */
@@ -79,39 +80,16 @@ async function openOnnx(
   const graph = parseOnnx(view);
   const table = new Map(program.weights.map((weight) => [weight.input, weight]));
   const tensors = graph.tensors.filter((tensor) => tensor.data.kind === "external");
-  const bound = new Map<string, BoundWeight>();
-  for (const { name: input, dtype, shape } of tensors) {
-    const weight = table.get(input);
-    table.delete(input);
-    if (!weight) {
-      throw new LinkError("missing-weight", `Cannot bind ${name}: its record says nothing of "${input}"`, {
-        tensor: input,
-      });
-    }
-    const [wanted, given] = [dtype, weight.dtype].map((each, index) => {
-      return `${each} [${(index === 0 ? shape : weight.shape).join(", ")}]`;
-    });
-    if (wanted !== given) {
-      throw new LinkError(
-        "mismatch",
-        `Cannot bind "${input}" of ${name}: the program wants ${wanted}, its record has ${given}`,
-        { tensor: weight.name, digest: weight.digest },
-      );
-    }
-    bound.set(input, weight);
-  }
-  const [unused] = table.values();
-  if (unused) {
-    throw new LinkError("unused-weight", `Cannot bind ${name}: its program has no "${unused.input}"`, {
-      tensor: unused.name,
-      digest: unused.digest,
-    });
-  }
+  const expected = tensors.flatMap(({ name: input, dtype, shape }) =>
+    dtype === "string" ? [] : [{ name: input, dtype, shape }],
+  );
+  const given = program.weights.map(({ input, dtype, shape }) => ({ name: input, dtype, shape }));
+  matchWeights(expected, weightTable("its record", given), { program: name });
   const model = writeThin(
     view,
     graph,
     (input) => {
-      const { location, offset, length } = bound.get(input) as BoundWeight;
+      const { location, offset, length } = table.get(input) as BoundWeight;
       return { kind: "file", location, offset, length };
     },
     { weights: tensors, constants: [] },

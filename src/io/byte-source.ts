@@ -5,15 +5,24 @@ export interface ReadOptions {
   readonly signal?: AbortSignal | undefined;
 }
 
-/** A file of this machine that a source reads: what an engine may open itself. */
+/** The file of this machine that a source reads: what an engine may open itself. */
 export interface LocalFile {
   /** Absolute. */
   readonly path: string;
+  /** Where the source starts in the file, in bytes. */
+  readonly offset: number;
   /**
    * Makes sure that the path still leads to the file that was opened, and that nobody wrote to it since.
    * @throws SourceError `source-changed`
    */
   requireUnchanged(): Promise<void>;
+}
+
+/** The resource of a web server that a source reads. */
+export interface RemoteFile {
+  readonly url: string;
+  /** Where the source starts in the resource, in bytes. */
+  readonly offset: number;
 }
 
 /**
@@ -25,10 +34,10 @@ export interface ByteSource {
   readonly name: string;
   /** In bytes. */
   readonly size: number;
-  /** Set where the source is a whole file, byte for byte. */
+  /** Set where the source is a file or a part of one, byte for byte. */
   readonly file?: LocalFile;
-  /** Set where the source is a whole resource of a web server. */
-  readonly url?: string;
+  /** Set where the source is a resource of a web server or a part of one. */
+  readonly remote?: RemoteFile;
   /**
    * Reads exactly `length` bytes at `offset`; fewer is an error, never a shorter or zero-filled answer.
    * The result may be a view of memory that others see: do not write into it.
@@ -72,13 +81,28 @@ export function memorySource(bytes: Uint8Array, name = "memory"): ByteSource {
 /** A window of another source, with offsets of its own. */
 export function sliceSource(parent: ByteSource, start: number, size: number): ByteSource {
   checkRange(parent, start, size);
-  const source = {
+  const { file, remote } = parent;
+  const source: ByteSource = {
     name: parent.name,
     size,
+    ...(file && {
+      file: {
+        path: file.path,
+        offset: file.offset + start,
+        requireUnchanged: () => file.requireUnchanged(),
+      },
+    }),
+    ...(remote && { remote: { url: remote.url, offset: remote.offset + start } }),
     async read(offset: number, length: number, options?: ReadOptions): Promise<Uint8Array> {
       checkRange(source, offset, length);
       return parent.read(start + offset, length, options);
     },
+    ...(parent.readInto && {
+      async readInto(target: Uint8Array, offset: number, options?: ReadOptions): Promise<void> {
+        checkRange(source, offset, target.byteLength);
+        await parent.readInto?.(target, start + offset, options);
+      },
+    }),
   };
   return source;
 }

@@ -47,16 +47,16 @@ export function hexCase(digits: Uint8Array): HexCase {
   return letter !== undefined && letter >= 0x61 ? "lower" : "upper";
 }
 
-/** Decodes digits of one case piece by piece. */
+/** Decodes digits of one case, or of either, piece by piece. */
 export class HexDecoder {
-  readonly #letters: HexCase;
+  readonly #letters: HexCase | "any";
   readonly #name: string;
   /** A first digit whose second has not come. */
   #half: number | undefined;
   #at: number;
 
   /** @param name and `at`: the file and offset for errors */
-  constructor(letters: HexCase, name: string, at: number) {
+  constructor(letters: HexCase | "any", name: string, at: number) {
     this.#letters = letters;
     this.#name = name;
     this.#at = at;
@@ -76,10 +76,8 @@ export class HexDecoder {
     this.#at += piece.byteLength;
     const bytes = decodeHex(digits.subarray(0, digits.byteLength - odd), this.#letters);
     if (typeof bytes === "number") {
-      throw this.#refuse(
-        start + bytes,
-        `it is no hexadecimal digit, or its letters are not all ${this.#letters} case`,
-      );
+      const cases = this.#letters === "any" ? "" : `, or its letters are not all ${this.#letters} case`;
+      throw this.#refuse(start + bytes, `it is no hexadecimal digit${cases}`);
     }
     return bytes;
   }

@@ -57,7 +57,7 @@ export async function openHttpSource(
   const source: ByteSource = {
     name,
     size,
-    url: name,
+    remote: { url: name, offset: 0 },
     async read(offset, length, readOptions) {
       checkRange(source, offset, length);
       if (length === 0) return new Uint8Array(0);

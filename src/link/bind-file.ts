@@ -1,11 +1,14 @@
 import { basename, dirname, resolve } from "node:path";
-import type { ByteSource, ReadOptions } from "../io/byte-source.ts";
-import type { ByteEncoding } from "../io/byte-encoding.ts";
+import type { ByteSource } from "../io/byte-source.ts";
 import { openHttpSource } from "../io/http-source.ts";
+import type { VarintArray } from "../io/varint-array.ts";
 import { type Alias, aliasedWeights } from "../weights/aliased.ts";
-import type { WeightSource } from "../weights/weight-source.ts";
-import { borrowed, rangeWeights } from "../weights/range.ts";
-import { sameLayout, formatLayout } from "../tensor/tensor-layout.ts";
+import { matchWeights } from "../weights/match-weights.ts";
+import type { WeightRef } from "../weights/open-ref.ts";
+import { openWeights } from "../weights/open-weights.ts";
+import { rangeWeights } from "../weights/range.ts";
+import { readWeight } from "../weights/read-weight.ts";
+import type { WeightLayout, WeightSource } from "../weights/weight-source.ts";
 import { fetchSkeleton } from "../encodings/protobuf/fetch-skeleton.ts";
 import { LinkError, SourceError } from "../errors.ts";
 import type { TensorBinding } from "../formats/onnx/encode.ts";
@@ -15,19 +18,18 @@ import { MODEL_SHAPE } from "../formats/onnx/schema.ts";
 import { parseSymbol } from "../formats/onnx/symbol.ts";
 import { boundTensors } from "../formats/onnx/thin.ts";
 import type { Digest } from "../tensor/digest.ts";
-import { type DType, tensorBytes } from "../tensor/dtype.ts";
+import type { TensorLayout } from "../tensor/tensor-layout.ts";
 import { varintArrayOf } from "../tensor/varint-dtype.ts";
 import { openFileSource } from "../node/file-source.ts";
 import { openFolder } from "../node/model-folder.ts";
 import { createSha256 } from "../node/sha256.ts";
+import type { LocalStore } from "../local-store/local-store.ts";
 import { bindingsOf } from "./bind.ts";
 import type { BoundParts } from "./bound-parts.ts";
-import { openWeights, type WeightRef } from "../weights/open.ts";
-import type { LocalStore } from "../local-store/local-store.ts";
 
 /** Options of {@link bindFile}. */
 export interface BindFileOptions {
-  /** What a program's scopes stand for: `base::name` is weight `name` of `base`. */
+  /** References for a program's scopes: `base::name` is weight `name` of `base`. */
   readonly scopes?: Readonly<Record<string, WeightRef>> | undefined;
   /** Let URLs that the program names be fetched. */
   readonly remote?: boolean | undefined;
@@ -36,8 +38,8 @@ export interface BindFileOptions {
 
 /**
  * Joins an ONNX file with its weights, where it says they are: inside, in files beside it, in scopes, on the web.
- * @throws LinkError `not-found` for a scope that nobody gave, `mismatch` for a weight that is not what the program says,
- * `unsupported` for a URL that was not allowed; FormatError, SourceError
+ * @throws LinkError `not-found` for a scope that is not given, `unsupported` for a URL that is not allowed;
+ * WeightMismatchError with every weight of a scope that is not what the program says; FormatError, SourceError
  */
 export async function bindFile(
   store: LocalStore,
@@ -50,6 +52,7 @@ export async function bindFile(
     const view = await fetchSkeleton(source, MODEL_SHAPE, options);
     const graph = parseOnnx(view);
     const bound = boundTensors(graph);
+    await opened.checkScopes([...bound.weights, ...bound.constants]);
     const table = new Map<string, Alias>();
     for (const tensor of bound.weights) table.set(tensor.name, await opened.aliasOf(tensor, source));
     const constants = new Map<string, TensorBinding>();
@@ -58,7 +61,7 @@ export async function bindFile(
     hash.update(view.bytes);
     for (const tensor of bound.constants) {
       const { owner, key } = await opened.aliasOf(tensor, source);
-      using held = await owner.data(key, options);
+      using held = await readWeight(owner, key, options);
       constants.set(tensor.name, { kind: "inline", bytes: held.bytes });
       hash.update(held.bytes);
     }
@@ -78,6 +81,12 @@ export async function bindFile(
     await opened[Symbol.asyncDispose]();
     throw error;
   }
+}
+
+/** A tensor whose dtype, shape and digest the program says. */
+interface Said extends TensorLayout {
+  readonly name: string;
+  readonly digest: Digest | undefined;
 }
 
 /** What a program's weights are in, each opened once. */
@@ -104,49 +113,62 @@ class OpenedWeights implements AsyncDisposable {
     return opened;
   }
 
-  /** Where a tensor's bytes are: of the dtype, the shape and the digest that the program says. */
+  /**
+   * Matches the tensors of each scope with what is given for it.
+   * @throws LinkError `not-found` for a scope that is not given; WeightMismatchError
+   */
+  async checkScopes(tensors: readonly OnnxTensor[]): Promise<void> {
+    const scopes = new Map<WeightSource, Map<string, { readonly said: Said; readonly key: string }>>();
+    for (const tensor of tensors) {
+      const symbol = tensor.data.kind === "external" ? parseSymbol(tensor.data.location) : undefined;
+      if (!symbol) continue;
+      const owner = await this.#scope(symbol.scope, tensor.name);
+      const used = scopes.get(owner) ?? new Map<string, { readonly said: Said; readonly key: string }>();
+      used.set(tensor.name, { said: this.#said(tensor), key: symbol.key });
+      scopes.set(owner, used);
+    }
+    for (const [owner, used] of scopes) {
+      const expected = [...used.values()].map(({ said }) => said);
+      // Two tensors may be one weight of the scope: it is looked up by the program's names.
+      const byName = {
+        name: owner.name,
+        keys: () => used.keys(),
+        layout: (name: string) => owner.layout(used.get(name)?.key ?? name),
+      };
+      matchWeights(expected, byName, { program: this.#path });
+    }
+  }
+
+  /** Where a tensor's bytes are. */
   async aliasOf(tensor: OnnxTensor, program: ByteSource): Promise<Alias> {
-    const { name, dtype, shape, data } = tensor;
-    if (dtype === "string" || data.kind === "other") throw unbound(name, this.#path);
-    const said = { dtype, shape, digest: data.kind === "external" ? data.digest : undefined };
+    const { data } = tensor;
+    const said = this.#said(tensor);
+    if (data.kind === "other") throw unbound(tensor.name, this.#path);
     if (data.kind !== "external") {
-      const spelling = data.kind === "varint" ? { varint: varintArrayOf(dtype) } : {};
-      return this.#range(name, said, program, data.offset, data.length, spelling);
+      const varint = data.kind === "varint" ? varintArrayOf(said.dtype) : undefined;
+      return this.#range(said, program, data.offset, data.length, varint);
     }
     const symbol = parseSymbol(data.location);
     if (!symbol) {
-      const source = await this.#sourceAt(data.location, name);
-      return this.#range(name, said, source, data.offset, data.length);
+      const source = await this.#sourceAt(data.location, tensor.name);
+      return this.#range(said, source, data.offset, data.length);
     }
-    const owner = await this.#scope(symbol.scope, name);
-    const layout = owner.layout(symbol.key);
-    const refuse = (code: "missing-weight" | "mismatch", reason: string): LinkError =>
-      new LinkError(code, `Cannot bind weight "${name}" of "${this.#path}": ${reason}`, {
-        path: this.#path,
-        tensor: name,
-        offset: tensor.frame.start,
-      });
-    if (!layout)
-      throw refuse("missing-weight", `"${owner.name}", its ${symbol.scope}, has no "${symbol.key}"`);
-    if (!sameLayout(said, layout)) {
-      throw refuse(
-        "mismatch",
-        `the program wants ${formatLayout(said)}, "${owner.name}" has ${formatLayout(layout)}`,
-      );
-    }
-    if (said.digest && layout.digest && said.digest !== layout.digest) {
-      throw refuse("mismatch", `the program wants ${said.digest}, "${owner.name}" has ${layout.digest}`);
-    }
+    const owner = await this.#scope(symbol.scope, tensor.name);
+    const layout = owner.layout(symbol.key) as WeightLayout;
     return { owner, key: symbol.key, layout: { ...layout, digest: said.digest ?? layout.digest } };
   }
 
+  #said({ name, dtype, shape, data }: OnnxTensor): Said {
+    if (dtype === "string") throw unbound(name, this.#path);
+    return { name, dtype, shape, digest: data.kind === "external" ? data.digest : undefined };
+  }
+
   #range(
-    name: string,
-    layout: { dtype: DType; shape: readonly number[]; digest: Digest | undefined },
+    { name, dtype, shape, digest }: Said,
     source: ByteSource,
     offset: number,
     length: number,
-    spelling: ByteEncoding = {},
+    varint?: VarintArray,
   ): Alias {
     if (length > source.size - offset) {
       throw new LinkError(
@@ -155,15 +177,11 @@ class OpenedWeights implements AsyncDisposable {
         { path: source.name, tensor: name, offset },
       );
     }
-    const open = async (): Promise<ReturnType<typeof borrowed>> => borrowed(source);
+    const layout = { dtype, shape, digest };
     const owner = rangeWeights(source.name, [
-      { key: name, layout, path: source.name, offset, length, ...spelling, open },
+      { key: name, layout, path: source.name, offset, length, varint, source },
     ]);
-    return {
-      owner,
-      key: name,
-      layout: { ...layout, length: tensorBytes(layout.dtype, layout.shape) ?? length },
-    };
+    return { owner, key: name, layout: owner.layout(name) as WeightLayout };
   }
 
   async #scope(scope: string, tensor: string): Promise<WeightSource> {
@@ -174,15 +192,15 @@ class OpenedWeights implements AsyncDisposable {
     if (source === undefined) {
       throw new LinkError(
         "not-found",
-        `Cannot bind weight "${tensor}" of "${this.#path}": nobody said what "${scope}" is`,
+        `Cannot bind weight "${tensor}" of "${this.#path}": its scope "${scope}" is not given`,
         {
           path: this.#path,
           tensor,
-          hint: `--scope ${scope}=WEIGHTS: a checkpoint, a URL, or a model of the store`,
+          hint: `--scope ${scope}=WEIGHTS: a model of the store, a file or folder, or a URL`,
         },
       );
     }
-    const data = await this.open(openWeights(this.#store, source, { signal }));
+    const data = await this.open(openWeights(source, { store: this.#store, signal }));
     this.#scopes.set(scope, data);
     return data;
   }
@@ -192,7 +210,7 @@ class OpenedWeights implements AsyncDisposable {
     if (known) return known;
     const source = /^https?:/i.test(location)
       ? await this.#fetched(location, tensor)
-      : await this.#folder.open(location, this.#options satisfies ReadOptions);
+      : await this.#folder.open(location, { signal: this.#options.signal });
     if (!source) {
       throw new SourceError("not-found", `Cannot find "${location}", which has weights of "${this.#path}"`, {
         path: location,

@@ -1,16 +1,26 @@
 import { sep } from "node:path";
 import { type Alias, aliasedWeights } from "../weights/aliased.ts";
-import type { WeightSource } from "../weights/weight-source.ts";
+import { locateWeight } from "../weights/locate-weight.ts";
+import { matchWeights } from "../weights/match-weights.ts";
 import { parseNameMap } from "../weights/name-map.ts";
-import { matchWeights } from "../weights/match.ts";
-import { LinkError } from "../errors.ts";
+import type { WeightRef } from "../weights/open-ref.ts";
+import { openWeights } from "../weights/open-weights.ts";
+import { remoteWeight } from "../weights/remote-weight.ts";
+import type { WeightLayout, WeightSource } from "../weights/weight-source.ts";
 import { openOnnxProgram } from "./onnx-program.ts";
 import { methodOf, planLink } from "../model/plan.ts";
+import { readModel } from "../store/read-model.ts";
+import type { LocalStore } from "../local-store/local-store.ts";
 import { requireEngine } from "../engines/engine-of.ts";
 import type { BoundParts, Storage, WeightBinding } from "./bound-parts.ts";
-import { openWeights, type WeightRef } from "../weights/open.ts";
-import type { LocalStore } from "../local-store/local-store.ts";
-import { readModel } from "../store/read-model.ts";
+
+/** What to do about weights that do not fit. */
+const HINTS = {
+  "missing-weight": "Where names differ, --map says which is which",
+  "unused-weight": "Where names differ, --map says which is which",
+  mismatch: "The program is compiled for these dtypes and shapes",
+  duplicate: "Map each to one of its own",
+} as const;
 
 /** Options of {@link bindStored}. */
 export interface BindOptions {
@@ -25,7 +35,7 @@ export interface BindOptions {
 
 /**
  * Joins a model's program with weights: its own, or others of the same names, dtypes and shapes. Strict, as a refit is.
- * @throws LinkError listing every weight that does not fit; EngineError `unsupported` for a model that is no ONNX
+ * @throws WeightMismatchError with every weight that does not fit; LinkError; EngineError `unsupported` for a model that is no ONNX
  */
 export async function bindStored(store: LocalStore, name: string, options: BindOptions): Promise<BoundParts> {
   const { signal, map = {}, weights } = options;
@@ -34,17 +44,17 @@ export async function bindStored(store: LocalStore, name: string, options: BindO
   const method = methodOf(model, options.method);
   const plan = planLink(model, method, (blob) => blob);
   const program = await openOnnxProgram(store, model, method, plan);
-  const own = await openWeights(store, weights ?? name, { method: method.name, signal });
+  const own = await openWeights(weights ?? name, { store, preferredMethod: method.name, signal });
   try {
-    const there = new Map(own.keys().map((key) => [key, { name: key, ...layoutOf(own, key) }]));
-    const { bound } = matchWeights(method.weights, there, {
-      mapping: parseNameMap(map, "the link"),
-      doing: "link",
+    const { bound } = matchWeights(method.weights, own, {
+      program: name,
+      map: parseNameMap(map, "the link"),
+      rebind: true,
+      hints: HINTS,
     });
     const table = new Map(
-      method.weights.map((weight): [string, Alias] => {
-        const key = bound.get(weight.name)?.name ?? weight.name;
-        return [weight.name, { owner: own, key, layout: layoutOf(own, key) }];
+      [...bound].map(([weight, key]): [string, Alias] => {
+        return [weight, { owner: own, key, layout: own.layout(key) as WeightLayout }];
       }),
     );
     return {
@@ -77,16 +87,10 @@ export async function bindingsOf(
 }
 
 async function storageOf(owner: WeightSource, key: string, store: LocalStore): Promise<Storage> {
-  const range = await owner.locate(key);
+  const range = await locateWeight(owner, key);
   if (range) {
     return { kind: range.path.startsWith(store.paths.blobs + sep) ? "blob" : "file", ...range };
   }
-  const remote = await owner.remote(key);
+  const remote = await remoteWeight(owner, key);
   return remote ? { kind: "url", ...remote } : { kind: "live", from: owner.name };
-}
-
-function layoutOf(data: WeightSource, key: string): Alias["layout"] {
-  const layout = data.layout(key);
-  if (layout) return layout;
-  throw new LinkError("missing-weight", `Cannot link: "${data.name}" lost "${key}"`, { tensor: key });
 }

@@ -1,4 +1,6 @@
-import type { FileRange, WeightSource, UrlRange } from "../weights/weight-source.ts";
+import type { FileRange } from "../weights/locate-weight.ts";
+import type { UrlRange } from "../weights/remote-weight.ts";
+import type { WeightSource } from "../weights/weight-source.ts";
 import type { OnnxProgram } from "./onnx-program.ts";
 import type { Digest } from "../tensor/digest.ts";
 import type { DType } from "../tensor/dtype.ts";
@@ -11,7 +13,7 @@ export type Storage =
   /** Part of a file that is not the store's. */
   | ({ readonly kind: "file" } & FileRange)
   | ({ readonly kind: "url" } & UrlRange)
-  /** Given when it is asked for: memory, or bytes that a file spells. */
+  /** Read when it is asked for: memory, or bytes that a file encodes. */
   | { readonly kind: "live"; readonly from: string };
 
 /** A weight of a program, and where it is. */
@@ -21,9 +23,9 @@ export interface WeightBinding {
   readonly shape: readonly number[];
   /** In bytes. */
   readonly length: number;
-  /** `undefined` where nobody has hashed it. */
+  /** `undefined` where it is not known. */
   readonly digest: Digest | undefined;
-  /** What it is called where it is. */
+  /** Its name there. */
   readonly key: string;
   readonly storage: Storage;
 }

@@ -1,5 +1,6 @@
 import { hashWeight } from "../weights/hash-weight.ts";
-import { LinkError, StoreError } from "../errors.ts";
+import { streamWeight } from "../weights/stream-weight.ts";
+import { StoreError } from "../errors.ts";
 import type { Digest } from "../tensor/digest.ts";
 import { createSha256 } from "../node/sha256.ts";
 import type { BoundParts, WeightBinding } from "./bound-parts.ts";
@@ -24,24 +25,13 @@ export async function requireDigest(
  */
 export async function* checkedWeight(
   { data }: Pick<BoundParts, "data">,
-  { name, length, digest }: WeightBinding,
+  { name, digest }: WeightBinding,
   signal: AbortSignal | undefined,
 ): AsyncGenerator<Uint8Array> {
   const hash = digest === undefined ? undefined : createSha256();
-  let size = 0;
-  for await (const chunk of data.stream(name, { signal, reuse: true })) {
+  for await (const chunk of streamWeight(data, name, { signal, reuse: true })) {
     hash?.update(chunk);
-    size += chunk.byteLength;
     yield chunk;
-  }
-  if (size !== length) {
-    throw new LinkError(
-      "size-mismatch",
-      `Cannot use weight "${name}": it gave ${size} bytes instead of ${length}`,
-      {
-        tensor: name,
-      },
-    );
   }
   const found = hash?.digest();
   if (digest !== undefined && found !== undefined && found !== digest)

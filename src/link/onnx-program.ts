@@ -7,8 +7,9 @@ import type { TensorBinding } from "../formats/onnx/encode.ts";
 import type { Method } from "../model/config.ts";
 import type { LinkPlan } from "../model/link-plan.ts";
 import type { StoredModel } from "../model/stored-model.ts";
-import type { BlobReader } from "../store/store.ts";
 import { readBlob } from "../store/read-blob.ts";
+import type { BlobReader } from "../store/store.ts";
+import { matchWeights, weightTable } from "../weights/match-weights.ts";
 
 /** An ONNX program of a store, and what its tensors are bound to. */
 export interface OnnxProgram {
@@ -23,7 +24,7 @@ export interface OnnxProgram {
 /**
  * Opens a method's program and joins it with a plan, strictly: every tensor that the program leaves open is in the
  * plan with the same dtype and shape, and the plan has no other.
- * @throws LinkError `missing-weight`, `unused-weight`, `mismatch`, naming the weight and both sides
+ * @throws WeightMismatchError with every tensor that differs, and both sides; LinkError
  */
 export async function openOnnxProgram(
   store: BlobReader,
@@ -55,7 +56,7 @@ export async function openOnnxProgram(
     bindings.set(constant.name, { kind: "inline", bytes });
   }
   const bound = boundTensors(graph);
-  checkStrictly(plan, bound);
+  checkPlan(plan, view.name, bound);
   return { view, graph, bind: (name) => bindings.get(name) ?? missing(plan, name), bound };
 }
 
@@ -64,32 +65,12 @@ export function linkOnnx({ view, graph, bind, bound }: OnnxProgram): Uint8Array 
   return writeThin(view, graph, bind, bound);
 }
 
-function checkStrictly(plan: LinkPlan, { weights, constants }: BoundTensors): void {
-  const table = new Map([...plan.weights, ...plan.constants].map((binding) => [binding.name, binding]));
-  for (const tensor of [...weights, ...constants]) {
-    const binding = table.get(tensor.name) ?? missing(plan, tensor.name);
-    table.delete(tensor.name);
-    const wanted = `${tensor.dtype} [${tensor.shape.join(", ")}]`;
-    const given = `${binding.dtype} [${binding.shape.join(", ")}]`;
-    if (wanted !== given) {
-      throw new LinkError(
-        "mismatch",
-        `Cannot bind weight "${tensor.name}" of "${plan.model}": the program wants ${wanted}, the table has ${given}`,
-        { tensor: tensor.name, digest: binding.digest, offset: tensor.frame.start },
-      );
-    }
-  }
-  const [unused] = table.values();
-  if (unused) {
-    throw new LinkError(
-      "unused-weight",
-      `Cannot link "${plan.model}": its program does not use weight "${unused.name}"`,
-      {
-        tensor: unused.name,
-        digest: unused.digest,
-      },
-    );
-  }
+/** The program's own tensors and the plan's table say the same. */
+function checkPlan(plan: LinkPlan, program: string, { weights, constants }: BoundTensors): void {
+  const expected = [...weights, ...constants].flatMap(({ name, dtype, shape }) =>
+    dtype === "string" ? [] : [{ name, dtype, shape }],
+  );
+  matchWeights(expected, weightTable(plan.model, [...plan.weights, ...plan.constants]), { program });
 }
 
 function missing(plan: LinkPlan, name: string): never {

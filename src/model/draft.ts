@@ -18,6 +18,8 @@ export interface WeightDraft {
   readonly name: string;
   readonly dtype: DType;
   readonly shape: readonly number[];
+  /** Alignment that its file asks for, in bytes, where the format has one for each weight. */
+  readonly alignment?: number | undefined;
   readonly at: WeightRange;
 }
 

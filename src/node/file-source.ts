@@ -79,7 +79,7 @@ export async function openFileSource(path: string): Promise<FileSource> {
     name: path,
     size: stats.size,
     identity,
-    file: { path: full, requireUnchanged: () => requireUnchanged(full, identity) },
+    file: { path: full, offset: 0, requireUnchanged: () => requireUnchanged(full, identity) },
     async read(offset, length, options) {
       checkRange(source, offset, length);
       const bytes = new Uint8Array(length);

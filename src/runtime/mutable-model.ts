@@ -1,4 +1,4 @@
-import { matchWeights } from "../weights/match.ts";
+import { matchWeights, weightTable } from "../weights/match-weights.ts";
 import type { CompileOptions } from "../compile/compile-stored.ts";
 import type { RunOptions, Session, Signature } from "../engines/engine.ts";
 import type { OrtLoadOptions } from "../engines/onnxruntime/engine.ts";
@@ -132,8 +132,12 @@ export class MutableModel implements Session {
       const given = new Map(
         Object.entries(tensors).map(([name, tensor]) => [name, { name, ...numbersOf(name, tensor) }]),
       );
-      const { bound } = matchWeights(this.#method.weights, given, options);
-      const how = await this.#put(bound);
+      const { bound } = matchWeights(this.#method.weights, weightTable("the new weights", given.values()), {
+        program: this.#model.name,
+        partial: options.partial,
+        rebind: true,
+      });
+      const how = await this.#put(given);
       for (const name of bound.keys()) {
         this.#set.add(name);
         this.#merged.delete(name);

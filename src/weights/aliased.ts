@@ -1,43 +1,23 @@
-import { type WeightSource, type WeightLayout, noSuchWeight } from "./weight-source.ts";
+import { noSuchWeight, type WeightLayout, type WeightSource } from "./weight-source.ts";
 
-/** A weight of other data, and what is known of it here. */
+/** A weight of another source, and what is known of it here. */
 export interface Alias {
   readonly owner: WeightSource;
-  /** What it is called there. */
+  /** Its name there. */
   readonly key: string;
   readonly layout: WeightLayout;
 }
 
-/** Weights of other data, by names of their own. */
+/** Weights of other sources, by names of their own. */
 export function aliasedWeights(name: string, table: ReadonlyMap<string, Alias>): WeightSource {
-  const find = (key: string): Alias => {
-    const alias = table.get(key);
-    if (!alias) throw noSuchWeight({ name }, key);
-    return alias;
-  };
   return {
     name,
     keys: () => [...table.keys()],
     layout: (key) => table.get(key)?.layout,
-    async data(key, options) {
-      const { owner, key: theirs } = find(key);
-      return owner.data(theirs, options);
-    },
-    async loadInto(key, target, options) {
-      const { owner, key: theirs } = find(key);
-      return owner.loadInto(theirs, target, options);
-    },
-    stream(key, options) {
-      const { owner, key: theirs } = find(key);
-      return owner.stream(theirs, options);
-    },
-    async locate(key) {
+    async open(key, options) {
       const alias = table.get(key);
-      return alias?.owner.locate(alias.key);
-    },
-    async remote(key) {
-      const alias = table.get(key);
-      return alias?.owner.remote(alias.key);
+      if (!alias) throw noSuchWeight({ name }, key);
+      return alias.owner.open(alias.key, options);
     },
   };
 }

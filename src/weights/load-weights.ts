@@ -1,7 +1,10 @@
 import type { ReadOptions } from "../io/byte-source.ts";
 import { LinkError } from "../errors.ts";
 import type { StreamOptions } from "../io/stream.ts";
-import { type FileRange, type WeightSource, type WeightLayout, noSuchWeight } from "./weight-source.ts";
+import { type FileRange, locateWeight } from "./locate-weight.ts";
+import { readWeight } from "./read-weight.ts";
+import { streamWeight } from "./stream-weight.ts";
+import { noSuchWeight, type WeightLayout, type WeightSource } from "./weight-source.ts";
 
 /** Which weights to load; all if left out. */
 interface Selected {
@@ -36,7 +39,7 @@ export interface StreamedWeight extends Loaded {
 export async function mapWeights(data: WeightSource, options: Selected = {}): Promise<MappedWeight[]> {
   const mapped: MappedWeight[] = [];
   for (const { key, layout } of select(data, options)) {
-    const range = await data.locate(key);
+    const range = await locateWeight(data, key);
     if (!range) {
       throw new LinkError(
         "unsupported",
@@ -62,7 +65,7 @@ export async function* readWeights(
   { signal, ...options }: Selected & ReadOptions = {},
 ): AsyncGenerator<ReadWeight, void, undefined> {
   for (const { key, layout } of select(data, options)) {
-    using held = await data.data(key, { signal });
+    using held = await readWeight(data, key, { signal });
     yield {
       key,
       layout,
@@ -80,7 +83,7 @@ export async function* streamWeights(
 ): AsyncGenerator<StreamedWeight, void, undefined> {
   for (const { key, layout } of select(data, options)) {
     signal?.throwIfAborted();
-    yield { key, layout, chunks: data.stream(key, { chunk, signal }) };
+    yield { key, layout, chunks: streamWeight(data, key, { chunk, signal }) };
   }
 }
 

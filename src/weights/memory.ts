@@ -1,30 +1,23 @@
+import { checkRange } from "../io/byte-source.ts";
 import { LinkError } from "../errors.ts";
-import type { NumberTensor } from "../tensor/tensor.ts";
-import { CHUNK } from "../io/stream.ts";
-import { checkChunk } from "../io/chunks.ts";
-import {
-  checkTarget,
-  freeableData,
-  type WeightSource,
-  type WeightLayout,
-  noSuchWeight,
-} from "./weight-source.ts";
+import type { NumberTensor, Tensor, Tensors } from "../tensor/tensor.ts";
 import { layoutBytes, formatLayout } from "../tensor/tensor-layout.ts";
+import { noSuchWeight, weightBytes, type WeightLayout, type WeightSource } from "./weight-source.ts";
 
 /**
- * Weights in memory that somebody else owns: handed out as they are, without a copy.
- * @throws LinkError `size-mismatch` for bytes that are not those of the shape
+ * Weights in the caller's memory, which are read without a copy.
+ * @throws LinkError `size-mismatch` for bytes that are not those of the shape, `unsupported` for strings
  */
-export function memoryWeights(
-  tensors: Readonly<Record<string, NumberTensor>>,
-  name = "memory",
-): WeightSource {
+export function memoryWeights(tensors: Tensors, name = "memory"): WeightSource {
   const table = new Map(
-    Object.entries(tensors).map(([key, tensor]) => [key, { tensor, layout: layoutOf(name, key, tensor) }]),
+    Object.entries(tensors).map(([key, given]) => {
+      const tensor = numbersOf(name, key, given);
+      return [key, { tensor, layout: layoutOf(name, key, tensor) }];
+    }),
   );
   const bytesOf = (key: string): Uint8Array => {
     const entry = table.get(key);
-    if (!entry) throw noSuchWeight(data, key);
+    if (!entry) throw noSuchWeight({ name }, key);
     const { bytes } = entry.tensor;
     if (bytes.byteLength === entry.layout.length) return bytes;
     // Memory that is transferred to another thread has no bytes here any more.
@@ -33,36 +26,31 @@ export function memoryWeights(
       tensor: key,
     });
   };
-  const data: WeightSource = {
+  return {
     name,
     keys: () => [...table.keys()],
     layout: (key) => table.get(key)?.layout,
-    async data(key, options) {
-      options?.signal?.throwIfAborted();
-      return freeableData(key, bytesOf(key));
+    async open(key) {
+      const size = bytesOf(key).byteLength;
+      return weightBytes({
+        name,
+        size,
+        async read(offset, length, options) {
+          options?.signal?.throwIfAborted();
+          checkRange({ name, size }, offset, length);
+          return bytesOf(key).subarray(offset, offset + length);
+        },
+      });
     },
-    async loadInto(key, target, options) {
-      options?.signal?.throwIfAborted();
-      const bytes = bytesOf(key);
-      checkTarget(data, key, bytes.byteLength, target);
-      target.set(bytes);
-    },
-    stream(key, options = {}) {
-      checkChunk(options);
-      bytesOf(key);
-      const { chunk = CHUNK, signal } = options;
-      return (async function* () {
-        const { byteLength } = bytesOf(key);
-        for (let at = 0; at < byteLength; at += chunk) {
-          signal?.throwIfAborted();
-          yield bytesOf(key).subarray(at, at + chunk);
-        }
-      })();
-    },
-    locate: async () => undefined,
-    remote: async () => undefined,
   };
-  return data;
+}
+
+function numbersOf(name: string, key: string, tensor: Tensor): NumberTensor {
+  if (tensor.dtype !== "string") return tensor;
+  throw new LinkError("unsupported", `Cannot use weight "${key}" of "${name}": it is strings`, {
+    path: name,
+    tensor: key,
+  });
 }
 
 function layoutOf(name: string, key: string, { dtype, shape, bytes }: NumberTensor): WeightLayout {

@@ -9,7 +9,7 @@ import { sameLayout } from "../tensor/tensor-layout.ts";
  * Makes one of several: a foundation and an adapter, or the data files of a program. A key may be in more than one of
  * them if it is the same weight there; where a digest is not known that is found out by hashing, piece by piece, and
  * the result knows it. The first that has a key gives its bytes.
- * @throws NamedDataError `mismatch`, with every key that is not the same in two, and both; what reading them throws
+ * @throws WeightMismatchError `mismatch`, with every key that is not the same in two, and both; what reading them throws
  */
 export async function mergeWeightSources(
   maps: readonly WeightSource[],

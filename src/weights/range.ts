@@ -1,34 +1,28 @@
-import type { ByteSource } from "../io/byte-source.ts";
-import { isEncoded, type ByteEncoding, type ByteDecoder, createDecoder } from "../io/byte-encoding.ts";
+import { type ByteSource, sliceSource } from "../io/byte-source.ts";
+import { decodedSource } from "../io/decoded-source.ts";
 import { FormatError } from "../errors.ts";
-import { CHUNK, rangeOf, readExactly, type StreamOptions } from "../io/stream.ts";
-import { checkChunk } from "../io/chunks.ts";
-import {
-  checkTarget,
-  freeableData,
-  type WeightSource,
-  type WeightLayout,
-  noSuchWeight,
-} from "./weight-source.ts";
+import type { VarintArray } from "../io/varint-array.ts";
 import { layoutBytes, formatLayout } from "../tensor/tensor-layout.ts";
+import { noSuchWeight, weightBytes, type WeightLayout, type WeightSource } from "./weight-source.ts";
 
 /** A weight that is a range of a source. */
-export interface WeightPlace extends ByteEncoding {
+export interface WeightPlace {
   readonly key: string;
   readonly layout: Omit<WeightLayout, "length">;
-  /** How errors call the source. */
+  /** How errors name the source. */
   readonly path: string;
-  /** In bytes from its start. */
+  /** In bytes from the start of the source. */
   readonly offset: number;
-  /** Bytes there: more or less than the weight's where they are spelled. */
+  /** Bytes in the source: more or less than the weight's where they are encoded. */
   readonly length: number;
-  /** Gives the source for one use. */
-  open(): Promise<OpenedSource>;
-}
-
-/** A source in use; dispose it when that is over. */
-export interface OpenedSource extends AsyncDisposable {
-  readonly source: ByteSource;
+  /** Set where the range is numbers of varying length. */
+  readonly varint?: VarintArray | undefined;
+  /** Whether the range is two hexadecimal digits for each byte. */
+  readonly hex?: boolean | undefined;
+  /** A source that the caller closes, or what opens one for one use. */
+  readonly source: ByteSource | (() => Promise<ByteSource & AsyncDisposable>);
+  /** Whether it is read by its name alone, and is not among the keys. */
+  readonly unlisted?: boolean | undefined;
 }
 
 interface Place extends WeightPlace {
@@ -46,101 +40,53 @@ export function rangeWeights(name: string, places: Iterable<WeightPlace>): Weigh
     if (table.has(place.key)) throw refusal(place, "duplicate", "there are two of that name");
     table.set(place.key, { ...place, layout });
   }
-  const placeOf = (key: string): Place => {
-    const place = table.get(key);
-    if (!place) throw noSuchWeight(data, key);
-    return place;
-  };
-  const data: WeightSource = {
+  const keys = [...table.values()].filter(({ unlisted }) => !unlisted).map(({ key }) => key);
+  return {
     name,
-    keys: () => [...table.keys()],
+    keys: () => keys,
     layout: (key) => table.get(key)?.layout,
-    async data(key, { signal } = {}) {
-      const place = placeOf(key);
-      if (isEncoded(place)) {
-        const bytes = new Uint8Array(place.layout.length);
-        await data.loadInto(key, bytes, { signal });
-        return freeableData(key, bytes);
-      }
-      await using opened = await place.open();
-      const bytes = await readExactly(opened.source, place.offset, place.length, signal);
-      await opened.source.file?.requireUnchanged();
-      return freeableData(key, bytes);
-    },
-    async loadInto(key, target, { signal } = {}) {
-      checkTarget(data, key, placeOf(key).layout.length, target);
-      let filled = 0;
-      for await (const chunk of data.stream(key, { signal, reuse: true })) {
-        target.set(chunk, filled);
-        filled += chunk.byteLength;
-      }
-    },
-    stream(key, options = {}) {
-      checkChunk(options);
-      return streamed(placeOf(key), options);
-    },
-    async locate(key) {
+    async open(key) {
       const place = table.get(key);
-      if (!place || isEncoded(place)) return undefined;
-      await using opened = await place.open();
-      const { file } = opened.source;
-      await file?.requireUnchanged();
-      return file && { path: file.path, offset: place.offset, length: place.length };
-    },
-    async remote(key) {
-      const place = table.get(key);
-      if (!place || isEncoded(place)) return undefined;
-      await using opened = await place.open();
-      const { url } = opened.source;
-      return url === undefined ? undefined : { url, offset: place.offset, length: place.length };
+      if (!place) throw noSuchWeight({ name }, key);
+      if (typeof place.source !== "function") return weightBytes(bytesOf(place, place.source));
+      const opened = await place.source();
+      const close = async (): Promise<void> => opened[Symbol.asyncDispose]();
+      try {
+        return weightBytes(bytesOf(place, opened), close);
+      } catch (error) {
+        await close();
+        throw error;
+      }
     },
   };
-  return data;
 }
 
-/** A source that somebody else closes. */
-export function borrowed(source: ByteSource): OpenedSource {
-  return { source, [Symbol.asyncDispose]: async () => {} };
+/** The weight's own bytes. */
+function bytesOf(place: Place, parent: ByteSource): ByteSource {
+  const { offset, length, layout, varint } = place;
+  const source = sliceSource(parent, offset, length);
+  if (!isEncoded(place)) return source;
+  const wrongSize = (found: number | "more"): FormatError => wrongLength(place, layout.length, found);
+  return decodedSource({ source, varint, size: layout.length, offset, wrongSize });
+}
+
+function isEncoded({ varint, hex = false }: WeightPlace): boolean {
+  return varint !== undefined || hex;
 }
 
 /** Bytes of the weight itself. */
 function lengthOf(place: WeightPlace): number {
   const expected = layoutBytes(place.layout);
-  const what = formatLayout(place.layout);
-  if (expected === undefined) throw refusal(place, "size-mismatch", `no tensor can be ${what}`);
-  if (!isEncoded(place) && place.length !== expected) {
-    const reason = `${what} takes ${expected} bytes, its data has ${place.length}`;
-    throw refusal(place, "size-mismatch", reason);
+  if (expected === undefined) {
+    throw refusal(place, "size-mismatch", `no tensor can be ${formatLayout(place.layout)}`);
   }
+  if (!isEncoded(place) && place.length !== expected) throw wrongLength(place, expected, place.length);
   return expected;
 }
 
-async function* streamed(place: Place, options: StreamOptions): AsyncGenerator<Uint8Array, void, undefined> {
-  await using opened = await place.open();
-  const { source } = opened;
-  const chunks = rangeOf(source, place.offset, place.length, options);
-  yield* isEncoded(place) ? decoded(place, chunks, options) : chunks;
-  await source.file?.requireUnchanged();
-}
-
-async function* decoded(
-  place: Place,
-  chunks: AsyncIterable<Uint8Array>,
-  { chunk = CHUNK }: StreamOptions,
-): AsyncGenerator<Uint8Array, void, undefined> {
-  const { length } = place.layout;
-  const decoder = createDecoder(place, place.path, place.offset) as ByteDecoder;
-  let size = 0;
-  for await (const piece of chunks) {
-    const bytes = decoder.decode(piece);
-    size += bytes.byteLength;
-    if (size > length) break;
-    for (let at = 0; at < bytes.byteLength; at += chunk) yield bytes.subarray(at, at + chunk);
-  }
-  if (size <= length) decoder.end();
-  if (size === length) return;
-  const reason = `${formatLayout(place.layout)} takes ${length} bytes, its data has ${size < length ? size : "more"}`;
-  throw refusal(place, "size-mismatch", reason);
+function wrongLength(place: WeightPlace, expected: number, found: number | "more"): FormatError {
+  const reason = `${formatLayout(place.layout)} takes ${expected} bytes, its data has ${found}`;
+  return refusal(place, "size-mismatch", reason);
 }
 
 function refusal(

@@ -2,57 +2,81 @@ import { type ErrorCode, LinkError } from "../errors.ts";
 import type { Digest } from "../tensor/digest.ts";
 import { formatLayout, type TensorLayout } from "../tensor/tensor-layout.ts";
 
-/** Names that a message spells out, of each kind; more are counted. */
+/** Names that a message lists, of each kind; more are counted. */
 const MAX_LISTED = 5;
 
 /** What one side says a weight is. */
 export interface WeightClaim extends TensorLayout {
-  /** Who says so. */
+  /** Which side it is. */
   readonly source: string;
+  /** The weight's name on this side, where it is another. */
+  readonly key?: string | undefined;
   readonly digest: Digest | undefined;
 }
 
-/** A weight that two sides do not mean the same by. */
+/** A weight that two sides say different things of. */
 export interface MismatchedWeight {
   readonly name: string;
   readonly sides: readonly [WeightClaim, WeightClaim];
 }
 
-/** Everything that keeps data and those who use it apart. */
+/** A weight that two different ones would be bound to. */
+export interface DuplicateWeight {
+  readonly key: string;
+  readonly names: readonly [string, string];
+}
+
+/** Everything that keeps weights and those who use them apart. */
 export interface WeightFindings {
   readonly missing: readonly string[];
   readonly mismatched: readonly MismatchedWeight[];
+  readonly duplicate?: readonly DuplicateWeight[];
   readonly unused: readonly string[];
 }
 
-/** Data that does not fit: every case, by name. */
+/** What to do about each kind of case. */
+export type WeightHints = Partial<
+  Record<"missing-weight" | "mismatch" | "duplicate" | "unused-weight", string>
+>;
+
+/** Weights that do not fit: every case, by name; `code` and `tensor` are those of the first. */
 export class WeightMismatchError extends LinkError implements WeightFindings {
   readonly missing: readonly string[];
   readonly mismatched: readonly MismatchedWeight[];
+  readonly duplicate: readonly DuplicateWeight[];
   readonly unused: readonly string[];
 
   /** @param verb what cannot be done, with what */
-  constructor(verb: string, findings: WeightFindings) {
-    const { missing, mismatched, unused } = findings;
+  constructor(verb: string, findings: WeightFindings, hints: WeightHints = {}) {
+    const { missing, mismatched, duplicate = [], unused } = findings;
     const parts = [
       format("missing", missing.map(quote)),
       format("not the same", mismatched.map(formatMismatch)),
+      format("used twice", duplicate.map(formatDuplicate)),
       format("unused", unused.map(quote)),
     ];
     const [code, tensor] = firstOf(findings);
     super(code, `Cannot ${verb}: ${parts.filter((part) => part !== "").join("; ")}`, {
       tensor,
-      digest: mismatched[0]?.name === tensor ? mismatched[0]?.sides[1].digest : undefined,
+      digest: code === "mismatch" ? mismatched[0]?.sides[1].digest : undefined,
+      hint: hints[code],
     });
     this.missing = missing;
     this.mismatched = mismatched;
+    this.duplicate = duplicate;
     this.unused = unused;
   }
 }
 
-function firstOf({ missing, mismatched, unused }: WeightFindings): [ErrorCode, string | undefined] {
+function firstOf({
+  missing,
+  mismatched,
+  duplicate = [],
+  unused,
+}: WeightFindings): [keyof WeightHints & ErrorCode, string | undefined] {
   if (missing.length > 0) return ["missing-weight", missing[0]];
   if (mismatched.length > 0) return ["mismatch", mismatched[0]?.name];
+  if (duplicate.length > 0) return ["duplicate", duplicate[0]?.key];
   return ["unused-weight", unused[0]];
 }
 
@@ -63,11 +87,17 @@ function format(what: string, cases: readonly string[]): string {
 }
 
 function formatMismatch({ name, sides }: MismatchedWeight): string {
-  const [one, other] = sides;
   const layouts = sides.map(formatLayout);
   // A digest says nothing where the layouts tell them apart already.
-  const spelled = layouts[0] === layouts[1] ? sides.map(({ digest }) => digest) : layouts;
-  return `${quote(name)} (${spelled[0]} in ${quote(one.source)}, ${spelled[1]} in ${quote(other.source)})`;
+  const values = layouts[0] === layouts[1] ? sides.map(({ digest }) => digest) : layouts;
+  const [one, other] = sides.map(({ source, key }, nth) => {
+    return `${values[nth]} ${key === undefined ? "" : `as ${quote(key)} `}in ${quote(source)}`;
+  });
+  return `${quote(name)} (${one}, ${other})`;
+}
+
+function formatDuplicate({ key, names }: DuplicateWeight): string {
+  return `${quote(key)} for ${names.map(quote).join(" and ")}`;
 }
 
 function quote(name: string): string {

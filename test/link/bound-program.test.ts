@@ -6,8 +6,8 @@ import { memoryWeights } from "../../src/weights/memory.ts";
 import type { Session } from "../../src/engines/engine.ts";
 import { writeSafetensors } from "../../src/formats/safetensors/write.ts";
 import { convertWeights } from "../../src/operations/convert/convert.ts";
-import type { WeightRef } from "../../src/weights/open.ts";
-import { openModelData } from "../../src/weights/open-model-data.ts";
+import type { WeightRef } from "../../src/weights/open-ref.ts";
+import { openWeights } from "../../src/weights/open-weights.ts";
 import { charlm } from "../support/charlm.ts";
 import { serveFiles } from "../support/file-server.ts";
 import { type Home, home } from "../support/home.ts";
@@ -28,7 +28,7 @@ async function checkpoints(): Promise<Home & { readonly weights: string }> {
   const tensors = await storedTensors(at.store, "kjv", "decoder");
   await writeFile(join(weights, "kjv.safetensors"), writeSafetensors(tensors));
   for (const kind of ["gguf", "irpa"]) {
-    await using data = await openModelData([join(weights, "kjv.safetensors")]);
+    await using data = await openWeights(join(weights, "kjv.safetensors"));
     // GGUF names are at most 63 bytes, which these are.
     await convertWeights(data, join(weights, `kjv.${kind}`));
   }

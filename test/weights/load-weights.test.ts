@@ -5,8 +5,10 @@ import { mapWeights, readWeights, streamWeights } from "../../src/weights/load-w
 import { memoryWeights } from "../../src/weights/memory.ts";
 import { mergeWeightSources } from "../../src/weights/merged.ts";
 import type { WeightSource, WeightLayout } from "../../src/weights/weight-source.ts";
-import { requireWeights } from "../../src/weights/require.ts";
-import { openModelData } from "../../src/weights/open-model-data.ts";
+import { requireWeights } from "../../src/weights/require-weights.ts";
+import { loadWeight } from "../../src/weights/load-weight.ts";
+import { openWeights } from "../../src/weights/open-weights.ts";
+import { readWeight } from "../../src/weights/read-weight.ts";
 import type { DType } from "../../src/tensor/dtype.ts";
 import { createSha256 } from "../../src/node/sha256.ts";
 import { type AllocatingSource, allocatingSource } from "../support/allocating-source.ts";
@@ -48,7 +50,7 @@ describe("memory while weights are loaded", () => {
   test("into memory of the engine's own: the weights once, and a piece or two", async () => {
     const { data, source } = large();
     const targets = data.keys().map(() => new Uint8Array(EACH));
-    for (const [nth, key] of data.keys().entries()) await data.loadInto(key, targets[nth] as Uint8Array);
+    for (const [nth, key] of data.keys().entries()) await loadWeight(data, key, targets[nth] as Uint8Array);
     expect(source.given).toBe(TOTAL);
     expect(source.peak).toBeLessThanOrEqual(2 * PIECE);
     expect(targets.map((target) => target[4096])).toEqual(
@@ -77,7 +79,7 @@ describe("memory while weights are loaded", () => {
 
   test("freed: nothing", async () => {
     const { data, source } = large();
-    const held = await data.data("w0");
+    const held = await readWeight(data, "w0");
     expect(await source.held()).toBe(EACH);
     held.free();
     expect(await source.held()).toBe(0);
@@ -140,7 +142,7 @@ describe("mapWeights()", () => {
   const path = new URL("../../fixtures/charlm/base.safetensors", import.meta.url).pathname;
 
   test("says where each weight lies, and refuses what is in no file", async () => {
-    await using data = await openModelData([path]);
+    await using data = await openWeights(path);
     const mapped = await mapWeights(data);
     expect(mapped.map(({ key }) => key)).toEqual(data.keys());
     expect(new Set(mapped.map((each) => each.path))).toEqual(new Set([path]));

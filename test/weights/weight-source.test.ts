@@ -10,18 +10,22 @@ import { hashWeight } from "../../src/weights/hash-weight.ts";
 import { memoryWeights } from "../../src/weights/memory.ts";
 import type { WeightSource } from "../../src/weights/weight-source.ts";
 import { openHttpModel } from "../../src/weights/open-http-model.ts";
-import { openModelData } from "../../src/weights/open-model-data.ts";
+import { loadWeight } from "../../src/weights/load-weight.ts";
+import { locateWeight } from "../../src/weights/locate-weight.ts";
+import { openWeights } from "../../src/weights/open-weights.ts";
+import { readWeight } from "../../src/weights/read-weight.ts";
+import { streamWeight } from "../../src/weights/stream-weight.ts";
 import { openStore } from "../../src/tare-store.ts";
 import type { ModelDraft, WeightDraft } from "../../src/model/draft.ts";
 import type { DType } from "../../src/tensor/dtype.ts";
 import { createSha256 } from "../../src/node/sha256.ts";
+import { memoryBlobs } from "../../src/store/memory-blobs.ts";
 import { counting, digestOf, joined } from "../support/bytes.ts";
 import { countingSource } from "../support/counting-source.ts";
 import { serveFiles } from "../support/file-server.ts";
 import { graph, model, tensor } from "../support/onnx-builder.ts";
 import { temporaryFolder } from "../support/temporary.ts";
 import { thrown } from "../support/thrown.ts";
-import { memoryBlobs } from "../../src/store/memory-blobs.ts";
 
 /** What somebody else's tool says of a weight. */
 interface Described {
@@ -95,7 +99,7 @@ async function conforms(
     if (layout.digest) expect(layout.digest).toBe(`sha256:${sha256}`);
     expect(await hashWeight(data, key, { createDigest: createSha256 })).toBe(`sha256:${sha256}`);
 
-    const held = await data.data(key);
+    const held = await readWeight(data, key);
     const bytes = held.bytes.slice();
     expect(digestOf(bytes)).toBe(`sha256:${sha256}`);
     expect(bytes.byteLength).toBe(layout.length);
@@ -104,13 +108,13 @@ async function conforms(
     expect(await thrown(async () => held.bytes)).toMatchObject({ code: "released", tensor: key });
 
     const memory = new Uint8Array(layout.length + 2).fill(0xee);
-    await data.loadInto(key, memory.subarray(1, -1));
+    await loadWeight(data, key, memory.subarray(1, -1));
     expect(memory.subarray(1, -1)).toEqual(bytes);
     expect([memory[0], memory.at(-1)]).toEqual([0xee, 0xee]);
     for (const wrong of [layout.length + 1, layout.length - 1]) {
       if (wrong < 0) continue;
       const target = new Uint8Array(wrong).fill(0xee);
-      const error = await thrown(data.loadInto(key, target));
+      const error = await thrown(loadWeight(data, key, target));
       expect(error).toMatchObject({ code: "size-mismatch", tensor: key });
       const side = wrong > layout.length ? "more" : "less";
       expect(error.message).toContain(
@@ -122,7 +126,7 @@ async function conforms(
     const chunk = Math.ceil(layout.length / 7) || 1;
     const sizes: number[] = [];
     async function* noted(): AsyncGenerator<Uint8Array> {
-      for await (const piece of data.stream(key, { chunk })) {
+      for await (const piece of streamWeight(data, key, { chunk })) {
         sizes.push(piece.byteLength);
         yield piece;
       }
@@ -131,7 +135,7 @@ async function conforms(
     expect(Math.max(0, ...sizes)).toBeLessThanOrEqual(chunk);
     expect(sizes).not.toContain(0);
 
-    const range = await data.locate(key);
+    const range = await locateWeight(data, key);
     if (mappable !== undefined) expect(range !== undefined).toBe(mappable);
     if (range) {
       expect(range.length).toBe(layout.length);
@@ -143,27 +147,28 @@ async function conforms(
   }
 
   expect(data.layout("no such weight")).toBeUndefined();
-  expect(await data.locate("no such weight")).toBeUndefined();
+  expect(await locateWeight(data, "no such weight")).toBeUndefined();
   const missing = { name: "LinkError", code: "missing-weight", tensor: "no such weight" };
-  expect(await thrown(data.data("no such weight"))).toMatchObject(missing);
-  expect(await thrown(data.loadInto("no such weight", new Uint8Array(1)))).toMatchObject(missing);
-  expect(await thrown(async () => joined(data.stream("no such weight")))).toMatchObject(missing);
+  expect(await thrown(readWeight(data, "no such weight"))).toMatchObject(missing);
+  expect(await thrown(loadWeight(data, "no such weight", new Uint8Array(1)))).toMatchObject(missing);
+  expect(await thrown(async () => joined(streamWeight(data, "no such weight")))).toMatchObject(missing);
 
   const [key = ""] = [...expected].find(([, { shape }]) => !shape.includes(0)) ?? [];
   const signal = AbortSignal.abort(new RangeError("enough"));
-  await expect(data.data(key, { signal })).rejects.toThrow("enough");
-  await expect(data.loadInto(key, new Uint8Array(data.layout(key)?.length ?? 0), { signal })).rejects.toThrow(
-    "enough",
-  );
-  await expect(joined(data.stream(key, { signal }))).rejects.toThrow("enough");
-  for (const chunk of [0, -1, 1.5, Number.NaN]) expect(() => data.stream(key, { chunk })).toThrow(RangeError);
+  await expect(readWeight(data, key, { signal })).rejects.toThrow("enough");
+  await expect(
+    loadWeight(data, key, new Uint8Array(data.layout(key)?.length ?? 0), { signal }),
+  ).rejects.toThrow("enough");
+  await expect(joined(streamWeight(data, key, { signal }))).rejects.toThrow("enough");
+  for (const chunk of [0, -1, 1.5, Number.NaN])
+    expect(() => streamWeight(data, key, { chunk })).toThrow(RangeError);
 }
 
-describe("draftNamedData()", () => {
+describe("draftWeights()", () => {
   test.each(MODELS)("gives the weights of %s, as files", async (path, expected, varints) => {
-    await using data = await openModelData([join(FIXTURES, path)]);
+    await using data = await openWeights(join(FIXTURES, path));
     await conforms(data, expected, varints ? undefined : true);
-    if (varints) expect(await data.locate("int32")).toBeUndefined();
+    if (varints) expect(await locateWeight(data, "int32")).toBeUndefined();
   });
 
   test.each(MODELS)("gives the weights of %s, over HTTP", async (path, expected) => {
@@ -178,7 +183,7 @@ describe("draftNamedData()", () => {
     const total = data.keys().reduce((sum, key) => sum + (data.layout(key)?.length ?? 0), 0);
     expect(head).toBeLessThan(total / 4);
     const key = data.keys()[3] as string;
-    await data.data(key);
+    await readWeight(data, key);
     expect(server.sent - head).toBe(data.layout(key)?.length);
   });
 
@@ -203,7 +208,7 @@ describe("draftNamedData()", () => {
         { dtype: "uint8", shape: [values.length], sha256: digestOf(Uint8Array.from(values)).slice(7) },
       ]),
     );
-    await using data = await openModelData([folder]);
+    await using data = await openWeights(folder);
     await conforms(data, expected, true);
     const server = await serveFiles(folder);
     await conforms(draftWeights(await openHttpModel(`${server.url}${paths[1]}`)), expected, false);
@@ -221,7 +226,7 @@ describe("draftNamedData()", () => {
       methods: [method("one", 0), method("two", 1)],
       files: [{ path: "m", source }],
     };
-    expect((await draftWeights(draft, { method: "two" }).data("w")).bytes).toEqual(
+    expect((await readWeight(draftWeights(draft, { method: "two" }), "w")).bytes).toEqual(
       counting(9).subarray(1, 5),
     );
     for (const options of [{}, { method: "three" }]) {
@@ -278,10 +283,10 @@ describe("draftNamedData()", () => {
     const draft = { ...draftOf(weight(0, { shape: [3], at })), files: [{ path: "m", source: file }] };
     const data = draftWeights(draft);
     for (const reading of [
-      data.data("w"),
-      data.loadInto("w", new Uint8Array(3)),
-      joined(data.stream("w")),
-      joined(data.stream("w", { chunk: 1 })),
+      readWeight(data, "w"),
+      loadWeight(data, "w", new Uint8Array(3)),
+      joined(streamWeight(data, "w")),
+      joined(streamWeight(data, "w", { chunk: 1 })),
     ]) {
       expect((await thrown(reading)).message).toContain(message);
     }
@@ -292,9 +297,9 @@ describe("draftNamedData()", () => {
     const counted = countingSource(memorySource(bytes));
     const one = weight(10, { shape: [80], at: { file: 0, offset: 10, length: 80 } });
     const data = draftWeights({ ...draftOf(one), files: [{ path: "m", source: counted }] });
-    expect((await data.data("w")).bytes.buffer).toBe(bytes.buffer);
+    expect((await readWeight(data, "w")).bytes.buffer).toBe(bytes.buffer);
     expect(counted.reads).toEqual([{ offset: 10, length: 80 }]);
-    await joined(data.stream("w", { chunk: 30 }));
+    await joined(streamWeight(data, "w", { chunk: 30 }));
     expect(counted.reads.slice(1)).toEqual([
       { offset: 10, length: 30 },
       { offset: 40, length: 30 },
@@ -310,13 +315,10 @@ describe("a source that gives fewer bytes than it was asked for", () => {
     const methods = [{ name: "main", file: 0, weights: [weight], constants: [] }];
     const data = draftWeights({ format: "x", methods, files: [{ path: "m", source }] });
     for (const reading of [
-      data.data("w"),
-      data.loadInto("w", new Uint8Array(4)),
-      joined(data.stream("w")),
-      new BlobService({ sink: memoryBlobs({ createDigest: createSha256 }), createDigest: createSha256 }).put(
-        "w",
-        source,
-      ),
+      readWeight(data, "w"),
+      loadWeight(data, "w", new Uint8Array(4)),
+      joined(streamWeight(data, "w")),
+      new BlobService({ sink: memoryBlobs(createSha256), createDigest: createSha256 }).put("w", source),
     ]) {
       expect(await thrown(reading)).toMatchObject({ code: "short-read", path: "m" });
     }
@@ -350,16 +352,16 @@ describe("a file that changes while it is open", () => {
   test.each(changes)("is noticed when it %s", async (_, change, how) => {
     const path = join(await temporaryFolder(), "base.safetensors");
     await copyFile(join(FIXTURES, "charlm/base.safetensors"), path);
-    await using data = await openModelData([path]);
+    await using data = await openWeights(path);
     const key = data.keys()[0] as string;
-    const range = await data.locate(key);
+    const range = await locateWeight(data, key);
     expect(range).toMatchObject({ path });
     await change(path);
     for (const using of [
-      () => data.locate(key),
-      () => data.data(key),
-      () => data.loadInto(key, new Uint8Array(range?.length ?? 0)),
-      () => joined(data.stream(key)),
+      () => locateWeight(data, key),
+      () => readWeight(data, key),
+      () => loadWeight(data, key, new Uint8Array(range?.length ?? 0)),
+      () => joined(streamWeight(data, key)),
     ]) {
       const error = await thrown(using);
       expect(error).toMatchObject({ name: "SourceError", code: "source-changed", path });
@@ -374,17 +376,19 @@ describe("a file that changes while it is open", () => {
     const server = await serveFiles(folder);
     const data = draftWeights(await openHttpModel(`${server.url}base.safetensors`));
     await utimes(path, 1, 1);
-    expect(await thrown(data.data(data.keys()[0] as string))).toMatchObject({ code: "source-changed" });
+    expect(await thrown(readWeight(data, data.keys()[0] as string))).toMatchObject({
+      code: "source-changed",
+    });
   });
 
   test("is a typed error when it was closed", async () => {
-    const data = await openModelData([join(FIXTURES, "charlm/base.safetensors")]);
+    const data = await openWeights(join(FIXTURES, "charlm/base.safetensors"));
     await data[Symbol.asyncDispose]();
-    expect(await thrown(data.data(data.keys()[0] as string))).toMatchObject({ code: "io" });
+    expect(await thrown(readWeight(data, data.keys()[0] as string))).toMatchObject({ code: "io" });
   });
 });
 
-describe("TareStore.namedData()", () => {
+describe("TareStore.weights()", () => {
   test.each(MODELS)("gives the weights of %s, mapped where the store has them", async (path, expected) => {
     await using store = await openStore({ path: join(await temporaryFolder(), "store") });
     await store.add([join(FIXTURES, path)], { as: "m" });
@@ -401,11 +405,11 @@ describe("TareStore.namedData()", () => {
     const data = await store.weights("m");
     await store.remove(["m"]);
     await store.gc();
-    expect(await thrown(data.data(data.keys()[0] as string))).toMatchObject({ code: "missing-blob" });
+    expect(await thrown(readWeight(data, data.keys()[0] as string))).toMatchObject({ code: "missing-blob" });
   });
 });
 
-describe("memoryNamedData()", () => {
+describe("memoryWeights()", () => {
   const tensors = {
     w: { dtype: "float32" as DType, shape: [2, 4], bytes: counting(32) },
     __proto: { dtype: "uint8" as DType, shape: [], bytes: counting(1) },
@@ -419,8 +423,8 @@ describe("memoryNamedData()", () => {
       { dtype, shape, sha256: digestOf(bytes).slice(7) },
     ]);
     await conforms(data, new Map(expected), false);
-    expect((await data.data("w")).bytes).toBe(tensors.w.bytes);
-    for await (const chunk of data.stream("w", { chunk: 8 }))
+    expect((await readWeight(data, "w")).bytes.buffer).toBe(tensors.w.bytes.buffer);
+    for await (const chunk of streamWeight(data, "w", { chunk: 8 }))
       expect(chunk.buffer).toBe(tensors.w.bytes.buffer);
   });
 
@@ -436,9 +440,9 @@ describe("memoryNamedData()", () => {
     const bytes = counting(32);
     const data = memoryWeights({ w: { ...tensors.w, bytes } });
     structuredClone(bytes.buffer, { transfer: [bytes.buffer] });
-    expect(await thrown(data.data("w"))).toMatchObject({ code: "released", tensor: "w" });
-    expect(await thrown(data.loadInto("w", new Uint8Array(0)))).toMatchObject({ code: "released" });
-    expect(await thrown(async () => joined(data.stream("w")))).toMatchObject({ code: "released" });
+    expect(await thrown(readWeight(data, "w"))).toMatchObject({ code: "released", tensor: "w" });
+    expect(await thrown(loadWeight(data, "w", new Uint8Array(0)))).toMatchObject({ code: "released" });
+    expect(await thrown(async () => joined(streamWeight(data, "w")))).toMatchObject({ code: "released" });
   });
 });
 

@@ -24,14 +24,14 @@ export const attach: DefineCommand = (program, act) => {
     .summary("give a thin MLIR file its weights back, whatever passes made of it")
     .description(
       "Write a thin MLIR file (bytecode or text) with its weights, in one sequential pass: from where the file says they\n" +
-        "are, or by name from a model of the store or a file. Weights that the program does not use any more are told;\n" +
+        "are, or by name from other weights. Weights that the program does not use any more are listed;\n" +
         "one that is not found, or is of another size or type, is an error.",
     )
     .argument("<thin>")
     .option("--out <full>", "where to write")
     .option(
-      "--from <model|file>",
-      "what has the weights: a model of the store, or a .safetensors, .mlirbc, … file",
+      "--from <weights>",
+      "what has the weights: a model of the store, a file or folder in any format, an https: URL",
     )
     .option("--list", "write nothing: list the resources, and where the bytes of each are")
     .option("--verify", "write nothing: list them, and check every weight against its digest")

@@ -1,6 +1,5 @@
 import { convertWeights } from "../../operations/convert/convert.ts";
 import { parseRenameRule, type RenameRule } from "../../operations/convert/rename.ts";
-import { openModelData } from "../../weights/open-model-data.ts";
 import { type DefineCommand, examples } from "../command.ts";
 import { bytes } from "../context.ts";
 import { outputPath } from "../options.ts";
@@ -17,13 +16,13 @@ export const convert: DefineCommand = (program, act) => {
     .command("convert")
     .summary("write weights as another container")
     .description(
-      "Write the weights of a file (or of a model of the store) as .safetensors, .gguf, .irpa, .params, .ptd, .pt, .pth\n" +
+      "Write the weights of a file (or of a model of the store, or of a URL) as .safetensors, .gguf, .irpa, .params, .ptd, .pt, .pth\n" +
         "or .npz, by the ending of the new file; one weight as .npy; or a new folder for MLC and WebLLM, by a new file\n" +
         "that is called tensor-cache.json (ndarray-cache.json for older ones). Dtypes and shapes stay exactly, names too\n" +
         "unless a rule changes them; what the container cannot hold is refused by name. A program does not go with its\n" +
         "weights: a .gguf written so has no metadata of a model. Nothing is stored.",
     )
-    .argument("<in>", "a model's file or folder in any format that tare reads, or a model of the store")
+    .argument("<in>", "a model of the store, a file or folder in any format, or an https: URL")
     .argument("[out]", "the same as --out")
     .option("--out <file>", "the file to write")
     .option("--method <name>", "the weights of this method only")
@@ -46,12 +45,10 @@ export const convert: DefineCommand = (program, act) => {
         const out = outputPath(path, flags.out);
         const { method, rename } = flags;
         await using store = await context.openStore();
-        const stored = await store.has(from);
+        const { signal } = context;
         const result = await context.withProgress(`converting ${from}`, async (onProgress) => {
-          const options = { rename, signal: context.signal, onProgress };
-          if (stored) return convertWeights(await store.weights(from, { method }), out, options);
-          await using data = await openModelData([from], { method, signal: context.signal });
-          return await convertWeights(data, out, options);
+          await using weights = await store.openWeights(from, { method, constants: true, signal });
+          return await convertWeights(weights, out, { rename, signal, onProgress });
         });
         context.print(
           result,

@@ -43,7 +43,10 @@ export const link: DefineCommand = (program, act) => {
     .option("--in-place [weights]", "a file whose weights stay where they are: in this checkpoint, beside it")
     .option("--embed", "a file with its weights inside")
     .option("--symbolic <scope>", "a file whose weights are named: <scope>::<name>")
-    .option("--from <weights>", "other weights: a checkpoint, an https: URL, a model of the store")
+    .option(
+      "--from <weights>",
+      "other weights: a model of the store, a file or folder in any format, an https: URL",
+    )
     .option("--scope <name=weights>", "of a symbolic file: what its scope is; may be repeated", collect, [])
     .option("--remote", "of a file: let the URLs that it names be fetched")
     .option("--plan", "print where each weight is, and write nothing")

@@ -34,10 +34,7 @@ export const refit: DefineCommand = (program, act) => {
         'correct it, and give it with --map. A mapping is {"name in the model": "name in the checkpoint"}.',
     )
     .argument("<model>", "whose program it is")
-    .argument(
-      "<weights>",
-      "a model of the store, or a .safetensors, .npz, .pt, .gguf or .onnx file, or a folder",
-    )
+    .argument("<weights>", "a model of the store, a file or folder in any format, or an https: URL")
     .option("--as <name>", "the new model's name")
     .option("--map <file>", "a mapping of names, as JSON")
     .option("--propose", "print a mapping for the names that differ, and do nothing else")

@@ -49,7 +49,7 @@ export const runCommand: DefineCommand = (program, act) => {
     .option("--verify", "hash every weight before it is used")
     .option(
       "--weights <weights>",
-      "ONNX: run over other weights, where they lie: a checkpoint, an https: URL, a model of the store",
+      "ONNX: run over other weights: a model of the store, a file or folder in any format, an https: URL",
     )
     .option("--max-tokens <count>", "text: tokens at most")
     .option("--temperature <t>", "text: 0 takes the likeliest token each time", "0")

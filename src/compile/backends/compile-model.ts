@@ -1,6 +1,7 @@
 import { EngineError, LinkError, UsageError } from "../../errors.ts";
 import type { OnnxNode } from "../../formats/onnx/graph.ts";
 import type { Weight } from "../../model/config.ts";
+import { matchWeights, weightTable } from "../../weights/match-weights.ts";
 import { type Digest, digestHex } from "../../tensor/digest.ts";
 import type {
   Backend,
@@ -121,7 +122,7 @@ export async function compileModel(
 /**
  * What was compiled for one model, for another of its family: the same programs, and this one's weights.
  * @param tables of its methods, by name
- * @throws LinkError `missing-weight`, `mismatch`
+ * @throws WeightMismatchError with every weight that does not fit
  */
 export function adopt(
   compiled: CompiledModel,
@@ -129,20 +130,22 @@ export function adopt(
   tables: ReadonlyMap<string, readonly Weight[]>,
 ): CompiledModel {
   const methods = compiled.methods.map((method) => {
-    const table = new Map((tables.get(method.name) ?? []).map((weight) => [weight.name, weight]));
+    const weights = tables.get(method.name) ?? [];
+    const table = new Map(weights.map((weight) => [weight.name, weight]));
+    // Several inputs may be bound to one weight.
+    const expected = new Map(
+      method.partitions.flatMap(({ bindings }) =>
+        bindings.map(({ weight: name, dtype, shape }) => [name, { name, dtype, shape }]),
+      ),
+    );
+    matchWeights(expected.values(), weightTable(model, weights), {
+      program: `${compiled.model}/${method.name}, compiled`,
+      spare: true,
+    });
     const partitions = method.partitions.map((partition) => ({
       ...partition,
       bindings: partition.bindings.map((binding) => {
-        const weight = table.get(binding.weight);
-        if (!weight) throw missing(model, binding.weight);
-        if (weight.dtype !== binding.dtype || weight.shape.join() !== binding.shape.join()) {
-          throw new LinkError(
-            "mismatch",
-            `Cannot bind weight "${binding.weight}" of "${model}": the program wants ${binding.dtype} [${binding.shape.join(", ")}], the table has ${weight.dtype} [${weight.shape.join(", ")}]`,
-            { tensor: binding.weight, digest: weight.digest },
-          );
-        }
-        return { ...binding, digest: weight.digest };
+        return { ...binding, digest: (table.get(binding.weight) as Weight).digest };
       }),
     }));
     return { ...method, partitions };

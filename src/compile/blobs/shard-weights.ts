@@ -1,7 +1,7 @@
 import type { ByteSource } from "../../io/byte-source.ts";
 import { FormatError } from "../../errors.ts";
 import type { WeightSource } from "../../weights/weight-source.ts";
-import { borrowed, rangeWeights, type WeightPlace } from "../../weights/range.ts";
+import { rangeWeights, type WeightPlace } from "../../weights/range.ts";
 import type { ShardEntry } from "./shard-plan.ts";
 
 /**
@@ -40,6 +40,6 @@ function placeOf(key: string, entry: ShardEntry, files: readonly ByteSource[]): 
     path: source.name,
     offset,
     length,
-    open: async () => borrowed(source),
+    source,
   };
 }

@@ -1,6 +1,6 @@
 import { createHash } from "node:crypto";
 import { SparseBytes } from "../../encodings/protobuf/sparse-bytes.ts";
-import { EngineError, LinkError } from "../../errors.ts";
+import { EngineError } from "../../errors.ts";
 import type { TensorBinding } from "../../formats/onnx/encode.ts";
 import type { OnnxModel, OnnxValue } from "../../formats/onnx/graph.ts";
 import { parseOnnx } from "../../formats/onnx/parse.ts";
@@ -14,6 +14,7 @@ import {
 import type { Binding, LinkPlan } from "../../model/link-plan.ts";
 import type { FoldedFile } from "../../model/folded-weight.ts";
 import type { PrepackedFile } from "../../model/prepacked-weight.ts";
+import { matchWeights, weightTable } from "../../weights/match-weights.ts";
 import type { Port, Signature } from "../engine.ts";
 import type { Artifact } from "./artifact.ts";
 import { foldingsOf } from "./foldings.ts";
@@ -65,7 +66,7 @@ export interface BindFiles {
 
 /**
  * Binds a compiled program to a model's weights: what the engine loads.
- * @throws LinkError `missing-weight`, `mismatch`
+ * @throws WeightMismatchError with every weight that does not fit
  */
 export async function bindProgram(
   artifact: Artifact,
@@ -77,35 +78,15 @@ export async function bindProgram(
     return writeThin(view, graph, bind, bound);
   }
   const { plan } = source;
+  matchWeights(artifact.weights, weightTable(plan.model, plan.weights), {
+    program: `${plan.model}/${plan.method}, compiled`,
+  });
   const table = new Map(plan.weights.map((weight) => [weight.name, weight]));
   const weights = artifact.weights.map(({ input, name, dtype, shape }) => {
-    const weight = table.get(name);
-    if (!weight) {
-      throw new LinkError("missing-weight", `Cannot link "${plan.model}": its table lacks weight "${name}"`, {
-        tensor: name,
-      });
-    }
-    table.delete(name);
-    if (weight.dtype !== dtype || weight.shape.join() !== shape.join()) {
-      throw new LinkError(
-        "mismatch",
-        `Cannot bind weight "${name}" of "${plan.model}": the program wants ${dtype} [${shape.join(", ")}], the table has ${weight.dtype} [${weight.shape.join(", ")}]`,
-        { tensor: name, digest: weight.digest },
-      );
-    }
+    const weight = table.get(name) as Binding;
     const binding = live?.has(name) ? undefined : bindingOf(weight, prepacked?.get(input));
     return { input, dtype, shape, binding };
   });
-  const [unused] = table.keys();
-  if (unused !== undefined) {
-    throw new LinkError(
-      "unused-weight",
-      `Cannot link "${plan.model}": its program does not use weight "${unused}"`,
-      {
-        tensor: unused,
-      },
-    );
-  }
   if (!artifact.folded || !folded) return bindTemplate(artifact.template, weights);
   const { template, foldings } = artifact.folded;
   const dropped = new Set(artifact.folded.dropped);

@@ -46,8 +46,8 @@ function methodOf(path: string, file: number, weights: readonly WeightDraft[]): 
 
 /** The weights of bytecode that was read. */
 export function bytecodeWeights(bytecode: MlirBytecode, file: number): WeightDraft[] {
-  return detachableBlobs(bytecode).map(({ key, offset, length }) => {
-    return { name: key, dtype: "uint8", shape: [length], at: { file, offset, length } };
+  return detachableBlobs(bytecode).map(({ key, alignment, offset, length }) => {
+    return { name: key, dtype: "uint8", shape: [length], alignment, at: { file, offset, length } };
   });
 }
 
@@ -61,10 +61,10 @@ export async function textWeights(
   // What has several types is bytes to all of them.
   for (const { key, type } of text.uses) if (type) types.set(key, types.has(key) ? undefined : type);
   const weights: WeightDraft[] = [];
-  for (const { key, offset, length } of await textBlobs(text, options)) {
+  for (const { key, alignment, offset, length } of await textBlobs(text, options)) {
     const plain = plainTensor(types.get(key), length) ?? { dtype: "uint8", shape: [length] };
     const hex = hexCase(await text.source.read(offset, Math.min(DIGITS, length * 2), options));
-    weights.push({ name: key, ...plain, at: { file, offset, length: length * 2, hex } });
+    weights.push({ name: key, ...plain, alignment, at: { file, offset, length: length * 2, hex } });
   }
   return weights;
 }

@@ -1,6 +1,6 @@
 import { zeros } from "../../io/align.ts";
+import { streamWeight } from "../../weights/stream-weight.ts";
 import type { WeightSource } from "../../weights/weight-source.ts";
-import { FormatError } from "../../errors.ts";
 import type { DType } from "../../tensor/dtype.ts";
 import type { FileChunk } from "../../node/write-chunks.ts";
 
@@ -69,29 +69,13 @@ async function* inOrder(
     if ("late" in piece) continue;
     yield* zeros(piece.offset - at);
     at = piece.offset;
-    for await (const chunk of "bytes" in piece ? [piece.bytes] : weightChunks(data, piece.weight, signal)) {
+    const chunks =
+      "bytes" in piece ? [piece.bytes] : streamWeight(data, piece.weight.key, { signal, reuse: true });
+    for await (const chunk of chunks) {
       piece.sum?.update(chunk);
       yield chunk;
       at += chunk.byteLength;
     }
   }
   yield* zeros(size - at);
-}
-
-async function* weightChunks(
-  data: WeightSource,
-  { key, name, length }: WeightSpec,
-  signal: AbortSignal | undefined,
-): AsyncGenerator<Uint8Array> {
-  let read = 0;
-  for await (const chunk of data.stream(key, { signal, reuse: true })) {
-    read += chunk.byteLength;
-    yield chunk;
-  }
-  if (read === length) return;
-  throw new FormatError(
-    "size-mismatch",
-    `Cannot convert "${name}": it gave ${read} bytes instead of ${length}`,
-    { tensor: key },
-  );
 }

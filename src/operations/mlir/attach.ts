@@ -5,22 +5,22 @@ import { PROPERTIES_VERSION, MIN_BUFFER_ALIGNMENT } from "../../formats/mlir/sch
 import type { Digest } from "../../tensor/digest.ts";
 import { createSha256 } from "../../node/sha256.ts";
 import { requireNoFile, writeNewFile } from "../../node/write-new-file.ts";
-import { pieceChunks } from "./chunks.ts";
+import { aliasedWeights } from "../../weights/aliased.ts";
+import { openRef, type OpenedRef, type WeightRef } from "../../weights/open-ref.ts";
+import type { OpenWeights } from "../../weights/open-weights.ts";
+import { allRefWeights } from "../../weights/ref-weights.ts";
+import { streamWeight } from "../../weights/stream-weight.ts";
+import type { WeightLayout, WeightSource } from "../../weights/weight-source.ts";
 import { checkWeightCompatibility } from "./check-weight.ts";
-import {
-  foundByManifest,
-  foundIn,
-  type FoundWeight,
-  type FoundWeights,
-  type OpenFileStore,
-} from "./found-weights.ts";
+import { pieceChunks } from "./chunks.ts";
+import { type OpenStore, openLinkedWeights } from "./linked-weights.ts";
 import { openMlir, type OpenMlir } from "./open.ts";
 import type { Progress } from "../../io/progress.ts";
 
 /** Options of {@link attachMlir}. */
 export interface AttachOptions {
-  /** A model of the store, or a file of any format: weights by name. Where the thin file says, unless given. */
-  readonly from?: string | undefined;
+  /** What has the weights by name; what the thin file names, unless given. */
+  readonly from?: WeightRef | undefined;
   readonly onProgress?: ((progress: Progress) => void) | undefined;
   readonly signal?: AbortSignal | undefined;
 }
@@ -62,32 +62,27 @@ export interface ResourceInfo {
 export async function attachMlir(
   thin: string,
   out: string,
-  openStore: OpenFileStore,
+  openStore: OpenStore,
   options: AttachOptions = {},
 ): Promise<AttachResult> {
   await requireNoFile(out);
   await using mlir = await openMlir(thin, options);
   await using found = await findWeights(mlir, openStore, options);
-  const weights = new Map<string, FoundWeight>();
-  const missing: string[] = [];
-  for (const key of mlir.missing) {
-    const weight = found.get(key);
-    if (!weight) missing.push(key);
-    else {
-      checkWeightCompatibility(mlir, key, weight);
-      weights.set(key, weight);
-    }
+  const weights = new Map<string, WeightLayout>();
+  const lacking = (keys: readonly string[]): string[] =>
+    keys.filter((key) => {
+      const layout = found.layout(key);
+      if (!layout) return true;
+      checkWeightCompatibility(mlir, key, layout, found.name);
+      weights.set(key, layout);
+      return false;
+    });
+  const missing = lacking(mlir.missing);
+  if (missing.length > 0) {
+    const { from } = options;
+    throw missingWeights(thin, missing, typeof from === "object" ? found.name : from);
   }
-  if (missing.length > 0) throw missingWeights(thin, missing, options.from);
-  const left: string[] = [];
-  for (const key of mlir.externs) {
-    const weight = found.get(key);
-    if (!weight) left.push(key);
-    else {
-      checkWeightCompatibility(mlir, key, weight);
-      weights.set(key, weight);
-    }
-  }
+  const left = lacking(mlir.externs);
   const layouts = [...weights].map(([key, { length, alignment }]) => {
     const asked = alignment ?? mlir.manifest?.weights.get(key)?.alignment ?? MIN_BUFFER_ALIGNMENT;
     return [key, { length, alignment: asked }] as const;
@@ -95,7 +90,7 @@ export async function attachMlir(
   const { pieces, notes } = mlir.filled(new Map(layouts));
   const total = [...weights.values()].reduce((sum, each) => sum + each.length, 0);
   let done = 0;
-  const chunks = pieceChunks(pieces, mlir.source, (key) => checked(key, weights, options), options);
+  const chunks = pieceChunks(pieces, mlir.source, options, (key) => checked(found, key, options));
   const bytes = await writeNewFile(out, chunks, {
     signal: options.signal,
     onBytes(count) {
@@ -103,7 +98,7 @@ export async function attachMlir(
       options.onProgress?.({ done, total });
     },
   });
-  const unused = found.keys.filter((key) => !weights.has(key));
+  const unused = keysOf(mlir, found, options).filter((key) => !weights.has(key));
   const some = left.slice(0, 8).join(", ") + (left.length > 8 ? ", …" : "");
   const open = left.length > 0 ? [`${left.length} external globals stay as they are (${some})`] : [];
   const all = [...notes, ...open, ...crossing(mlir)];
@@ -117,7 +112,7 @@ export async function attachMlir(
  */
 export async function listResources(
   path: string,
-  openStore: OpenFileStore,
+  openStore: OpenStore,
   options: AttachOptions & { readonly verify?: boolean | undefined } = {},
 ): Promise<ResourceInfo[]> {
   await using mlir = await openMlir(path, options);
@@ -132,51 +127,87 @@ export async function listResources(
     manifest || options.from !== undefined ? await findWeights(mlir, openStore, options) : undefined;
   const rows: ResourceInfo[] = [];
   const missing = new Set(mlir.missing);
-  const linked = options.from === undefined ? (found?.keys ?? []) : [];
+  const linked = options.from === undefined ? [...(manifest?.weights.keys() ?? [])] : [];
   for (const key of new Set([...wanted, ...linked])) {
-    const weight = found?.get(key);
-    if (weight && wanted.has(key)) checkWeightCompatibility(mlir, key, weight);
-    if (weight && options.verify) for await (const _ of checked(key, new Map([[key, weight]]), options));
+    const weight = found?.layout(key);
+    if (found && weight && wanted.has(key)) checkWeightCompatibility(mlir, key, weight, found.name);
+    if (found && weight && options.verify) for await (const _ of checked(found, key, options));
     const said = manifest?.weights.get(key);
     const needed = missing.has(key) ? "missing" : "external";
     const state = !wanted.has(key) ? "unused" : weight ? "found" : needed;
     const bytes = weight?.length ?? said?.length;
     const digest = weight?.digest ?? said?.digest;
-    rows.push({ key, type: typeOf(key), bytes, digest, state, where: weight?.where });
+    rows.push({ key, type: typeOf(key), bytes, digest, state, where: weight && found?.name });
   }
   return [...here, ...rows];
 }
 
 async function findWeights(
   mlir: OpenMlir,
-  openStore: OpenFileStore,
+  openStore: OpenStore,
   { from, signal }: AttachOptions,
-): Promise<FoundWeights> {
-  if (from !== undefined) return await foundIn(from, openStore, { signal });
-  if (mlir.manifest) return await foundByManifest(mlir.manifest, mlir.source.name, openStore, { signal });
-  if (mlir.missing.length > 0) throw missingWeights(mlir.source.name, mlir.missing, undefined);
-  return { keys: [], get: () => undefined, async [Symbol.asyncDispose]() {} };
+): Promise<OpenWeights> {
+  const { manifest, missing, source } = mlir;
+  if (from !== undefined) return weightsOf(await openRef(from, { store: openStore, signal }));
+  if (manifest) return await openLinkedWeights(manifest, source.name, openStore, { signal });
+  if (missing.length > 0) throw missingWeights(source.name, missing, undefined);
+  return { ...aliasedWeights("nothing", new Map()), async [Symbol.asyncDispose]() {} };
+}
+
+/** The weights of all methods of what a reference leads to. */
+async function weightsOf(opened: OpenedRef): Promise<OpenWeights> {
+  try {
+    const source = allRefWeights(opened);
+    const format = formatOf(opened);
+    return {
+      name: opened.kind === "model" ? `store: ${opened.name}` : opened.name,
+      keys: () => source.keys(),
+      layout: (key) => {
+        const layout = source.layout(key);
+        // What one program takes its bytes for is nothing to another: a resource may be packed, or one element for all.
+        return format === "mlir" ? layout && { ...layout, dtype: "uint8", shape: [layout.length] } : layout;
+      },
+      open: (key, options) => source.open(key, options),
+      [Symbol.asyncDispose]: () => opened[Symbol.asyncDispose](),
+    };
+  } catch (error) {
+    await opened[Symbol.asyncDispose]();
+    throw error;
+  }
+}
+
+function formatOf(opened: OpenedRef): string | undefined {
+  if (opened.kind === "model") return opened.model.config.format;
+  return opened.kind === "weights" ? undefined : opened.draft.format;
+}
+
+/** Everything that could be attached: all that a manifest names, whether it is there or not. */
+function keysOf({ manifest }: OpenMlir, found: WeightSource, { from }: AttachOptions): readonly string[] {
+  return from === undefined && manifest ? [...manifest.weights.keys()] : found.keys();
 }
 
 /** A weight's bytes, checked as they pass. */
 async function* checked(
+  source: WeightSource,
   key: string,
-  weights: ReadonlyMap<string, FoundWeight>,
   { signal }: ReadOptions,
 ): AsyncGenerator<Uint8Array> {
-  const weight = weights.get(key) as FoundWeight;
-  const { digest, where } = weight;
-  const hash = createSha256();
-  for await (const chunk of weight.read({ signal })) {
-    if (digest !== undefined) hash.update(chunk);
+  const digest = source.layout(key)?.digest;
+  const hash = digest === undefined ? undefined : createSha256();
+  for await (const chunk of streamWeight(source, key, { signal, reuse: true })) {
+    hash?.update(chunk);
     yield chunk;
   }
-  if (digest === undefined || hash.digest() === digest) return;
-  throw new StoreError("corrupted", `Cannot attach "${key}": its bytes in ${where} are not what they were`, {
-    tensor: key,
-    digest,
-    hint: "add or detach the original file again",
-  });
+  if (digest === hash?.digest()) return;
+  throw new StoreError(
+    "corrupted",
+    `Cannot attach "${key}": its bytes in ${source.name} are not what they were`,
+    {
+      tensor: key,
+      digest,
+      hint: "add or detach the original file again",
+    },
+  );
 }
 
 function missingWeights(path: string, keys: readonly string[], from: string | undefined): LinkError {
@@ -191,7 +222,7 @@ function missingWeights(path: string, keys: readonly string[], from: string | un
       tensor: keys[0],
       hint: keys.includes("__elided__")
         ? "__elided__ is what LLVM prints where it leaves weights out: their names are lost; detach instead"
-        : "name a model of the store, or a file, that has them: --from",
+        : "Name what has them: --from, a model of the store, a file or folder in any format, or a URL",
     },
   );
 }

@@ -1,14 +1,19 @@
 import { LinkError } from "../../errors.ts";
 import { allowedLengths, type TextType } from "../../formats/mlir/text-types.ts";
-import type { FoundWeight } from "./found-weights.ts";
+import type { WeightLayout } from "../../weights/weight-source.ts";
 import type { OpenMlir } from "./open.ts";
 
 /**
- * Makes sure that a weight is what the program takes it for, which no compiler looks at.
+ * Makes sure that a weight has a size and a type that the program takes, which no compiler checks.
+ * @param where what has the weight, for errors
  * @throws LinkError `mismatch` naming both sides
  */
-export function checkWeightCompatibility(mlir: OpenMlir, key: string, weight: FoundWeight): void {
-  const { length, tensor, where } = weight;
+export function checkWeightCompatibility(
+  mlir: OpenMlir,
+  key: string,
+  { length, dtype, shape }: WeightLayout,
+  where: string,
+): void {
   const refuse = (reason: string): LinkError =>
     new LinkError("mismatch", `Cannot attach "${key}" from ${where}: ${reason}`, {
       path: mlir.source.name,
@@ -24,10 +29,10 @@ export function checkWeightCompatibility(mlir: OpenMlir, key: string, weight: Fo
       throw refuse(`it has ${length} bytes, ${type.text} takes ${lengths.join(" or ")}`);
     }
     // Plain bytes have no type of their own.
-    if (!tensor || (tensor.dtype === "uint8" && tensor.shape.join() === String(length))) continue;
-    if (!isOfType(tensor.dtype, type)) throw refuse(`it is ${tensor.dtype}, the program has ${type.text}`);
-    if (tensor.shape.join() !== type.shape.join()) {
-      throw refuse(`it is [${tensor.shape.join(", ")}], the program has ${type.text}`);
+    if (dtype === "uint8" && shape.join() === String(length)) continue;
+    if (!isOfType(dtype, type)) throw refuse(`it is ${dtype}, the program has ${type.text}`);
+    if (shape.join() !== type.shape.join()) {
+      throw refuse(`it is [${shape.join(", ")}], the program has ${type.text}`);
     }
   }
 }

@@ -3,12 +3,13 @@ import { LinkError } from "../../errors.ts";
 import type { LinkedFile, LinkedWeight, LinkManifest } from "../../formats/mlir/link-manifest.ts";
 import { mlirDraft } from "../../formats/mlir/read.ts";
 import { PROPERTIES_VERSION } from "../../formats/mlir/schema.ts";
-import type { DetachableBlob } from "../../formats/mlir/thin-bytecode.ts";
 import type { Digest } from "../../tensor/digest.ts";
 import { createSha256 } from "../../node/sha256.ts";
 import { type AddResult, addModel } from "../../local-store/add.ts";
 import { requireNoFile, writeNewFile } from "../../node/write-new-file.ts";
-import { pieceChunks, rangeChunks } from "./chunks.ts";
+import { streamWeight } from "../../weights/stream-weight.ts";
+import { pieceChunks } from "./chunks.ts";
+import { mlirBlobs } from "./mlir-blobs.ts";
 import { openMlir, type OpenMlir } from "./open.ts";
 import type { Progress } from "../../io/progress.ts";
 import type { LocalStore } from "../../local-store/local-store.ts";
@@ -96,11 +97,11 @@ export async function detachInPlace(
   const weights = new Map<string, LinkedWeight>();
   const total = mlir.blobs.reduce((sum, blob) => sum + blob.length, 0);
   let done = 0;
-  for (const blob of mlir.blobs) {
-    const { key, offset, length, alignment } = blob;
+  const source = mlirBlobs(mlir);
+  for (const { key, offset, length, alignment } of mlir.blobs) {
     const hash = createSha256();
     if (options.hash) {
-      for await (const chunk of blobChunks(mlir, blob, options)) {
+      for await (const chunk of streamWeight(source, key, { signal: options.signal, reuse: true })) {
         hash.update(chunk);
         done += chunk.byteLength;
         options.onProgress?.({ done, total });
@@ -158,14 +159,6 @@ function requireWeights({ blobs, source, manifest }: OpenMlir): void {
   );
 }
 
-function blobChunks(
-  mlir: OpenMlir,
-  { key, offset, length }: DetachableBlob,
-  { signal }: Pick<DetachOptions, "signal">,
-): AsyncGenerator<Uint8Array> {
-  return rangeChunks(mlir.source, { offset, length, hex: mlir.hex }, key, { signal });
-}
-
 async function writeThin(
   mlir: OpenMlir,
   out: string,
@@ -179,9 +172,7 @@ async function writeThin(
     bytecode !== undefined && { producer: producer.trimEnd(), bytecode };
   const manifest: LinkManifest = { file: { version: 1, ...written, ...where }, weights };
   await source.file.requireUnchanged();
-  const nothing = (): AsyncIterable<Uint8Array> =>
-    rangeChunks(source, { offset: 0, length: 0, hex: false }, "", {});
-  const chunks = pieceChunks(mlir.thin(manifest, symbols), source, nothing, { signal });
+  const chunks = pieceChunks(mlir.thin(manifest, symbols), source, { signal });
   const thinBytes = await writeNewFile(out, chunks, { signal });
   const notes =
     bytecode !== undefined && bytecode >= PROPERTIES_VERSION

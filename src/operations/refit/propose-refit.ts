@@ -3,12 +3,13 @@ import { proposeMapping, type Proposal } from "./propose.ts";
 import type { Weight } from "../../model/config.ts";
 import type { StoredModel } from "../../model/stored-model.ts";
 import { codecOf } from "../../tensor/quantization/codec.ts";
-import { type NewWeightsOptions, type NewWeightsSource, openNewWeights } from "./new-weights.ts";
 import type { LocalStore } from "../../local-store/local-store.ts";
 import { readModel } from "../../store/read-model.ts";
+import type { WeightRef } from "../../weights/open-ref.ts";
+import { type NewWeightsOptions, openNewWeights } from "./new-weights.ts";
 
-/** Bytes read of each weight, at most: enough to tell whose child it is. */
-const SAMPLE_BYTES = 4096;
+/** Bytes read of each weight at most: enough to tell which weight it was trained from. */
+const MAX_SAMPLE_BYTES = 4096;
 
 /**
  * Proposes which of new weights each of a model's becomes, by dtype, shape, values and name; names that both have are
@@ -17,7 +18,7 @@ const SAMPLE_BYTES = 4096;
 export async function proposeRefit(
   store: LocalStore,
   base: string,
-  source: NewWeightsSource,
+  source: WeightRef,
   options: NewWeightsOptions = {},
 ): Promise<Proposal[]> {
   const model = await readModel(store, base);
@@ -45,7 +46,7 @@ async function samplesOf(
     const codec = codecOf(dtype);
     const location = model.locations.get(digest);
     if (!codec || !location) continue;
-    const blocks = Math.floor(Math.min(SAMPLE_BYTES, location.length) / codec.blockBytes);
+    const blocks = Math.floor(Math.min(MAX_SAMPLE_BYTES, location.length) / codec.blockBytes);
     await using source = await store.blobs.open(location.blob);
     const values = new Float32Array(blocks * codec.blockElements);
     codec.decode(await source.read(location.offset, blocks * codec.blockBytes), values);

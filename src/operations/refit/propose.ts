@@ -1,5 +1,5 @@
 import type { Weight } from "../../model/config.ts";
-import type { NewWeight } from "../../weights/match.ts";
+import type { ExpectedWeight } from "../../weights/match-weights.ts";
 
 /** A guess which new weight one of the model's becomes. */
 export interface Proposal {
@@ -26,10 +26,10 @@ const MAX_COMPARED = 512;
  */
 export function proposeMapping(
   weights: readonly Weight[],
-  checkpoint: Iterable<NewWeight>,
+  checkpoint: Iterable<ExpectedWeight>,
   samples: Samples,
 ): Proposal[] {
-  const groups = new Map<string, NewWeight[]>();
+  const groups = new Map<string, ExpectedWeight[]>();
   for (const each of checkpoint) {
     const key = keyOf(each);
     groups.set(key, [...(groups.get(key) ?? []), each]);
@@ -77,7 +77,7 @@ function byNameAndValues(name: string, from: string, samples: Samples): number {
   return values === undefined ? names : (2 * Math.max(0, values) + names) / 3;
 }
 
-function keyOf({ dtype, shape }: NewWeight): string {
+function keyOf({ dtype, shape }: ExpectedWeight): string {
   return `${dtype} ${shape.join()}`;
 }
 

@@ -1,18 +1,29 @@
-import { matchWeights, type WeightMatch } from "../../weights/match.ts";
+import { matchWeights, weightTable } from "../../weights/match-weights.ts";
 import { parseNameMap } from "../../weights/name-map.ts";
 import { namedWeights, type NamedWeight } from "../../weights/names.ts";
+import { openRef, type WeightRef } from "../../weights/open-ref.ts";
 import { LinkError, UsageError } from "../../errors.ts";
 import type { Weight } from "../../model/config.ts";
 import type { Digest } from "../../tensor/digest.ts";
 import type { StoredModel } from "../../model/stored-model.ts";
-import { openModel } from "../../node/open-model.ts";
-import { addModel } from "../../local-store/add.ts";
-import { type NewWeights, type NewWeightsSource, openNewWeights } from "./new-weights.ts";
 import type { Progress } from "../../io/progress.ts";
+import { addModel } from "../../local-store/add.ts";
 import { patchModel, type PatchResult, type Placed, type Replacement } from "../../store/patch-model.ts";
 import type { LocalStore } from "../../local-store/local-store.ts";
 import { readModel } from "../../store/read-model.ts";
 import { requireModel } from "../../store/require-model.ts";
+import { openLocalDraft } from "./local-draft.ts";
+import { type NewWeights, openNewWeights } from "./new-weights.ts";
+
+/** What to do about weights that do not fit. */
+const NAMES = "Where names differ, --propose makes a mapping for --map";
+const HINTS = {
+  "missing-weight": `${NAMES}; --partial keeps the old ones`,
+  "unused-weight": NAMES,
+  mismatch:
+    "The program is compiled for these shapes: with a program of their own, add them as a model (--recompile)",
+  duplicate: "Map each to one of its own",
+} as const;
 
 /** Options of `TareStore.refit`. */
 export interface RefitOptions {
@@ -48,7 +59,7 @@ export interface RefitResult extends PatchResult {
 export async function refitModel(
   store: LocalStore,
   base: string,
-  source: NewWeightsSource,
+  source: WeightRef,
   options: RefitOptions,
 ): Promise<RefitResult> {
   const model = await readModel(store, base);
@@ -71,9 +82,7 @@ export async function refitModel(
   const match = matchModel(model, other, options);
   await requireModel(store, model, { signal: options.signal });
   const place = oncePerAttempt(store, weights);
-  const replacements = [...match.bound].map(([name, from]) =>
-    replacementOf(match.weights.get(name) as NamedWeight, from, place),
-  );
+  const replacements = match.bound.map(({ weight, from }) => replacementOf(weight, from, place));
   const result = await patchModel(store, model, options.as, replacements, options);
   const staged = await usedBy(store, options.as, weights.fresh);
   return {
@@ -82,19 +91,21 @@ export async function refitModel(
     newBlobs: result.newBlobs + staged.length,
     base,
     how: "relink",
-    bound: match.bound.size,
+    bound: match.bound.length,
     kept: match.kept,
   };
 }
 
 /** What each weight of a model becomes. */
-interface ModelMatch extends WeightMatch<Weight> {
-  readonly weights: ReadonlyMap<string, NamedWeight>;
+interface ModelMatch {
+  readonly bound: readonly { readonly weight: NamedWeight; readonly from: Weight }[];
+  /** Names of weights that keep what they have. */
+  readonly kept: readonly string[];
 }
 
 /**
  * Matches the weights of two models by name.
- * @throws LinkError listing every case that does not fit
+ * @throws WeightMismatchError with every case that does not fit
  */
 export function matchModel(
   model: StoredModel,
@@ -104,9 +115,18 @@ export function matchModel(
   // Names of graphs mean something in their own graph only; a checkpoint has one name for one weight.
   const qualified = other.config.methods.length > 1;
   const weights = namedWeights(model.config, qualified);
-  const checkpoint: ReadonlyMap<string, Weight> = namedWeights(other.config, qualified);
-  const mapping = parseNameMap(map, "the refit");
-  return { weights, ...matchWeights([...weights.values()], checkpoint, { mapping, partial }) };
+  const checkpoint = namedWeights(other.config, qualified);
+  const { bound, kept } = matchWeights(weights.values(), weightTable(other.name, checkpoint.values()), {
+    program: model.name,
+    map: parseNameMap(map, "the refit"),
+    partial,
+    rebind: true,
+    hints: HINTS,
+  });
+  const pairs = [...bound].map(([name, key]) => {
+    return { weight: weights.get(name) as NamedWeight, from: checkpoint.get(key) as Weight };
+  });
+  return { bound: pairs, kept };
 }
 
 /** Which new blobs a model uses. */
@@ -136,15 +156,14 @@ function structureChanged({ config: a }: StoredModel, { config: b }: StoredModel
 /** Takes new weights with the program that they come with. */
 async function takeWhole(
   store: LocalStore,
-  source: NewWeightsSource,
+  source: WeightRef,
   { as, ...options }: RefitOptions,
 ): Promise<PatchResult> {
-  const name = source as string;
-  if ((await store.names.resolve(name)) !== undefined) {
-    return patchModel(store, await readModel(store, name), as, [], options);
-  }
-  await using opened = await openModel([name], { signal: options.signal });
-  const added = await addModel(store, as, opened.draft, options);
+  const { signal } = options;
+  await using opened = await openRef(source, { store, signal });
+  if (opened.kind === "model") return patchModel(store, opened.model, as, [], options);
+  await using local = await openLocalDraft(store, opened, options);
+  const added = await addModel(store, as, local.draft, options);
   return { ...added, sharedBytes: 0 };
 }
 
@@ -161,7 +180,7 @@ function replacementOf(
       const location = model.locations.get(from.digest);
       const layer = model.manifest.layers.find((each) => each.digest === location?.blob);
       if (location && layer) return { digest: from.digest, location, layer };
-      throw new LinkError("missing-weight", `Cannot refit: the new "${from.name}" is nowhere`, {
+      throw new LinkError("missing-weight", `Cannot refit: the new "${from.name}" has no location`, {
         tensor: from.name,
         digest: from.digest,
       });

@@ -5,6 +5,7 @@ import { fileURLToPath } from "node:url";
 import fc from "fast-check";
 import { describe, expect, test } from "vitest";
 import { charlmGguf } from "../../../fixtures/charlm/rebuild-gguf.mjs";
+import { streamWeight } from "../../../src/weights/stream-weight.ts";
 import type { WeightSource } from "../../../src/weights/weight-source.ts";
 import { memorySource } from "../../../src/io/byte-source.ts";
 import { findZipDirectory, zipFailure } from "../../../src/encodings/zip/directory.ts";
@@ -18,7 +19,7 @@ import { parseSafetensors } from "../../../src/formats/safetensors/parse.ts";
 import { writeSafetensors } from "../../../src/formats/safetensors/write.ts";
 import { convertWeights } from "../../../src/operations/convert/convert.ts";
 import { parseRenameRule, renamed } from "../../../src/operations/convert/rename.ts";
-import { openModelData } from "../../../src/weights/open-model-data.ts";
+import { openWeights } from "../../../src/weights/open-weights.ts";
 import { type DType, DTYPE_BITS, tensorBytes } from "../../../src/tensor/dtype.ts";
 import type { NumberTensor } from "../../../src/tensor/tensor.ts";
 import { counting } from "../../support/bytes.ts";
@@ -33,7 +34,7 @@ async function described(data: WeightSource): Promise<Record<string, unknown>> {
   const all: [string, unknown][] = [];
   for (const key of [...data.keys()].sort()) {
     const hash = createHash("sha256");
-    for await (const chunk of data.stream(key)) hash.update(chunk);
+    for await (const chunk of streamWeight(data, key)) hash.update(chunk);
     const { dtype, shape } = data.layout(key) ?? {};
     all.push([key, { dtype, shape, sha256: hash.digest("hex") }]);
   }
@@ -41,7 +42,7 @@ async function described(data: WeightSource): Promise<Record<string, unknown>> {
 }
 
 async function describedFile(path: string): Promise<Record<string, unknown>> {
-  await using data = await openModelData([path]);
+  await using data = await openWeights(path);
   return await described(data);
 }
 
@@ -55,7 +56,7 @@ describe("convertWeights()", () => {
         folder,
         `${CONTAINERS.indexOf(kind as "gguf")}-${(await readdir(folder)).length}.${kind}`,
       );
-      await using data = await openModelData([last]);
+      await using data = await openWeights(last);
       const { weights } = await convertWeights(data, path);
       expect(weights).toBe(Object.keys(expected).length);
       expect(await describedFile(path), kind).toEqual(expected);
@@ -85,7 +86,7 @@ describe("convertWeights()", () => {
       from,
       writeSafetensors({ ok: one("float32", 4), odd: one("complex64", 8), f8: one("float8_e4m3fn", 1) }),
     );
-    await using data = await openModelData([from]);
+    await using data = await openWeights(from);
     await expect(convertWeights(data, join(folder, "out.gguf"))).rejects.toMatchObject({
       code: "unsupported",
       tensor: expect.stringMatching(/odd|f8/),
@@ -186,7 +187,7 @@ describe("convertWeights() to a PyTorch checkpoint", () => {
 
   test("writes what torch.save writes, byte for byte but for the last file", async () => {
     const path = join(await temporaryFolder(), "state-dict.pt");
-    await using data = await openModelData([fileURLToPath(new URL("state-dict.pt", FIXTURES))]);
+    await using data = await openWeights(fileURLToPath(new URL("state-dict.pt", FIXTURES)));
     await convertWeights(data, path);
     const [ours, theirs] = await Promise.all([readFile(path), readFile(new URL("state-dict.pt", FIXTURES))]);
     const [own, other] = [await readZip(memorySource(ours)), await readZip(memorySource(theirs))];
@@ -303,7 +304,7 @@ describe("convertWeights() to a tensor cache", () => {
   test("writes what TVM writes, byte for byte but for a float's spelling", async () => {
     const theirs = new URL("../../../fixtures/tvm/plain/", import.meta.url);
     const path = join(await temporaryFolder(), "cache", "tensor-cache.json");
-    await using data = await openModelData([fileURLToPath(new URL("tensor-cache.json", theirs))]);
+    await using data = await openWeights(fileURLToPath(new URL("tensor-cache.json", theirs)));
     await convertWeights(data, path);
     const list = await readFile(new URL("tensor-cache.json", theirs), "utf8");
     expect(await readFile(path, "utf8")).toBe(list.replace("592.0", "592"));

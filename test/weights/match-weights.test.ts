@@ -1,7 +1,12 @@
 import fc from "fast-check";
 import { describe, expect, test } from "vitest";
 import { parseNameMap } from "../../src/weights/name-map.ts";
-import { matchWeights, type NewWeight } from "../../src/weights/match.ts";
+import {
+  type ExpectedWeight,
+  matchWeights,
+  type WeightTable,
+  weightTable,
+} from "../../src/weights/match-weights.ts";
 import { proposeMapping } from "../../src/operations/refit/propose.ts";
 import type { Weight } from "../../src/model/config.ts";
 
@@ -10,18 +15,20 @@ function weight(name: string, shape: readonly number[] = [2, 3], mark = name): W
   return { name, dtype: "float32", shape, digest: `sha256:${hex}` };
 }
 
-function checkpoint(...weights: readonly NewWeight[]): Map<string, NewWeight> {
-  return new Map(weights.map((each) => [each.name, each]));
+function checkpoint(...weights: readonly ExpectedWeight[]): WeightTable {
+  return weightTable("new", weights);
 }
 
 const MODEL = [weight("a"), weight("b"), weight("c", [4])];
 
 describe("matchWeights()", () => {
+  const refit = { program: "model", rebind: true } as const;
+
   test("binds every weight by name, through a mapping where names differ", () => {
     const given = checkpoint(weight("a"), weight("x.b"), weight("c", [4]));
-    const mapping = parseNameMap({ b: "x.b" }, "map.json");
-    const { bound, kept } = matchWeights(MODEL, given, { mapping });
-    expect([...bound].map(([name, { name: from }]) => [name, from])).toEqual([
+    const map = parseNameMap({ b: "x.b" }, "map.json");
+    const { bound, kept } = matchWeights(MODEL, given, { ...refit, map });
+    expect([...bound]).toEqual([
       ["a", "a"],
       ["b", "x.b"],
       ["c", "c"],
@@ -30,43 +37,84 @@ describe("matchWeights()", () => {
   });
 
   test("keeps what a partial checkpoint lacks, on purpose only", () => {
-    expect(matchWeights(MODEL, checkpoint(weight("b")), { partial: true }).kept).toEqual(["a", "c"]);
-    expect(() => matchWeights(MODEL, checkpoint(weight("b")))).toThrow(
-      expect.objectContaining({
-        code: "missing-weight",
-        message: expect.stringMatching(/lack 2 of 3: a; c$/),
-      }),
-    );
-    expect(() => matchWeights(MODEL, checkpoint(), { partial: true })).toThrow(
-      expect.objectContaining({ code: "missing-weight" }),
-    );
+    expect(matchWeights(MODEL, checkpoint(weight("b")), { ...refit, partial: true }).kept).toEqual([
+      "a",
+      "c",
+    ]);
+    for (const [given, options] of [
+      [checkpoint(weight("b")), refit],
+      [checkpoint(), { ...refit, partial: true }],
+    ] as const) {
+      expect(() => matchWeights(MODEL, given, options)).toThrow(
+        expect.objectContaining({ name: "WeightMismatchError", code: "missing-weight", tensor: "a" }),
+      );
+    }
+  });
+
+  test("lets weights that a program has no use for be, on purpose only", () => {
+    const given = checkpoint(...MODEL, weight("d"));
+    expect(matchWeights(MODEL, given, { spare: true }).bound.size).toBe(3);
+    expect(() => matchWeights(MODEL, given)).toThrow(expect.objectContaining({ unused: ["d"] }));
   });
 
   test.each([
-    ["unused-weight", [weight("a"), weight("b"), weight("c", [4]), weight("d"), weight("e")], {}, /: d; e$/],
+    [
+      "unused-weight",
+      [weight("a"), weight("b"), weight("c", [4]), weight("d"), weight("e")],
+      {},
+      'unused: "d", "e"',
+    ],
     [
       "mismatch",
-      [weight("a", [3, 2]), weight("b"), { ...weight("c", [4]), dtype: "float16" }],
-      {},
-      /a is float32 \[2, 3\], the new one float32 \[3, 2\]; c is/,
+      [weight("a", [3, 2]), weight("x"), { ...weight("c", [4]), dtype: "float16" }],
+      { b: "x" },
+      'not the same: "a" (float32 [2, 3] in "model", float32 [3, 2] in "new"), ' +
+        '"c" (float32 [4] in "model", float16 [4] in "new")',
     ],
-    ["duplicate", [weight("a"), weight("c", [4])], { b: "a" }, /"a" for a and b/],
-    ["not-found", MODEL, { z: "a", b: "y" }, /the model has no "z"; the new weights have no "y"/],
-  ] as const)("says %s, with every case", (code, given, map, message) => {
-    const mapping = parseNameMap(map, "map.json");
-    expect(() => matchWeights(MODEL, checkpoint(...(given as readonly NewWeight[])), { mapping })).toThrow(
-      expect.objectContaining({ code, message: expect.stringMatching(message) }),
+    ["duplicate", [weight("a"), weight("c", [4])], { b: "a" }, 'used twice: "a" for "a" and "b"'],
+    [
+      "missing-weight",
+      [weight("x", [7]), weight("d")],
+      { a: "x" },
+      'missing: "b", "c"; not the same: "a" (float32 [2, 3] in "model", float32 [7] as "x" in "new"); unused: "d"',
+    ],
+  ] as const)("says %s, with every case", (code, given, names, cases) => {
+    const map = parseNameMap(names, "map.json");
+    expect(() =>
+      matchWeights(MODEL, checkpoint(...given), { ...refit, map, hints: { [code]: "Do this" } }),
+    ).toThrow(
+      expect.objectContaining({ code, message: `Cannot use "new" for "model": ${cases}`, hint: "Do this" }),
     );
+  });
+
+  test("refuses a mapping of names that no side has", () => {
+    const map = parseNameMap({ z: "a", b: "y" }, "map.json");
+    expect(() => matchWeights(MODEL, checkpoint(...MODEL), { ...refit, map })).toThrow(
+      expect.objectContaining({
+        code: "not-found",
+        message: 'Cannot use this mapping: "model" has no "z"; "new" has no "y", for "b"',
+      }),
+    );
+  });
+
+  test("compares digests that both sides know, unless the weights get other values", () => {
+    const other = [weight("a", [2, 3], "other"), ...MODEL.slice(1)];
+    expect(() => matchWeights(MODEL, checkpoint(...other))).toThrow(
+      expect.objectContaining({ code: "mismatch", tensor: "a", digest: other[0]?.digest }),
+    );
+    expect(matchWeights(MODEL, checkpoint(...other), refit).bound.size).toBe(3);
+    const unknown = other.map(({ name, dtype, shape }) => ({ name, dtype, shape }));
+    expect(matchWeights(MODEL, checkpoint(...unknown)).bound.size).toBe(3);
   });
 
   test("lets tied weights, which have the same bytes, share one", () => {
     const tied = [weight("embed", [2, 3], "t"), weight("head", [2, 3], "t")];
-    const mapping = parseNameMap({ head: "embed" }, "map.json");
-    expect(matchWeights(tied, checkpoint(weight("embed")), { mapping }).bound.size).toBe(2);
+    const map = parseNameMap({ head: "embed" }, "map.json");
+    expect(matchWeights(tied, checkpoint(weight("embed")), { ...refit, map }).bound.size).toBe(2);
   });
 });
 
-describe("parseRefitMapping()", () => {
+describe("parseNameMap()", () => {
   test.each([[[]], [null], ["x"], [{ a: 1 }]])("refuses %j", (value) => {
     expect(() => parseNameMap(value, "map.json")).toThrow(expect.objectContaining({ code: "malformed" }));
   });

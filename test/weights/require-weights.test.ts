@@ -2,9 +2,15 @@ import fc from "fast-check";
 import { describe, expect, test } from "vitest";
 import { memoryWeights } from "../../src/weights/memory.ts";
 import { mergeWeightSources } from "../../src/weights/merged.ts";
-import type { WeightSource, WeightLayout } from "../../src/weights/weight-source.ts";
+import { memorySource } from "../../src/io/byte-source.ts";
+import { weightBytes, type WeightLayout, type WeightSource } from "../../src/weights/weight-source.ts";
 import type { WeightMismatchError } from "../../src/weights/weight-mismatch-error.ts";
-import { type ExpectedWeight, requireWeights } from "../../src/weights/require.ts";
+import type { ExpectedWeight } from "../../src/weights/match-weights.ts";
+import { loadWeight } from "../../src/weights/load-weight.ts";
+import { locateWeight } from "../../src/weights/locate-weight.ts";
+import { readWeight } from "../../src/weights/read-weight.ts";
+import { streamWeight } from "../../src/weights/stream-weight.ts";
+import { requireWeights } from "../../src/weights/require-weights.ts";
 import type { NumberTensor } from "../../src/tensor/tensor.ts";
 import { createSha256 } from "../../src/node/sha256.ts";
 import { counting, digestOf, joined } from "../support/bytes.ts";
@@ -17,21 +23,21 @@ const bytes = (count: number, start = 0): NumberTensor => ({
   bytes: counting(count, start),
 });
 
-/** The same data, whose digests somebody knows. */
-function hashed(data: WeightSource): WeightSource & { readonly streams: number } {
-  let streams = 0;
+/** The same weights with known digests. */
+function hashed(data: WeightSource): WeightSource & { readonly opened: number } {
+  let opened = 0;
   return {
     ...data,
-    get streams() {
-      return streams;
+    get opened() {
+      return opened;
     },
     layout(key) {
       const layout = data.layout(key);
       return layout && { ...layout, digest: digestOf(counting(layout.length, key.length % 3)) };
     },
-    stream(key, streaming) {
-      streams++;
-      return data.stream(key, streaming);
+    open(key, reading) {
+      opened++;
+      return data.open(key, reading);
     },
   };
 }
@@ -39,7 +45,7 @@ function hashed(data: WeightSource): WeightSource & { readonly streams: number }
 const claims = ({ sides }: WeightMismatchError["mismatched"][number]) =>
   sides.map(({ source, dtype, shape, digest }) => [source, `${dtype} [${shape.join()}]`, digest]);
 
-describe("mergeNamedData()", () => {
+describe("mergeWeightSources()", () => {
   test("joins a foundation and an adapter, and what both have alike", async () => {
     const base = memoryWeights({ a: bytes(4), shared: bytes(8) }, "base");
     const lora = memoryWeights({ b: bytes(5), shared: bytes(8) }, "lora");
@@ -53,18 +59,18 @@ describe("mergeNamedData()", () => {
       length: 8,
       digest: digestOf(counting(8)),
     });
-    expect((await data.data("b")).bytes).toEqual(counting(5));
+    expect((await readWeight(data, "b")).bytes).toEqual(counting(5));
     const target = new Uint8Array(8);
-    await data.loadInto("shared", target);
+    await loadWeight(data, "shared", target);
     expect(target).toEqual(counting(8));
-    expect(await joined(data.stream("a", { chunk: 3 }))).toEqual(counting(4));
-    expect(await data.locate("a")).toBeUndefined();
-    expect(await data.locate("no")).toBeUndefined();
+    expect(await joined(streamWeight(data, "a", { chunk: 3 }))).toEqual(counting(4));
+    expect(await locateWeight(data, "a")).toBeUndefined();
+    expect(await locateWeight(data, "no")).toBeUndefined();
     expect(data.layout("no")).toBeUndefined();
     for (const use of [
-      () => data.data("no"),
-      () => data.loadInto("no", target),
-      async () => joined(data.stream("no")),
+      () => readWeight(data, "no"),
+      () => loadWeight(data, "no", target),
+      async () => joined(streamWeight(data, "no")),
     ]) {
       expect(await thrown(use)).toMatchObject({ code: "missing-weight", tensor: "no" });
     }
@@ -79,7 +85,7 @@ describe("mergeNamedData()", () => {
     );
     const error = (await thrown(mergeWeightSources([one, two], options))) as WeightMismatchError;
     expect(error).toMatchObject({
-      name: "NamedDataError",
+      name: "WeightMismatchError",
       code: "mismatch",
       tensor: "a",
       missing: [],
@@ -100,9 +106,9 @@ describe("mergeNamedData()", () => {
     const known = hashed(memoryWeights({ a: bytes(4, 1), b: bytes(4, 1) }, "known"));
     const other = hashed(memoryWeights({ a: bytes(4, 1) }, "other"));
     await mergeWeightSources([known, other], options);
-    expect([known.streams, other.streams]).toEqual([0, 0]);
+    expect([known.opened, other.opened]).toEqual([0, 0]);
     await mergeWeightSources([known, memoryWeights({ a: bytes(4, 1) })], options);
-    expect(known.streams).toBe(0);
+    expect(known.opened).toBe(0);
     expect(
       await thrown(mergeWeightSources([known, memoryWeights({ a: bytes(4, 2) })], options)),
     ).toMatchObject({
@@ -139,7 +145,7 @@ describe("mergeNamedData()", () => {
             expect(differ).toEqual([]);
             expect([...result.value.keys()].sort()).toEqual(Object.keys({ ...left, ...right }).sort());
             for (const [key, { bytes }] of Object.entries({ ...left, ...right })) {
-              expect((await result.value.data(key)).bytes).toEqual(bytes);
+              expect((await readWeight(result.value, key)).bytes).toEqual(bytes);
             }
           }
         }
@@ -164,7 +170,7 @@ describe("mergeNamedData()", () => {
   });
 });
 
-describe("requireNamedData()", () => {
+describe("requireWeights()", () => {
   const data = memoryWeights({ a: bytes(4), b: bytes(5), c: bytes(6) }, "weights");
   const expect4 = (change: Partial<ExpectedWeight> = {}): ExpectedWeight[] => [
     { name: "a", dtype: "uint8", shape: [4], digest: digestOf(counting(4)), ...change },
@@ -231,9 +237,7 @@ describe("requireNamedData()", () => {
         const layout = data.layout(key) as WeightLayout;
         return { ...layout, digest: digestOf(counting(layout.length)) };
       },
-      stream: async function* (key) {
-        yield counting(data.layout(key)?.length ?? 0, 1);
-      },
+      open: async (key) => weightBytes(memorySource(counting(data.layout(key)?.length ?? 0, 1))),
     };
     await requireWeights(expect4(), liar, options);
     const error = (await thrown(

@@ -1,4 +1,4 @@
-import { LinkError } from "../../errors.ts";
+import { LinkError } from "../errors.ts";
 
 /**
  * Finds a method by its name.

@@ -1,0 +1,119 @@
+import { open } from "node:fs/promises";
+import { join } from "node:path";
+import { alignUp, zeros } from "../../io/align.ts";
+import { rangeOf } from "../../io/stream.ts";
+import type { FileDraft, ModelDraft, WeightDraft } from "../../model/draft.ts";
+import { fileError, type FileSource, openFileSource } from "../../node/file-source.ts";
+import { writeAll } from "../../node/write-chunks.ts";
+import type { LocalStore } from "../../local-store/local-store.ts";
+import type { OpenedRef } from "../../weights/open-ref.ts";
+import { streamWeight } from "../../weights/stream-weight.ts";
+import { noSuchWeight, type WeightSource } from "../../weights/weight-source.ts";
+import type { NewWeightsOptions } from "./new-weights.ts";
+
+/** Of weights in the file that is written for them, in bytes. */
+const ALIGNMENT = 64;
+
+/** A model whose files are on this machine, open. Dispose it to close them, and to remove what was written for it. */
+export interface LocalDraft extends AsyncDisposable {
+  readonly draft: ModelDraft<FileSource>;
+}
+
+/**
+ * Gives what a reference leads to as files of this machine: what is on the web or in a caller's source is streamed into
+ * temporary files of the store.
+ */
+export async function openLocalDraft(
+  store: LocalStore,
+  opened: Exclude<OpenedRef, { readonly kind: "model" }>,
+  options: NewWeightsOptions,
+): Promise<LocalDraft> {
+  if (opened.kind === "files") {
+    return { draft: opened.draft, [Symbol.asyncDispose]: async () => undefined };
+  }
+  const lease = await store.blobs.lease();
+  const files: FileSource[] = [];
+  const close = async (): Promise<void> => {
+    for (const file of files.splice(0)) await file[Symbol.asyncDispose]();
+    await lease[Symbol.asyncDispose]();
+  };
+  try {
+    const { signal, onProgress } = options;
+    const copy = opened.kind === "url" ? copyOf(opened.draft, signal) : fileOf(opened.source, signal);
+    let done = 0;
+    for (const [nth, { chunks }] of copy.files.entries()) {
+      const path = join(lease.folder, `new-weights-${nth}`);
+      await write(path, chunks, (bytes) => onProgress?.({ done: (done += bytes), total: copy.size }));
+      files.push(await openFileSource(path));
+    }
+    const local = copy.files.map(
+      ({ path }, nth): FileDraft<FileSource> => ({ path, source: files[nth] as FileSource }),
+    );
+    return { draft: { ...copy.draft, files: local }, [Symbol.asyncDispose]: close };
+  } catch (error) {
+    await close();
+    throw error;
+  }
+}
+
+/** A temporary file, which need not outlive this process. */
+async function write(
+  path: string,
+  chunks: AsyncIterable<Uint8Array>,
+  onBytes: (bytes: number) => void,
+): Promise<void> {
+  const file = await open(path, "wx", 0o600).catch((cause: unknown) => {
+    throw fileError(path, "write", cause);
+  });
+  try {
+    let at = 0;
+    for await (const chunk of chunks) {
+      await writeAll(file, chunk, at).catch((cause: unknown) => {
+        throw fileError(path, "write", cause);
+      });
+      at += chunk.byteLength;
+      onBytes(chunk.byteLength);
+    }
+  } finally {
+    await file.close();
+  }
+}
+
+/** A model to write, and the bytes of its files. */
+interface Copy {
+  readonly draft: Omit<ModelDraft, "files">;
+  readonly files: readonly { readonly path: string; readonly chunks: AsyncIterable<Uint8Array> }[];
+  /** Of all files, in bytes. */
+  readonly size: number;
+}
+
+/** The files of a model on the web, as they are. */
+function copyOf(draft: ModelDraft, signal: AbortSignal | undefined): Copy {
+  const files = draft.files.map(({ path, source }) => {
+    return { path, chunks: rangeOf(source, 0, source.size, { signal }) };
+  });
+  return { draft, files, size: draft.files.reduce((sum, { source }) => sum + source.size, 0) };
+}
+
+/** One file with the weights of a source, one after the other. */
+function fileOf(source: WeightSource, signal: AbortSignal | undefined): Copy {
+  let size = 0;
+  const weights = source.keys().map((name): WeightDraft => {
+    const layout = source.layout(name);
+    if (!layout) throw noSuchWeight(source, name);
+    const { dtype, shape, length } = layout;
+    const offset = alignUp(size, ALIGNMENT);
+    size = offset + length;
+    return { name, dtype, shape, at: { file: 0, offset, length } };
+  });
+  async function* chunks(): AsyncGenerator<Uint8Array> {
+    let at = 0;
+    for (const { name, at: place } of weights) {
+      yield* zeros(place.offset - at);
+      yield* streamWeight(source, name, { signal, reuse: true });
+      at = place.offset + place.length;
+    }
+  }
+  const methods = [{ name: "weights", file: 0, weights, constants: [] }];
+  return { draft: { format: "weights", methods }, files: [{ path: "weights", chunks: chunks() }], size };
+}

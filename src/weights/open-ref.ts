@@ -1,0 +1,122 @@
+import { stat } from "node:fs/promises";
+import type { ReadOptions } from "../io/byte-source.ts";
+import { LinkError, SourceError } from "../errors.ts";
+import type { ModelDraft } from "../model/draft.ts";
+import type { StoredModel } from "../model/stored-model.ts";
+import { type FileSource, fileError, isAbsent } from "../node/file-source.ts";
+import { openModel } from "../node/open-model.ts";
+import { readModel } from "../store/read-model.ts";
+import type { Store } from "../store/store.ts";
+import type { Tensors } from "../tensor/tensor.ts";
+import { memoryWeights } from "./memory.ts";
+import { allRefWeights } from "./ref-weights.ts";
+import { openHttpModel } from "./open-http-model.ts";
+import { noSuchWeight, type WeightSource } from "./weight-source.ts";
+
+/**
+ * Where weights come from. A string is a model of the store, else a file or folder in any format, else an `https:` URL,
+ * else one weight of any of these as `scope::key`. An object is a source, or tensors in memory by name.
+ */
+export type WeightRef = string | WeightSource | Tensors;
+
+/** Options of {@link openRef}. */
+export interface OpenRefOptions extends ReadOptions {
+  /** Where models are looked for first; opened when it is needed. */
+  readonly store?: Store | (() => Promise<Store>) | undefined;
+  /** References for the scopes of `scope::key`; others are opened as references themselves. */
+  readonly scopes?: Readonly<Record<string, WeightRef>> | undefined;
+}
+
+/** What a reference leads to. Dispose it to close what was opened. */
+export type OpenedRef = AsyncDisposable & { readonly name: string } & (
+    | { readonly kind: "model"; readonly store: Store; readonly model: StoredModel }
+    | { readonly kind: "files"; readonly draft: ModelDraft<FileSource> }
+    | { readonly kind: "url"; readonly draft: ModelDraft }
+    | { readonly kind: "weights"; readonly source: WeightSource }
+  );
+
+/**
+ * Opens what a reference leads to. Nothing of the weights is read.
+ * @throws LinkError `not-found` for a reference that leads to nothing, with what was tried; FormatError, SourceError,
+ * StoreError
+ */
+export async function openRef(ref: WeightRef, options: OpenRefOptions = {}): Promise<OpenedRef> {
+  if (typeof ref !== "string") return openedSource(isSource(ref) ? ref : memoryWeights(ref));
+  const { signal } = options;
+  const store = typeof options.store === "function" ? await options.store() : options.store;
+  if (store && (await store.names.resolve(ref)) !== undefined) {
+    const model = await readModel(store, ref);
+    return { kind: "model", name: ref, store, model, [Symbol.asyncDispose]: async () => {} };
+  }
+  if (await isThere(ref)) {
+    const opened = await openModel([ref], { signal });
+    const close = async (): Promise<void> => opened[Symbol.asyncDispose]();
+    return { kind: "files", name: ref, draft: opened.draft, [Symbol.asyncDispose]: close };
+  }
+  const at = ref.indexOf("::");
+  const url = /^https?:\/\//i.test(ref) ? await draftAt(ref, at >= 0, signal) : undefined;
+  if (url) return { kind: "url", name: ref, draft: url, [Symbol.asyncDispose]: async () => {} };
+  if (at > 0) return openOne(ref.slice(0, at), ref.slice(at + 2), { ...options, store });
+  throw nothing(ref, store);
+}
+
+/** One weight of a scope. */
+async function openOne(scope: string, key: string, options: OpenRefOptions): Promise<OpenedRef> {
+  const { scopes = {}, store, signal } = options;
+  const ref = Object.hasOwn(scopes, scope) ? scopes[scope] : undefined;
+  const opened = await openRef(ref ?? scope, { store, signal });
+  const close = async (): Promise<void> => opened[Symbol.asyncDispose]();
+  try {
+    const source = allRefWeights(opened, [key]);
+    if (!source.layout(key)) throw noSuchWeight(source, key);
+    return openedSource(source, close);
+  } catch (error) {
+    await close();
+    throw error;
+  }
+}
+
+function openedSource(source: WeightSource, close = async (): Promise<void> => undefined): OpenedRef {
+  return { kind: "weights", name: source.name, source, [Symbol.asyncDispose]: close };
+}
+
+/** A record of tensors may have one that is called "open": it is no function. */
+function isSource(ref: WeightSource | Tensors): ref is WeightSource {
+  return typeof ref.open === "function" && typeof ref.layout === "function" && typeof ref.keys === "function";
+}
+
+async function isThere(path: string): Promise<boolean> {
+  try {
+    await stat(path);
+    return true;
+  } catch (cause) {
+    if (isAbsent(cause)) return false;
+    throw fileError(path, "look at", cause);
+  }
+}
+
+/** @param optional whether the reference may be something else than a URL */
+async function draftAt(
+  url: string,
+  optional: boolean,
+  signal: AbortSignal | undefined,
+): Promise<ModelDraft | undefined> {
+  try {
+    return await openHttpModel(url, signal ? { signal } : {});
+  } catch (error) {
+    if (optional && error instanceof SourceError && error.code === "not-found") return undefined;
+    throw error;
+  }
+}
+
+function nothing(ref: string, store: Store | undefined): LinkError {
+  const models = store ? "no model of the store has this name, " : "";
+  return new LinkError(
+    "not-found",
+    `Cannot find weights "${ref}": ${models}no file or folder has this path, and it is no URL and no scope::key`,
+    {
+      path: ref,
+      hint: "Name a model of the store, a file or folder in any format, an https: URL, or one weight as scope::key",
+    },
+  );
+}
