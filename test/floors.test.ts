@@ -52,6 +52,7 @@ const MAY_IMPORT: Readonly<Record<string, readonly string[]>> = {
     "formats/method-per-file.ts",
   ],
   "formats/mlc": [
+    "errors.ts",
     "io",
     "encodings",
     "tensor",
@@ -99,6 +100,7 @@ const MAY_IMPORT: Readonly<Record<string, readonly string[]>> = {
     "formats/failure.ts",
   ],
   "formats/tvm-params": [
+    "errors.ts",
     "io",
     "tensor",
     "model",

@@ -1,5 +1,5 @@
 import type { ByteSource, ReadOptions } from "../../io/byte-source.ts";
-import { FormatError } from "../../errors.ts";
+import { fileErrors } from "../../errors.ts";
 import { malformed, varintAt, Wire } from "./fields.ts";
 import { type Range, SparseBytes } from "./sparse-bytes.ts";
 
@@ -132,11 +132,7 @@ class ForwardReader {
       this.#segments.push({ offset: this.#front, bytes });
       this.#held += length;
       if (this.#held > MAX_SKELETON_BYTES) {
-        throw new FormatError(
-          "too-large",
-          `Cannot read "${this.#source.name}": its graph without weights is over 256 MiB`,
-          { path: this.#source.name },
-        );
+        throw fileErrors(this.#source)("too-large", "its graph without weights is over 256 MiB");
       }
       // A header may cross the border between two reads: the window keeps the tail of the one before.
       const tail = this.#window.subarray(Math.max(0, this.#window.byteLength - MAX_HEADER_LENGTH));

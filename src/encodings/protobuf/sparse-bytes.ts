@@ -1,4 +1,4 @@
-import { FormatError } from "../../errors.ts";
+import { fileErrors } from "../../errors.ts";
 
 /** A range of a file. */
 export interface Range {
@@ -51,8 +51,7 @@ export class SparseBytes {
     this.#next = index;
     const gap = gaps[index];
     if (gap && offset >= gap.offset) {
-      throw new FormatError("malformed", `Cannot parse "${this.name}": byte ${offset} belongs to a weight`, {
-        path: this.name,
+      throw fileErrors(this, { verb: "parse" })("malformed", `byte ${offset} belongs to a weight`, {
         offset,
       });
     }
@@ -74,11 +73,8 @@ export class SparseBytes {
     if (length === 0) return new Uint8Array(0);
     const run = this.run(offset);
     if (run.byteLength < length) {
-      throw new FormatError(
-        "malformed",
-        `Cannot parse "${this.name}": ${length} bytes at ${offset} run past what there is`,
-        { path: this.name, offset },
-      );
+      const reason = `${length} bytes at ${offset} run past what there is`;
+      throw fileErrors(this, { verb: "parse" })("malformed", reason, { offset });
     }
     return run.subarray(0, length);
   }

@@ -1,4 +1,4 @@
-import { FormatError } from "../../errors.ts";
+import { fileErrors } from "../../errors.ts";
 import { type Frame, varintLength } from "./fields.ts";
 import { type Range, SparseBytes } from "./sparse-bytes.ts";
 
@@ -93,10 +93,8 @@ function copy(view: SparseBytes, start: number, end: number, parts: Uint8Array[]
   for (let at = start; at < end; ) {
     const run = view.run(at);
     if (run.byteLength === 0) {
-      throw new FormatError("malformed", `Cannot rewrite "${view.name}": bytes at ${at} are left unbound`, {
-        path: view.name,
-        offset: at,
-      });
+      const fail = fileErrors(view, { verb: "rewrite" });
+      throw fail("malformed", `bytes at ${at} are left unbound`, { offset: at });
     }
     const piece = run.subarray(0, end - at);
     parts.push(piece);

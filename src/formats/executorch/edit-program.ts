@@ -4,7 +4,7 @@ import { parsePages } from "../../encodings/flatbuffer/pages.ts";
 import { rewriteFlatbuffer, type TableEdits, type WriteField } from "../../encodings/flatbuffer/rewrite.ts";
 import { Flatbuffer, type FlatTable } from "../../encodings/flatbuffer/table.ts";
 import type { FlatbufferStyle, FlatField } from "../../encodings/flatbuffer/writer.ts";
-import { type ErrorCode, type ErrorDetails, FormatError } from "../../errors.ts";
+import { type ErrorCode, type ErrorDetails, FormatError, operationError } from "../../errors.ts";
 import { type Extent, readProgramHeader } from "./header.ts";
 import { type ParsedProgram, parseProgram } from "./parse-program.ts";
 import { alignmentsOf, type Piece, placeSegments, type SegmentContent } from "./place-segments.ts";
@@ -203,7 +203,7 @@ export function cannotMove(
   reason: string,
   details: ErrorDetails = {},
 ): FormatError {
-  return new FormatError(code, `Cannot move weights of "${path}": ${reason}`, { path, ...details });
+  return operationError(FormatError, { ...details, code, doing: `move weights of "${path}"`, reason, path });
 }
 
 /** What to do about a program of an older version. */

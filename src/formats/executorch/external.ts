@@ -1,5 +1,5 @@
 import type { ByteSource } from "../../io/byte-source.ts";
-import { type Fail, failureIn } from "../failure.ts";
+import { fileErrors, type FileFail } from "../../errors.ts";
 import { type Layout, weightLayout } from "./layout.ts";
 import type { ParsedData } from "./parse-data.ts";
 import { SCALAR_TYPES } from "./schema.ts";
@@ -46,7 +46,7 @@ export class ExternalData {
    */
   finder(own: readonly FoundWeight[], program: ByteSource, file: number): FindExternal {
     const embedded = new Map(own.map((weight) => [weight.name, weight]));
-    const fail = failureIn(program);
+    const fail = fileErrors(program);
     return (tensor) => {
       const { name, layout, at } = tensor;
       const home = this.#homeOf(name, fail, file, at);
@@ -57,7 +57,11 @@ export class ExternalData {
         if (fits) return { name, ...weightLayout(layout, length), at: weight.at };
         const there = entry.layout ? spell(entry.layout) : `${length} bytes`;
         const reason = `the program wants ${spell(layout)}, "${data.source.name}" has ${there}`;
-        throw fail("mismatch", reason, at, name, "Give the data file that was made with the program");
+        throw fail("mismatch", reason, {
+          offset: at,
+          tensor: name,
+          hint: "Give the data file that was made with the program",
+        });
       }
       const weight = embedded.get(name);
       if (!weight) return undefined;
@@ -65,7 +69,7 @@ export class ExternalData {
       if ((layout.length ?? length) === length)
         return { name, ...weightLayout(layout, length), at: weight.at };
       const reason = `the program wants ${spell(layout)}, its named data has ${length} bytes`;
-      throw fail("mismatch", reason, at, name);
+      throw fail("mismatch", reason, { offset: at, tensor: name });
     };
   }
 
@@ -74,20 +78,24 @@ export class ExternalData {
    * @param tensors names of its tensors that are in data files
    * @throws FormatError `duplicate`
    */
-  others(tensors: ReadonlySet<string>, chooses: (key: string) => boolean, fail: Fail): Home[] {
+  others(tensors: ReadonlySet<string>, chooses: (key: string) => boolean, fail: FileFail): Home[] {
     return [...this.#homes.keys()].flatMap((key) => {
       const home = !tensors.has(key) && chooses(key) ? this.#homeOf(key, fail, 0) : undefined;
       return home ? [home] : [];
     });
   }
 
-  #homeOf(key: string, fail: Fail, file: number, at?: number): Home | undefined {
+  #homeOf(key: string, fail: FileFail, file: number, at?: number): Home | undefined {
     const all = this.#homes.get(key) ?? [];
     const own = all.filter(({ data: { owner = file } }) => owner === file);
     const [home, other] = own.length > 0 ? own : all;
     if (!home || !other) return home;
     const reason = `"${home.data.source.name}" and "${other.data.source.name}" both have it`;
-    throw fail("duplicate", reason, at, key, "Give a program only the data files that it is for");
+    throw fail("duplicate", reason, {
+      offset: at,
+      tensor: key,
+      hint: "Give a program only the data files that it is for",
+    });
   }
 }
 

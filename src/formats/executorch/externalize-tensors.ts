@@ -1,5 +1,5 @@
 import type { TableEdits } from "../../encodings/flatbuffer/rewrite.ts";
-import { failureIn } from "../failure.ts";
+import { fileErrors } from "../../errors.ts";
 import type { OpenProgram } from "./edit-program.ts";
 import type { MovedConstants } from "./externalize-constants.ts";
 import type { Layout } from "./layout.ts";
@@ -35,7 +35,7 @@ export function moveTensors(open: OpenProgram, choose: ChooseDataFile, files: Ga
   const keys = new Map<string, string>();
   const kept = new Map<number, number>();
   const moved = new Set<number>();
-  for (const { tensor, table } of programTensors(open.buffer, failureIn(open))) {
+  for (const { tensor, table } of programTensors(open.buffer, fileErrors(open))) {
     const { buffer: constant, layout, external, mutable } = tensor;
     if (external || mutable || constant === 0 || !edits.isNew(table)) continue;
     const name = tensor.name ?? nameOfConstant(constant);

@@ -1,6 +1,5 @@
 import type { ByteSource, ReadOptions } from "../../io/byte-source.ts";
-import { FormatError } from "../../errors.ts";
-import { shorten } from "../failure.ts";
+import { FormatError, operationError, shorten } from "../../errors.ts";
 import {
   cannotMove,
   type EditedProgram,
@@ -46,13 +45,12 @@ class DataFiles {
 
   add(name: string, key: string, from: Bytes, layout: Layout | undefined): void {
     if (this.#keys.has(key)) {
-      throw new FormatError(
-        "duplicate",
-        `Cannot move "${shorten(key)}" to a data file: two weights have that name`,
-        {
-          tensor: key,
-        },
-      );
+      throw operationError(FormatError, {
+        code: "duplicate",
+        doing: `move "${shorten(key)}" to a data file`,
+        reason: "two weights have that name",
+        tensor: key,
+      });
     }
     this.#keys.add(key);
     const file = this.#files.get(name) ?? { segments: [], named: [], from: [] };

@@ -1,6 +1,5 @@
 import type { ByteSource, ReadOptions } from "../../io/byte-source.ts";
-import { LinkError } from "../../errors.ts";
-import { failureIn, shorten } from "../failure.ts";
+import { fileErrors, LinkError, operationError, shorten } from "../../errors.ts";
 import {
   cannotMove,
   type EditedProgram,
@@ -72,7 +71,7 @@ function takeIn(
   const missing = new Set<string>();
   const names = new Set<string>();
   const found: FoundTensor[] = [];
-  for (const each of programTensors(open.buffer, failureIn(open))) {
+  for (const each of programTensors(open.buffer, fileErrors(open))) {
     const { tensor } = each;
     if (!edits.isNew(each.table)) continue;
     if (!tensor.external) {
@@ -93,12 +92,16 @@ function takeIn(
     if (!weight || weight.at.file === 0) continue;
     if (tensor.mutable) {
       const reason = `tensor "${shorten(name)}" changes, and starts from what a data file has`;
-      throw cannotMove(open, "unsupported", reason, { tensor: name, offset: tensor.at, hint: SELECT });
+      throw cannotMove(open, "unsupported", reason, {
+        tensor: name,
+        offset: tensor.at,
+        hint: "Select what to move: --only",
+      });
     }
     found.push({ ...each, weight });
   }
   if (missing.size > 0) throw missingWeights(open.name, [...missing]);
-  const taken = data.others(names, chooses, failureIn(open));
+  const taken = data.others(names, chooses, fileErrors(open));
   if (found.length === 0 && taken.length === 0) throw nothingElsewhere(open.name, external.size);
 
   const segments = segmentsOf(open);
@@ -153,15 +156,14 @@ function placeFound(
 function missingWeights(path: string, [first = "", ...others]: readonly string[]): LinkError {
   const more = others.length > 0 ? ` and ${others.length} more` : "";
   const tensor = shorten(first);
-  return new LinkError(
-    "missing-weight",
-    `Cannot move weights into "${path}": no data file that was given has "${tensor}"${more}`,
-    {
-      path,
-      tensor: first,
-      hint: `name all data files (.ptd) of the program, or ${SELECT}`,
-    },
-  );
+  return operationError(LinkError, {
+    code: "missing-weight",
+    doing: `move weights into "${path}"`,
+    reason: `no data file that was given has "${tensor}"${more}`,
+    path,
+    tensor: first,
+    hint: `Name all data files (.ptd) of the program, or ${SELECT}`,
+  });
 }
 
 function nothingElsewhere(path: string, external: number): LinkError {
@@ -169,8 +171,11 @@ function nothingElsewhere(path: string, external: number): LinkError {
     external > 0
       ? "nothing that is in data files is selected"
       : "all its tensors are inside already, and no data file that was given has anything else";
-  return new LinkError("not-found", `Cannot move weights into "${path}": ${reason}`, {
+  return operationError(LinkError, {
+    code: "not-found",
+    doing: `move weights into "${path}"`,
+    reason,
     path,
-    hint: "backends may want more than the program says: name the data files (.ptd) that it was made with",
+    hint: "Backends may want more than the program says: name the data files (.ptd) that it was made with",
   });
 }

@@ -1,7 +1,6 @@
-import type { FormatError } from "../../errors.ts";
+import type { FileFail, FormatError } from "../../errors.ts";
 import type { FlatTable } from "../../encodings/flatbuffer/table.ts";
 import { type DType, elementCount } from "../../tensor/dtype.ts";
-import type { Fail } from "../failure.ts";
 import { SCALAR_TYPES } from "./schema.ts";
 
 /** More dimensions than ExecuTorch's tensors have. */
@@ -36,11 +35,11 @@ interface LayoutFields {
  * Parses a tensor's type, sizes and order of dimensions.
  * @throws FormatError `malformed`, `too-large`
  */
-export function parseLayout(table: FlatTable, fields: LayoutFields, name: string, fail: Fail): Layout {
+export function parseLayout(table: FlatTable, fields: LayoutFields, name: string, fail: FileFail): Layout {
   const type = table.int8(fields.type);
   const sizes = table.int32s(fields.sizes);
   const given = table.uint8s(fields.dimOrder);
-  const bad = (reason: string): FormatError => fail("malformed", reason, table.at, name);
+  const bad = (reason: string): FormatError => fail("malformed", reason, { offset: table.at, tensor: name });
   if (sizes.length > MAX_DIMENSIONS) throw bad(`it has ${sizes.length} dimensions`);
   if (sizes.some((size) => size < 0)) throw bad(`its shape is [${sizes.join(", ")}]`);
   const dimOrder = given.length === 0 ? sizes.map((_, axis) => axis) : given;
@@ -55,7 +54,7 @@ export function parseLayout(table: FlatTable, fields: LayoutFields, name: string
   const width = SCALAR_TYPES.get(type)?.width;
   const length = (elementCount(sizes) ?? Number.NaN) * (width ?? 1);
   if (!Number.isSafeInteger(length)) {
-    throw fail("too-large", `its shape is [${sizes.join(", ")}]`, table.at, name);
+    throw fail("too-large", `its shape is [${sizes.join(", ")}]`, { offset: table.at, tensor: name });
   }
   return { type, sizes, dimOrder, length: width === undefined ? undefined : length };
 }

@@ -1,6 +1,6 @@
 import type { Pages } from "../../encodings/flatbuffer/pages.ts";
 import { Flatbuffer } from "../../encodings/flatbuffer/table.ts";
-import { failureIn } from "../failure.ts";
+import { fileErrors } from "../../errors.ts";
 import type { Extent } from "./header.ts";
 import { type NamedEntry, parseNamed, parseSegments, type SegmentRange } from "./segments.ts";
 import { Data } from "./schema.ts";
@@ -23,11 +23,11 @@ const VERSION = 0;
  * layout's size
  */
 export function parseData(pages: Pages, extent: Extent): ParsedData {
-  const fail = failureIn(pages);
+  const fail = fileErrors(pages);
   const root = new Flatbuffer(pages).root();
   const version = root.uint32(Data.version);
   if (version > VERSION)
-    throw fail("unsupported", `it has version ${version}, tare reads ${VERSION}`, root.at);
+    throw fail("unsupported", `it has version ${version}, tare reads ${VERSION}`, { offset: root.at });
   const segments = parseSegments(root, Data.segments, extent, fail);
   return { version, segments, named: parseNamed(root, Data.namedData, segments, fail) };
 }

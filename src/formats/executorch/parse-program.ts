@@ -1,6 +1,6 @@
 import type { Pages } from "../../encodings/flatbuffer/pages.ts";
 import { Flatbuffer, type FlatTable } from "../../encodings/flatbuffer/table.ts";
-import { type Fail, failureIn, shorten } from "../failure.ts";
+import { fileErrors, type FileFail, shorten } from "../../errors.ts";
 import type { Extent } from "./header.ts";
 import { type NamedEntry, parseNamed, parseSegments, type SegmentRange } from "./segments.ts";
 import { parseTensor, type ProgramTensor } from "./parse-tensor.ts";
@@ -47,7 +47,7 @@ export interface ParsedProgram {
  * @throws FormatError `malformed`, `duplicate`, `too-large`, `unsupported`; `size-mismatch` where data is cut off
  */
 export function parseProgram(pages: Pages, extent: Extent): ParsedProgram {
-  const fail = failureIn(pages);
+  const fail = fileErrors(pages);
   const root = new Flatbuffer(pages).root();
   const segments = parseSegments(root, Program.segments, extent, fail);
   const inline = [...root.tables(Program.delegateData)].map(storageOf);
@@ -76,19 +76,21 @@ function storageOf(table: FlatTable): Bytes {
 }
 
 /** Where the parts of a segment start; each may go on to the segment's end. */
-function parseSubsegments(table: FlatTable, segments: readonly SegmentRange[], fail: Fail): Bytes[] {
+function parseSubsegments(table: FlatTable, segments: readonly SegmentRange[], fail: FileFail): Bytes[] {
   const offsets = table.uint64s(Subsegments.offsets);
   const nth = table.uint32(Subsegments.segment);
   const segment = segments[nth];
   if (!segment) {
     // A program that has no constants at all says where they would be.
     if (offsets.every((offset) => offset === 0n)) return offsets.map(() => ({ offset: 0, length: 0 }));
-    throw fail("malformed", `its constants are in segment ${nth} of ${segments.length}`, table.at);
+    throw fail("malformed", `its constants are in segment ${nth} of ${segments.length}`, {
+      offset: table.at,
+    });
   }
   return offsets.map((offset) => {
     if (offset > BigInt(segment.length)) {
       const reason = `a constant starts at byte ${offset} of a segment of ${segment.length}`;
-      throw fail("size-mismatch", reason, table.at);
+      throw fail("size-mismatch", reason, { offset: table.at });
     }
     return { offset: segment.offset + Number(offset), length: segment.length - Number(offset) };
   });
@@ -98,21 +100,22 @@ function parsePlan(
   table: FlatTable,
   segments: readonly SegmentRange[],
   inline: readonly Bytes[],
-  fail: Fail,
+  fail: FileFail,
 ): ProgramPlan {
   const name = table.string(Plan.name);
-  if (!name) throw fail("malformed", "a method has no name", table.at);
+  if (!name) throw fail("malformed", "a method has no name", { offset: table.at });
   const values = [...table.tables(Plan.values)].map((value, nth): ProgramPort => {
     if (value.int8(Value.kind) !== TENSOR_KIND) return undefined;
     const tensor = value.table(Value.value);
-    if (!tensor) throw fail("malformed", `value ${nth} of "${shorten(name)}" is an empty tensor`, value.at);
+    if (!tensor)
+      throw fail("malformed", `value ${nth} of "${shorten(name)}" is an empty tensor`, { offset: value.at });
     return parseTensor(tensor, `value ${nth} of ${shorten(name)}`, fail);
   });
   const ports = (field: number): ProgramPort[] =>
     table.int32s(field).map((nth) => {
       if (nth < 0 || nth >= values.length) {
         const reason = `an input or output of "${shorten(name)}" is value ${nth} of ${values.length}`;
-        throw fail("malformed", reason, table.at);
+        throw fail("malformed", reason, { offset: table.at });
       }
       return values[nth];
     });
@@ -131,17 +134,17 @@ function parseDelegate(
   table: FlatTable,
   segments: readonly SegmentRange[],
   inline: readonly Bytes[],
-  fail: Fail,
+  fail: FileFail,
 ): ProgramDelegate {
   const id = table.string(Delegate.id);
   const processed = table.table(Delegate.processed);
-  if (!id || !processed) throw fail("malformed", "a delegate has no id or no data", table.at);
+  if (!id || !processed) throw fail("malformed", "a delegate has no id or no data", { offset: table.at });
   const inSegment = processed.int8(Reference.location) === 1;
   const index = processed.uint32(Reference.index);
   const blob = (inSegment ? segments : inline)[index];
   if (!blob) {
     const where = inSegment ? `segment ${index} of ${segments.length}` : `blob ${index} of ${inline.length}`;
-    throw fail("malformed", `what delegate "${shorten(id)}" runs is ${where}`, processed.at);
+    throw fail("malformed", `what delegate "${shorten(id)}" runs is ${where}`, { offset: processed.at });
   }
   return { id, blob };
 }

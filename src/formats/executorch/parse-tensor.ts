@@ -1,5 +1,5 @@
 import type { FlatTable } from "../../encodings/flatbuffer/table.ts";
-import { type Fail, shorten } from "../failure.ts";
+import { type FileFail, shorten } from "../../errors.ts";
 import { type Layout, parseLayout } from "./layout.ts";
 import { Extra, Tensor } from "./schema.ts";
 
@@ -27,17 +27,20 @@ export interface ProgramTensor {
  * @param what it is, for errors
  * @throws FormatError `malformed`, `unsupported`, `too-large`
  */
-export function parseTensor(table: FlatTable, what: string, fail: Fail): ProgramTensor {
+export function parseTensor(table: FlatTable, what: string, fail: FileFail): ProgramTensor {
   const extra = table.table(Tensor.extra);
   const name = extra?.string(Extra.name) || undefined;
   const external = extra?.int8(Extra.location) === 1;
   const buffer = table.uint32(Tensor.buffer);
   const called = name ?? what;
   if (external && name === undefined) {
-    throw fail("malformed", "its data is in another file, and it has no name", table.at, called);
+    throw fail("malformed", "its data is in another file, and it has no name", {
+      offset: table.at,
+      tensor: called,
+    });
   }
   if (table.int32(Tensor.storageOffset) !== 0 && (external || buffer > 0)) {
-    throw fail("unsupported", "it starts inside its data", table.at, shorten(called));
+    throw fail("unsupported", "it starts inside its data", { offset: table.at, tensor: shorten(called) });
   }
   const segment = extra?.uint64(Extra.mutableSegment) ?? 0n;
   return {

@@ -1,6 +1,6 @@
 import type { FieldEdits, WriteField } from "../../encodings/flatbuffer/rewrite.ts";
 import type { Flatbuffer, FlatTable } from "../../encodings/flatbuffer/table.ts";
-import type { Fail } from "../failure.ts";
+import type { FileFail } from "../../errors.ts";
 import { parseTensor, type ProgramTensor } from "./parse-tensor.ts";
 import { extraTable } from "./program-tables.ts";
 import { Extra, Plan, Program, Tensor, TENSOR_KIND, Value } from "./schema.ts";
@@ -12,7 +12,7 @@ export interface TensorTable {
 }
 
 /** The tensors of all methods of a program. */
-export function* programTensors(buffer: Flatbuffer, fail: Fail): Generator<TensorTable, void, undefined> {
+export function* programTensors(buffer: Flatbuffer, fail: FileFail): Generator<TensorTable, void, undefined> {
   for (const plan of buffer.root().tables(Program.plans)) {
     for (const value of plan.tables(Plan.values)) {
       const table = value.int8(Value.kind) === TENSOR_KIND ? value.table(Value.value) : undefined;

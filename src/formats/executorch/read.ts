@@ -1,10 +1,9 @@
 import type { ByteSource, ReadOptions } from "../../io/byte-source.ts";
 import { parsePages } from "../../encodings/flatbuffer/pages.ts";
-import { FormatError } from "../../errors.ts";
 import type { MethodDraft, ModelDraft } from "../../model/draft.ts";
 import type { Format, ModelFile, ModelFolder } from "../format.ts";
 import { ExternalData } from "./external.ts";
-import { failureIn, shorten } from "../failure.ts";
+import { fileErrors, shorten } from "../../errors.ts";
 import { readDataHeader, readProgramHeader } from "./header.ts";
 import { type ParsedData, parseData } from "./parse-data.ts";
 import { type ParsedProgram, parseProgram } from "./parse-program.ts";
@@ -119,7 +118,7 @@ function methodsOf(
     return [methodOf(stem(file.path), nth, weights)];
   }
   const { program, source } = file;
-  const fail = failureIn(source);
+  const fail = fileErrors(source);
   const several = all.filter((each) => "program" in each).length > 1;
   const found: FoundWeight[] = [];
   const methods = program.plans.map((plan) => {
@@ -156,11 +155,9 @@ function refuseSameNames(methods: readonly MethodDraft[], all: readonly ReadFile
       names.set(name, file);
       continue;
     }
-    const path = all[file]?.path;
-    throw new FormatError(
-      "duplicate",
-      `Cannot read "${path}": it and "${all[other]?.path}" both have a method "${shorten(name)}"`,
-      { path, hint: "Rename the data file, or add each model by itself" },
-    );
+    const reason = `it and "${all[other]?.path}" both have a method "${shorten(name)}"`;
+    throw fileErrors({ name: all[file]?.path as string })("duplicate", reason, {
+      hint: "Rename the data file, or add each model by itself",
+    });
   }
 }

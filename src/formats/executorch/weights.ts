@@ -1,6 +1,6 @@
 import type { WeightDraft } from "../../model/draft.ts";
-import { type Fail, shorten } from "../failure.ts";
-import { CUT_OFF } from "./failure.ts";
+import { type FileFail, shorten } from "../../errors.ts";
+import { CUT_OFF } from "../failure.ts";
 import { type Layout, weightLayout } from "./layout.ts";
 import type { Bytes, ParsedProgram, ProgramPlan } from "./parse-program.ts";
 import type { ProgramTensor } from "./parse-tensor.ts";
@@ -33,7 +33,7 @@ export function planWeights(
   plan: ProgramPlan,
   file: number,
   find: FindExternal,
-  fail: Fail,
+  fail: FileFail,
 ): PlanWeights {
   const weights = new DistinctWeights();
   const missing = new Set<string>();
@@ -88,18 +88,21 @@ function isPlain(layout: Layout): boolean {
 }
 
 /** Where a tensor's data lies, of exactly its layout's size; of a type that is not known, all that may be its. */
-function bytesOf(program: ParsedProgram, tensor: ProgramTensor, called: string, fail: Fail): Bytes {
+function bytesOf(program: ParsedProgram, tensor: ProgramTensor, called: string, fail: FileFail): Bytes {
   const { buffer, mutable, mutableSegment, layout, at } = tensor;
   const list = mutable ? (program.mutable[mutableSegment] ?? []) : program.constants;
   const bytes = list[buffer];
   if (!bytes) {
     const kind = mutable ? "initial values" : "constants";
-    throw fail("malformed", `it is number ${buffer} of ${list.length} ${kind}`, at, called);
+    throw fail("malformed", `it is number ${buffer} of ${list.length} ${kind}`, {
+      offset: at,
+      tensor: called,
+    });
   }
   const length = layout.length ?? bytes.length;
   if (length > bytes.length) {
     const reason = `[${layout.sizes.join(", ")}] of scalar type ${layout.type} takes ${length} bytes, ${bytes.length} are there`;
-    throw fail("size-mismatch", reason, bytes.offset, called, CUT_OFF);
+    throw fail("size-mismatch", reason, { offset: bytes.offset, tensor: called, hint: CUT_OFF });
   }
   return { offset: bytes.offset, length };
 }

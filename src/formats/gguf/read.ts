@@ -1,7 +1,8 @@
 import type { ReadOptions } from "../../io/byte-source.ts";
 import type { FileDraft, MethodDraft, ModelDraft, WeightDraft } from "../../model/draft.ts";
 import type { Format, ModelFile, ModelFolder } from "../format.ts";
-import { sameName, shorten } from "../failure.ts";
+import { shorten } from "../../errors.ts";
+import { sameName } from "../failure.ts";
 import type { GgufHeader } from "./parse.ts";
 import { readGgufHeader } from "./read-header.ts";
 import { checkShards, missingShard, modelName, type Shard, shardName, shardOf } from "./split.ts";

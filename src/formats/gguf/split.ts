@@ -1,6 +1,5 @@
-import { type ErrorCode, FormatError } from "../../errors.ts";
-import { shorten } from "../failure.ts";
-import { failure, type GgufFile, tensorFailure } from "./failure.ts";
+import { type ErrorCode, FormatError, operationError, shorten } from "../../errors.ts";
+import { type GgufFile, ggufErrors } from "./file.ts";
 import type { GgufHeader } from "./parse.ts";
 import { type GgufType, Key } from "./schema.ts";
 import { findEntry } from "./values.ts";
@@ -48,7 +47,7 @@ export function shardOf(path: string, file: ReadHeader): Shard | undefined {
   const named = parseShardName(path);
   if ((count ?? 0) <= 1 && (no ?? 0) === 0 && (named?.count ?? 0) <= 1) return undefined;
   const refuse = (code: ErrorCode, reason: string): FormatError =>
-    failure(file.source, code, reason, undefined, HINT);
+    ggufErrors(file.source)(code, reason, { hint: HINT });
   if (!named) throw refuse("bad-name", "it is one of several shards, and its name does not say which");
   const saying = `its name says shard ${named.no + 1} of ${named.count}`;
   if (no === undefined) throw refuse("malformed", `${saying}, and it has no "${Key.splitNo}"`);
@@ -77,27 +76,28 @@ export function checkShards(shards: readonly ReadHeader[]): void {
     const said = numberOf(shard, Key.splitTensors, "int32") ?? expected;
     if (said !== expected) {
       const reason = `its "${Key.splitTensors}" is ${said}, that of "${first.source.name}" ${expected}`;
-      throw failure(source, "mismatch", reason, undefined, "Is it a shard of another model?");
+      throw ggufErrors(source)("mismatch", reason, { hint: "Is it a shard of another model?" });
     }
     for (const { name, offset } of header.tensors) {
       const home = homes.get(name);
-      if (home) throw tensorFailure(source, "duplicate", name, `"${home.name}" has it too`, offset);
+      if (home) throw ggufErrors(source)("duplicate", `"${home.name}" has it too`, { tensor: name, offset });
       homes.set(name, source);
     }
   }
   if (homes.size !== expected) {
     const reason = `its "${Key.splitTensors}" is ${expected}, the ${shards.length} shards have ${homes.size}`;
-    throw failure(first.source, "mismatch", reason, undefined, "Is one of them a shard of another model?");
+    throw ggufErrors(first.source)("mismatch", reason, { hint: "Is one of them a shard of another model?" });
   }
 }
 
 /** The error for a shard that is not there. */
 export function missingShard(path: string, { prefix, no, count }: Shard): FormatError {
-  return new FormatError(
-    "not-found",
-    `Cannot find "${path}", shard ${no + 1} of ${count} of "${shorten(prefix)}"`,
-    { path, hint: "Put all shards into one folder" },
-  );
+  return operationError(FormatError, {
+    code: "not-found",
+    doing: `find "${path}", shard ${no + 1} of ${count} of "${shorten(prefix)}"`,
+    path,
+    hint: "Put all shards into one folder",
+  });
 }
 
 function parseShardName(path: string): Shard | undefined {
@@ -112,5 +112,7 @@ function numberOf({ source, header }: ReadHeader, key: string, type: GgufType): 
   if (!entry) return undefined;
   if (entry.type === type) return entry.value as number;
   const reason = `its "${key}" is of type ${entry.type}, not ${type}`;
-  throw failure(source, "malformed", reason, undefined, "On such files llama.cpp fails or ends the process");
+  throw ggufErrors(source)("malformed", reason, {
+    hint: "On such files llama.cpp fails or ends the process",
+  });
 }

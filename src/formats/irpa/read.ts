@@ -1,9 +1,8 @@
 import type { ByteSource, ReadOptions } from "../../io/byte-source.ts";
 import { parseStrictJson } from "../../encodings/json.ts";
-import { FormatError } from "../../errors.ts";
+import { FormatError, shorten } from "../../errors.ts";
 import type { ModelDraft, WeightDraft } from "../../model/draft.ts";
 import { type DType, isDType, tensorBytes } from "../../tensor/dtype.ts";
-import { shorten } from "../failure.ts";
 import type { Format, ModelFile, ModelFolder } from "../format.ts";
 import { readPerFile } from "../method-per-file.ts";
 import { type IrpaData, type IrpaEntry, parseIrpaEntries, parseIrpaHeader, type Segment } from "./parse.ts";

@@ -1,6 +1,6 @@
 import { alignUp } from "../../io/align.ts";
 import type { DType } from "../../tensor/dtype.ts";
-import { refusalOf } from "../failure.ts";
+import { fileErrors } from "../../errors.ts";
 import { Alignment, Entry, EntryType, Header, MAGIC, Size, TENSOR_METADATA } from "./schema.ts";
 
 /** A parameter that an archive is to have; what `parseIrpaEntries` gives fits. */
@@ -39,7 +39,7 @@ export interface EncodedIrpaHeader {
 /** Padding of what stands before the data is memory: a huge page, in bytes. */
 const MAX_ALIGNMENT = 2 ** 21;
 
-const refusal = refusalOf("irpa");
+const fail = fileErrors({ format: "irpa" });
 
 /**
  * Writes what stands before the data of an IREE parameter archive, byte for byte as IREE's own tools do.
@@ -67,7 +67,8 @@ export function encodeIrpaHeader(entries: readonly IrpaSpec[]): EncodedIrpaHeade
     if (spec.kind !== "data") continue;
     storage = place + spec.length;
     base = Math.max(base, alignment);
-    if (!Number.isSafeInteger(storage)) throw refusal("too-large", "over 2^53 bytes of data", spec.name);
+    if (!Number.isSafeInteger(storage))
+      throw fail("too-large", "over 2^53 bytes of data", { tensor: spec.name });
   }
   const metadataStart = tableStart + table;
   const storageStart = alignUp(metadataStart + metadata, base);
@@ -115,17 +116,18 @@ export function irpaTensorMetadata(dtype: DType, shape: readonly number[]): Uint
 
 function checkSpec(spec: IrpaSpec, names: ReadonlySet<string>): void {
   const { name, length } = spec;
-  if (names.has(name)) throw refusal("duplicate", "it is there twice", name);
-  if (!Number.isSafeInteger(length) || length < 0) throw refusal("too-large", `it has ${length} bytes`, name);
+  if (names.has(name)) throw fail("duplicate", "it is there twice", { tensor: name });
+  if (!Number.isSafeInteger(length) || length < 0)
+    throw fail("too-large", `it has ${length} bytes`, { tensor: name });
   if (spec.kind === "splat") {
     const { byteLength } = spec.pattern;
     if (![1, 2, 4, 8, 16].includes(byteLength)) {
-      throw refusal("malformed", `its pattern has ${byteLength} bytes, not 1, 2, 4, 8 or 16`, name);
+      throw fail("malformed", `its pattern has ${byteLength} bytes, not 1, 2, 4, 8 or 16`, { tensor: name });
     }
     return;
   }
   const { alignment = Alignment.data } = spec;
   if (!Number.isInteger(Math.log2(alignment)) || alignment < 1 || alignment > MAX_ALIGNMENT) {
-    throw refusal("malformed", `its alignment is ${alignment}, no power of two up to 2^21`, name);
+    throw fail("malformed", `its alignment is ${alignment}, no power of two up to 2^21`, { tensor: name });
   }
 }

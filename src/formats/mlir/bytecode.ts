@@ -1,6 +1,6 @@
 import type { ByteSource, ReadOptions } from "../../io/byte-source.ts";
 import { Cursor } from "./cursor.ts";
-import { type Fail, failureIn, shorten } from "../failure.ts";
+import { fileErrors, type FileFail, shorten } from "../../errors.ts";
 import { BUILTIN, Kind, MAX_TABLE_BYTES, Section, SECTION_NAMES } from "./schema.ts";
 import {
   checkAlignment,
@@ -62,14 +62,14 @@ export async function hasBytecode(source: ByteSource, options: ReadOptions = {})
  * @throws FormatError naming file, resource and offset
  */
 export async function readBytecode(source: ByteSource, options: ReadOptions = {}): Promise<MlirBytecode> {
-  const fail = failureIn(source, "resource");
+  const fail = fileErrors(source, { part: "resource" });
   const peek = windowed(source, options);
   const container = await readSections(source, peek, fail);
   const find = (id: number): SectionRange | undefined => container.sections.find((each) => each.id === id);
   const table = async (section: SectionRange): Promise<Uint8Array> => {
     const { id, offset, length } = section;
     if (length > MAX_TABLE_BYTES) {
-      throw fail("too-large", `its ${SECTION_NAMES[id]} section has ${length} bytes`, offset);
+      throw fail("too-large", `its ${SECTION_NAMES[id]} section has ${length} bytes`, { offset });
     }
     return peek(offset, length);
   };
@@ -87,7 +87,7 @@ export async function readBytecode(source: ByteSource, options: ReadOptions = {}
   const nameOf = (index: number | undefined, at: number): string => {
     const bytes = index === undefined ? undefined : strings[index];
     if (index === undefined || !bytes) {
-      throw fail("malformed", `it names string ${index} of ${strings.length}`, at);
+      throw fail("malformed", `it names string ${index} of ${strings.length}`, { offset: at });
     }
     return (texts[index] ??= decoder.decode(bytes));
   };
@@ -100,14 +100,17 @@ export async function readBytecode(source: ByteSource, options: ReadOptions = {}
     for (const { owner, entries } of groups) {
       const name = nameOf(stringOf(owner), entries[0]?.saidAt ?? offsets.offset);
       if (owners.has(name)) {
-        throw fail("duplicate", `it has resources of "${shorten(name)}" in two groups`, entries[0]?.saidAt);
+        throw fail("duplicate", `it has resources of "${shorten(name)}" in two groups`, {
+          offset: entries[0]?.saidAt,
+        });
       }
       owners.add(name);
       const keys = new Set<string>();
       const list: Resource[] = [];
       for (const entry of entries) {
         const key = nameOf(entry.key, entry.saidAt);
-        if (keys.has(key)) throw fail("duplicate", `"${shorten(name)}" has it twice`, entry.saidAt, key);
+        if (keys.has(key))
+          throw fail("duplicate", `"${shorten(name)}" has it twice`, { offset: entry.saidAt, tensor: key });
         keys.add(key);
         const content = await readContent(source, peek, entry, key, fail);
         if (content.kind === "string") nameOf(content.index, entry.offset);
@@ -135,11 +138,11 @@ async function readContent(
   peek: Peek,
   entry: TableEntry,
   key: string,
-  fail: Fail,
+  fail: FileFail,
 ): Promise<ResourceContent> {
   const { kind, offset, size } = entry;
   if (size === 0) return { kind: "declared" };
-  const failKey: Fail = (code, reason, at) => fail(code, reason, at, key);
+  const failKey: FileFail = (code, reason, details) => fail(code, reason, { ...details, tensor: key });
   const cursor = new Cursor(await peek(offset, Math.min(size, MAX_HEAD_LENGTH)), offset, failKey);
   const end = offset + size;
   if (kind === Kind.blob) {
@@ -149,14 +152,17 @@ async function readContent(
     const start = Math.ceil(cursor.offset / alignment) * alignment;
     if (start + length !== end) {
       const reason = `${length} bytes aligned to ${alignment} end at byte ${start + length}, its entry at ${end}`;
-      throw fail("size-mismatch", reason, offset, key);
+      throw fail("size-mismatch", reason, { offset, tensor: key });
     }
     await checkPadding(peek, cursor.offset, start, fail, key);
     return { kind: "blob", alignment, offset: start, length };
   }
   const value = kind === Kind.string ? cursor.varint("its string") : cursor.byte("its value");
   if (cursor.offset !== end || source.size < end) {
-    throw fail("malformed", `${end - cursor.offset} bytes follow its value`, cursor.offset, key);
+    throw fail("malformed", `${end - cursor.offset} bytes follow its value`, {
+      offset: cursor.offset,
+      tensor: key,
+    });
   }
   return kind === Kind.string ? { kind: "string", index: value } : { kind: "bool", value };
 }

@@ -1,4 +1,4 @@
-import { FormatError } from "../../errors.ts";
+import { fileErrors } from "../../errors.ts";
 import { isLinkGroup, type LinkManifest, parseLinkManifest, spellLinkManifest } from "./link-manifest.ts";
 import type { BlobLayout, Piece } from "./piece.ts";
 import { BUILTIN } from "./schema.ts";
@@ -13,9 +13,7 @@ export function textManifest(file: MlirText): LinkManifest | undefined {
     const group = external?.groups.find((each) => each.name === name);
     return group?.entries.map(({ key, value }): [string, string] => {
       if (value.kind !== "string" || value.text === undefined) {
-        const path = file.source.name;
-        throw new FormatError("malformed", `Cannot read resource "${key}" of "${path}": it is no string`, {
-          path,
+        throw fileErrors(file.source, { part: "resource" })("malformed", "it is no string", {
           tensor: key,
           offset: value.start,
         });

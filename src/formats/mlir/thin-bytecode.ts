@@ -1,4 +1,4 @@
-import { FormatError } from "../../errors.ts";
+import { fileErrors } from "../../errors.ts";
 import { builtinResources, type MlirBytecode } from "./bytecode.ts";
 import { isLinkGroup, type LinkManifest, parseLinkManifest, spellLinkManifest } from "./link-manifest.ts";
 import type { Piece } from "./piece.ts";
@@ -27,12 +27,9 @@ export function bytecodeManifest(file: MlirBytecode): LinkManifest | undefined {
     const group = file.external.find((each) => each.name === name);
     return group?.resources.map((each): [string, string] => {
       if (each.content.kind !== "string") {
-        const path = file.source.name;
-        throw new FormatError(
-          "malformed",
-          `Cannot read resource "${each.name}" of "${path}": it is no string`,
-          { path, tensor: each.name },
-        );
+        throw fileErrors(file.source, { part: "resource" })("malformed", "it is no string", {
+          tensor: each.name,
+        });
       }
       return [each.name, new TextDecoder().decode(file.strings[each.content.index])];
     });

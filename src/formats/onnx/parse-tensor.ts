@@ -9,7 +9,7 @@ import {
   Wire,
 } from "../../encodings/protobuf/fields.ts";
 import type { SparseBytes } from "../../encodings/protobuf/sparse-bytes.ts";
-import { type ErrorCode, FormatError } from "../../errors.ts";
+import { fileErrors, type FileFail, FormatError } from "../../errors.ts";
 import { isDigest } from "../../tensor/digest.ts";
 import { type DType, elementCount, tensorBytes } from "../../tensor/dtype.ts";
 import type { OnnxTensor, TensorData } from "./graph.ts";
@@ -68,13 +68,10 @@ export function parseTensor(view: SparseBytes, frame: Frame, path: string): Pars
   });
 
   const name = path + local;
-  const fail = (code: ErrorCode, reason: string, offset = frame.start): FormatError =>
-    new FormatError(code, `Cannot read tensor "${name}" of "${view.name}": ${reason}`, {
-      path: view.name,
-      tensor: name,
-      offset,
-    });
-  if (segment) throw fail("unsupported", "it is cut into segments", segment.start);
+  const inFile = fileErrors(view);
+  const fail: FileFail = (code, reason, { offset = frame.start } = {}) =>
+    inFile(code, reason, { tensor: name, offset });
+  if (segment) throw fail("unsupported", "it is cut into segments", { offset: segment.start });
   const dtype = DATA_TYPES[dataType];
   if (!dtype) throw fail("unsupported", `its data type is ${dataType}`);
   if (dims.length > MAX_RANK) throw fail("malformed", `it has over ${MAX_RANK} dimensions`);
@@ -87,14 +84,12 @@ export function parseTensor(view: SparseBytes, frame: Frame, path: string): Pars
   let data: TensorData;
   if (external) {
     const { first } = payloads;
-    if (first) throw fail("malformed", "it has data here and in another file", first.start);
+    if (first) throw fail("malformed", "it has data here and in another file", { offset: first.start });
     if (dtype === "string") throw fail("unsupported", "strings cannot be external data");
     data = externalData(entries, sizeOf(dtype, shape, fail), fail);
   } else data = inlineData(view, payloads, dtype, shape, count, fail);
   return { name, local, dtype, shape, data, frame };
 }
-
-type Fail = (code: ErrorCode, reason: string, offset?: number) => FormatError;
 
 function addPayload(payloads: Payloads, field: Field): void {
   // An empty field is no data, unless it is an empty string.
@@ -111,7 +106,7 @@ function inlineData(
   dtype: DType | "string",
   shape: readonly number[],
   count: number,
-  fail: Fail,
+  fail: FileFail,
 ): TensorData {
   const { first, odd, mixed } = payloads;
   if (!first) {
@@ -119,10 +114,10 @@ function inlineData(
     if (count > 0 && dtype !== "string") throw fail("size-mismatch", `it has no data for ${count} elements`);
     return { kind: "other" };
   }
-  if (odd) throw fail("malformed", "its data is in two fields", odd.start);
+  if (odd) throw fail("malformed", "its data is in two fields", { offset: odd.start });
   const { number, wire, body: offset } = first;
   if (number !== Tensor.raw && !TYPED_FIELDS[number]?.includes(dtype)) {
-    throw fail("malformed", `${dtype} elements are in field ${number}`, first.start);
+    throw fail("malformed", `${dtype} elements are in field ${number}`, { offset: first.start });
   }
   if (dtype === "string") {
     if (payloads.count !== count)
@@ -132,14 +127,16 @@ function inlineData(
   }
   if (number === Tensor.raw) requireWire(first, Wire.bytes, view);
   if (payloads.count > 1 || wire !== Wire.bytes) {
-    if (number === Tensor.raw) throw fail("malformed", "it has raw_data twice", first.start);
+    if (number === Tensor.raw) throw fail("malformed", "it has raw_data twice", { offset: first.start });
     // Not packed: legal, rare, tiny. The elements stay in the program.
     if (mixed || wire === Wire.bytes)
-      throw fail("unsupported", "its data is in several packed runs", first.start);
+      throw fail("unsupported", "its data is in several packed runs", { offset: first.start });
     requireWire(first, ELEMENT_WIRE[number] as number, view);
     const elements = elementsStored(number, dtype, count);
     if (payloads.count !== elements) {
-      throw fail("size-mismatch", `it has ${payloads.count} elements for ${elements}`, first.start);
+      throw fail("size-mismatch", `it has ${payloads.count} elements for ${elements}`, {
+        offset: first.start,
+      });
     }
     return { kind: "other" };
   }
@@ -150,7 +147,7 @@ function inlineData(
       throw fail(
         "size-mismatch",
         `[${shape.join(", ")}] ${dtype} takes ${expected} bytes, ${length} are there`,
-        offset,
+        { offset },
       );
     }
     return { kind: "plain", offset, length };
@@ -158,7 +155,7 @@ function inlineData(
   // The count of varints is checked where they are read; here only that they can be that many.
   const elements = elementsStored(number, dtype, count);
   if (length < elements || length > elements * 10) {
-    throw fail("size-mismatch", `${elements} varints cannot take ${length} bytes`, offset);
+    throw fail("size-mismatch", `${elements} varints cannot take ${length} bytes`, { offset });
   }
   return { kind: "varint", offset, length };
 }
@@ -171,7 +168,7 @@ function elementsStored(field: number, dtype: DType, count: number): number {
   return dtype === "int2" || dtype === "uint2" ? Math.ceil(count / 4) : count;
 }
 
-function externalData(entries: ReadonlyMap<string, string>, expected: number, fail: Fail): TensorData {
+function externalData(entries: ReadonlyMap<string, string>, expected: number, fail: FileFail): TensorData {
   const location = entries.get("location");
   if (!location) throw fail("malformed", "its external data has no location");
   const number = (key: string, absent: number): number => {
@@ -193,7 +190,7 @@ function externalData(entries: ReadonlyMap<string, string>, expected: number, fa
   return { kind: "external", location, offset, length, ...(isDigest(digest) && { digest }) };
 }
 
-function sizeOf(dtype: DType, shape: readonly number[], fail: Fail): number {
+function sizeOf(dtype: DType, shape: readonly number[], fail: FileFail): number {
   const bytes = tensorBytes(dtype, shape);
   if (bytes === undefined) throw fail("size-mismatch", `its shape [${shape.join(", ")}] is too large`);
   return bytes;

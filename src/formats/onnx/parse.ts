@@ -1,6 +1,6 @@
 import { eachField, type Field, type Frame, frameOf, malformed } from "../../encodings/protobuf/fields.ts";
 import type { SparseBytes } from "../../encodings/protobuf/sparse-bytes.ts";
-import { FormatError } from "../../errors.ts";
+import { fileErrors, type FileFail, FormatError, operationError } from "../../errors.ts";
 import type { OnnxGraph, OnnxModel, OnnxNode, OnnxTensor, OnnxValue } from "./graph.ts";
 import { parseTensor, readHint, readInt, readString, readUint } from "./parse-tensor.ts";
 import { parseValue } from "./parse-value.ts";
@@ -38,6 +38,7 @@ export function parseOnnx(view: SparseBytes): OnnxModel {
 
 class Parser {
   readonly #view: SparseBytes;
+  readonly #fail: FileFail;
   readonly #graphs: OnnxGraph[] = [];
   readonly #functionNodes: OnnxNode[] = [];
   readonly #tensors: OnnxTensor[] = [];
@@ -50,6 +51,7 @@ class Parser {
 
   constructor(view: SparseBytes) {
     this.#view = view;
+    this.#fail = fileErrors(view);
   }
 
   model(): OnnxModel {
@@ -78,9 +80,11 @@ class Parser {
       else if (field.number === Model.trainingInfo) this.#training(frameOf(field, frame, view));
     });
     if (!graph)
-      throw new FormatError("malformed", `Cannot find a graph in "${view.name}"`, {
+      throw operationError(FormatError, {
+        code: "malformed",
+        doing: `find a graph in "${view.name}"`,
         path: view.name,
-        hint: "is this an ONNX model?",
+        hint: "Is this an ONNX model?",
       });
     return {
       irVersion,
@@ -108,11 +112,7 @@ class Parser {
     const names = new Set<string>();
     const claim = (name: string, at: number): void => {
       if (names.has(name)) {
-        throw new FormatError("duplicate", `Cannot read "${view.name}": two tensors are named "${name}"`, {
-          path: view.name,
-          tensor: name,
-          offset: at,
-        });
+        throw this.#fail("duplicate", "two tensors have that name", { tensor: name, offset: at });
       }
       names.add(name);
     };
@@ -279,11 +279,8 @@ class Parser {
   #add(tensor: OnnxTensor): void {
     this.#characters += tensor.name.length;
     if (this.#characters > MAX_NAMES_LENGTH) {
-      const { name } = this.#view;
-      throw new FormatError("too-large", `Cannot read "${name}": the names of its tensors are too long`, {
-        path: name,
-        offset: tensor.frame.start,
-      });
+      const { start: offset } = tensor.frame;
+      throw this.#fail("too-large", "the names of its tensors are too long", { offset });
     }
     this.#tensors.push(this.#inGraph ? tensor : { ...tensor, graph: undefined });
   }
@@ -297,9 +294,6 @@ class Parser {
 
   #count(): void {
     if (++this.#fields <= MAX_FIELDS) return;
-    const { name } = this.#view;
-    throw new FormatError("too-large", `Cannot read "${name}": its graphs have over ${MAX_FIELDS} parts`, {
-      path: name,
-    });
+    throw this.#fail("too-large", `its graphs have over ${MAX_FIELDS} parts`);
   }
 }

@@ -1,6 +1,6 @@
 import { eachField, frameOf } from "../../encodings/protobuf/fields.ts";
 import type { SparseBytes } from "../../encodings/protobuf/sparse-bytes.ts";
-import { FormatError } from "../../errors.ts";
+import { FormatError, operationError } from "../../errors.ts";
 import type { PrepackedEntry } from "../../model/prepacked-weight.ts";
 import type { OnnxTensor } from "./graph.ts";
 import { readString } from "./parse-tensor.ts";
@@ -43,14 +43,13 @@ function parsePacked(text: string, path: string, tensor: string): PrepackedEntry
   const buffers = rest.map((part) => {
     const [, offset, length] = /^(\d{1,15});(\d{1,15});[^;]*$/.exec(part) ?? [];
     if (offset === undefined || length === undefined) {
-      throw new FormatError(
-        "malformed",
-        `Cannot read what was packed of "${tensor}": its entry has "${part}"`,
-        {
-          path,
-          tensor,
-        },
-      );
+      throw operationError(FormatError, {
+        code: "malformed",
+        doing: `read what was packed of "${tensor}"`,
+        reason: `its entry has "${part}"`,
+        path,
+        tensor,
+      });
     }
     return { offset: Number(offset), length: Number(length) };
   });

@@ -1,6 +1,6 @@
 import type { ByteSource, ReadOptions } from "../../io/byte-source.ts";
 import type { ModelDraft, WeightDraft } from "../../model/draft.ts";
-import { failureIn, shorten } from "../failure.ts";
+import { fileErrors, shorten } from "../../errors.ts";
 import type { Format, ModelFile, ModelFolder } from "../format.ts";
 import { readPerFile } from "../method-per-file.ts";
 import { type ParamsArray, type ParamsNames, parseParamsArray, parseParamsNames } from "./parse.ts";
@@ -56,7 +56,7 @@ export async function readTvmParamsEntries(
     at = array.offset + array.length;
   }
   if (at !== source.size) {
-    throw failureIn(source)("malformed", `it goes on after its ${names.length} arrays`, at);
+    throw fileErrors(source)("malformed", `it goes on after its ${names.length} arrays`, { offset: at });
   }
   return entries;
 }

@@ -2,7 +2,7 @@ import { describe, expect, test } from "vitest";
 import { type ByteSource, memorySource } from "../../../src/io/byte-source.ts";
 import { builtinResources, readBytecode } from "../../../src/formats/mlir/bytecode.ts";
 import { Cursor } from "../../../src/formats/mlir/cursor.ts";
-import { failureIn } from "../../../src/formats/failure.ts";
+import { fileErrors } from "../../../src/errors.ts";
 import { fillBytecode } from "../../../src/formats/mlir/fill-bytecode.ts";
 import { piecesLength } from "../../../src/formats/mlir/piece.ts";
 import { readMlir } from "../../../src/formats/mlir/read.ts";
@@ -30,7 +30,7 @@ describe("encodeVarint()", () => {
     Number.MAX_SAFE_INTEGER,
   ])("spells %d so that it is read again", (value) => {
     const bytes = encodeVarint(value);
-    const cursor = new Cursor(bytes, 0, failureIn({ name: "x" }));
+    const cursor = new Cursor(bytes, 0, fileErrors({ name: "x" }));
     expect(cursor.varint("it")).toBe(value);
     expect(cursor.left).toBe(0);
   });

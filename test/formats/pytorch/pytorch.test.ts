@@ -76,7 +76,7 @@ function archive(
 }
 
 function parse(bytes: Uint8Array): PickleValue {
-  return parsePickle(bytes, (code, reason, offset) => new FormatError(code, reason, { offset }));
+  return parsePickle(bytes, (code, reason, details) => new FormatError(code, reason, details));
 }
 
 describe("readPytorch()", () => {
