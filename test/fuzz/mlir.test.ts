@@ -1,7 +1,7 @@
 import { memorySource } from "../../src/io/byte-source.ts";
 import { builtinResources, type MlirBytecode, readBytecode } from "../../src/formats/mlir/bytecode.ts";
 import { declaredKeys, fillBytecode } from "../../src/formats/mlir/fill-bytecode.ts";
-import { mlir } from "../../src/formats/mlir/read.ts";
+import { mlir } from "../../src/formats/mlir/format.ts";
 import { bytecodeManifest, detachableBlobs, thinBytecode } from "../../src/formats/mlir/thin-bytecode.ts";
 import { encodeVarint } from "../../src/formats/mlir/varint.ts";
 import { render } from "../support/mlir.ts";

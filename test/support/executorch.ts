@@ -1,7 +1,7 @@
 import { createHash } from "node:crypto";
 import { expect } from "vitest";
 import type { EditedProgram } from "../../src/formats/executorch/edit-program.ts";
-import { encodeDataHead } from "../../src/formats/executorch/write-data.ts";
+import { encodeDataHeader } from "../../src/formats/executorch/write-data.ts";
 import type { ExternalFile } from "../../src/formats/executorch/externalize.ts";
 import type { ModelDraft } from "../../src/model/draft.ts";
 
@@ -27,7 +27,7 @@ export function writtenProgram(
 /** The bytes of a data file that a program's weights went to. */
 export function writtenData({ spec, from }: ExternalFile, program: Uint8Array): Uint8Array {
   expect(spec.segments.map(({ length }) => length)).toEqual(from.map(({ length }) => length));
-  const { bytes, segments, size } = encodeDataHead(spec);
+  const { bytes, segments, size } = encodeDataHeader(spec);
   const out = new Uint8Array(size);
   out.set(bytes);
   for (const [nth, { offset, length }] of from.entries()) {

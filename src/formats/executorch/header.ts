@@ -1,7 +1,15 @@
 import type { ByteSource, ReadOptions } from "../../io/byte-source.ts";
 import { fileErrors, type FormatError } from "../../errors.ts";
 import { CUT_OFF } from "../failure.ts";
-import { BEFORE_HEADER, DATA_HEADER, DATA_IDENTIFIER, PROGRAM_HEADER, PROGRAM_IDENTIFIER } from "./schema.ts";
+import {
+  BEFORE_HEADER,
+  DATA_LETTERS,
+  PROGRAM_LETTERS,
+  DATA_HEADER,
+  DATA_IDENTIFIER,
+  PROGRAM_HEADER,
+  PROGRAM_IDENTIFIER,
+} from "./schema.ts";
 
 /** Enough for either header. */
 const WINDOW = 64;
@@ -25,7 +33,7 @@ export interface Extent {
  * @throws FormatError `unknown-format`, `unsupported`, `malformed`; `size-mismatch` for a file that is cut off
  */
 export async function readProgramHeader(source: ByteSource, options: ReadOptions): Promise<Extent> {
-  const view = await start(source, PROGRAM_IDENTIFIER, "ET", options);
+  const view = await start(source, PROGRAM_IDENTIFIER, PROGRAM_LETTERS, options);
   if (letters(view, BEFORE_HEADER) !== PROGRAM_HEADER) {
     return { tables: source.size, base: undefined, end: source.size };
   }
@@ -42,7 +50,7 @@ export async function readProgramHeader(source: ByteSource, options: ReadOptions
  * @throws FormatError `unknown-format`, `unsupported`, `malformed`; `size-mismatch` for a file that is cut off
  */
 export async function readDataHeader(source: ByteSource, options: ReadOptions): Promise<Extent> {
-  const view = await start(source, DATA_IDENTIFIER, "FT", options);
+  const view = await start(source, DATA_IDENTIFIER, DATA_LETTERS, options);
   const fail = fileErrors(source);
   if (letters(view, BEFORE_HEADER) !== DATA_HEADER) {
     throw fail("malformed", `its header does not start with ${DATA_HEADER}`, { offset: BEFORE_HEADER });

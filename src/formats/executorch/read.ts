@@ -1,15 +1,14 @@
 import type { ByteSource, ReadOptions } from "../../io/byte-source.ts";
 import { parsePages } from "../../encodings/flatbuffer/pages.ts";
 import type { MethodDraft, ModelDraft } from "../../model/draft.ts";
-import type { Format, ModelFile, ModelFolder } from "../format.ts";
+import type { ModelFile, ModelFolder } from "../format.ts";
 import { ExternalData } from "./external.ts";
 import { fileErrors, shorten } from "../../errors.ts";
 import { readDataHeader, readProgramHeader } from "./header.ts";
 import { type ParsedData, parseData } from "./parse-data.ts";
 import { type ParsedProgram, parseProgram } from "./parse-program.ts";
+import { DATA_LETTERS } from "./schema.ts";
 import { type FoundWeight, namedWeights, notesOf, planWeights } from "./weights.ts";
-
-export const executorch: Format = { id: "executorch", extensions: [".pte", ".ptd"], read: readExecutorch };
 
 /** A file whose tables were read. */
 type ReadFile =
@@ -83,7 +82,9 @@ async function readFile({ path, source }: ModelFile, options: ReadOptions): Prom
 export async function isData({ path, source }: ModelFile, options: ReadOptions = {}): Promise<boolean> {
   const [, named] = /\.pt([de])$/i.exec(path) ?? [];
   if (named !== undefined) return named.toLowerCase() === "d";
-  return source.size >= 8 && String.fromCharCode(...(await source.read(4, 4, options))).startsWith("FT");
+  return (
+    source.size >= 8 && String.fromCharCode(...(await source.read(4, 4, options))).startsWith(DATA_LETTERS)
+  );
 }
 
 /** Which of several programs a data file is for: `first-adapter.ptd` is named for `first.pte`. */

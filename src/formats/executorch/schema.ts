@@ -3,6 +3,9 @@ import type { DType } from "../../tensor/dtype.ts";
 /** The four letters after the root's offset, of programs and of data files. */
 export const PROGRAM_IDENTIFIER = "ET12";
 export const DATA_IDENTIFIER = "FT01";
+/** What identifiers of any version start with. */
+export const PROGRAM_LETTERS = "ET";
+export const DATA_LETTERS = "FT";
 /** What the header after them starts with. */
 export const PROGRAM_HEADER = "eh00";
 export const DATA_HEADER = "FH01";

@@ -40,7 +40,7 @@ export interface DataFileSpec {
 }
 
 /** What comes before the segments, and where they go. */
-export interface EncodedDataHead {
+export interface EncodedDataHeader {
   /** Up to the first segment. */
   readonly bytes: Uint8Array;
   /** In bytes from the start of the file; the bytes between segments are zeros. */
@@ -54,7 +54,7 @@ export interface EncodedDataHead {
  * Source: extension/flat_tensor/serialize/serialize.py of ExecuTorch 1.5, and flatc's order of tables.
  * @throws FormatError `duplicate`, `size-mismatch`, `too-large`, `malformed`
  */
-export function encodeDataHead({ segments, named }: DataFileSpec): EncodedDataHead {
+export function encodeDataHeader({ segments, named }: DataFileSpec): EncodedDataHeader {
   let end = 0;
   const offsets = segments.map(({ length, alignment = 1 }) => {
     if (!Number.isSafeInteger(bothAlignments(SEGMENT_ALIGNMENT, alignment)) || alignment < 1) {

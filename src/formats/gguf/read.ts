@@ -1,13 +1,11 @@
 import type { ReadOptions } from "../../io/byte-source.ts";
 import type { FileDraft, MethodDraft, ModelDraft, WeightDraft } from "../../model/draft.ts";
-import type { Format, ModelFile, ModelFolder } from "../format.ts";
+import type { ModelFile, ModelFolder } from "../format.ts";
 import { shorten } from "../../errors.ts";
 import { sameName } from "../failure.ts";
 import type { GgufHeader } from "./parse.ts";
 import { readGgufHeader } from "./read-header.ts";
 import { checkShards, missingShard, modelName, type Shard, shardName, shardOf } from "./split.ts";
-
-export const gguf: Format = { id: "gguf", extensions: [".gguf"], read: readGguf };
 
 /** A file whose header was read, and which shard it is. */
 interface ReadFile extends FileDraft {

@@ -3,12 +3,10 @@ import { parseStrictJson } from "../../encodings/json.ts";
 import { FormatError, shorten } from "../../errors.ts";
 import type { ModelDraft, WeightDraft } from "../../model/draft.ts";
 import { type DType, isDType, tensorBytes } from "../../tensor/dtype.ts";
-import type { Format, ModelFile, ModelFolder } from "../format.ts";
+import type { ModelFile, ModelFolder } from "../format.ts";
 import { readPerFile } from "../method-per-file.ts";
 import { type IrpaData, type IrpaEntry, parseIrpaEntries, parseIrpaHeader, type Segment } from "./parse.ts";
 import { Size, TENSOR_METADATA } from "./schema.ts";
-
-export const irpa: Format = { id: "irpa", extensions: [".irpa"], read: readIrpa };
 
 /** Metadata that says a tensor's dtype and shape has some 200 bytes. */
 const MAX_METADATA_LENGTH = 4096;
@@ -25,7 +23,7 @@ export async function readIrpa(
   _folder: ModelFolder,
   options: ReadOptions = {},
 ): Promise<ModelDraft> {
-  return readPerFile(irpa.id, files, async (source, file, notes) => {
+  return readPerFile("irpa", files, async (source, file, notes) => {
     const entries = await readIrpaEntries(source, options);
     const splats = entries.filter(({ kind }) => kind === "splat");
     if (splats.length > 0) {

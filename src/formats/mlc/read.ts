@@ -1,16 +1,9 @@
 import type { ReadOptions } from "../../io/byte-source.ts";
 import type { FileDraft, ModelDraft, WeightDraft } from "../../model/draft.ts";
 import { fileErrors, shorten } from "../../errors.ts";
-import type { Format, ModelFile, ModelFolder } from "../format.ts";
+import type { ModelFile, ModelFolder } from "../format.ts";
 import { methodPerFile } from "../method-per-file.ts";
 import { type CacheShard, parseTensorCache } from "./parse.ts";
-
-export const mlc: Format = {
-  id: "mlc",
-  extensions: [],
-  names: ["tensor-cache.json", "ndarray-cache.json"],
-  read: readTensorCache,
-};
 
 /** A list of a million tensors; more is none. In bytes. */
 const LARGEST = 100_000_000;
@@ -45,7 +38,7 @@ export async function readTensorCache(
     for (const note of notesOf(source.name, shards)) notes.push(note);
     weights.push(found);
   }
-  const draft = { format: mlc.id, methods: methodPerFile(lists, weights), files };
+  const draft = { format: "mlc", methods: methodPerFile(lists, weights), files };
   return notes.length > 0 ? { ...draft, notes } : draft;
 }
 

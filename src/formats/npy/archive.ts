@@ -1,8 +1,6 @@
 import type { ZipStyle } from "../../encodings/zip/records.ts";
+import { SUFFIX } from "./schema.ts";
 import { fileErrors, shorten } from "../../errors.ts";
-
-/** What an array's name has behind it in an archive. */
-export const SUFFIX = ".npy";
 
 /** Longest name of an entry, in bytes. */
 const LONGEST = 65_535;

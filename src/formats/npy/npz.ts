@@ -1,8 +1,9 @@
 import type { Tensor, Tensors } from "../../tensor/tensor.ts";
 import { layOutZip } from "../../encodings/zip/layout.ts";
-import { NPZ_STYLE, npzEntryNames, SUFFIX } from "./archive.ts";
+import { NPZ_STYLE, npzEntryNames } from "./archive.ts";
 import { crc32 } from "./crc32.ts";
 import { fileErrors, type FileFail, FormatError, operationError } from "../../errors.ts";
+import { SUFFIX } from "./schema.ts";
 import { parseArray } from "./parse.ts";
 import { unzip } from "./unzip.ts";
 import { writeNpy } from "./write.ts";

@@ -2,12 +2,10 @@ import { type ByteSource, type ReadOptions, sliceSource } from "../../io/byte-so
 import { readZip } from "../../encodings/zip/read.ts";
 import type { MethodDraft, ModelDraft, WeightDraft } from "../../model/draft.ts";
 import { elementCount } from "../../tensor/dtype.ts";
-import type { Format, ModelFile, ModelFolder } from "../format.ts";
+import type { ModelFile, ModelFolder } from "../format.ts";
 import { fileErrors, type FileFail } from "../../errors.ts";
 import { npyHeaderSize, parseNpyHeader } from "./header.ts";
 import { elementOf } from "./parse.ts";
-
-export const numpy: Format = { id: "numpy", extensions: [".npz", ".npy"], read: readNumpy };
 
 /** Covers nearly every header. */
 const WINDOW = 256;

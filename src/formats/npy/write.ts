@@ -29,7 +29,7 @@ export function writeNpy(tensor: Tensor, name?: string): Uint8Array {
  * @param name of the tensor, for errors
  * @throws FormatError `unsupported` for what NumPy has no type for, and for over 64 dimensions
  */
-export function npyHead(name: string, dtype: DType, shape: readonly number[]): Uint8Array {
+export function npyHeaderFor(name: string, dtype: DType, shape: readonly number[]): Uint8Array {
   const fail = arrayErrors(name);
   return headerOf(descrFor(dtype, fail), shape, fail);
 }

@@ -3,14 +3,12 @@ import { fetchSkeleton } from "../../encodings/protobuf/fetch-skeleton.ts";
 import { fileErrors, FormatError, operationError } from "../../errors.ts";
 import type { FileDraft, MethodDraft, ModelDraft, WeightDraft } from "../../model/draft.ts";
 import { varintArrayOf } from "../../tensor/varint-dtype.ts";
-import type { Format, ModelFile, ModelFolder } from "../format.ts";
+import type { ModelFile, ModelFolder } from "../format.ts";
 import { weightsOf } from "./classify.ts";
 import type { OnnxTensor } from "./graph.ts";
 import { parseOnnx } from "./parse.ts";
 import { MODEL_SHAPE } from "./schema.ts";
 import { parseSymbol } from "./symbol.ts";
-
-export const onnx: Format = { id: "onnx", extensions: [".onnx"], read: readOnnx };
 
 /** What to do about external data that names weights, and about a data file that is not there. */
 const ELSEWHERE =

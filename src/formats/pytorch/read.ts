@@ -3,18 +3,16 @@ import { readZip, type ZipMember } from "../../encodings/zip/read.ts";
 import type { ModelDraft, WeightDraft } from "../../model/draft.ts";
 import { tensorBytes } from "../../tensor/dtype.ts";
 import { fileErrors, type FileFail, shorten } from "../../errors.ts";
-import type { Format, ModelFile, ModelFolder } from "../format.ts";
+import type { ModelFile, ModelFolder } from "../format.ts";
 import { readPerFile } from "../method-per-file.ts";
 import { parsePickle } from "./pickle.ts";
+import { LEGACY_MAGIC, PICKLE_NAME } from "./schema.ts";
 import { collectTensors, type TensorView } from "./tensors.ts";
-
-export const pytorch: Format = { id: "pytorch", extensions: [".pt", ".pth"], read: readPytorch };
 
 /** Of a pickle, in bytes: it says some 200 about a tensor. */
 const MAX_PICKLE_BYTES = 32 * 1024 * 1024;
 /** Views may overlap, and no checkpoint has its storages more often than that. */
 const MAX_OVERLAP = 16;
-const LEGACY = Uint8Array.of(0x80, 0x02, 0x8a, 0x0a, 0x6c, 0xfc, 0x9c, 0x46, 0xf9, 0x20);
 const SAVE_AGAIN = "Load it with PyTorch, and save its state_dict again: with torch.save, or as safetensors";
 
 /**
@@ -29,9 +27,7 @@ export async function readPytorch(
   _folder: ModelFolder,
   options: ReadOptions = {},
 ): Promise<ModelDraft> {
-  return readPerFile(pytorch.id, files, (source, file, notes) =>
-    readCheckpoint(source, file, notes, options),
-  );
+  return readPerFile("pytorch", files, (source, file, notes) => readCheckpoint(source, file, notes, options));
 }
 
 async function readCheckpoint(
@@ -43,7 +39,7 @@ async function readCheckpoint(
   const fail = fileErrors(source);
   await refuseLegacy(source, fail, options);
   const members = new Map((await readZip(source, options)).map((member) => [member.name, member]));
-  const pickles = [...members.values()].filter(({ name }) => /^[^/]+\/data\.pkl$/.test(name));
+  const pickles = [...members.values()].filter(({ name }) => PICKLE_NAME.test(name));
   const [pickle] = pickles;
   if (!pickle || pickles.length > 1) {
     throw fail("unknown-format", "it is no archive that torch.save made", { hint: SAVE_AGAIN });
@@ -121,8 +117,9 @@ async function isLittleEndian(
 }
 
 async function refuseLegacy(source: ByteSource, fail: FileFail, options: ReadOptions): Promise<void> {
-  const first = await source.read(0, Math.min(source.size, LEGACY.byteLength), options);
-  if (first.byteLength < LEGACY.byteLength || !LEGACY.every((byte, nth) => first[nth] === byte)) return;
+  const first = await source.read(0, Math.min(source.size, LEGACY_MAGIC.byteLength), options);
+  if (first.byteLength < LEGACY_MAGIC.byteLength || !LEGACY_MAGIC.every((byte, nth) => first[nth] === byte))
+    return;
   const reason = "it has the form from before PyTorch 1.6, a pickle without an archive";
   throw fail("unsupported", reason, { offset: 0, hint: SAVE_AGAIN });
 }

@@ -2,7 +2,7 @@ import { basename } from "node:path";
 import { LinkError, UsageError } from "../../errors.ts";
 import { externalizeProgram } from "../../formats/executorch/externalize.ts";
 import type { MovableWeight } from "../../formats/executorch/externalize-tensors.ts";
-import { encodeDataHead } from "../../formats/executorch/write-data.ts";
+import { encodeDataHeader } from "../../formats/executorch/write-data.ts";
 import { ruleSelects, type SplitRule } from "../split/split-rules.ts";
 import { isPlainPath } from "../../model/config.ts";
 import { openFileSource } from "../../node/file-source.ts";
@@ -63,7 +63,7 @@ export async function externalize(
     name: `${name}.ptd`,
     from,
     spec,
-    ...encodeDataHead(spec),
+    ...encodeDataHeader(spec),
   }));
   const total = data.reduce((sum, each) => sum + each.size, size);
   let done = 0;

@@ -12,7 +12,7 @@ import { addConstants } from "../../../src/formats/executorch/internalize-consta
 import { alignmentsOf } from "../../../src/formats/executorch/place-segments.ts";
 import { readExecutorch, readProgram } from "../../../src/formats/executorch/read.ts";
 import { Delegate, Plan, Program, Reference } from "../../../src/formats/executorch/schema.ts";
-import { type DataFileSpec, encodeDataHead } from "../../../src/formats/executorch/write-data.ts";
+import { type DataFileSpec, encodeDataHeader } from "../../../src/formats/executorch/write-data.ts";
 import { countingSource } from "../../support/counting-source.ts";
 import { weightsOf, writtenData, writtenProgram } from "../../support/executorch.ts";
 import { thrown } from "../../support/thrown.ts";
@@ -65,7 +65,7 @@ async function weightsIn(...sources: readonly ByteSource[]): Promise<Record<stri
 
 /** A data file of zeros. */
 function dataFile(name: string, spec: DataFileSpec): ByteSource {
-  const { bytes, size } = encodeDataHead(spec);
+  const { bytes, size } = encodeDataHeader(spec);
   const out = new Uint8Array(size);
   out.set(bytes);
   return memorySource(out, name);
