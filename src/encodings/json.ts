@@ -105,12 +105,12 @@ function endOfString(text: string, start: number): number {
 }
 
 /** What a key is; of a text that is not JSON something or other. */
-function keyOf(spelled: string): string {
-  if (!spelled.includes("\\")) return spelled.slice(1, -1);
+function keyOf(quoted: string): string {
+  if (!quoted.includes("\\")) return quoted.slice(1, -1);
   try {
-    return JSON.parse(spelled) as string;
+    return JSON.parse(quoted) as string;
   } catch {
-    return spelled;
+    return quoted;
   }
 }
 

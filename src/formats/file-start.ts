@@ -1,4 +1,4 @@
-import { Signature, Size } from "../encodings/zip/schema.ts";
+import { ZipSignature, ZIP_BYTES } from "../encodings/zip/schema.ts";
 
 /** How many of a file's first bytes tell its format. */
 export const FILE_START_BYTES = 1024;
@@ -36,7 +36,7 @@ export class FileStart {
 
   /** The name of a zip archive's first file; empty for a file that is no archive. */
   firstZipName(): string {
-    if (this.bytes.byteLength < Size.local || this.uint32(0) !== Signature.local) return "";
-    return this.text(Size.local, Size.local + this.#view.getUint16(26, true));
+    if (this.bytes.byteLength < ZIP_BYTES.local || this.uint32(0) !== ZipSignature.local) return "";
+    return this.text(ZIP_BYTES.local, ZIP_BYTES.local + this.#view.getUint16(26, true));
   }
 }

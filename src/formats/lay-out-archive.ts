@@ -1,6 +1,6 @@
 import { layOutZip } from "../encodings/zip/layout.ts";
 import type { ZipStyle } from "../encodings/zip/records.ts";
-import type { Checksums, FileLayout, FilePiece, WeightSpec } from "./lay-out.ts";
+import type { Checksums, FileLayout, LayoutPiece, WeightSpec } from "./lay-out.ts";
 
 /** A file of an archive: bytes, and then the weight if there is one. */
 export interface ArchiveMember {
@@ -21,10 +21,10 @@ export function layOutArchive(
   const { starts, frames, size } = layOutZip(files, style);
   const sums = members.map(() => checksums.crc32());
   const crcOf = (nth: number): number => sums[nth]?.value as number;
-  const data = members.flatMap(({ bytes, weight }, nth): FilePiece[] => {
+  const data = members.flatMap(({ bytes, weight }, nth): LayoutPiece[] => {
     const offset = starts[nth] as number;
     const sum = sums[nth] as (typeof sums)[number];
-    const own: FilePiece = { offset, bytes, sum };
+    const own: LayoutPiece = { offset, bytes, sum };
     return weight ? [own, { offset: offset + bytes.byteLength, weight, sum }] : [own];
   });
   const late = frames.map(({ offset, length, encode }) => ({ offset, length, late: () => encode(crcOf) }));

@@ -31,14 +31,14 @@ export interface Checksums {
  * A piece of a file: bytes, a weight, or bytes that checksums make after all other pieces of the file were written.
  * A piece with a checksum is added to it. The bytes between pieces, and after the last, are zeros.
  */
-export type FilePiece =
+export type LayoutPiece =
   | { readonly offset: number; readonly bytes: Uint8Array; readonly sum?: Checksum<unknown> }
   | { readonly offset: number; readonly weight: WeightSpec; readonly sum?: Checksum<unknown> }
   | { readonly offset: number; readonly length: number; readonly late: () => Uint8Array };
 
 /** A file of weights: its pieces in order, and its size in bytes. It is written once, since its checksums run once. */
 export interface FileLayout {
-  readonly pieces: readonly FilePiece[];
+  readonly pieces: readonly LayoutPiece[];
   readonly size: number;
 }
 

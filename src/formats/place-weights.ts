@@ -1,6 +1,6 @@
 import { FormatError, operationError } from "../errors.ts";
 import type { DType } from "../tensor/dtype.ts";
-import type { FileLayout, FilePiece, WeightSpec } from "./lay-out.ts";
+import type { FileLayout, LayoutPiece, WeightSpec } from "./lay-out.ts";
 
 /** Lays out a file that is a header and then weights, each at its offset. */
 export function placeWeights(
@@ -9,7 +9,7 @@ export function placeWeights(
   offsets: readonly number[],
   size: number,
 ): FileLayout {
-  const placed = weights.map((weight, nth): FilePiece => ({ offset: offsets[nth] as number, weight }));
+  const placed = weights.map((weight, nth): LayoutPiece => ({ offset: offsets[nth] as number, weight }));
   return { pieces: [{ offset: 0, bytes: header }, ...placed], size };
 }
 

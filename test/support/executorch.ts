@@ -7,12 +7,12 @@ import type { ModelDraft } from "../../src/model/draft.ts";
 
 /** The bytes of an edited program; what it is made of must be there, and lie where nothing else does. */
 export function writtenProgram(
-  { head, pieces, size }: EditedProgram,
+  { header, pieces, size }: EditedProgram,
   files: readonly Uint8Array[],
 ): Uint8Array {
   const out = new Uint8Array(size);
-  out.set(head);
-  let at = head.length;
+  out.set(header);
+  let at = header.length;
   for (const { offset, from, file } of pieces) {
     expect(offset).toBeGreaterThanOrEqual(at);
     at = offset + from.length;

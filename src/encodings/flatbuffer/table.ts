@@ -105,9 +105,9 @@ export class FlatTable {
     this.#vtable = at - buffer.view(at, 4, "a table").getInt32(0, true);
     if (this.#vtable < 0)
       throw buffer.fail("malformed", `its layout is said to be at byte ${this.#vtable}`, { offset: at });
-    const head = buffer.view(this.#vtable, 4, "the layout of a table");
-    const length = head.getUint16(0, true);
-    this.size = head.getUint16(2, true);
+    const header = buffer.view(this.#vtable, 4, "the layout of a table");
+    const length = header.getUint16(0, true);
+    this.size = header.getUint16(2, true);
     if (length < 4 || length % 2 !== 0) {
       throw buffer.fail("malformed", `the layout of a table has ${length} bytes`, { offset: this.#vtable });
     }

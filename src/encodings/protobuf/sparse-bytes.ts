@@ -1,7 +1,7 @@
 import { fileErrors } from "../../errors.ts";
 
 /** A range of a file. */
-export interface Range {
+export interface Gap {
   /** In bytes from the start of the file. */
   readonly offset: number;
   /** In bytes. */
@@ -17,7 +17,7 @@ export class SparseBytes {
   /** Size of the whole file, gaps included. */
   readonly size: number;
   /** Sorted, apart from each other, inside the file. */
-  readonly gaps: readonly Range[];
+  readonly gaps: readonly Gap[];
   /** The bytes between the gaps, one after the other. */
   readonly bytes: Uint8Array;
   /** For each gap, how many gap bytes lie before its end. */
@@ -25,7 +25,7 @@ export class SparseBytes {
   /** Index of the first gap that ends after the last offset looked up: parsers go on near by. */
   #next = 0;
 
-  constructor(name: string, bytes: Uint8Array, gaps: readonly Range[] = []) {
+  constructor(name: string, bytes: Uint8Array, gaps: readonly Gap[] = []) {
     let skipped = 0;
     const sums: number[] = [];
     for (const gap of gaps) {

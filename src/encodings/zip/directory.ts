@@ -1,5 +1,5 @@
 import { fileErrors, type FileFail } from "../../errors.ts";
-import { DEFLATED, FULL16, FULL32, Signature, Size, STORED, ZIP64 } from "./schema.ts";
+import { DEFLATED, FULL16, FULL32, ZipSignature, ZIP_BYTES, STORED, ZIP64 } from "./schema.ts";
 
 /** A file of an archive, as the archive's directory has it. */
 export interface ZipEntry {
@@ -28,9 +28,9 @@ export interface ZipDirectory {
 const STEEPEST = 1032;
 
 /** From so many bytes before its end an archive is read first. */
-export const ZIP_TAIL: number = Size.end + Size.comment + Size.locator + Size.end64;
+export const ZIP_TAIL: number = ZIP_BYTES.end + ZIP_BYTES.comment + ZIP_BYTES.locator + ZIP_BYTES.end64;
 /** Bytes of a local header up to its name. */
-export const ZIP_LOCAL: number = Size.local;
+export const ZIP_LOCAL: number = ZIP_BYTES.local;
 
 /** Returns what makes the errors of an archive. */
 export function zipErrors(path: string): FileFail {
@@ -46,9 +46,10 @@ export function zipErrors(path: string): FileFail {
  */
 export function findZipDirectory(tail: Uint8Array, start: number, fail: FileFail): ZipDirectory {
   const view = new DataView(tail.buffer, tail.byteOffset, tail.byteLength);
-  const last = view.byteLength - Size.end;
-  for (let at = last; at >= 0 && at >= last - Size.comment; at--) {
-    if (view.getUint32(at, true) !== Signature.end || view.getUint16(at + 20, true) !== last - at) continue;
+  const last = view.byteLength - ZIP_BYTES.end;
+  for (let at = last; at >= 0 && at >= last - ZIP_BYTES.comment; at--) {
+    if (view.getUint32(at, true) !== ZipSignature.end || view.getUint16(at + 20, true) !== last - at)
+      continue;
     const directory = {
       offset: view.getUint32(at + 16, true),
       size: view.getUint32(at + 12, true),
@@ -84,11 +85,11 @@ function findEnd64(
   needed: boolean,
   fail: FileFail,
 ): number | undefined {
-  const locator = end - Size.locator;
-  if (locator < 0 || view.getUint32(locator, true) !== Signature.locator) return undefined;
-  const at = locator - Size.end64;
+  const locator = end - ZIP_BYTES.locator;
+  if (locator < 0 || view.getUint32(locator, true) !== ZipSignature.locator) return undefined;
+  const at = locator - ZIP_BYTES.end64;
   const said = view.getBigUint64(locator + 8, true);
-  if (at < 0 || said !== BigInt(start + at) || view.getUint32(at, true) !== Signature.end64) {
+  if (at < 0 || said !== BigInt(start + at) || view.getUint32(at, true) !== ZipSignature.end64) {
     if (!needed) return undefined;
     throw fail("malformed", "its zip64 end is not before its end", { offset: start + locator });
   }
@@ -121,10 +122,10 @@ export function parseZipDirectory(bytes: Uint8Array, directory: ZipDirectory, fa
   let at = 0;
   for (let index = 0; index < directory.count; index++) {
     const where = directory.offset + at;
-    if (at + Size.central > view.byteLength || view.getUint32(at, true) !== Signature.central) {
+    if (at + ZIP_BYTES.central > view.byteLength || view.getUint32(at, true) !== ZipSignature.central) {
       throw fail("malformed", `entry ${index} of its directory is not there`, { offset: where });
     }
-    const nameEnd = at + Size.central + view.getUint16(at + 28, true);
+    const nameEnd = at + ZIP_BYTES.central + view.getUint16(at + 28, true);
     const extraEnd = nameEnd + view.getUint16(at + 30, true);
     const next = extraEnd + view.getUint16(at + 32, true);
     if (next > view.byteLength)
@@ -150,7 +151,7 @@ function parseEntry(
   where: number,
   fail: FileFail,
 ): ZipEntry {
-  const name = decodeName(bytes.subarray(at + Size.central, nameEnd), where, fail);
+  const name = decodeName(bytes.subarray(at + ZIP_BYTES.central, nameEnd), where, fail);
   const method = view.getUint16(at + 10, true);
   if (view.getUint16(at + 8, true) & 1)
     throw fail("unsupported", `"${name}" is encrypted`, { offset: where });
@@ -228,10 +229,10 @@ export function zipDataStart(
   fail: FileFail,
 ): number {
   const view = new DataView(header.buffer, header.byteOffset, header.byteLength);
-  if (header.byteLength < Size.local || view.getUint32(0, true) !== Signature.local) {
+  if (header.byteLength < ZIP_BYTES.local || view.getUint32(0, true) !== ZipSignature.local) {
     throw fail("malformed", `"${name}" is not where the directory says`, { offset: local });
   }
-  const start = local + Size.local + view.getUint16(26, true) + view.getUint16(28, true);
+  const start = local + ZIP_BYTES.local + view.getUint16(26, true) + view.getUint16(28, true);
   if (start + packed > limit) throw fail("malformed", `"${name}" runs into the directory`, { offset: local });
   return start;
 }

@@ -1,10 +1,15 @@
 import type { ByteSource } from "../../io/byte-source.ts";
 import { fileErrors, type FileFail } from "../../errors.ts";
-import { type Layout, weightLayout } from "./layout.ts";
+import { type ExecutorchLayout, weightLayout } from "./layout.ts";
 import type { ParsedData } from "./parse-data.ts";
 import { SCALAR_TYPES } from "./schema.ts";
 import type { NamedEntry } from "./segments.ts";
-import { type FindExternal, type FoundWeight, namedWeights, sameLayout } from "./weights.ts";
+import {
+  type FindExternal,
+  type ExecutorchWeight,
+  namedDataWeights,
+  sameExecutorchLayout,
+} from "./weights.ts";
 
 /** A data file that was given. */
 export interface DataFile extends ParsedData {
@@ -16,21 +21,21 @@ export interface DataFile extends ParsedData {
 }
 
 /** A key of a data file. */
-export interface Home {
+export interface DataFileEntry {
   readonly data: DataFile;
-  readonly weight: FoundWeight;
+  readonly weight: ExecutorchWeight;
   readonly entry: NamedEntry;
 }
 
 /** The data files that were given with programs, by their keys. */
 export class ExternalData {
-  readonly #homes = new Map<string, Home[]>();
+  readonly #homes = new Map<string, DataFileEntry[]>();
 
   constructor(files: readonly DataFile[]) {
     for (const data of files) {
-      const weights = namedWeights(data, data.file);
+      const weights = namedDataWeights(data, data.file);
       for (const [nth, entry] of data.named.entries()) {
-        const home = { data, weight: weights[nth] as FoundWeight, entry };
+        const home = { data, weight: weights[nth] as ExecutorchWeight, entry };
         const others = this.#homes.get(entry.key);
         if (others) others.push(home);
         else this.#homes.set(entry.key, [home]);
@@ -44,7 +49,7 @@ export class ExternalData {
    * @param file index of the program
    * @throws FormatError `duplicate`, `mismatch`
    */
-  finder(own: readonly FoundWeight[], program: ByteSource, file: number): FindExternal {
+  finder(own: readonly ExecutorchWeight[], program: ByteSource, file: number): FindExternal {
     const embedded = new Map(own.map((weight) => [weight.name, weight]));
     const fail = fileErrors(program);
     return (tensor) => {
@@ -53,10 +58,12 @@ export class ExternalData {
       if (home) {
         const { entry, data, weight } = home;
         const { length } = weight.at;
-        const fits = entry.layout ? sameLayout(layout, entry.layout) : (layout.length ?? length) === length;
+        const fits = entry.layout
+          ? sameExecutorchLayout(layout, entry.layout)
+          : (layout.length ?? length) === length;
         if (fits) return { name, ...weightLayout(layout, length), at: weight.at };
-        const there = entry.layout ? spell(entry.layout) : `${length} bytes`;
-        const reason = `the program wants ${spell(layout)}, "${data.source.name}" has ${there}`;
+        const there = entry.layout ? formatLayout(entry.layout) : `${length} bytes`;
+        const reason = `the program wants ${formatLayout(layout)}, "${data.source.name}" has ${there}`;
         throw fail("mismatch", reason, {
           offset: at,
           tensor: name,
@@ -68,7 +75,7 @@ export class ExternalData {
       const { length } = weight.at;
       if ((layout.length ?? length) === length)
         return { name, ...weightLayout(layout, length), at: weight.at };
-      const reason = `the program wants ${spell(layout)}, its named data has ${length} bytes`;
+      const reason = `the program wants ${formatLayout(layout)}, its named data has ${length} bytes`;
       throw fail("mismatch", reason, { offset: at, tensor: name });
     };
   }
@@ -78,14 +85,14 @@ export class ExternalData {
    * @param tensors names of its tensors that are in data files
    * @throws FormatError `duplicate`
    */
-  others(tensors: ReadonlySet<string>, chooses: (key: string) => boolean, fail: FileFail): Home[] {
+  others(tensors: ReadonlySet<string>, chooses: (key: string) => boolean, fail: FileFail): DataFileEntry[] {
     return [...this.#homes.keys()].flatMap((key) => {
       const home = !tensors.has(key) && chooses(key) ? this.#homeOf(key, fail, 0) : undefined;
       return home ? [home] : [];
     });
   }
 
-  #homeOf(key: string, fail: FileFail, file: number, at?: number): Home | undefined {
+  #homeOf(key: string, fail: FileFail, file: number, at?: number): DataFileEntry | undefined {
     const all = this.#homes.get(key) ?? [];
     const own = all.filter(({ data: { owner = file } }) => owner === file);
     const [home, other] = own.length > 0 ? own : all;
@@ -99,7 +106,7 @@ export class ExternalData {
   }
 }
 
-function spell({ type, sizes, dimOrder }: Layout): string {
+function formatLayout({ type, sizes, dimOrder }: ExecutorchLayout): string {
   const dtype = SCALAR_TYPES.get(type)?.dtype ?? `scalar type ${type}`;
   const inOrder = dimOrder.every((axis, nth) => axis === nth);
   return `${dtype} [${sizes.join(", ")}]${inOrder ? "" : ` in the order [${dimOrder.join(", ")}]`}`;

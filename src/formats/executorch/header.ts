@@ -19,7 +19,7 @@ const LONG_PROGRAM_LENGTH = 32;
 const DATA_LENGTH = 40;
 
 /** Which part of a file is tables, and which is data. All in bytes. */
-export interface Extent {
+export interface FileExtent {
   /** Where the tables end; they start at 0. */
   readonly tables: number;
   /** Where the segments start; `undefined` where there are none. */
@@ -32,7 +32,7 @@ export interface Extent {
  * Reads the header of a program (.pte); one without segments has none, and is tables to its end.
  * @throws FormatError `unknown-format`, `unsupported`, `malformed`; `size-mismatch` for a file that is cut off
  */
-export async function readProgramHeader(source: ByteSource, options: ReadOptions): Promise<Extent> {
+export async function readProgramHeader(source: ByteSource, options: ReadOptions): Promise<FileExtent> {
   const view = await start(source, PROGRAM_IDENTIFIER, PROGRAM_LETTERS, options);
   if (letters(view, BEFORE_HEADER) !== PROGRAM_HEADER) {
     return { tables: source.size, base: undefined, end: source.size };
@@ -49,7 +49,7 @@ export async function readProgramHeader(source: ByteSource, options: ReadOptions
  * Reads the header of a data file (.ptd).
  * @throws FormatError `unknown-format`, `unsupported`, `malformed`; `size-mismatch` for a file that is cut off
  */
-export async function readDataHeader(source: ByteSource, options: ReadOptions): Promise<Extent> {
+export async function readDataHeader(source: ByteSource, options: ReadOptions): Promise<FileExtent> {
   const view = await start(source, DATA_IDENTIFIER, DATA_LETTERS, options);
   const fail = fileErrors(source);
   if (letters(view, BEFORE_HEADER) !== DATA_HEADER) {
@@ -64,7 +64,7 @@ export async function readDataHeader(source: ByteSource, options: ReadOptions): 
   return extentOf(source, Number(tables), base, need64(source, view, 40));
 }
 
-function extentOf(source: ByteSource, tables: number, base: number, size: bigint): Extent {
+function extentOf(source: ByteSource, tables: number, base: number, size: bigint): FileExtent {
   if (base === 0) {
     if (size > 0n)
       throw fileErrors(source)("malformed", `its ${size} bytes of segments start nowhere`, { offset: 24 });

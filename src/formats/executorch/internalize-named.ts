@@ -1,6 +1,6 @@
 import { FormatError, operationError, shorten } from "../../errors.ts";
 import type { OpenProgram, ProgramEdits } from "./edit-program.ts";
-import type { DataFile, Home } from "./external.ts";
+import type { DataFile, DataFileEntry } from "./external.ts";
 import { alignmentsOf, type SegmentContent } from "./place-segments.ts";
 import { segmentUsers } from "./segment-users.ts";
 
@@ -11,7 +11,7 @@ import { segmentUsers } from "./segment-users.ts";
  */
 export function addNamed(
   open: OpenProgram,
-  taken: readonly Home[],
+  taken: readonly DataFileEntry[],
   segments: SegmentContent[],
 ): ProgramEdits["named"] {
   if (taken.length === 0) return undefined;

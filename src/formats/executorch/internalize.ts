@@ -15,7 +15,7 @@ import { addNamed } from "./internalize-named.ts";
 import type { SegmentContent } from "./place-segments.ts";
 import { isGivenName, programTensors, TensorEdits, type TensorTable } from "./program-tensors.ts";
 import { readData } from "./read.ts";
-import { type FoundWeight, namedWeights } from "./weights.ts";
+import { type ExecutorchWeight, namedDataWeights } from "./weights.ts";
 
 /** A program that has its weights inside. */
 export interface InternalizedProgram extends EditedProgram {
@@ -55,7 +55,7 @@ const SELECT = "select what to move: --only";
 
 /** A tensor, and its data in a data file. */
 interface FoundTensor extends TensorTable {
-  readonly weight: FoundWeight;
+  readonly weight: ExecutorchWeight;
 }
 
 function takeIn(
@@ -64,7 +64,7 @@ function takeIn(
   data: ExternalData,
   chooses: (name: string) => boolean,
 ): InternalizedProgram {
-  const find = data.finder(namedWeights(open.program, 0), source, 0);
+  const find = data.finder(namedDataWeights(open.program, 0), source, 0);
   const edits = new TensorEdits();
   const used = new Map<number, number>();
   const external = new Set<string>();

@@ -7,7 +7,7 @@ import { SCALAR_TYPES } from "./schema.ts";
 const MAX_DIMENSIONS = 16;
 
 /** What a file says of a tensor's elements. */
-export interface Layout {
+export interface ExecutorchLayout {
   /** ExecuTorch's number of the type. */
   readonly type: number;
   readonly sizes: readonly number[];
@@ -18,7 +18,7 @@ export interface Layout {
 }
 
 /** A weight's type and shape, and why they are plain bytes where they are. */
-export interface WeightLayout {
+export interface ExecutorchWeightLayout {
   readonly dtype: DType;
   readonly shape: readonly number[];
   readonly plain?: string;
@@ -35,7 +35,12 @@ interface LayoutFields {
  * Parses a tensor's type, sizes and order of dimensions.
  * @throws FormatError `malformed`, `too-large`
  */
-export function parseLayout(table: FlatTable, fields: LayoutFields, name: string, fail: FileFail): Layout {
+export function parseLayout(
+  table: FlatTable,
+  fields: LayoutFields,
+  name: string,
+  fail: FileFail,
+): ExecutorchLayout {
   const type = table.int8(fields.type);
   const sizes = table.int32s(fields.sizes);
   const given = table.uint8s(fields.dimOrder);
@@ -64,8 +69,8 @@ export function parseLayout(table: FlatTable, fields: LayoutFields, name: string
  * kept as plain bytes.
  * @param length of its bytes
  */
-export function weightLayout(layout: Layout | undefined, length: number): WeightLayout {
-  const plain = (reason?: string): WeightLayout => ({
+export function weightLayout(layout: ExecutorchLayout | undefined, length: number): ExecutorchWeightLayout {
+  const plain = (reason?: string): ExecutorchWeightLayout => ({
     dtype: "uint8",
     shape: [length],
     ...(reason !== undefined && { plain: reason }),

@@ -8,7 +8,7 @@ import { readDataHeader, readProgramHeader } from "./header.ts";
 import { type ParsedData, parseData } from "./parse-data.ts";
 import { type ParsedProgram, parseProgram } from "./parse-program.ts";
 import { DATA_LETTERS } from "./schema.ts";
-import { type FoundWeight, namedWeights, notesOf, planWeights } from "./weights.ts";
+import { type ExecutorchWeight, namedDataWeights, plainBytesNotes, planWeights } from "./weights.ts";
 
 /** A file whose tables were read. */
 type ReadFile =
@@ -114,27 +114,27 @@ function methodsOf(
   notes: string[],
 ): MethodDraft[] {
   if ("data" in file) {
-    const weights = namedWeights(file.data, nth);
-    notes.push(...notesOf(weights));
+    const weights = namedDataWeights(file.data, nth);
+    notes.push(...plainBytesNotes(weights));
     return [methodOf(stem(file.path), nth, weights)];
   }
   const { program, source } = file;
   const fail = fileErrors(source);
   const several = all.filter((each) => "program" in each).length > 1;
-  const found: FoundWeight[] = [];
+  const found: ExecutorchWeight[] = [];
   const methods = program.plans.map((plan) => {
-    const find = external.finder(namedWeights(program, nth), source, nth);
+    const find = external.finder(namedDataWeights(program, nth), source, nth);
     const { weights, missing } = planWeights(program, plan, nth, find, fail);
     // One by one: as arguments of one call, they may be too many for the stack.
     for (const weight of weights) if (weight.at.file === nth) found.push(weight);
     if (missing.length > 0) notes.push(missingNote(plan.name, missing));
     return methodOf(several ? `${stem(file.path)}/${plan.name}` : plan.name, nth, weights);
   });
-  notes.push(...notesOf(found));
+  notes.push(...plainBytesNotes(found));
   return methods;
 }
 
-function methodOf(name: string, file: number, found: readonly FoundWeight[]): MethodDraft {
+function methodOf(name: string, file: number, found: readonly ExecutorchWeight[]): MethodDraft {
   const weights = found.map(({ name: weight, dtype, shape, at }) => ({ name: weight, dtype, shape, at }));
   return { name, file, weights, constants: [] };
 }

@@ -50,7 +50,7 @@ export interface EncodedDataHeader {
 }
 
 /**
- * Writes the head of a data file (.ptd) as ExecuTorch's Python writer lays it out, byte for byte.
+ * Writes the header and the tables of a data file (.ptd) as ExecuTorch's Python writer lays it out, byte for byte.
  * Source: extension/flat_tensor/serialize/serialize.py of ExecuTorch 1.5, and flatc's order of tables.
  * @throws FormatError `duplicate`, `size-mismatch`, `too-large`, `malformed`
  */

@@ -9,7 +9,7 @@ export class WindowEnd extends RangeError {}
  * Goes over the start of a file. Whatever is left over of the file bounds every length and count before anything is
  * made of it.
  */
-export class Cursor {
+export class GgufCursor {
   readonly file: GgufFile;
   readonly fail: FileFail;
   readonly bytes: Uint8Array;

@@ -1,4 +1,4 @@
-import type { Cursor } from "./cursor.ts";
+import type { GgufCursor } from "./cursor.ts";
 import { shorten } from "../../errors.ts";
 import { MAX_ARRAY_DEPTH, type GgufType, MAX_NAME_LENGTH, VALUE_BYTES, VALUE_TYPES } from "./schema.ts";
 import { GgufArray, type GgufEntry, type GgufValue, scalarAt, textOf } from "./values.ts";
@@ -12,7 +12,7 @@ const MIN_ARRAY_BYTES = 12;
  * Parses the metadata; arrays are gone over once, to check them, and not copied.
  * @throws FormatError `malformed`, `duplicate`, `too-large`
  */
-export function parseMetadata(cursor: Cursor, count: number): GgufEntry[] {
+export function parseMetadata(cursor: GgufCursor, count: number): GgufEntry[] {
   const entries: GgufEntry[] = [];
   const keys = new Set<string>();
   for (let index = 0; index < count; index++) {
@@ -33,7 +33,7 @@ export function parseMetadata(cursor: Cursor, count: number): GgufEntry[] {
  * Reads a name. A NUL in it is refused: llama.cpp, which ends names there, would take it for another name.
  * @throws FormatError `malformed`, `too-large`
  */
-export function parseName(cursor: Cursor, what: string): string {
+export function parseName(cursor: GgufCursor, what: string): string {
   const start = cursor.at;
   const name = textOf(cursor.string(what, MAX_NAME_LENGTH));
   if (typeof name !== "string") throw cursor.fail("malformed", `${what} is not UTF-8`, { offset: start });
@@ -41,7 +41,7 @@ export function parseName(cursor: Cursor, what: string): string {
   return name;
 }
 
-function parseType(cursor: Cursor, key: string): GgufType {
+function parseType(cursor: GgufCursor, key: string): GgufType {
   const start = cursor.at;
   const number = cursor.uint32(`the type of "${shorten(key)}"`);
   const type = VALUE_TYPES[number]?.[0];
@@ -49,7 +49,7 @@ function parseType(cursor: Cursor, key: string): GgufType {
   return type;
 }
 
-function parseValue(cursor: Cursor, type: GgufType, key: string): GgufValue {
+function parseValue(cursor: GgufCursor, type: GgufType, key: string): GgufValue {
   const what = `"${shorten(key)}"`;
   if (type === "string") return textOf(cursor.string(what));
   if (type === "array") {
@@ -62,7 +62,7 @@ function parseValue(cursor: Cursor, type: GgufType, key: string): GgufValue {
 }
 
 function skipArray(
-  cursor: Cursor,
+  cursor: GgufCursor,
   key: string,
   depth: number,
 ): { element: GgufType; length: number; start: number } {
@@ -83,7 +83,7 @@ function skipArray(
   return { element, length, start };
 }
 
-function skipFixed(cursor: Cursor, type: GgufType, count: number, what: string): void {
+function skipFixed(cursor: GgufCursor, type: GgufType, count: number, what: string): void {
   const start = cursor.at;
   const bytes = cursor.take(count * (VALUE_BYTES.get(type) as number), what);
   if (type !== "bool") return;

@@ -1,6 +1,6 @@
 import { type FormatError, shorten } from "../../errors.ts";
 import { type DType, BLOCK_ELEMENTS, elementCount, tensorBytes } from "../../tensor/dtype.ts";
-import { type Cursor, toSafeNumber } from "./cursor.ts";
+import { type GgufCursor, toSafeNumber } from "./cursor.ts";
 import { type GgufFile, ggufErrors } from "./file.ts";
 import { CUT_OFF } from "../failure.ts";
 import { parseName } from "./parse-metadata.ts";
@@ -22,7 +22,7 @@ export interface GgufTensor {
 }
 
 /** What the header says of a tensor. */
-export interface TensorInfo extends Omit<GgufTensor, "offset" | "length"> {
+export interface GgufTensorInfo extends Omit<GgufTensor, "offset" | "length"> {
   /** In bytes from the start of the data. */
   readonly offset: bigint;
   /** Of shape and type; `undefined` for a type that is not known. */
@@ -38,8 +38,8 @@ export const MIN_TENSOR_BYTES = 24;
  * Parses what the header says of the tensors.
  * @throws FormatError `malformed`, `duplicate`, `too-large`
  */
-export function parseTensorInfos(cursor: Cursor, count: number): TensorInfo[] {
-  const infos: TensorInfo[] = [];
+export function parseTensorInfos(cursor: GgufCursor, count: number): GgufTensorInfo[] {
+  const infos: GgufTensorInfo[] = [];
   const names = new Set<string>();
   for (let index = 0; index < count; index++) {
     const start = cursor.at;
@@ -53,7 +53,7 @@ export function parseTensorInfos(cursor: Cursor, count: number): TensorInfo[] {
   return infos;
 }
 
-function parseInfo(cursor: Cursor, name: string, at: number): TensorInfo {
+function parseInfo(cursor: GgufCursor, name: string, at: number): GgufTensorInfo {
   const { file } = cursor;
   const what = `the entry of tensor "${shorten(name)}"`;
   const dimensions = cursor.uint32(what);
@@ -98,13 +98,13 @@ function parseInfo(cursor: Cursor, name: string, at: number): TensorInfo {
  * @throws FormatError `malformed`; `size-mismatch` for a tensor past the end of the file
  */
 export function placeTensors(
-  infos: readonly TensorInfo[],
+  infos: readonly GgufTensorInfo[],
   dataStart: number,
   alignment: number,
   file: GgufFile,
 ): GgufTensor[] {
   const tensors: GgufTensor[] = [];
-  let before: TensorInfo | undefined;
+  let before: GgufTensorInfo | undefined;
   for (const [index, info] of infos.entries()) {
     const { name, type, dtype, shape, at } = info;
     checkStart(info, before, alignment, file);
@@ -134,8 +134,8 @@ function pastEnd(file: GgufFile): string {
 }
 
 function checkStart(
-  info: TensorInfo,
-  before: TensorInfo | undefined,
+  info: GgufTensorInfo,
+  before: GgufTensorInfo | undefined,
   alignment: number,
   file: GgufFile,
 ): void {
@@ -146,7 +146,7 @@ function checkStart(
     throw fail(`it starts at byte ${offset} of the data, no multiple of the alignment ${alignment}`);
   }
   const end = before ? before.offset + BigInt(before.length ?? 0) : 0n;
-  const expected = alignUp(end, BigInt(alignment));
+  const expected = alignOffset(end, BigInt(alignment));
   if (before && offset < end) {
     throw fail(`it starts at byte ${offset} of the data, inside or before tensor "${shorten(before.name)}"`);
   }
@@ -157,6 +157,6 @@ function checkStart(
 }
 
 /** The next multiple of the alignment. */
-export function alignUp(at: bigint, alignment: bigint): bigint {
+export function alignOffset(at: bigint, alignment: bigint): bigint {
   return ((at + alignment - 1n) / alignment) * alignment;
 }

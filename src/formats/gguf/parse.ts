@@ -1,9 +1,9 @@
 import type { FormatError } from "../../errors.ts";
-import { Cursor, toSafeNumber, within } from "./cursor.ts";
+import { GgufCursor, toSafeNumber, within } from "./cursor.ts";
 import { type GgufFile, ggufErrors } from "./file.ts";
 import { MIN_ENTRY_BYTES, parseMetadata } from "./parse-metadata.ts";
 import {
-  alignUp,
+  alignOffset,
   type GgufTensor,
   MIN_TENSOR_BYTES,
   parseTensorInfos,
@@ -35,10 +35,10 @@ export interface GgufHeader {
  * `too-large`; `size-mismatch` where data is cut off
  */
 export function parseGgufHeader(bytes: Uint8Array, file: GgufFile): GgufHeader | undefined {
-  return within(() => parseHeader(new Cursor(bytes, file)));
+  return within(() => parseHeader(new GgufCursor(bytes, file)));
 }
 
-function parseHeader(cursor: Cursor): GgufHeader {
+function parseHeader(cursor: GgufCursor): GgufHeader {
   const { file } = cursor;
   const magic = cursor.take(MAGIC.length, "the magic number");
   if (magic.some((byte, index) => byte !== MAGIC[index])) {
@@ -53,7 +53,7 @@ function parseHeader(cursor: Cursor): GgufHeader {
   const metadata = parseMetadata(cursor, entryCount);
   const alignment = alignmentOf(metadata, file);
   const infos = parseTensorInfos(cursor, tensorCount);
-  const aligned = alignUp(BigInt(cursor.at), BigInt(alignment));
+  const aligned = alignOffset(BigInt(cursor.at), BigInt(alignment));
   const fail = (): FormatError =>
     ggufErrors(file)("malformed", `its data starts at byte ${aligned}, past the end`, { offset: cursor.at });
   const padded = toSafeNumber(aligned, fail);
@@ -63,7 +63,7 @@ function parseHeader(cursor: Cursor): GgufHeader {
   return { version, metadata, tensors, alignment, dataStart };
 }
 
-function parseVersion(cursor: Cursor): number {
+function parseVersion(cursor: GgufCursor): number {
   const { file, at } = cursor;
   const version = cursor.uint32("the version");
   if (VERSIONS.includes(version)) return version;

@@ -5,7 +5,7 @@ import { type GgufType, Key } from "./schema.ts";
 import { findEntry } from "./values.ts";
 
 /** One file of a model that is split over several. */
-export interface Shard {
+export interface GgufShard {
   /** What the names of all its shards start with. */
   readonly prefix: string;
   /** Counted from 0. */
@@ -25,12 +25,12 @@ const HINT =
   "llama.cpp finds shards by their names, NAME-00001-of-0000N.gguf, and checks them against split.no and split.count";
 
 /** The name of a shard as llama.cpp looks for it. */
-export function shardName({ prefix, no, count }: Shard): string {
+export function ggufShardName({ prefix, no, count }: GgufShard): string {
   return `${prefix}-${String(no + 1).padStart(5, "0")}-of-${String(count).padStart(5, "0")}.gguf`;
 }
 
 /** What a model is called: the name of its file or files, without what all GGUF files or shards have. */
-export function modelName(path: string): string {
+export function ggufModelName(path: string): string {
   return path.replace(/(-\d{5}-of-\d{5})?\.gguf$/i, "") || path;
 }
 
@@ -40,7 +40,7 @@ export function modelName(path: string): string {
  * @param path relative to the model's folder
  * @throws FormatError `malformed` (also where llama.cpp would end the whole process), `bad-name`, `mismatch`
  */
-export function shardOf(path: string, file: ReadHeader): Shard | undefined {
+export function shardOf(path: string, file: ReadHeader): GgufShard | undefined {
   const no = numberOf(file, Key.splitNo, "uint16");
   const count = numberOf(file, Key.splitCount, "uint16");
   const tensors = numberOf(file, Key.splitTensors, "int32");
@@ -91,7 +91,7 @@ export function checkShards(shards: readonly ReadHeader[]): void {
 }
 
 /** The error for a shard that is not there. */
-export function missingShard(path: string, { prefix, no, count }: Shard): FormatError {
+export function missingShard(path: string, { prefix, no, count }: GgufShard): FormatError {
   return operationError(FormatError, {
     code: "not-found",
     doing: `find "${path}", shard ${no + 1} of ${count} of "${shorten(prefix)}"`,
@@ -100,7 +100,7 @@ export function missingShard(path: string, { prefix, no, count }: Shard): Format
   });
 }
 
-function parseShardName(path: string): Shard | undefined {
+function parseShardName(path: string): GgufShard | undefined {
   const [, prefix, no, count] = SHARD_NAME.exec(path) ?? [];
   if (prefix === undefined) return undefined;
   return { prefix, no: Number(no) - 1, count: Number(count) };

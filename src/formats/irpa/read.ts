@@ -5,8 +5,14 @@ import type { ModelDraft, WeightDraft } from "../../model/draft.ts";
 import { type DType, isDType, tensorBytes } from "../../tensor/dtype.ts";
 import type { ModelFile, ModelFolder } from "../format.ts";
 import { readPerFile } from "../method-per-file.ts";
-import { type IrpaData, type IrpaEntry, parseIrpaEntries, parseIrpaHeader, type Segment } from "./parse.ts";
-import { Size, TENSOR_METADATA } from "./schema.ts";
+import {
+  type IrpaData,
+  type IrpaEntry,
+  parseIrpaEntries,
+  parseIrpaHeader,
+  type IrpaSegment,
+} from "./parse.ts";
+import { STRUCT_BYTES, TENSOR_METADATA } from "./schema.ts";
 
 /** Metadata that says a tensor's dtype and shape has some 200 bytes. */
 const MAX_METADATA_LENGTH = 4096;
@@ -42,9 +48,9 @@ export async function readIrpa(
  * @throws FormatError what {@link parseIrpaHeader} and {@link parseIrpaEntries} throw
  */
 export async function readIrpaEntries(source: ByteSource, options: ReadOptions = {}): Promise<IrpaEntry[]> {
-  const first = await source.read(0, Math.min(source.size, Size.header), options);
+  const first = await source.read(0, Math.min(source.size, STRUCT_BYTES.header), options);
   const header = parseIrpaHeader(first, source);
-  const read = ({ offset, length }: Segment): Promise<Uint8Array> => source.read(offset, length, options);
+  const read = ({ offset, length }: IrpaSegment): Promise<Uint8Array> => source.read(offset, length, options);
   return parseIrpaEntries(await read(header.entries), await read(header.metadata), header, source);
 }
 

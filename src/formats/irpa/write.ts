@@ -1,7 +1,15 @@
 import { alignUp } from "../../io/align.ts";
 import type { DType } from "../../tensor/dtype.ts";
 import { fileErrors } from "../../errors.ts";
-import { Alignment, Entry, EntryType, Header, MAGIC, Size, TENSOR_METADATA } from "./schema.ts";
+import {
+  Alignment,
+  IrpaEntryFields,
+  EntryType,
+  IrpaHeaderFields,
+  MAGIC,
+  STRUCT_BYTES,
+  TENSOR_METADATA,
+} from "./schema.ts";
 
 /** A parameter that an archive is to have; what `parseIrpaEntries` gives fits. */
 export type IrpaSpec = IrpaDataSpec | IrpaSplatSpec;
@@ -49,7 +57,7 @@ export function encodeIrpaHeader(entries: readonly IrpaSpec[]): EncodedIrpaHeade
   const encoder = new TextEncoder();
   const names = new Set<string>();
   const items: { spec: IrpaSpec; name: Uint8Array; at: number; start: number; storage: number }[] = [];
-  const tableStart = alignUp(Size.header, Alignment.entry);
+  const tableStart = alignUp(STRUCT_BYTES.header, Alignment.entry);
   let table = 0;
   let metadata = 0;
   let storage = 0;
@@ -59,7 +67,7 @@ export function encodeIrpaHeader(entries: readonly IrpaSpec[]): EncodedIrpaHeade
     names.add(spec.name);
     const name = encoder.encode(spec.name);
     const at = alignUp(table, Alignment.entry);
-    table = at + (spec.kind === "data" ? Size.data : Size.splat);
+    table = at + (spec.kind === "data" ? STRUCT_BYTES.data : STRUCT_BYTES.splat);
     const alignment = spec.kind === "data" ? (spec.alignment ?? Alignment.data) : 1;
     const place = spec.kind === "data" ? alignUp(storage, alignment) : 0;
     items.push({ spec, name, at: tableStart + at, start: metadata, storage: place });
@@ -79,28 +87,28 @@ export function encodeIrpaHeader(entries: readonly IrpaSpec[]): EncodedIrpaHeade
     view.setBigUint64(at, BigInt(offset), true);
     view.setBigUint64(at + 8, BigInt(length), true);
   };
-  view.setBigUint64(Header.headerSize, BigInt(Size.header), true);
-  view.setBigUint64(Header.entryCount, BigInt(items.length), true);
-  setRange(Header.entries, tableStart, table);
-  setRange(Header.metadata, metadataStart, metadata);
-  setRange(Header.storage, storageStart, storage);
+  view.setBigUint64(IrpaHeaderFields.headerSize, BigInt(STRUCT_BYTES.header), true);
+  view.setBigUint64(IrpaHeaderFields.entryCount, BigInt(items.length), true);
+  setRange(IrpaHeaderFields.entries, tableStart, table);
+  setRange(IrpaHeaderFields.metadata, metadataStart, metadata);
+  setRange(IrpaHeaderFields.storage, storageStart, storage);
   for (const { spec, name, at, start, storage: place } of items) {
     const data = spec.kind === "data";
-    view.setBigUint64(at + Entry.size, BigInt(data ? Size.data : Size.splat), true);
-    view.setUint32(at + Entry.type, data ? EntryType.data : EntryType.splat, true);
-    setRange(at + Entry.name, start, name.byteLength);
+    view.setBigUint64(at + IrpaEntryFields.size, BigInt(data ? STRUCT_BYTES.data : STRUCT_BYTES.splat), true);
+    view.setUint32(at + IrpaEntryFields.type, data ? EntryType.data : EntryType.splat, true);
+    setRange(at + IrpaEntryFields.name, start, name.byteLength);
     bytes.set(name, metadataStart + start);
     if (spec.metadata && spec.metadata.byteLength > 0) {
-      setRange(at + Entry.metadata, start + name.byteLength, spec.metadata.byteLength);
+      setRange(at + IrpaEntryFields.metadata, start + name.byteLength, spec.metadata.byteLength);
       bytes.set(spec.metadata, metadataStart + start + name.byteLength);
     }
     if (spec.kind === "data") {
-      view.setBigUint64(at + Entry.alignment, BigInt(spec.alignment ?? Alignment.data), true);
-      setRange(at + Entry.storage, place, spec.length);
+      view.setBigUint64(at + IrpaEntryFields.alignment, BigInt(spec.alignment ?? Alignment.data), true);
+      setRange(at + IrpaEntryFields.storage, place, spec.length);
     } else {
-      view.setBigUint64(at + Entry.splatLength, BigInt(spec.length), true);
-      bytes.set(spec.pattern, at + Entry.pattern);
-      view.setUint8(at + Entry.patternLength, spec.pattern.byteLength);
+      view.setBigUint64(at + IrpaEntryFields.splatLength, BigInt(spec.length), true);
+      bytes.set(spec.pattern, at + IrpaEntryFields.pattern);
+      view.setUint8(at + IrpaEntryFields.patternLength, spec.pattern.byteLength);
     }
   }
   const offsets = items.map(({ spec, storage: place }) =>

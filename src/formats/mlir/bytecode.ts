@@ -1,11 +1,11 @@
 import type { ByteSource, ReadOptions } from "../../io/byte-source.ts";
-import { Cursor } from "./cursor.ts";
+import { MlirCursor } from "./cursor.ts";
 import { fileErrors, type FileFail, shorten } from "../../errors.ts";
-import { BUILTIN, Kind, MAX_TABLE_BYTES, Section, SECTION_NAMES } from "./schema.ts";
+import { BUILTIN, ResourceKind, MAX_TABLE_BYTES, Section, SECTION_NAMES } from "./schema.ts";
 import {
-  checkAlignment,
+  checkResourceAlignment,
   checkPadding,
-  type Container,
+  type BytecodeContainer,
   isBytecode,
   readSections,
   type SectionRange,
@@ -27,7 +27,7 @@ export type ResourceContent =
   | { readonly kind: "bool"; readonly value: number };
 
 /** A resource, by name. */
-export interface Resource {
+export interface MlirResource {
   readonly name: string;
   /** Index of the name among the strings. */
   readonly key: number;
@@ -37,19 +37,19 @@ export interface Resource {
 }
 
 /** Resources of one owner: a dialect, or something outside. */
-export interface ResourceGroup {
+export interface MlirResourceGroup {
   readonly name: string;
   /** Index of a dialect, or of a string for an external group. */
   readonly owner: number;
-  readonly resources: readonly Resource[];
+  readonly resources: readonly MlirResource[];
 }
 
 /** A file of bytecode, its resources found but not read. */
-export interface MlirBytecode extends Container {
+export interface MlirBytecode extends BytecodeContainer {
   readonly source: ByteSource;
   readonly strings: readonly Uint8Array[];
-  readonly external: readonly ResourceGroup[];
-  readonly dialects: readonly ResourceGroup[];
+  readonly external: readonly MlirResourceGroup[];
+  readonly dialects: readonly MlirResourceGroup[];
 }
 
 /** Whether a file is bytecode, whatever it is called; else it is text. */
@@ -94,8 +94,8 @@ export async function readBytecode(source: ByteSource, options: ReadOptions = {}
   const groupsOf = async (
     groups: readonly TableGroup[],
     stringOf: (owner: number) => number | undefined,
-  ): Promise<ResourceGroup[]> => {
-    const found: ResourceGroup[] = [];
+  ): Promise<MlirResourceGroup[]> => {
+    const found: MlirResourceGroup[] = [];
     const owners = new Set<string>();
     for (const { owner, entries } of groups) {
       const name = nameOf(stringOf(owner), entries[0]?.saidAt ?? offsets.offset);
@@ -106,7 +106,7 @@ export async function readBytecode(source: ByteSource, options: ReadOptions = {}
       }
       owners.add(name);
       const keys = new Set<string>();
-      const list: Resource[] = [];
+      const list: MlirResource[] = [];
       for (const entry of entries) {
         const key = nameOf(entry.key, entry.saidAt);
         if (keys.has(key))
@@ -126,12 +126,12 @@ export async function readBytecode(source: ByteSource, options: ReadOptions = {}
 }
 
 /** The resources that `dense_resource` names. */
-export function builtinResources(file: Pick<MlirBytecode, "dialects">): readonly Resource[] {
+export function builtinResources(file: Pick<MlirBytecode, "dialects">): readonly MlirResource[] {
   return file.dialects.find((each) => each.name === BUILTIN)?.resources ?? [];
 }
 
 /** An alignment and a size, at their longest. */
-const MAX_HEAD_LENGTH = 18;
+const MAX_HEADER_LENGTH = 18;
 
 async function readContent(
   source: ByteSource,
@@ -143,12 +143,12 @@ async function readContent(
   const { kind, offset, size } = entry;
   if (size === 0) return { kind: "declared" };
   const failKey: FileFail = (code, reason, details) => fail(code, reason, { ...details, tensor: key });
-  const cursor = new Cursor(await peek(offset, Math.min(size, MAX_HEAD_LENGTH)), offset, failKey);
+  const cursor = new MlirCursor(await peek(offset, Math.min(size, MAX_HEADER_LENGTH)), offset, failKey);
   const end = offset + size;
-  if (kind === Kind.blob) {
+  if (kind === ResourceKind.blob) {
     const alignment = cursor.varint("its alignment");
     const length = cursor.varint("its size");
-    checkAlignment(alignment, fail, offset, key);
+    checkResourceAlignment(alignment, fail, offset, key);
     const start = Math.ceil(cursor.offset / alignment) * alignment;
     if (start + length !== end) {
       const reason = `${length} bytes aligned to ${alignment} end at byte ${start + length}, its entry at ${end}`;
@@ -157,12 +157,12 @@ async function readContent(
     await checkPadding(peek, cursor.offset, start, fail, key);
     return { kind: "blob", alignment, offset: start, length };
   }
-  const value = kind === Kind.string ? cursor.varint("its string") : cursor.byte("its value");
+  const value = kind === ResourceKind.string ? cursor.varint("its string") : cursor.byte("its value");
   if (cursor.offset !== end || source.size < end) {
     throw fail("malformed", `${end - cursor.offset} bytes follow its value`, {
       offset: cursor.offset,
       tensor: key,
     });
   }
-  return kind === Kind.string ? { kind: "string", index: value } : { kind: "bool", value };
+  return kind === ResourceKind.string ? { kind: "string", index: value } : { kind: "bool", value };
 }

@@ -2,7 +2,7 @@ import type { FileFail } from "../../errors.ts";
 import { MAX_ITEMS } from "./schema.ts";
 
 /** Reads the primitives of MLIR bytecode from bytes that are at hand. */
-export class Cursor {
+export class MlirCursor {
   at = 0;
   readonly #bytes: Uint8Array;
   readonly #start: number;

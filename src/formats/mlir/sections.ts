@@ -1,5 +1,5 @@
 import type { ByteSource } from "../../io/byte-source.ts";
-import { Cursor } from "./cursor.ts";
+import { MlirCursor } from "./cursor.ts";
 import type { FileFail } from "../../errors.ts";
 import {
   HAS_ALIGNMENT,
@@ -25,7 +25,7 @@ export interface SectionRange {
 }
 
 /** What a file of bytecode is made of. */
-export interface Container {
+export interface BytecodeContainer {
   readonly version: number;
   readonly producer: string;
   /** In the order of the file. */
@@ -40,11 +40,15 @@ export function isBytecode(bytes: Uint8Array): boolean {
   return bytes.byteLength >= MAGIC.byteLength && MAGIC.every((byte, index) => bytes[index] === byte);
 }
 
-/** Reads the head of a file and the headers of its sections. */
-export async function readSections(source: ByteSource, peek: Peek, fail: FileFail): Promise<Container> {
-  const head = await peek(0, MAGIC.byteLength + 9 + MAX_PRODUCER_LENGTH + 1);
-  if (!isBytecode(head)) throw fail("malformed", "it is no MLIR bytecode", { offset: 0 });
-  const cursor = new Cursor(head, 0, fail);
+/** Reads the header of a file and the headers of its sections. */
+export async function readSections(
+  source: ByteSource,
+  peek: Peek,
+  fail: FileFail,
+): Promise<BytecodeContainer> {
+  const header = await peek(0, MAGIC.byteLength + 9 + MAX_PRODUCER_LENGTH + 1);
+  if (!isBytecode(header)) throw fail("malformed", "it is no MLIR bytecode", { offset: 0 });
+  const cursor = new MlirCursor(header, 0, fail);
   cursor.take(MAGIC.byteLength, "the magic number");
   const version = cursor.varint("the version");
   if (version > NEWEST_VERSION) {
@@ -55,9 +59,9 @@ export async function readSections(source: ByteSource, peek: Peek, fail: FileFai
     });
   }
   const producerAt = cursor.at;
-  const end = head.indexOf(0, producerAt);
+  const end = header.indexOf(0, producerAt);
   if (end < 0) throw fail("malformed", "its producer does not end", { offset: producerAt });
-  const producer = new TextDecoder().decode(head.subarray(producerAt, end));
+  const producer = new TextDecoder().decode(header.subarray(producerAt, end));
   const sections: SectionRange[] = [];
   for (let at = end + 1; at < source.size; ) {
     const section = await readHeader(source, peek, at, fail);
@@ -72,14 +76,14 @@ export async function readSections(source: ByteSource, peek: Peek, fail: FileFai
 }
 
 async function readHeader(source: ByteSource, peek: Peek, at: number, fail: FileFail): Promise<SectionRange> {
-  const cursor = new Cursor(await peek(at, MAX_HEADER_LENGTH), at, fail);
+  const cursor = new MlirCursor(await peek(at, MAX_HEADER_LENGTH), at, fail);
   const first = cursor.byte("a section's id");
   const id = first & ~HAS_ALIGNMENT;
   const name = SECTION_NAMES[id];
   if (name === undefined) throw fail("malformed", `a section's id is ${id}`, { offset: at });
   const length = cursor.varint(`the length of section ${name}`);
   const alignment = first & HAS_ALIGNMENT ? cursor.varint(`the alignment of section ${name}`) : 1;
-  checkAlignment(alignment, fail, at);
+  checkResourceAlignment(alignment, fail, at);
   const offset = Math.ceil(cursor.offset / alignment) * alignment;
   if (offset + length > source.size) {
     const reason = `section ${name} ends at byte ${offset + length}, past the end at ${source.size}`;
@@ -90,7 +94,12 @@ async function readHeader(source: ByteSource, peek: Peek, at: number, fail: File
 }
 
 /** Refuses what no reader can align to. */
-export function checkAlignment(alignment: number, fail: FileFail, offset: number, key?: string): void {
+export function checkResourceAlignment(
+  alignment: number,
+  fail: FileFail,
+  offset: number,
+  key?: string,
+): void {
   // Not by bits: those are of 32.
   if (!Number.isInteger(Math.log2(alignment))) {
     throw fail("malformed", `its alignment is ${alignment}, which is no power of two`, {
@@ -103,7 +112,7 @@ export function checkAlignment(alignment: number, fail: FileFail, offset: number
   }
 }
 
-/** LLVM refuses a file where anything else lies between a head and what it aligns. */
+/** LLVM refuses a file where anything else lies between a header and what it aligns. */
 export async function checkPadding(
   peek: Peek,
   from: number,

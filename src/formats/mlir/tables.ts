@@ -1,6 +1,6 @@
-import { Cursor } from "./cursor.ts";
+import { MlirCursor } from "./cursor.ts";
 import type { FileFail } from "../../errors.ts";
-import { DIALECT_VERSIONS, HAS_ALIGNMENT, Kind, MAX_ITEMS } from "./schema.ts";
+import { DIALECT_VERSIONS, HAS_ALIGNMENT, ResourceKind, MAX_ITEMS } from "./schema.ts";
 import type { SectionRange } from "./sections.ts";
 
 /** An entry of the offset table; indices are of strings. */
@@ -33,7 +33,7 @@ export function parseStrings(
   { offset: start }: SectionRange,
   fail: FileFail,
 ): Uint8Array[] {
-  const cursor = new Cursor(bytes, start, fail);
+  const cursor = new MlirCursor(bytes, start, fail);
   const count = cursor.count("the number of strings", 2);
   const lengths: number[] = [];
   for (let index = 0; index < count; index++) lengths.push(cursor.varint("the length of a string"));
@@ -59,7 +59,7 @@ export function parseDialects(
   version: number,
   fail: FileFail,
 ): number[] {
-  const cursor = new Cursor(bytes, start, fail);
+  const cursor = new MlirCursor(bytes, start, fail);
   const count = cursor.count("the number of dialects", 1);
   const names: number[] = [];
   for (let index = 0; index < count; index++) {
@@ -74,7 +74,7 @@ export function parseDialects(
 }
 
 /** Passes over a dialect's own version, a section within the section. */
-function skipSection(cursor: Cursor, fail: FileFail): void {
+function skipSection(cursor: MlirCursor, fail: FileFail): void {
   const at = cursor.offset;
   const first = cursor.byte("the version of a dialect");
   const length = cursor.varint("the version of a dialect");
@@ -89,7 +89,7 @@ export function parseResourceTable(
   resources: SectionRange,
   fail: FileFail,
 ): ResourceTable {
-  const cursor = new Cursor(bytes, start, fail);
+  const cursor = new MlirCursor(bytes, start, fail);
   const end = resources.offset + resources.length;
   let at = resources.offset;
   const readGroup = (): TableGroup => {
@@ -101,7 +101,7 @@ export function parseResourceTable(
       const key = cursor.varint("the key of a resource");
       const size = cursor.varint("the size of a resource");
       const kind = cursor.byte("the kind of a resource");
-      if (kind > Kind.string)
+      if (kind > ResourceKind.string)
         throw fail("malformed", `the kind of a resource is ${kind}`, { offset: saidAt });
       if (size > end - at) {
         throw fail(

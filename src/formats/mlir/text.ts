@@ -149,7 +149,7 @@ export interface TextBlob {
 }
 
 /** `0x` and the alignment: a little-endian number of four bytes. */
-const HEX_HEAD = 2 + 8;
+const HEX_HEADER = 2 + 8;
 
 /**
  * The blobs that `dense_resource` names; empty ones belong to the program.
@@ -162,9 +162,9 @@ export async function textBlobs(file: MlirText, options: ReadOptions = {}): Prom
     if (value.kind !== "string") continue;
     const { start, end } = value;
     const length = end - start;
-    const head = decodeAscii(await file.source.read(start, Math.min(HEX_HEAD, length), options));
-    if (!head.startsWith("0x")) continue;
-    const [, digits] = /^0x([0-9A-Fa-f]{8})$/.exec(head) ?? [];
+    const header = decodeAscii(await file.source.read(start, Math.min(HEX_HEADER, length), options));
+    if (!header.startsWith("0x")) continue;
+    const [, digits] = /^0x([0-9A-Fa-f]{8})$/.exec(header) ?? [];
     if (digits === undefined || length % 2 !== 0) {
       throw fail("malformed", "its digits are not an alignment and whole bytes", {
         offset: start,
@@ -176,8 +176,8 @@ export async function textBlobs(file: MlirText, options: ReadOptions = {}): Prom
     if (!Number.isInteger(Math.log2(alignment)) || alignment > MAX_ALIGNMENT) {
       throw fail("malformed", `its alignment is ${alignment}`, { offset: start, tensor: key });
     }
-    if (length > HEX_HEAD) {
-      blobs.push({ key, alignment, offset: start + HEX_HEAD, length: (length - HEX_HEAD) / 2 });
+    if (length > HEX_HEADER) {
+      blobs.push({ key, alignment, offset: start + HEX_HEADER, length: (length - HEX_HEADER) / 2 });
     }
   }
   return blobs;

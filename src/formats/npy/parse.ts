@@ -49,7 +49,7 @@ export function parseArray(bytes: Uint8Array, fail: FileFail): Tensor {
 }
 
 /** The elements of an array. */
-export interface Element {
+export interface NpyElement {
   readonly dtype: DType | "string";
   /** In bytes. */
   readonly width: number;
@@ -58,7 +58,7 @@ export interface Element {
 }
 
 /** What a type such as `<f4`, `>c16`, `|b1` or `<U7` means. */
-export function elementOf({ descr, dataStart }: NpyHeader, fail: FileFail): Element {
+export function elementOf({ descr, dataStart }: NpyHeader, fail: FileFail): NpyElement {
   const [, order = "", code = ""] = /^([<>|])([a-zA-Z]\d*)$/.exec(descr) ?? [];
   const big = order === ">";
   const characters = /^U(\d{1,9})$/.exec(code)?.[1];

@@ -3,7 +3,7 @@ import {
   findZipDirectory,
   parseZipDirectory,
   refuseOverlaps,
-  type ZipEntry as Listed,
+  type ZipEntry,
   zipDataStart,
   zipErrors,
 } from "../../encodings/zip/directory.ts";
@@ -11,7 +11,7 @@ import type { FileFail } from "../../errors.ts";
 import { crc32 } from "./crc32.ts";
 
 /** One file of an archive. */
-export interface ZipEntry {
+export interface UnzippedFile {
   readonly name: string;
   /** A view of the archive where the entry is stored uncompressed. */
   readonly bytes: Uint8Array;
@@ -29,7 +29,7 @@ const LARGEST = 2 ** 31;
  * @throws FormatError `unknown-format`, `malformed`, `unsupported`, `duplicate`, `corrupted`; `too-large` where
  * the entries would unpack to over 2 GiB
  */
-export function unzip(bytes: Uint8Array, path: string): ZipEntry[] {
+export function unzip(bytes: Uint8Array, path: string): UnzippedFile[] {
   const fail = zipErrors(path);
   const directory = findZipDirectory(bytes, 0, fail);
   const { offset, size } = directory;
@@ -43,7 +43,11 @@ export function unzip(bytes: Uint8Array, path: string): ZipEntry[] {
   return placed.map((entry) => readEntry(bytes, entry, fail));
 }
 
-function readEntry(bytes: Uint8Array, entry: Listed & { readonly start: number }, fail: FileFail): ZipEntry {
+function readEntry(
+  bytes: Uint8Array,
+  entry: ZipEntry & { readonly start: number },
+  fail: FileFail,
+): UnzippedFile {
   const { name, compression, packed, size, start } = entry;
   const data = bytes.subarray(start, start + packed);
   const stored = compression === "stored";

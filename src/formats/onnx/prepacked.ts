@@ -4,7 +4,7 @@ import { FormatError, operationError } from "../../errors.ts";
 import type { PrepackedEntry } from "../../model/prepacked-weight.ts";
 import type { OnnxTensor } from "./graph.ts";
 import { readString } from "./parse-tensor.ts";
-import { Entry, Tensor } from "./schema.ts";
+import { EntryFields, TensorFields } from "./schema.ts";
 
 /**
  * What the keys of ONNX Runtime's entries for packed weights begin with, in a tensor's external data. The engine
@@ -20,13 +20,13 @@ export function readPrepacked(view: SparseBytes, tensor: OnnxTensor): PrepackedE
   const entries: PrepackedEntry[] = [];
   const { frame } = tensor;
   eachField(view, frame.start, frame.end, (field) => {
-    if (field.number !== Tensor.external) return;
+    if (field.number !== TensorFields.external) return;
     const { start, end } = frameOf(field, frame, view);
     let key = "";
     let value = "";
     eachField(view, start, end, (part) => {
-      if (part.number === Entry.key) key = readString(view, part);
-      else if (part.number === Entry.value) value = readString(view, part);
+      if (part.number === EntryFields.key) key = readString(view, part);
+      else if (part.number === EntryFields.value) value = readString(view, part);
     });
     if (key.startsWith(PREPACKED)) entries.push(parsePacked(value, view.name, tensor.name));
   });

@@ -12,7 +12,7 @@ export interface CheckpointTensor {
 
 /** A tensor whose elements lie in a storage in their order. */
 export interface TensorView {
-  readonly storage: Storage;
+  readonly storage: CheckpointStorage;
   readonly element: ElementType;
   readonly shape: readonly number[];
   /** In elements from the start of the storage. */
@@ -26,7 +26,7 @@ export interface OddTensor {
 }
 
 /** A file of the archive that tensors are views of. */
-export interface Storage {
+export interface CheckpointStorage {
   /** Of its file, in the archive's folder `data`. */
   readonly key: string;
   /** In bytes. */
@@ -156,7 +156,7 @@ function storageOf(
   value: PickleValue | undefined,
   name: string,
   fail: FileFail,
-): { storage: Storage; element: ElementType } {
+): { storage: CheckpointStorage; element: ElementType } {
   const parts = isKind(value, "persistent") && isKind(value.id, "tuple") ? value.id.items : [];
   const [kind, type, key, , count] = parts;
   const element = isKind(type, "global") ? storageType(type.name) : undefined;

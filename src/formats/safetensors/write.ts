@@ -45,7 +45,7 @@ export function encodeSafetensorsHeader<T extends SafetensorsSpec>(
     end += length;
     return [name, { dtype: code, shape, data_offsets: [end - length, end] }];
   });
-  const bytes = spellHeader(entries, metadata);
+  const bytes = encodeHeader(entries, metadata);
   const tensors = items.map(({ spec, length }, index) => {
     return { spec, offset: bytes.byteLength + (starts[index] as number), length };
   });
@@ -99,7 +99,7 @@ function layoutOf({ name, dtype, shape }: SafetensorsSpec): { code: string; orde
 }
 
 /** The length and the header, padded with spaces. */
-function spellHeader(
+function encodeHeader(
   entries: readonly [string, unknown][],
   metadata: Readonly<Record<string, string>> | undefined,
 ): Uint8Array {

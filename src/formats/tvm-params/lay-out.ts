@@ -1,4 +1,4 @@
-import type { FileLayout, FilePiece, WeightSpec } from "../lay-out.ts";
+import type { FileLayout, LayoutPiece, WeightSpec } from "../lay-out.ts";
 import { noDType } from "../place-weights.ts";
 import { typeOfDType } from "./schema.ts";
 import { encodeTvmParams } from "./write.ts";
@@ -15,7 +15,7 @@ export function layOutTvmParams(weights: readonly WeightSpec[]): FileLayout {
   });
   const { places, empty, size } = encodeTvmParams(specs);
   if (places.length === 0) return { pieces: [{ offset: 0, bytes: empty }], size };
-  const pieces = places.flatMap(({ header, offset }, nth): FilePiece[] => [
+  const pieces = places.flatMap(({ header, offset }, nth): LayoutPiece[] => [
     { offset: offset - header.byteLength, bytes: header },
     { offset, weight: weights[nth] as WeightSpec },
   ]);

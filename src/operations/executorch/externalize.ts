@@ -55,7 +55,7 @@ export async function externalize(
     if (rule) used.add(rule);
     return rule?.file;
   };
-  const { head, pieces, size, files } = await externalizeProgram(source, choose, { signal });
+  const { header, pieces, size, files } = await externalizeProgram(source, choose, { signal });
   const idle = rules.find((rule) => !used.has(rule));
   if (idle) throw selectsNothing(path, idle);
 
@@ -77,11 +77,14 @@ export async function externalize(
   const target = await writeFolder(
     out,
     [
-      { name: program, chunks: stream({ head, size, pieces: pieces.map((each) => ({ ...each, source })) }) },
+      {
+        name: program,
+        chunks: stream({ header, size, pieces: pieces.map((each) => ({ ...each, source })) }),
+      },
       ...data.map(({ name, bytes, segments, from, size: length }) => ({
         name,
         chunks: stream({
-          head: bytes,
+          header: bytes,
           size: length,
           pieces: segments.map(({ offset }, nth) => ({
             offset,

@@ -2,7 +2,7 @@ import type { ByteSource, ReadOptions } from "../../io/byte-source.ts";
 import { rangeOf } from "../../io/stream.ts";
 import { FormatError } from "../../errors.ts";
 import { decodeHex, encodeHex } from "../../io/hex.ts";
-import type { Piece } from "../../formats/mlir/piece.ts";
+import type { MlirPiece } from "../../formats/mlir/piece.ts";
 import { PADDING } from "../../formats/mlir/schema.ts";
 
 /** Where bytes lie in a source; spelled as two digits each where they are `hex`. */
@@ -37,7 +37,7 @@ export async function* rangeChunks(
  * @param weight gives a weight's bytes
  */
 export async function* pieceChunks(
-  pieces: readonly Piece[],
+  pieces: readonly MlirPiece[],
   source: ByteSource,
   weight: (key: string) => AsyncIterable<Uint8Array>,
   options: ReadOptions,

@@ -3,7 +3,7 @@ import { extname, resolve } from "node:path";
 import type { ReadOptions } from "../../io/byte-source.ts";
 import { isEncoded } from "../../io/byte-encoding.ts";
 import { LinkError, SourceError, TareError } from "../../errors.ts";
-import type { LinkedWeight, LinkManifest } from "../../formats/mlir/link-manifest.ts";
+import type { MlirLinkedWeight, LinkManifest } from "../../formats/mlir/link-manifest.ts";
 import { modelWeights, type StoredModel } from "../../model/stored-model.ts";
 import type { Digest } from "../../tensor/digest.ts";
 import { type DType, tensorBytes } from "../../tensor/dtype.ts";
@@ -68,7 +68,7 @@ export async function foundByManifest(
   };
 }
 
-function weightOf({ length, alignment, digest }: LinkedWeight): Omit<FoundWeight, "where" | "read"> {
+function weightOf({ length, alignment, digest }: MlirLinkedWeight): Omit<FoundWeight, "where" | "read"> {
   return { length, alignment, digest, tensor: undefined };
 }
 

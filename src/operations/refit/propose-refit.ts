@@ -2,7 +2,7 @@ import { namedWeights } from "../../weights/names.ts";
 import { proposeMapping, type Proposal } from "./propose.ts";
 import type { Weight } from "../../model/config.ts";
 import type { StoredModel } from "../../model/stored-model.ts";
-import { codecOf } from "../../tensor/quantization/codec.ts";
+import { codecOf } from "../../tensor/quantization/codec-of.ts";
 import type { FileStore } from "../../local-store/file-store.ts";
 import { type NewWeightsOptions, type NewWeightsSource, openNewWeights } from "./new-weights.ts";
 

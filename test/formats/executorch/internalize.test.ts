@@ -11,7 +11,12 @@ import { internalizeProgram } from "../../../src/formats/executorch/internalize.
 import { addConstants } from "../../../src/formats/executorch/internalize-constants.ts";
 import { alignmentsOf } from "../../../src/formats/executorch/place-segments.ts";
 import { readExecutorch, readProgram } from "../../../src/formats/executorch/read.ts";
-import { Delegate, Plan, Program, Reference } from "../../../src/formats/executorch/schema.ts";
+import {
+  DelegateFields,
+  PlanFields,
+  ProgramFields,
+  ReferenceFields,
+} from "../../../src/formats/executorch/schema.ts";
 import { type DataFileSpec, encodeDataHeader } from "../../../src/formats/executorch/write-data.ts";
 import { countingSource } from "../../support/counting-source.ts";
 import { weightsOf, writtenData, writtenProgram } from "../../support/executorch.ts";
@@ -460,9 +465,9 @@ describe("externalizeProgram() of a segment with several uses", () => {
     const file = memorySource(bytes, "shared.pte");
     const { named } = await readProgram(file);
     const place = await parsePages(file, bytes.length, (pages) => {
-      const [plan] = new Flatbuffer(pages).root().tables(Program.plans);
-      const [delegate] = plan?.tables(Plan.delegates) ?? [];
-      return delegate?.table(Delegate.processed)?.position(Reference.index, 4);
+      const [plan] = new Flatbuffer(pages).root().tables(ProgramFields.plans);
+      const [delegate] = plan?.tables(PlanFields.delegates) ?? [];
+      return delegate?.table(DelegateFields.processed)?.position(ReferenceFields.index, 4);
     });
     new DataView(bytes.buffer).setUint32(place as number, named[1]?.segment as number, true);
     const { plans } = await readProgram(file);
