@@ -87,6 +87,72 @@ export class EngineError extends TareError {}
 /** The command line (or a file named on it) asks for something that cannot be done. */
 export class UsageError extends TareError {}
 
+/** What an operation cannot do. */
+export interface OperationProblem extends ErrorDetails {
+  readonly code: ErrorCode;
+  /** The operation, to follow "Cannot": `link "base"`. */
+  readonly doing: string;
+  /** Why it fails, without a full stop. */
+  readonly reason?: string | undefined;
+}
+
+/**
+ * Makes the error of an operation: `Cannot link "base": it has no weight "w"`.
+ * @example
+ * throw operationError(LinkError, { code: "missing-weight", doing: `link "${name}"`, reason, tensor, hint });
+ */
+export function operationError<E extends TareError>(
+  Class: new (code: ErrorCode, message: string, details?: ErrorDetails) => E,
+  { code, doing, reason, ...details }: OperationProblem,
+): E {
+  return new Class(code, `Cannot ${doing}${reason === undefined ? "" : `: ${reason}`}`, details);
+}
+
+/** A file as its errors name it: by its name where it is read, by its format where it is written. */
+export type FileSubject = { readonly name: string } | { readonly format: string };
+
+/** Makes the error of a file, or of the tensor that `details` names. */
+export type FileFail = (code: ErrorCode, reason: string, details?: Omit<ErrorDetails, "path">) => FormatError;
+
+/** Options of {@link fileErrors}. */
+export interface FileErrorOptions {
+  /** "read" unless given. */
+  readonly verb?: "read" | "parse" | "rewrite";
+  /** What the format calls a tensor; "tensor" unless given. */
+  readonly part?: string;
+  /** Whether messages include the offset, as those of encodings do. */
+  readonly showOffset?: boolean;
+}
+
+/**
+ * Returns what makes the errors of one file: `Cannot read tensor "w" of "a.gguf": two tensors have that name`, or of one
+ * that is written: `Cannot write tensor "w" as irpa: it is there twice`.
+ * @example
+ * const fail = fileErrors(source);
+ * throw fail("malformed", `it has ${count} dimensions`, { offset, tensor: name });
+ */
+export function fileErrors(
+  file: FileSubject,
+  { verb = "read", part = "tensor", showOffset = false }: FileErrorOptions = {},
+): FileFail {
+  return (code, reason, details = {}) => {
+    const { offset, tensor } = details;
+    const named = tensor === undefined ? undefined : `${part} "${shorten(tensor)}"`;
+    if ("format" in file) {
+      const doing = named === undefined ? `write ${file.format} file` : `write ${named} as ${file.format}`;
+      return operationError(FormatError, { ...details, code, doing, reason });
+    }
+    const place = showOffset && offset !== undefined ? ` at byte ${offset}` : "";
+    const doing = `${verb} ${named === undefined ? "" : `${named} of `}"${file.name}"${place}`;
+    return operationError(FormatError, { ...details, code, doing, reason, path: file.name });
+  };
+}
+
+/** Shortens a name to what messages have room for. */
+export function shorten(name: string): string {
+  return name.length > 80 ? `${name.slice(0, 80)}…` : name;
+}
+
 const CLASSES = {
   TareError,
   SourceError,

@@ -1,5 +1,5 @@
 import { type ParseErrorCode, printParseErrorCode, visit } from "jsonc-parser";
-import { type ErrorCode, FormatError } from "../errors.ts";
+import { type ErrorCode, fileErrors, type FormatError } from "../errors.ts";
 
 /** Past any header or manifest that makes sense, and well below the longest string that engines hold. */
 const LONGEST = 128 * 1024 * 1024;
@@ -32,17 +32,13 @@ interface Fault {
  * over 128 Mi characters or 128 levels, and for keys over 16,383 characters
  */
 export function parseStrictJson(text: string, name: string, start = 0): unknown {
+  const inFile = fileErrors({ name }, { verb: "parse", showOffset: true });
   if (text.length > LONGEST) {
-    throw new FormatError("too-large", `Cannot parse "${name}": its JSON has ${text.length} characters`, {
-      path: name,
-    });
+    throw inFile("too-large", `its JSON has ${text.length} characters`);
   }
   const fail = ({ code, reason, at }: Fault): FormatError => {
     const offset = start + new TextEncoder().encode(text.slice(0, at)).byteLength;
-    return new FormatError(code, `Cannot parse "${name}" at byte ${offset}: ${reason}`, {
-      path: name,
-      offset,
-    });
+    return inFile(code, reason, { offset });
   };
   // Before it is parsed: what is wrong here would cost more than it is worth.
   const fault = scan(text);
@@ -53,7 +49,7 @@ export function parseStrictJson(text: string, name: string, start = 0): unknown 
   } catch (cause) {
     const found = text.length > MAX_LOCATED_LENGTH ? undefined : locate(text);
     if (found) throw fail(found);
-    throw new FormatError("malformed", `Cannot parse "${name}": it is not JSON`, { path: name, cause });
+    throw inFile("malformed", "it is not JSON", { cause });
   }
   // Of what is not JSON the scan is wrong about keys.
   if (fault) throw fail(fault);
@@ -109,12 +105,12 @@ function endOfString(text: string, start: number): number {
 }
 
 /** What a key is; of a text that is not JSON something or other. */
-function keyOf(spelled: string): string {
-  if (!spelled.includes("\\")) return spelled.slice(1, -1);
+function keyOf(quoted: string): string {
+  if (!quoted.includes("\\")) return quoted.slice(1, -1);
   try {
-    return JSON.parse(spelled) as string;
+    return JSON.parse(quoted) as string;
   } catch {
-    return spelled;
+    return quoted;
   }
 }
 

@@ -1,13 +1,15 @@
 import type { ByteSource, ReadOptions } from "../io/byte-source.ts";
 import type { ModelDraft } from "../model/draft.ts";
+import type { FileStart } from "./file-start.ts";
+import type { LayOut } from "./lay-out.ts";
 
-/** The files around a model, as its reader may reach them: never outside the model's own folder. */
+/** The files around a model, which its reader may open: never files outside of the model's own folder. */
 export interface ModelFolder {
   /**
    * Opens a file that the model names.
    * @param path relative to the model's folder
    * @returns `undefined` if there is no such file
-   * @throws SourceError `unsafe-path` if it would lead outside
+   * @throws SourceError `unsafe-path` if the path leads outside of the folder
    */
   open(path: string, options?: ReadOptions): Promise<ByteSource | undefined>;
 }
@@ -19,16 +21,30 @@ export interface ModelFile {
   readonly source: ByteSource;
 }
 
-/** The seam between tare and a container format. */
+/**
+ * The seam between tare and a container format. A format is a folder whose `format.ts` exports one such object, and a
+ * line in `registry.ts`. The object itself is light: it loads its reader and its writers on first use.
+ */
 export interface Format {
+  /** What stored models say; never changes. */
   readonly id: string;
-  /** What a program's file name ends in, dot included. */
+  /** The name for people, which the format's row in docs/formats.md starts with. */
+  readonly label: string;
+  /** What the names of its files end in, dot included, in lower case. */
   readonly extensions: readonly string[];
-  /** Whole names of files that are programs; the extension alone says nothing there. */
+  /** Whole names of its files, in lower case, where the extension alone says nothing. */
   readonly names?: readonly string[];
+  /** Whether such files lie beside models as often as they are one: inputs and outputs, the states of optimizers. */
+  readonly isSide?: boolean;
+  /** Whether a file starts as only this format's files do. Left out for a format without a signature. */
+  hasSignature?(start: FileStart): boolean;
+  /** Whether a file may be of this format: asked if neither a signature nor the file's name tells its format. */
+  resembles?(start: FileStart): boolean;
   /**
    * Reads the programs of one model, a method each, and finds their weights without reading them.
    * @throws FormatError naming file, offset and tensor
    */
   read(files: readonly ModelFile[], folder: ModelFolder, options?: ReadOptions): Promise<ModelDraft>;
+  /** Loads what writes weights as such a file, by the extension or whole name of the new file. */
+  readonly writers?: Readonly<Record<string, () => Promise<LayOut>>>;
 }

@@ -1,7 +1,7 @@
 import { setTimeout } from "node:timers/promises";
 import { LinkError, SourceError, StoreError } from "../errors.ts";
 import { type GgufHeader, parseGgufHeader } from "../formats/gguf/parse.ts";
-import { shardName } from "../formats/gguf/split.ts";
+import { ggufShardName } from "../formats/gguf/split.ts";
 import { findEntry } from "../formats/gguf/values.ts";
 import { emptyShard, firstShard, planShards, type Shard, shardHeader } from "./shards.ts";
 import type { Digest } from "../tensor/digest.ts";
@@ -115,7 +115,7 @@ async function viewOf(
   const used = shards.filter((shard) => shard.users.includes(model.name));
   const count = Math.max(...used.map((shard) => shard.position));
   const prefix = model.name.replaceAll("/", "_");
-  const name = (position: number): string => shardName({ prefix, no: position - 1, count });
+  const name = (position: number): string => ggufShardName({ prefix, no: position - 1, count });
   const links: LinkedFile[] = [];
   const tensors = model.config.methods[0]?.weights.length ?? 0;
   const written: WrittenFile[] = [

@@ -1,6 +1,7 @@
 import { type ErrorCode, LinkError } from "../errors.ts";
 import type { Weight } from "../model/config.ts";
-import { type Codec, codecOf } from "../tensor/quantization/codec.ts";
+import type { Codec } from "../tensor/quantization/codec.ts";
+import { codecOf } from "../tensor/quantization/codec-of.ts";
 import { shapeText, someNames } from "./adapter.ts";
 
 /** The two matrices of a LoRA for one module, by what they are called; not yet checked against each other. */

@@ -2,7 +2,8 @@ import type { ByteSource, ReadOptions } from "../io/byte-source.ts";
 import { FormatError, LinkError } from "../errors.ts";
 import type { Weight } from "../model/config.ts";
 import { DTYPE_BITS } from "../tensor/dtype.ts";
-import { type Codec, codecOf } from "../tensor/quantization/codec.ts";
+import type { Codec } from "../tensor/quantization/codec.ts";
+import { codecOf } from "../tensor/quantization/codec-of.ts";
 import type { LoraTerm } from "./factors.ts";
 import { addScaled, productRows } from "./product.ts";
 

@@ -30,7 +30,7 @@ export async function rereadMethods(
       const file = files[index] as StoredFile;
       return { path: file.path, source: open(file) };
     });
-    const format = await formatById(model.config.format);
+    const format = formatById(model.config.format);
     if (!format) throw disagree(model, `their format "${model.config.format}" is not known`);
     const folder = {
       async open(path: string): Promise<StoredSource | undefined> {

@@ -1,7 +1,7 @@
 import fc from "fast-check";
 import { describe, expect, test } from "vitest";
 import { memorySource } from "../../src/io/byte-source.ts";
-import { findZipDirectory, parseZipDirectory, zipFailure } from "../../src/encodings/zip/directory.ts";
+import { findZipDirectory, parseZipDirectory, zipErrors } from "../../src/encodings/zip/directory.ts";
 import { layOutZip, type ZipFile, type ZipLayout } from "../../src/encodings/zip/layout.ts";
 import { readZip } from "../../src/encodings/zip/read.ts";
 import { NPZ_STYLE } from "../../src/formats/npy/archive.ts";
@@ -52,7 +52,7 @@ describe("layOutZip()", () => {
     const { starts, frames, size } = layOutZip(files, style);
     const { offset, length, encode } = frames.at(-1) as (typeof frames)[number];
     const tail = encode((nth) => nth);
-    const fail = zipFailure("x");
+    const fail = zipErrors("x");
     const directory = findZipDirectory(tail, offset, fail);
     expect(directory).toMatchObject({ offset, count: files.length });
     expect(offset + length).toBe(size);
@@ -88,7 +88,7 @@ describe("layOutZip()", () => {
   test("has room for more files than 16 bits count", async () => {
     const files = Array.from({ length: 65_536 }, (_, nth) => ({ name: String(nth), size: 0 }));
     const bytes = written(layOutZip(files, NPZ_STYLE), files);
-    const directory = findZipDirectory(bytes, 0, zipFailure("x"));
+    const directory = findZipDirectory(bytes, 0, zipErrors("x"));
     expect(directory.count).toBe(65_536);
   });
 

@@ -1,7 +1,7 @@
 import { memorySource } from "../../src/io/byte-source.ts";
 import { internalizeProgram } from "../../src/formats/executorch/internalize.ts";
 import { readData, readExecutorch } from "../../src/formats/executorch/read.ts";
-import { dataFileSpec, encodeDataHead } from "../../src/formats/executorch/write-data.ts";
+import { dataFileSpec, encodeDataHeader } from "../../src/formats/executorch/write-data.ts";
 import { fuzz } from "./campaign.ts";
 import { checkDraft } from "./check-draft.ts";
 import { changeTables, type Tables, tablesOf } from "./executorch.ts";
@@ -34,7 +34,7 @@ fuzz({
 /** What a data file says is the same after it was written again, or it is not written. */
 async function rewrite(name: string, bytes: Uint8Array): Promise<void> {
   const data = await readData(memorySource(bytes, name));
-  const { bytes: head, size } = encodeDataHead(dataFileSpec(data));
+  const { bytes: head, size } = encodeDataHeader(dataFileSpec(data));
   must(size <= 4 * bytes.length + 65_536, `${size} bytes are written for ${bytes.length}`);
   const file = new Uint8Array(Math.max(size, head.length));
   file.set(head);

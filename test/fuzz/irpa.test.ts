@@ -1,5 +1,6 @@
 import type { IrpaEntry } from "../../src/formats/irpa/parse.ts";
-import { irpa, readIrpaEntries } from "../../src/formats/irpa/read.ts";
+import { irpa } from "../../src/formats/irpa/format.ts";
+import { readIrpaEntries } from "../../src/formats/irpa/read.ts";
 import { encodeIrpaHeader } from "../../src/formats/irpa/write.ts";
 import { memorySource } from "../../src/io/byte-source.ts";
 import { type Fixture, fuzz } from "./campaign.ts";

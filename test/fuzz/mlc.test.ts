@@ -1,4 +1,4 @@
-import { mlc } from "../../src/formats/mlc/read.ts";
+import { mlc } from "../../src/formats/mlc/format.ts";
 import { type Files, type Fixture, fuzz } from "./campaign.ts";
 import { checkDraft } from "./check-draft.ts";
 import { filesIn } from "./fixtures.ts";

@@ -1,9 +1,9 @@
 import { memorySource } from "../../src/io/byte-source.ts";
 import { builtinResources, type MlirBytecode, readBytecode } from "../../src/formats/mlir/bytecode.ts";
 import { declaredKeys, fillBytecode } from "../../src/formats/mlir/fill-bytecode.ts";
-import { mlir } from "../../src/formats/mlir/read.ts";
+import { mlir } from "../../src/formats/mlir/format.ts";
 import { bytecodeManifest, detachableBlobs, thinBytecode } from "../../src/formats/mlir/thin-bytecode.ts";
-import { encodeVarint } from "../../src/formats/mlir/varint.ts";
+import { encodePrefixVarint } from "../../src/formats/mlir/varint.ts";
 import { render } from "../support/mlir.ts";
 import { type Fixture, fuzz } from "./campaign.ts";
 import { checkDraft } from "./check-draft.ts";
@@ -12,7 +12,7 @@ import { must } from "./must.ts";
 import { joined, otherNumber } from "./mutate.ts";
 import type { Random } from "./random.ts";
 
-interface Piece {
+interface MlirPiece {
   readonly id: number;
   readonly data: Uint8Array;
   readonly alignment: number;
@@ -21,13 +21,17 @@ interface Piece {
 interface Program extends Fixture {
   /** The magic number, the version and the producer. */
   readonly head: Uint8Array;
-  readonly sections: readonly Piece[];
+  readonly sections: readonly MlirPiece[];
 }
 
 async function program(fixture: Fixture): Promise<Program> {
   const [name, bytes] = onlyFile(fixture);
   const { version, producer, sections } = await readBytecode(memorySource(bytes, name));
-  const head = joined(bytes.slice(0, 4), encodeVarint(version), new TextEncoder().encode(`${producer}\0`));
+  const head = joined(
+    bytes.slice(0, 4),
+    encodePrefixVarint(version),
+    new TextEncoder().encode(`${producer}\0`),
+  );
   return {
     ...fixture,
     head,
@@ -52,7 +56,7 @@ function changeSections(random: Random, { head, sections }: Program): Uint8Array
     const nth = random.below(list.length);
     const kind = random.below(3);
     if (kind === 0) list.splice(nth, 1);
-    else if (kind === 1) list.push(list[nth] as Piece);
+    else if (kind === 1) list.push(list[nth] as MlirPiece);
     else list.push(...list.splice(nth, 1));
   }
   const chosen = random.pick(TABLES);
@@ -69,8 +73,8 @@ function changeSections(random: Random, { head, sections }: Program): Uint8Array
   let at = (parts[0] as Uint8Array).length;
   for (const { id, data, alignment } of edited) {
     if (alignment > 4096) continue;
-    const length = random.chance(0.99) ? encodeVarint(data.length) : odd(random, data.length);
-    const start = joined(Uint8Array.of(id | 0x80), length, encodeVarint(alignment));
+    const length = random.chance(0.99) ? encodePrefixVarint(data.length) : odd(random, data.length);
+    const start = joined(Uint8Array.of(id | 0x80), length, encodePrefixVarint(alignment));
     const padding = (alignment - ((at + start.length) % alignment)) % alignment;
     const piece = joined(start, new Uint8Array(padding).fill(0xcb), data);
     parts.push(piece);
@@ -80,7 +84,7 @@ function changeSections(random: Random, { head, sections }: Program): Uint8Array
 }
 
 function otherVersion(random: Random, head: Uint8Array): Uint8Array {
-  return joined(head.subarray(0, 4), encodeVarint(random.below(9)), head.subarray(5));
+  return joined(head.subarray(0, 4), encodePrefixVarint(random.below(9)), head.subarray(5));
 }
 
 /** Puts a number where one may stand, over a byte or between two. */
@@ -93,7 +97,7 @@ function editVarint(random: Random, data: Uint8Array): Uint8Array {
 /** Another number, or the same by a longer spelling than it needs. */
 function odd(random: Random, old: number): Uint8Array {
   if (random.chance(0.5))
-    return encodeVarint(random.chance(0.7) ? random.below(40) : old + random.pick([-1, 0, 1, 2]) + 1);
+    return encodePrefixVarint(random.chance(0.7) ? random.below(40) : old + random.pick([-1, 0, 1, 2]) + 1);
   const wide = BigInt.asUintN(64, random.chance(0.2) ? BigInt(old) : otherNumber(random, BigInt(old), 1024));
   const bytes = new Uint8Array(9);
   new DataView(bytes.buffer).setBigUint64(1, wide, true);

@@ -1,7 +1,7 @@
 import { zipSync } from "fflate";
 import { memorySource } from "../../src/io/byte-source.ts";
 import { readZip } from "../../src/encodings/zip/read.ts";
-import { pytorch } from "../../src/formats/pytorch/read.ts";
+import { pytorch } from "../../src/formats/pytorch/format.ts";
 import { type Fixture, fuzz } from "./campaign.ts";
 import { checkDraft } from "./check-draft.ts";
 import { filesIn, lone, onlyFile } from "./fixtures.ts";

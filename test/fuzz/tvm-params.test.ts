@@ -1,4 +1,5 @@
-import { tvmParams, readTvmParamsEntries } from "../../src/formats/tvm-params/read.ts";
+import { tvmParams } from "../../src/formats/tvm-params/format.ts";
+import { readTvmParamsEntries } from "../../src/formats/tvm-params/read.ts";
 import { encodeTvmParams } from "../../src/formats/tvm-params/write.ts";
 import { memorySource } from "../../src/io/byte-source.ts";
 import { type Fixture, fuzz } from "./campaign.ts";

@@ -5,7 +5,7 @@ import { mergeCodec, type MergeReport, mergeWeight } from "../../src/lora/merge-
 import type { Weight } from "../../src/model/config.ts";
 import type { DType } from "../../src/tensor/dtype.ts";
 import { bfloat16Bits, float16Bits, float16Value } from "../../src/tensor/float16.ts";
-import { codecOf } from "../../src/tensor/quantization/codec.ts";
+import { codecOf } from "../../src/tensor/quantization/codec-of.ts";
 
 const weight = (dtype: DType, shape: readonly number[]): Weight => ({
   name: "w",

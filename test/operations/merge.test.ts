@@ -11,7 +11,7 @@ import { run } from "../../src/cli/run.ts";
 import { type GgufHeader, parseGgufHeader } from "../../src/formats/gguf/parse.ts";
 import { encodeGgufHeader } from "../../src/formats/gguf/write.ts";
 import { openStore, type TareStore } from "../../src/tare-store.ts";
-import { codecOf } from "../../src/tensor/quantization/codec.ts";
+import { codecOf } from "../../src/tensor/quantization/codec-of.ts";
 import { charlm } from "../support/charlm.ts";
 import { FORTUNE_DIFFERS, FORTUNE_SHA256 } from "../support/fortune.ts";
 import { writeGgufLora } from "../support/lora-models.ts";

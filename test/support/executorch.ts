@@ -1,18 +1,18 @@
 import { createHash } from "node:crypto";
 import { expect } from "vitest";
 import type { EditedProgram } from "../../src/formats/executorch/edit-program.ts";
-import { encodeDataHead } from "../../src/formats/executorch/write-data.ts";
+import { encodeDataHeader } from "../../src/formats/executorch/write-data.ts";
 import type { ExternalFile } from "../../src/formats/executorch/externalize.ts";
 import type { ModelDraft } from "../../src/model/draft.ts";
 
 /** The bytes of an edited program; what it is made of must be there, and lie where nothing else does. */
 export function writtenProgram(
-  { head, pieces, size }: EditedProgram,
+  { header, pieces, size }: EditedProgram,
   files: readonly Uint8Array[],
 ): Uint8Array {
   const out = new Uint8Array(size);
-  out.set(head);
-  let at = head.length;
+  out.set(header);
+  let at = header.length;
   for (const { offset, from, file } of pieces) {
     expect(offset).toBeGreaterThanOrEqual(at);
     at = offset + from.length;
@@ -27,7 +27,7 @@ export function writtenProgram(
 /** The bytes of a data file that a program's weights went to. */
 export function writtenData({ spec, from }: ExternalFile, program: Uint8Array): Uint8Array {
   expect(spec.segments.map(({ length }) => length)).toEqual(from.map(({ length }) => length));
-  const { bytes, segments, size } = encodeDataHead(spec);
+  const { bytes, segments, size } = encodeDataHeader(spec);
   const out = new Uint8Array(size);
   out.set(bytes);
   for (const [nth, { offset, length }] of from.entries()) {

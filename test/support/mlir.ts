@@ -1,6 +1,6 @@
 import { readFileSync } from "node:fs";
 import { fileURLToPath } from "node:url";
-import type { Piece } from "../../src/formats/mlir/piece.ts";
+import type { MlirPiece } from "../../src/formats/mlir/piece.ts";
 
 /** A file of `fixtures/mlir`, which LLVM wrote but for the thin ones. */
 export function mlirPath(name: string): string {
@@ -13,7 +13,7 @@ export function mlirBytes(name: string): Uint8Array {
 
 /** The file that pieces lay out, in memory. */
 export function render(
-  pieces: readonly Piece[],
+  pieces: readonly MlirPiece[],
   source: Uint8Array,
   weights: ReadonlyMap<string, Uint8Array> = new Map(),
 ): Uint8Array {

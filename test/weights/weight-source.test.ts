@@ -318,7 +318,10 @@ describe("a source that gives fewer bytes than it was asked for", () => {
       readWeight(data, "w"),
       loadWeight(data, "w", new Uint8Array(4)),
       joined(streamWeight(data, "w")),
-      new BlobService({ sink: memoryBlobs(createSha256), createDigest: createSha256 }).put("w", source),
+      new BlobService({ sink: memoryBlobs({ createDigest: createSha256 }), createDigest: createSha256 }).put(
+        "w",
+        source,
+      ),
     ]) {
       expect(await thrown(reading)).toMatchObject({ code: "short-read", path: "m" });
     }

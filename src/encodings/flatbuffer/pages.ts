@@ -1,5 +1,5 @@
 import type { ByteSource, ReadOptions } from "../../io/byte-source.ts";
-import { FormatError } from "../../errors.ts";
+import { fileErrors } from "../../errors.ts";
 
 /** What is read at once where a flatbuffer has too many bytes to be read whole: weights lie between its tables. */
 const PAGE = 16 * 1024;
@@ -85,11 +85,7 @@ export class Pages {
       const count = Math.min(this.#page, this.size - start);
       if (this.#fetched + count > MAX_FETCHED) {
         if (nth > needed) return;
-        throw new FormatError(
-          "too-large",
-          `Cannot read "${this.name}": its tables take over ${MAX_FETCHED} bytes`,
-          { path: this.name, offset },
-        );
+        throw fileErrors(this)("too-large", `its tables take over ${MAX_FETCHED} bytes`, { offset });
       }
       const bytes = await this.#source.read(start, count, options);
       this.#fetched += count;

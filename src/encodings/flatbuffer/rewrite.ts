@@ -1,4 +1,4 @@
-import { FormatError } from "../../errors.ts";
+import type { FormatError } from "../../errors.ts";
 import type { Flatbuffer, FlatTable } from "./table.ts";
 import { type FlatbufferStyle, type FlatField, FlatbufferWriter } from "./writer.ts";
 
@@ -125,10 +125,9 @@ function alignmentAt(offset: number): number {
   return alignment;
 }
 
-function unknown({ buffer: { name: path }, at: offset }: FlatTable, what: string): FormatError {
-  return new FormatError("unsupported", `Cannot read "${path}": it has ${what}, which tare does not know`, {
-    path,
+function unknown({ buffer, at: offset }: FlatTable, what: string): FormatError {
+  return buffer.fail("unsupported", `it has ${what}, which tare does not know`, {
     offset,
-    hint: "something newer than tare knows wrote it: export it again with an older version",
+    hint: "Something newer than tare knows wrote it: export it again with an older version",
   });
 }

@@ -1,4 +1,4 @@
-import { FormatError } from "../../errors.ts";
+import { fileErrors, type FileFail } from "../../errors.ts";
 import type { Pages } from "./pages.ts";
 
 /** Longest string that is read, in bytes: names and keys. */
@@ -15,11 +15,13 @@ const LONGEST = 2 ** 31 - 1;
 export class Flatbuffer {
   /** For errors. */
   readonly name: string;
+  readonly fail: FileFail;
   readonly #pages: Pages;
   #steps: number;
 
   constructor(pages: Pages) {
     this.name = pages.name;
+    this.fail = fileErrors(pages);
     this.#pages = pages;
     // A table or vector takes 8 bytes with the offset that leads to it: each may be come to four times.
     this.#steps = 1024 + pages.size / 2;
@@ -31,7 +33,7 @@ export class Flatbuffer {
    */
   root(): FlatTable {
     if (this.#pages.size > LONGEST) {
-      throw this.fail(`it has ${this.#pages.size} bytes, over 2 GB`, 0, "too-large");
+      throw this.fail("too-large", `it has ${this.#pages.size} bytes, over 2 GB`, { offset: 0 });
     }
     return new FlatTable(this, this.follow(0, "the root table"));
   }
@@ -51,7 +53,8 @@ export class Flatbuffer {
   /** Refuses what is not wholly inside. */
   within(offset: number, length: number, what: string): void {
     const { size } = this.#pages;
-    if (length > size - offset) throw this.fail(`${what} ends past the end of its tables at ${size}`, offset);
+    if (length > size - offset)
+      throw this.fail("malformed", `${what} ends past the end of its tables at ${size}`, { offset });
   }
 
   /** Where an offset that stands in the file leads. */
@@ -59,7 +62,7 @@ export class Flatbuffer {
     const distance = this.view(at, 4, what).getUint32(0, true);
     const target = at + distance;
     if (distance < 4 || target > this.#pages.size - 4) {
-      throw this.fail(`${what} is said to be at byte ${target}`, at);
+      throw this.fail("malformed", `${what} is said to be at byte ${target}`, { offset: at });
     }
     return target;
   }
@@ -67,12 +70,10 @@ export class Flatbuffer {
   /** Refuses what would be gone through more often than a flatbuffer of that size has parts. */
   step(at: number, count = 1): void {
     this.#steps -= count;
-    if (this.#steps < 0) throw this.fail("its tables share others so often that reading them has no end", at);
-  }
-
-  fail(reason: string, offset: number, code: "malformed" | "too-large" = "malformed"): FormatError {
-    const { name } = this.#pages;
-    return new FormatError(code, `Cannot read "${name}": ${reason}`, { path: name, offset });
+    if (this.#steps < 0)
+      throw this.fail("malformed", "its tables share others so often that reading them has no end", {
+        offset: at,
+      });
   }
 }
 
@@ -102,14 +103,15 @@ export class FlatTable {
     this.buffer = buffer;
     this.at = at;
     this.#vtable = at - buffer.view(at, 4, "a table").getInt32(0, true);
-    if (this.#vtable < 0) throw buffer.fail(`its layout is said to be at byte ${this.#vtable}`, at);
-    const head = buffer.view(this.#vtable, 4, "the layout of a table");
-    const length = head.getUint16(0, true);
-    this.size = head.getUint16(2, true);
+    if (this.#vtable < 0)
+      throw buffer.fail("malformed", `its layout is said to be at byte ${this.#vtable}`, { offset: at });
+    const header = buffer.view(this.#vtable, 4, "the layout of a table");
+    const length = header.getUint16(0, true);
+    this.size = header.getUint16(2, true);
     if (length < 4 || length % 2 !== 0) {
-      throw buffer.fail(`the layout of a table has ${length} bytes`, this.#vtable);
+      throw buffer.fail("malformed", `the layout of a table has ${length} bytes`, { offset: this.#vtable });
     }
-    if (this.size < 4) throw buffer.fail(`a table has ${this.size} bytes`, at);
+    if (this.size < 4) throw buffer.fail("malformed", `a table has ${this.size} bytes`, { offset: at });
     buffer.view(this.#vtable, length, "the layout of a table");
     this.fields = (length - 4) / 2;
   }
@@ -120,7 +122,10 @@ export class FlatTable {
     const entry = this.#vtable + 4 + 2 * field;
     const offset = this.buffer.view(entry, 2, "the layout of a table").getUint16(0, true);
     if (offset === 0) return undefined;
-    if (offset < 4) throw this.buffer.fail(`field ${field} of a table is at byte ${offset} of it`, entry);
+    if (offset < 4)
+      throw this.buffer.fail("malformed", `field ${field} of a table is at byte ${offset} of it`, {
+        offset: entry,
+      });
     this.buffer.within(this.at + offset, width, `field ${field} of a table`);
     return this.at + offset;
   }
@@ -164,7 +169,8 @@ export class FlatTable {
     const vector = this.vector(field, 1);
     if (!vector) return undefined;
     const { at, count } = vector;
-    if (count > MAX_STRING_LENGTH) throw this.buffer.fail(`a string has ${count} bytes`, at, "too-large");
+    if (count > MAX_STRING_LENGTH)
+      throw this.buffer.fail("too-large", `a string has ${count} bytes`, { offset: at });
     this.buffer.step(at, count / 64);
     const view = this.buffer.view(at, count, "a string");
     try {
@@ -172,7 +178,7 @@ export class FlatTable {
         new Uint8Array(view.buffer, view.byteOffset, count),
       );
     } catch {
-      throw this.buffer.fail("a string is not UTF-8", at);
+      throw this.buffer.fail("malformed", "a string is not UTF-8", { offset: at });
     }
   }
 

@@ -1,4 +1,4 @@
-import { FormatError } from "../../errors.ts";
+import { FormatError, operationError } from "../../errors.ts";
 
 /** A field of a table: a number, or something written before; `undefined` and zero are left out. */
 export type FlatField =
@@ -168,7 +168,8 @@ export class FlatbufferWriter {
   #grow(length: number): number {
     const needed = this.#length + length;
     if (needed > this.#longest) {
-      throw new FormatError("too-large", `Cannot write a flatbuffer of over ${this.#longest} bytes`);
+      const doing = `write a flatbuffer of over ${this.#longest} bytes`;
+      throw operationError(FormatError, { code: "too-large", doing });
     }
     if (needed > this.#bytes.byteLength) {
       const longer = new Uint8Array(Math.max(needed, this.#bytes.byteLength * 2));

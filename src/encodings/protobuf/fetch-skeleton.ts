@@ -1,7 +1,7 @@
 import type { ByteSource, ReadOptions } from "../../io/byte-source.ts";
-import { FormatError } from "../../errors.ts";
+import { fileErrors } from "../../errors.ts";
 import { malformed, varintAt, Wire } from "./fields.ts";
-import { type Range, SparseBytes } from "./sparse-bytes.ts";
+import { type Gap, SparseBytes } from "./sparse-bytes.ts";
 
 /**
  * Which fields of a message are worth a look: a nested message (its own shape, given lazily since schemas are
@@ -33,7 +33,7 @@ export async function fetchSkeleton(
   options: ReadOptions = {},
 ): Promise<SparseBytes> {
   const reader = new ForwardReader(source, options);
-  const gaps: Range[] = [];
+  const gaps: Gap[] = [];
   const open: { readonly shape: MessageShape; readonly end: number }[] = [{ shape, end: source.size }];
   let at = 0;
   for (;;) {
@@ -132,11 +132,7 @@ class ForwardReader {
       this.#segments.push({ offset: this.#front, bytes });
       this.#held += length;
       if (this.#held > MAX_SKELETON_BYTES) {
-        throw new FormatError(
-          "too-large",
-          `Cannot read "${this.#source.name}": its graph without weights is over 256 MiB`,
-          { path: this.#source.name },
-        );
+        throw fileErrors(this.#source)("too-large", "its graph without weights is over 256 MiB");
       }
       // A header may cross the border between two reads: the window keeps the tail of the one before.
       const tail = this.#window.subarray(Math.max(0, this.#window.byteLength - MAX_HEADER_LENGTH));
@@ -150,7 +146,7 @@ class ForwardReader {
   }
 
   /** All that was read, except the gaps, in one piece. */
-  without(gaps: readonly Range[]): Uint8Array {
+  without(gaps: readonly Gap[]): Uint8Array {
     const skipped = gaps.reduce((sum, gap) => sum + gap.length, 0);
     const kept = new Uint8Array(this.#source.size - skipped);
     let filled = 0;
@@ -159,7 +155,7 @@ class ForwardReader {
       const end = offset + bytes.byteLength;
       let from = offset;
       while (from < end) {
-        while (next < gaps.length && gapEnd(gaps[next] as Range) <= from) next++;
+        while (next < gaps.length && gapEnd(gaps[next] as Gap) <= from) next++;
         const gap = gaps[next];
         if (gap && gap.offset <= from) {
           from = Math.min(end, gapEnd(gap));
@@ -175,6 +171,6 @@ class ForwardReader {
   }
 }
 
-function gapEnd(gap: Range): number {
+function gapEnd(gap: Gap): number {
   return gap.offset + gap.length;
 }

@@ -1,4 +1,4 @@
-import { FormatError } from "../../errors.ts";
+import { fileErrors, type FormatError } from "../../errors.ts";
 import type { SparseBytes } from "./sparse-bytes.ts";
 
 /** Wire types of protobuf; groups (3 and 4) are refused: no format that tare reads has them. */
@@ -120,12 +120,9 @@ function fieldIn(view: SparseBytes, run: Uint8Array, runAt: number, start: numbe
   return { number, wire, start, body, end: body + length, value };
 }
 
-/** A typed error at an offset of the file. */
-export function malformed(view: { name: string }, offset: number, reason: string): FormatError {
-  return new FormatError("malformed", `Cannot parse "${view.name}" at byte ${offset}: ${reason}`, {
-    path: view.name,
-    offset,
-  });
+/** Makes the error for what is wrong at an offset of a file. */
+export function malformed(view: { readonly name: string }, offset: number, reason: string): FormatError {
+  return fileErrors(view, { verb: "parse", showOffset: true })("malformed", reason, { offset });
 }
 
 /**

@@ -1,7 +1,7 @@
-import { FormatError } from "../../errors.ts";
+import { fileErrors } from "../../errors.ts";
 
 /** A range of a file. */
-export interface Range {
+export interface Gap {
   /** In bytes from the start of the file. */
   readonly offset: number;
   /** In bytes. */
@@ -17,7 +17,7 @@ export class SparseBytes {
   /** Size of the whole file, gaps included. */
   readonly size: number;
   /** Sorted, apart from each other, inside the file. */
-  readonly gaps: readonly Range[];
+  readonly gaps: readonly Gap[];
   /** The bytes between the gaps, one after the other. */
   readonly bytes: Uint8Array;
   /** For each gap, how many gap bytes lie before its end. */
@@ -25,7 +25,7 @@ export class SparseBytes {
   /** Index of the first gap that ends after the last offset looked up: parsers go on near by. */
   #next = 0;
 
-  constructor(name: string, bytes: Uint8Array, gaps: readonly Range[] = []) {
+  constructor(name: string, bytes: Uint8Array, gaps: readonly Gap[] = []) {
     let skipped = 0;
     const sums: number[] = [];
     for (const gap of gaps) {
@@ -51,8 +51,7 @@ export class SparseBytes {
     this.#next = index;
     const gap = gaps[index];
     if (gap && offset >= gap.offset) {
-      throw new FormatError("malformed", `Cannot parse "${this.name}": byte ${offset} belongs to a weight`, {
-        path: this.name,
+      throw fileErrors(this, { verb: "parse" })("malformed", `byte ${offset} belongs to a weight`, {
         offset,
       });
     }
@@ -74,11 +73,8 @@ export class SparseBytes {
     if (length === 0) return new Uint8Array(0);
     const run = this.run(offset);
     if (run.byteLength < length) {
-      throw new FormatError(
-        "malformed",
-        `Cannot parse "${this.name}": ${length} bytes at ${offset} run past what there is`,
-        { path: this.name, offset },
-      );
+      const reason = `${length} bytes at ${offset} run past what there is`;
+      throw fileErrors(this, { verb: "parse" })("malformed", reason, { offset });
     }
     return run.subarray(0, length);
   }

@@ -1,6 +1,6 @@
-import { FormatError } from "../../errors.ts";
+import { fileErrors } from "../../errors.ts";
 import { type Frame, varintLength } from "./fields.ts";
-import { type Range, SparseBytes } from "./sparse-bytes.ts";
+import { type Gap, SparseBytes } from "./sparse-bytes.ts";
 
 /** Replaces a range of one message's body; `start === end` inserts. */
 export interface Edit {
@@ -31,7 +31,7 @@ export function spliceSparse(view: SparseBytes, edits: readonly Edit[]): SparseB
   // Array.prototype.sort is stable: insertions keep their order, and go before a replacement at their place.
   all.sort((a, b) => a.start - b.start || a.end - b.end);
   const parts: Uint8Array[] = [];
-  const gaps: Range[] = [];
+  const gaps: Gap[] = [];
   let at = 0;
   let grown = 0;
   for (const edit of all) {
@@ -93,10 +93,8 @@ function copy(view: SparseBytes, start: number, end: number, parts: Uint8Array[]
   for (let at = start; at < end; ) {
     const run = view.run(at);
     if (run.byteLength === 0) {
-      throw new FormatError("malformed", `Cannot rewrite "${view.name}": bytes at ${at} are left unbound`, {
-        path: view.name,
-        offset: at,
-      });
+      const fail = fileErrors(view, { verb: "rewrite" });
+      throw fail("malformed", `bytes at ${at} are left unbound`, { offset: at });
     }
     const piece = run.subarray(0, end - at);
     parts.push(piece);

@@ -1,5 +1,5 @@
-import { type ErrorCode, FormatError } from "../../errors.ts";
-import { DEFLATED, FULL16, FULL32, Signature, Size, STORED, ZIP64 } from "./schema.ts";
+import { fileErrors, type FileFail } from "../../errors.ts";
+import { DEFLATED, FULL16, FULL32, ZipSignature, ZIP_BYTES, STORED, ZIP64 } from "./schema.ts";
 
 /** A file of an archive, as the archive's directory has it. */
 export interface ZipEntry {
@@ -28,17 +28,13 @@ export interface ZipDirectory {
 const STEEPEST = 1032;
 
 /** From so many bytes before its end an archive is read first. */
-export const ZIP_TAIL: number = Size.end + Size.comment + Size.locator + Size.end64;
+export const ZIP_TAIL: number = ZIP_BYTES.end + ZIP_BYTES.comment + ZIP_BYTES.locator + ZIP_BYTES.end64;
 /** Bytes of a local header up to its name. */
-export const ZIP_LOCAL: number = Size.local;
+export const ZIP_LOCAL: number = ZIP_BYTES.local;
 
-/** Makes the error for what is wrong at an offset of an archive. */
-export type ZipFail = (code: ErrorCode, reason: string, offset: number) => FormatError;
-
-/** How errors name the archive. */
-export function zipFailure(path: string): ZipFail {
-  return (code, reason, offset) =>
-    new FormatError(code, `Cannot read "${path}" at byte ${offset}: ${reason}`, { path, offset });
+/** Returns what makes the errors of an archive. */
+export function zipErrors(path: string): FileFail {
+  return fileErrors({ name: path }, { showOffset: true });
 }
 
 /**
@@ -48,11 +44,12 @@ export function zipFailure(path: string): ZipFail {
  * @param start where they start in the archive
  * @throws FormatError `unknown-format`, `malformed`, `unsupported`
  */
-export function findZipDirectory(tail: Uint8Array, start: number, fail: ZipFail): ZipDirectory {
+export function findZipDirectory(tail: Uint8Array, start: number, fail: FileFail): ZipDirectory {
   const view = new DataView(tail.buffer, tail.byteOffset, tail.byteLength);
-  const last = view.byteLength - Size.end;
-  for (let at = last; at >= 0 && at >= last - Size.comment; at--) {
-    if (view.getUint32(at, true) !== Signature.end || view.getUint16(at + 20, true) !== last - at) continue;
+  const last = view.byteLength - ZIP_BYTES.end;
+  for (let at = last; at >= 0 && at >= last - ZIP_BYTES.comment; at--) {
+    if (view.getUint32(at, true) !== ZipSignature.end || view.getUint16(at + 20, true) !== last - at)
+      continue;
     const directory = {
       offset: view.getUint32(at + 16, true),
       size: view.getUint32(at + 12, true),
@@ -66,15 +63,15 @@ export function findZipDirectory(tail: Uint8Array, start: number, fail: ZipFail)
       at64 === undefined &&
       (view.getUint32(at + 4, true) !== 0 || view.getUint16(at + 8, true) !== directory.count)
     ) {
-      throw fail("unsupported", "the archive is in several parts", start + at);
+      throw fail("unsupported", "the archive is in several parts", { offset: start + at });
     }
     const found = at64 === undefined ? directory : directory64(view, at64, start, fail);
     if (found.offset + found.size !== start + (at64 ?? at)) {
-      throw fail("malformed", "its directory is not where its end says", start + at);
+      throw fail("malformed", "its directory is not where its end says", { offset: start + at });
     }
     return found;
   }
-  throw fail("unknown-format", "it does not end as a zip archive does", start + view.byteLength);
+  throw fail("unknown-format", "it does not end as a zip archive does", { offset: start + view.byteLength });
 }
 
 /**
@@ -86,28 +83,28 @@ function findEnd64(
   end: number,
   start: number,
   needed: boolean,
-  fail: ZipFail,
+  fail: FileFail,
 ): number | undefined {
-  const locator = end - Size.locator;
-  if (locator < 0 || view.getUint32(locator, true) !== Signature.locator) return undefined;
-  const at = locator - Size.end64;
+  const locator = end - ZIP_BYTES.locator;
+  if (locator < 0 || view.getUint32(locator, true) !== ZipSignature.locator) return undefined;
+  const at = locator - ZIP_BYTES.end64;
   const said = view.getBigUint64(locator + 8, true);
-  if (at < 0 || said !== BigInt(start + at) || view.getUint32(at, true) !== Signature.end64) {
+  if (at < 0 || said !== BigInt(start + at) || view.getUint32(at, true) !== ZipSignature.end64) {
     if (!needed) return undefined;
-    throw fail("malformed", "its zip64 end is not before its end", start + locator);
+    throw fail("malformed", "its zip64 end is not before its end", { offset: start + locator });
   }
   return at;
 }
 
-function directory64(view: DataView, at: number, start: number, fail: ZipFail): ZipDirectory {
+function directory64(view: DataView, at: number, start: number, fail: FileFail): ZipDirectory {
   const number = (offset: number): number => {
     const value = view.getBigUint64(at + offset, true);
     if (value > BigInt(Number.MAX_SAFE_INTEGER))
-      throw fail("too-large", "its zip64 end says over 2^53", start + at);
+      throw fail("too-large", "its zip64 end says over 2^53", { offset: start + at });
     return Number(value);
   };
   if (view.getBigUint64(at + 16, true) !== 0n || number(24) !== number(32)) {
-    throw fail("unsupported", "the archive is in several parts", start + at);
+    throw fail("unsupported", "the archive is in several parts", { offset: start + at });
   }
   return { offset: number(48), size: number(40), count: number(32) };
 }
@@ -118,28 +115,29 @@ function directory64(view: DataView, at: number, start: number, fail: ZipFail): 
  * @param bytes all of the directory
  * @throws FormatError `malformed`, `unsupported`, `duplicate`
  */
-export function parseZipDirectory(bytes: Uint8Array, directory: ZipDirectory, fail: ZipFail): ZipEntry[] {
+export function parseZipDirectory(bytes: Uint8Array, directory: ZipDirectory, fail: FileFail): ZipEntry[] {
   const view = new DataView(bytes.buffer, bytes.byteOffset, bytes.byteLength);
   const names = new Set<string>();
   const entries: ZipEntry[] = [];
   let at = 0;
   for (let index = 0; index < directory.count; index++) {
     const where = directory.offset + at;
-    if (at + Size.central > view.byteLength || view.getUint32(at, true) !== Signature.central) {
-      throw fail("malformed", `entry ${index} of its directory is not there`, where);
+    if (at + ZIP_BYTES.central > view.byteLength || view.getUint32(at, true) !== ZipSignature.central) {
+      throw fail("malformed", `entry ${index} of its directory is not there`, { offset: where });
     }
-    const nameEnd = at + Size.central + view.getUint16(at + 28, true);
+    const nameEnd = at + ZIP_BYTES.central + view.getUint16(at + 28, true);
     const extraEnd = nameEnd + view.getUint16(at + 30, true);
     const next = extraEnd + view.getUint16(at + 32, true);
-    if (next > view.byteLength) throw fail("malformed", `entry ${index} of its directory is cut off`, where);
+    if (next > view.byteLength)
+      throw fail("malformed", `entry ${index} of its directory is cut off`, { offset: where });
     const entry = parseEntry(bytes, view, at, nameEnd, extraEnd, where, fail);
-    if (names.has(entry.name)) throw fail("duplicate", `it has "${entry.name}" twice`, where);
+    if (names.has(entry.name)) throw fail("duplicate", `it has "${entry.name}" twice`, { offset: where });
     names.add(entry.name);
     entries.push(entry);
     at = next;
   }
   if (at !== view.byteLength) {
-    throw fail("malformed", "its directory is longer than its entries", directory.offset + at);
+    throw fail("malformed", "its directory is longer than its entries", { offset: directory.offset + at });
   }
   return entries;
 }
@@ -151,27 +149,29 @@ function parseEntry(
   nameEnd: number,
   extraEnd: number,
   where: number,
-  fail: ZipFail,
+  fail: FileFail,
 ): ZipEntry {
-  const name = decodeName(bytes.subarray(at + Size.central, nameEnd), where, fail);
+  const name = decodeName(bytes.subarray(at + ZIP_BYTES.central, nameEnd), where, fail);
   const method = view.getUint16(at + 10, true);
-  if (view.getUint16(at + 8, true) & 1) throw fail("unsupported", `"${name}" is encrypted`, where);
+  if (view.getUint16(at + 8, true) & 1)
+    throw fail("unsupported", `"${name}" is encrypted`, { offset: where });
   if (method !== STORED && method !== DEFLATED) {
-    throw fail("unsupported", `"${name}" is compressed by method ${method}`, where);
+    throw fail("unsupported", `"${name}" is compressed by method ${method}`, { offset: where });
   }
   // What does not fit stands in the extra field, in this order.
   const short = [view.getUint32(at + 24, true), view.getUint32(at + 20, true), view.getUint32(at + 42, true)];
   const long = short.includes(FULL32) ? zip64Numbers(view, nameEnd, extraEnd) : [];
   const [size, packed, local] = short.map((value) => {
     const number = value === FULL32 ? long.shift() : BigInt(value);
-    if (number === undefined) throw fail("malformed", `"${name}" says no size`, where);
+    if (number === undefined) throw fail("malformed", `"${name}" says no size`, { offset: where });
     if (number > BigInt(Number.MAX_SAFE_INTEGER))
-      throw fail("too-large", `"${name}" has over 2^53 bytes`, where);
+      throw fail("too-large", `"${name}" has over 2^53 bytes`, { offset: where });
     return Number(number);
   }) as [number, number, number];
   const compression = method === STORED ? "stored" : "deflated";
   const possible = compression === "stored" ? size === packed : size <= packed * STEEPEST;
-  if (!possible) throw fail("malformed", `"${name}" cannot unpack from ${packed} bytes to ${size}`, where);
+  if (!possible)
+    throw fail("malformed", `"${name}" cannot unpack from ${packed} bytes to ${size}`, { offset: where });
   return { name, compression, crc: view.getUint32(at + 16, true), packed, size, local };
 }
 
@@ -197,21 +197,21 @@ function zip64Numbers(view: DataView, start: number, end: number): bigint[] {
  */
 export function refuseOverlaps(
   entries: readonly (ZipEntry & { readonly start: number })[],
-  fail: ZipFail,
+  fail: FileFail,
 ): void {
   let end = 0;
   for (const { name, local, start, packed } of entries.toSorted((a, b) => a.local - b.local)) {
-    if (local < end) throw fail("malformed", `"${name}" lies inside another entry`, local);
+    if (local < end) throw fail("malformed", `"${name}" lies inside another entry`, { offset: local });
     end = start + packed;
   }
 }
 
 /** Names are ASCII or UTF-8, whether flagged so or not: tools that write other code pages do not write tensors. */
-function decodeName(bytes: Uint8Array, at: number, fail: ZipFail): string {
+function decodeName(bytes: Uint8Array, at: number, fail: FileFail): string {
   try {
     return new TextDecoder("utf-8", { fatal: true, ignoreBOM: true }).decode(bytes);
   } catch {
-    throw fail("malformed", "an entry's name is not UTF-8", at);
+    throw fail("malformed", "an entry's name is not UTF-8", { offset: at });
   }
 }
 
@@ -226,13 +226,13 @@ export function zipDataStart(
   header: Uint8Array,
   { name, local, packed }: ZipEntry,
   limit: number,
-  fail: ZipFail,
+  fail: FileFail,
 ): number {
   const view = new DataView(header.buffer, header.byteOffset, header.byteLength);
-  if (header.byteLength < Size.local || view.getUint32(0, true) !== Signature.local) {
-    throw fail("malformed", `"${name}" is not where the directory says`, local);
+  if (header.byteLength < ZIP_BYTES.local || view.getUint32(0, true) !== ZipSignature.local) {
+    throw fail("malformed", `"${name}" is not where the directory says`, { offset: local });
   }
-  const start = local + Size.local + view.getUint16(26, true) + view.getUint16(28, true);
-  if (start + packed > limit) throw fail("malformed", `"${name}" runs into the directory`, local);
+  const start = local + ZIP_BYTES.local + view.getUint16(26, true) + view.getUint16(28, true);
+  if (start + packed > limit) throw fail("malformed", `"${name}" runs into the directory`, { offset: local });
   return start;
 }

@@ -7,7 +7,7 @@ import {
   ZIP_TAIL,
   zipDataStart,
   type ZipEntry,
-  zipFailure,
+  zipErrors,
 } from "./directory.ts";
 
 /** A directory of a million entries; more is no archive of tensors. */
@@ -25,13 +25,13 @@ export interface ZipMember extends ZipEntry {
  * @throws FormatError `unknown-format`, `malformed`, `unsupported`, `duplicate`, `too-large`
  */
 export async function readZip(source: ByteSource, options: ReadOptions = {}): Promise<ZipMember[]> {
-  const fail = zipFailure(source.name);
+  const fail = zipErrors(source.name);
   const length = Math.min(source.size, ZIP_TAIL);
   const tailStart = source.size - length;
   const tail = await source.read(tailStart, length, options);
   const directory = findZipDirectory(tail, tailStart, fail);
   if (directory.size > MAX_DIRECTORY_BYTES) {
-    throw fail("too-large", `its directory has ${directory.size} bytes`, directory.offset);
+    throw fail("too-large", `its directory has ${directory.size} bytes`, { offset: directory.offset });
   }
   const bytes =
     directory.offset >= tailStart
@@ -47,7 +47,7 @@ export async function readZip(source: ByteSource, options: ReadOptions = {}): Pr
   for (const entry of entries) {
     const limit = directory.offset;
     if (entry.local > limit - ZIP_LOCAL)
-      throw fail("malformed", `"${entry.name}" is not where the directory says`, entry.local);
+      throw fail("malformed", `"${entry.name}" is not where the directory says`, { offset: entry.local });
     const header = await source.read(entry.local, ZIP_LOCAL, options);
     members.push({ ...entry, start: zipDataStart(header, entry, limit, fail) });
   }

@@ -1,7 +1,7 @@
 import { alignUp } from "../../io/align.ts";
 import { ByteWriter } from "../../io/byte-writer.ts";
 import type { ZipDirectory } from "./directory.ts";
-import { FULL16, FULL32, Signature, Size, STORED, ZIP64 } from "./schema.ts";
+import { FULL16, FULL32, ZipSignature, ZIP_BYTES, STORED, ZIP64 } from "./schema.ts";
 
 /** What writers of archives do each in a way of their own. */
 export interface ZipStyle {
@@ -49,10 +49,10 @@ export function encodeLocal(entry: StoredEntry, crc: number, style: ZipStyle): U
   const before = style.checksums === "before";
   // A size that is said behind the data is nothing here; the unpacked one PyTorch knows beforehand.
   const zip64 = before ? [size, size] : largeNumbers(entry, style, 0);
-  const end = local + Size.local + name.byteLength + (zip64.length && FIELD + 8 * zip64.length);
+  const end = local + ZIP_BYTES.local + name.byteLength + (zip64.length && FIELD + 8 * zip64.length);
   const padding = style.alignment && alignUp(end + FIELD, style.alignment) - end;
   const out = new ByteWriter();
-  out.uint32(Signature.local);
+  out.uint32(ZipSignature.local);
   out.uint16(style.needed);
   out.uint16(flagsOf(entry, style));
   out.uint16(STORED);
@@ -62,7 +62,7 @@ export function encodeLocal(entry: StoredEntry, crc: number, style: ZipStyle): U
   out.uint32(before ? FULL32 : 0);
   out.uint32(before ? FULL32 : 0);
   out.uint16(name.byteLength);
-  out.uint16(end - local - Size.local - name.byteLength + (padding ?? 0));
+  out.uint16(end - local - ZIP_BYTES.local - name.byteLength + (padding ?? 0));
   out.bytes(name);
   writeZip64(out, zip64);
   if (padding) {
@@ -76,7 +76,7 @@ export function encodeLocal(entry: StoredEntry, crc: number, style: ZipStyle): U
 /** Encodes what stands behind an entry's data where its checksum is not before it. */
 export function encodeDescriptor(entry: StoredEntry, crc: number, style: ZipStyle): Uint8Array {
   const out = new ByteWriter();
-  out.uint32(Signature.descriptor);
+  out.uint32(ZipSignature.descriptor);
   out.uint32(crc);
   const long = largeNumbers(entry, style).length > 0;
   for (const size of [entry.size, entry.size]) {
@@ -92,7 +92,7 @@ export function encodeCentral(entry: StoredEntry, crc: number, style: ZipStyle):
   const zip64 = largeNumbers(entry, style);
   const short = (value: number): number => (value > style.largest ? FULL32 : value);
   const out = new ByteWriter();
-  out.uint32(Signature.central);
+  out.uint32(ZipSignature.central);
   out.uint16(style.madeBy);
   out.uint16(style.needed);
   out.uint16(flagsOf(entry, style));
@@ -117,18 +117,18 @@ export function encodeCentral(entry: StoredEntry, crc: number, style: ZipStyle):
 export function encodeEnd({ offset, size, count }: ZipDirectory, style: ZipStyle): Uint8Array {
   const out = new ByteWriter();
   if (style.alwaysEnd64 || count > FULL16 || Math.max(offset, size) > style.largest) {
-    out.uint32(Signature.end64);
-    out.uint64(Size.end64 - 12);
+    out.uint32(ZipSignature.end64);
+    out.uint64(ZIP_BYTES.end64 - 12);
     out.uint16(style.endMadeBy);
     out.uint16(style.endNeeded);
     out.uint64(0);
     for (const value of [count, count, size, offset]) out.uint64(value);
-    out.uint32(Signature.locator);
+    out.uint32(ZipSignature.locator);
     out.uint32(0);
     out.uint64(offset + size);
     out.uint32(1);
   }
-  out.uint32(Signature.end);
+  out.uint32(ZipSignature.end);
   out.uint32(0);
   for (const value of [count, count]) out.uint16(Math.min(value, FULL16));
   for (const value of [size, offset]) out.uint32(Math.min(value, FULL32));

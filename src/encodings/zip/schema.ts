@@ -1,8 +1,15 @@
 /** Bytes of an archive's records, without what varies. Source: APPNOTE.TXT 6.3.10, section 4.3. */
-export const Size = { end: 22, locator: 20, end64: 56, central: 46, local: 30, comment: 65_535 } as const;
+export const ZIP_BYTES = {
+  end: 22,
+  locator: 20,
+  end64: 56,
+  central: 46,
+  local: 30,
+  comment: 65_535,
+} as const;
 
 /** What records start with. */
-export const Signature = {
+export const ZipSignature = {
   end: 0x06054b50,
   locator: 0x07064b50,
   end64: 0x06064b50,

@@ -14,7 +14,7 @@ import {
 } from "../../formats/onnx/encode.ts";
 import { parseOnnx } from "../../formats/onnx/parse.ts";
 import { readPrepacked } from "../../formats/onnx/prepacked.ts";
-import { Attribute, Graph, Model, Node } from "../../formats/onnx/schema.ts";
+import { AttributeFields, GraphFields, ModelFields, NodeFields } from "../../formats/onnx/schema.ts";
 import { PREPACKED_ALIGNMENT, type PrepackedEntry } from "../../model/prepacked-weight.ts";
 import type { CompileCache } from "../engine.ts";
 import type { PrepackTarget } from "./prepacker.ts";
@@ -110,17 +110,17 @@ async function packed(
 /** A program of one `MatMulNBits` over the weight in a file. */
 function program(location: string, prepacked: readonly PrepackedEntry[]): Uint8Array {
   const bytes = WireType.LengthDelimited;
-  const node = new BinaryWriter().tag(Graph.node, bytes).fork();
-  for (const input of ["x", "b", "s"]) node.tag(Node.input, bytes).string(input);
-  node.tag(Node.output, bytes).string("y").tag(Node.opType, bytes).string("MatMulNBits");
-  node.tag(Node.domain, bytes).string("com.microsoft");
+  const node = new BinaryWriter().tag(GraphFields.node, bytes).fork();
+  for (const input of ["x", "b", "s"]) node.tag(NodeFields.input, bytes).string(input);
+  node.tag(NodeFields.output, bytes).string("y").tag(NodeFields.opType, bytes).string("MatMulNBits");
+  node.tag(NodeFields.domain, bytes).string("com.microsoft");
   const attributes = { K: SIZE, N: SIZE, bits: 4, block_size: BLOCK, accuracy_level: 4 };
   for (const [name, value] of Object.entries(attributes)) {
-    node.tag(Node.attribute, bytes).fork().tag(Attribute.name, bytes).string(name);
+    node.tag(NodeFields.attribute, bytes).fork().tag(AttributeFields.name, bytes).string(name);
     node
-      .tag(Attribute.int, WireType.Varint)
+      .tag(AttributeFields.int, WireType.Varint)
       .int64(value)
-      .tag(Attribute.type, WireType.Varint)
+      .tag(AttributeFields.type, WireType.Varint)
       .int32(2)
       .join();
   }
@@ -134,7 +134,11 @@ function program(location: string, prepacked: readonly PrepackedEntry[]): Uint8A
   graph
     .raw(encodeInput({ name: "x", dtype: "float32", shape: [1, SIZE] }))
     .raw(encodeOutput({ name: "y", dtype: undefined, shape: undefined }));
-  graph.tag(Graph.name, bytes).string("probe");
+  graph.tag(GraphFields.name, bytes).string("probe");
   const model = new BinaryWriter().raw(encodeIrVersion(8)).raw(encodeOpset("", 17));
-  return model.raw(encodeOpset("com.microsoft", 1)).tag(Model.graph, bytes).bytes(graph.finish()).finish();
+  return model
+    .raw(encodeOpset("com.microsoft", 1))
+    .tag(ModelFields.graph, bytes)
+    .bytes(graph.finish())
+    .finish();
 }

@@ -4,21 +4,21 @@ import { parsePages } from "../../encodings/flatbuffer/pages.ts";
 import { rewriteFlatbuffer, type TableEdits, type WriteField } from "../../encodings/flatbuffer/rewrite.ts";
 import { Flatbuffer, type FlatTable } from "../../encodings/flatbuffer/table.ts";
 import type { FlatbufferStyle, FlatField } from "../../encodings/flatbuffer/writer.ts";
-import { type ErrorCode, type ErrorDetails, FormatError } from "../../errors.ts";
-import { type Extent, readProgramHeader } from "./header.ts";
+import { type ErrorCode, type ErrorDetails, FormatError, operationError } from "../../errors.ts";
+import { type FileExtent, readProgramHeader } from "./header.ts";
 import { type ParsedProgram, parseProgram } from "./parse-program.ts";
-import { alignmentsOf, type Piece, placeSegments, type SegmentContent } from "./place-segments.ts";
+import { alignmentsOf, type ExecutorchPiece, placeSegments, type SegmentContent } from "./place-segments.ts";
 import { namedTable, programTable } from "./program-tables.ts";
 import {
   BEFORE_HEADER,
   DOUBLE_KIND,
   INT_KIND,
-  Plan,
-  Program,
+  PlanFields,
+  ProgramFields,
   PROGRAM_HEADER,
-  Segment,
-  Subsegments,
-  Value,
+  SegmentFields,
+  SubsegmentsFields,
+  ValueFields,
 } from "./schema.ts";
 
 /** Tables are rewritten in memory; where they are larger, what they hold inline is what makes them so. In bytes. */
@@ -31,7 +31,7 @@ const HEADER_ALIGNMENT = 16;
 export interface OpenProgram {
   readonly name: string;
   readonly buffer: Flatbuffer;
-  readonly extent: Extent;
+  readonly extent: FileExtent;
   readonly program: ParsedProgram;
   /** Which segment has the constants; `undefined` where the tables have them, or there are none. */
   readonly constantSegment: number | undefined;
@@ -51,9 +51,9 @@ export interface ProgramEdits {
 /** A program to write. */
 export interface EditedProgram {
   /** Up to the first segment. */
-  readonly head: Uint8Array;
+  readonly header: Uint8Array;
   /** Ranges of files, and where they go; the bytes between, and after them, are zeros. */
-  readonly pieces: readonly Piece[];
+  readonly pieces: readonly ExecutorchPiece[];
   /** Of the new program, in bytes. */
   readonly size: number;
 }
@@ -80,9 +80,9 @@ export async function openProgram<T>(
       }
       const buffer = new Flatbuffer(pages);
       const root = buffer.root();
-      const constants = root.table(Program.constantSegment);
-      const inSegment = constants && (constants.vector(Subsegments.offsets, 8)?.count ?? 0) > 0;
-      const constantSegment = inSegment ? constants.uint32(Subsegments.segment) : undefined;
+      const constants = root.table(ProgramFields.constantSegment);
+      const inSegment = constants && (constants.vector(SubsegmentsFields.offsets, 8)?.count ?? 0) > 0;
+      const constantSegment = inSegment ? constants.uint32(SubsegmentsFields.segment) : undefined;
       return edit({ name: source.name, buffer, extent, program, constantSegment });
     },
     options,
@@ -116,8 +116,8 @@ export function editProgram({ buffer, extent, program }: OpenProgram, edits: Pro
   const placed = placeSegments(segments);
   const root = buffer.root();
   const fields = new Map<number, WriteField>();
-  if (segments.length > 0 || root.vector(Program.segments, 4)) {
-    fields.set(Program.segments, (writer) => ({
+  if (segments.length > 0 || root.vector(ProgramFields.segments, 4)) {
+    fields.set(ProgramFields.segments, (writer) => ({
       offset: writer.offsets(
         segments.map(({ length }, nth) => writer.table([long(placed.offsets[nth] as number), long(length)])),
       ),
@@ -125,17 +125,17 @@ export function editProgram({ buffer, extent, program }: OpenProgram, edits: Pro
   }
   if (constants) {
     // Where constants are in a segment, none may be in the tables.
-    if (root.vector(Program.constantBuffer, 4)) {
-      fields.set(Program.constantBuffer, (writer) => ({ offset: writer.offsets([]) }));
+    if (root.vector(ProgramFields.constantBuffer, 4)) {
+      fields.set(ProgramFields.constantBuffer, (writer) => ({ offset: writer.offsets([]) }));
     }
-    fields.set(Program.constantSegment, (writer) => {
+    fields.set(ProgramFields.constantSegment, (writer) => {
       const offsets = writer.numbers(constants.offsets, 8);
       return { offset: writer.table([int(constants.segment), { offset: offsets }]) };
     });
   }
   if (named) {
-    const old = [...root.tables(Program.namedData)];
-    fields.set(Program.namedData, (writer, copy) => ({
+    const old = [...root.tables(ProgramFields.namedData)];
+    fields.set(ProgramFields.namedData, (writer, copy) => ({
       offset: writer.offsets(
         named.map((entry) => {
           if (typeof entry === "number") return copy(old[entry] as FlatTable, namedTable);
@@ -147,22 +147,22 @@ export function editProgram({ buffer, extent, program }: OpenProgram, edits: Pro
   const changes = new Map([...tensors, [root.at, fields]]);
   const style = { ...styleOf(root), longest: 2 * MAX_TABLE_BYTES };
   const { bytes, alignment } = rewriteFlatbuffer(buffer, programTable, changes, style);
-  if (placed.length === 0) return { head: bytes, pieces: [], size: bytes.byteLength };
-  const header = alignUp(HEADER_LENGTH, Math.max(HEADER_ALIGNMENT, alignment));
-  const end = header + bytes.byteLength;
+  if (placed.length === 0) return { header: bytes, pieces: [], size: bytes.byteLength };
+  const headerLength = alignUp(HEADER_LENGTH, Math.max(HEADER_ALIGNMENT, alignment));
+  const end = headerLength + bytes.byteLength;
   const base = alignUp(end, alignmentsOf(extent, program.segments).base);
-  const head = new Uint8Array(base);
-  head.set(bytes.subarray(0, BEFORE_HEADER));
-  head.set(new TextEncoder().encode(PROGRAM_HEADER), BEFORE_HEADER);
-  head.set(bytes.subarray(BEFORE_HEADER), BEFORE_HEADER + header);
-  const view = new DataView(head.buffer);
-  view.setUint32(0, view.getUint32(0, true) + header, true);
+  const header = new Uint8Array(base);
+  header.set(bytes.subarray(0, BEFORE_HEADER));
+  header.set(new TextEncoder().encode(PROGRAM_HEADER), BEFORE_HEADER);
+  header.set(bytes.subarray(BEFORE_HEADER), BEFORE_HEADER + headerLength);
+  const view = new DataView(header.buffer);
+  view.setUint32(0, view.getUint32(0, true) + headerLength, true);
   view.setUint32(12, HEADER_LENGTH, true);
   view.setBigUint64(16, BigInt(end), true);
   view.setBigUint64(24, BigInt(base), true);
   view.setBigUint64(32, BigInt(placed.length), true);
   const pieces = placed.pieces.map((piece) => ({ ...piece, offset: base + piece.offset }));
-  return { head, pieces, size: base + placed.length };
+  return { header, pieces, size: base + placed.length };
 }
 
 /**
@@ -171,16 +171,17 @@ export function editProgram({ buffer, extent, program }: OpenProgram, edits: Pro
  */
 function styleOf(root: FlatTable): FlatbufferStyle {
   let order: FlatbufferStyle["order"];
-  let sizeless = [...root.tables(Program.segments)].some(
-    (each) => isPast(each, Segment.offset) || isPast(each, Segment.size),
+  let sizeless = [...root.tables(ProgramFields.segments)].some(
+    (each) => isPast(each, SegmentFields.offset) || isPast(each, SegmentFields.size),
   );
-  for (const plan of root.tables(Program.plans)) {
-    for (const value of plan.tables(Plan.values)) {
-      const [kind, it] = [value.position(Value.kind, 1), value.position(Value.value, 4)];
+  for (const plan of root.tables(ProgramFields.plans)) {
+    for (const value of plan.tables(PlanFields.values)) {
+      const [kind, it] = [value.position(ValueFields.kind, 1), value.position(ValueFields.value, 4)];
       if (kind === undefined || it === undefined) continue;
       order ??= kind < it ? "width" : "number";
       if (sizeless || order === "width") return { order, sizeless };
-      const number = [INT_KIND, DOUBLE_KIND].includes(value.int8(Value.kind)) && value.table(Value.value);
+      const number =
+        [INT_KIND, DOUBLE_KIND].includes(value.int8(ValueFields.kind)) && value.table(ValueFields.value);
       if (number && isPast(number, 0)) sizeless = true;
     }
   }
@@ -203,7 +204,7 @@ export function cannotMove(
   reason: string,
   details: ErrorDetails = {},
 ): FormatError {
-  return new FormatError(code, `Cannot move weights of "${path}": ${reason}`, { path, ...details });
+  return operationError(FormatError, { ...details, code, doing: `move weights of "${path}"`, reason, path });
 }
 
 /** What to do about a program of an older version. */

@@ -1,5 +1,5 @@
-import type { Bytes } from "./parse-program.ts";
-import type { Piece, SegmentContent } from "./place-segments.ts";
+import type { SegmentRange } from "./segments.ts";
+import type { ExecutorchPiece, SegmentContent } from "./place-segments.ts";
 
 /** Which constants go, and which some tensor still needs. */
 export interface MovedConstants {
@@ -10,9 +10,9 @@ export interface MovedConstants {
 
 /** What stays of the constants: each with the padding after it, so that those that follow stay aligned. */
 export function keepConstants(
-  constants: readonly Bytes[],
+  constants: readonly SegmentRange[],
   { moved, kept }: MovedConstants,
-  segment: Bytes,
+  segment: SegmentRange,
 ): Pick<SegmentContent, "length" | "pieces"> & { readonly offsets: readonly bigint[] } {
   const starts = [...new Set(constants.map(({ offset }) => offset))].sort((a, b) => a - b);
   const stays = new Set<number>();
@@ -23,7 +23,7 @@ export function keepConstants(
     const end = offset + (kept.get(nth) ?? 0);
     for (const start of starts) if (start > offset && start < end) stays.add(start);
   }
-  const pieces: Piece[] = [];
+  const pieces: ExecutorchPiece[] = [];
   const places = new Map<number, number>();
   let at = 0;
   for (const [nth, start] of starts.entries()) {

@@ -1,9 +1,9 @@
 import type { TableEdits } from "../../encodings/flatbuffer/rewrite.ts";
-import { failureIn } from "../failure.ts";
+import { fileErrors } from "../../errors.ts";
 import type { OpenProgram } from "./edit-program.ts";
 import type { MovedConstants } from "./externalize-constants.ts";
-import type { Layout } from "./layout.ts";
-import type { Bytes } from "./parse-program.ts";
+import type { ExecutorchLayout } from "./layout.ts";
+import type { SegmentRange } from "./segments.ts";
 import { nameOfConstant, programTensors, TensorEdits } from "./program-tensors.ts";
 
 /** A weight that can go to a data file. */
@@ -20,7 +20,7 @@ export type ChooseDataFile = (weight: MovableWeight) => string | undefined;
 
 /** Where weights of data files are gathered. */
 interface Gathering {
-  add(file: string, key: string, from: Bytes, layout: Layout | undefined): void;
+  add(file: string, key: string, from: SegmentRange, layout: ExecutorchLayout | undefined): void;
 }
 
 /** Tensors whose data is elsewhere. */
@@ -35,7 +35,7 @@ export function moveTensors(open: OpenProgram, choose: ChooseDataFile, files: Ga
   const keys = new Map<string, string>();
   const kept = new Map<number, number>();
   const moved = new Set<number>();
-  for (const { tensor, table } of programTensors(open.buffer, failureIn(open))) {
+  for (const { tensor, table } of programTensors(open.buffer, fileErrors(open))) {
     const { buffer: constant, layout, external, mutable } = tensor;
     if (external || mutable || constant === 0 || !edits.isNew(table)) continue;
     const name = tensor.name ?? nameOfConstant(constant);
@@ -57,7 +57,7 @@ export function moveTensors(open: OpenProgram, choose: ChooseDataFile, files: Ga
       for (let nth = 1; key === undefined || taken.includes(key); nth++)
         key = nth === 1 ? name : `${name} (${nth})`;
       keys.set(shape, key);
-      const { offset } = open.program.constants[constant] as Bytes;
+      const { offset } = open.program.constants[constant] as SegmentRange;
       files.add(file, key, { offset, length }, layout);
     }
     edits.place(table, key, undefined);

@@ -1,6 +1,5 @@
 import type { ByteSource, ReadOptions } from "../../io/byte-source.ts";
-import { FormatError } from "../../errors.ts";
-import { shorten } from "../failure.ts";
+import { FormatError, operationError, shorten } from "../../errors.ts";
 import {
   cannotMove,
   type EditedProgram,
@@ -12,8 +11,8 @@ import {
 } from "./edit-program.ts";
 import { keepConstants } from "./externalize-constants.ts";
 import { type ChooseDataFile, type MovedTensors, moveTensors } from "./externalize-tensors.ts";
-import type { Layout } from "./layout.ts";
-import type { Bytes } from "./parse-program.ts";
+import type { ExecutorchLayout } from "./layout.ts";
+import type { SegmentRange } from "./segments.ts";
 import type { DataFileSpec } from "./write-data.ts";
 import { segmentUsers } from "./segment-users.ts";
 
@@ -23,7 +22,7 @@ export interface ExternalFile {
   readonly name: string;
   readonly spec: DataFileSpec;
   /** Where in the program each of its segments lies now. */
-  readonly from: readonly Bytes[];
+  readonly from: readonly SegmentRange[];
 }
 
 /** A program whose weights are in data files. */
@@ -38,21 +37,20 @@ class DataFiles {
     string,
     {
       segments: { length: number }[];
-      named: { key: string; segment: number; layout?: Layout }[];
-      from: Bytes[];
+      named: { key: string; segment: number; layout?: ExecutorchLayout }[];
+      from: SegmentRange[];
     }
   >();
   readonly #keys = new Set<string>();
 
-  add(name: string, key: string, from: Bytes, layout: Layout | undefined): void {
+  add(name: string, key: string, from: SegmentRange, layout: ExecutorchLayout | undefined): void {
     if (this.#keys.has(key)) {
-      throw new FormatError(
-        "duplicate",
-        `Cannot move "${shorten(key)}" to a data file: two weights have that name`,
-        {
-          tensor: key,
-        },
-      );
+      throw operationError(FormatError, {
+        code: "duplicate",
+        doing: `move "${shorten(key)}" to a data file`,
+        reason: "two weights have that name",
+        tensor: key,
+      });
     }
     this.#keys.add(key);
     const file = this.#files.get(name) ?? { segments: [], named: [], from: [] };
@@ -108,7 +106,7 @@ export async function externalizeProgram(
 function moveNamed({ program }: OpenProgram, choose: ChooseDataFile, files: DataFiles): Set<number> {
   const dropped = new Set<number>();
   for (const [nth, { key, segment, layout }] of program.named.entries()) {
-    const range = program.segments[segment] as Bytes;
+    const range = program.segments[segment] as SegmentRange;
     const file = choose({ name: key, kind: "named", length: range.length });
     if (file === undefined) continue;
     files.add(file, key, range, layout);

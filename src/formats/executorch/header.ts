@@ -1,8 +1,15 @@
 import type { ByteSource, ReadOptions } from "../../io/byte-source.ts";
-import type { FormatError } from "../../errors.ts";
-import { failureIn } from "../failure.ts";
-import { CUT_OFF } from "./failure.ts";
-import { BEFORE_HEADER, DATA_HEADER, DATA_IDENTIFIER, PROGRAM_HEADER, PROGRAM_IDENTIFIER } from "./schema.ts";
+import { fileErrors, type FormatError } from "../../errors.ts";
+import { CUT_OFF } from "../failure.ts";
+import {
+  BEFORE_HEADER,
+  DATA_LETTERS,
+  PROGRAM_LETTERS,
+  DATA_HEADER,
+  DATA_IDENTIFIER,
+  PROGRAM_HEADER,
+  PROGRAM_IDENTIFIER,
+} from "./schema.ts";
 
 /** Enough for either header. */
 const WINDOW = 64;
@@ -12,7 +19,7 @@ const LONG_PROGRAM_LENGTH = 32;
 const DATA_LENGTH = 40;
 
 /** Which part of a file is tables, and which is data. All in bytes. */
-export interface Extent {
+export interface FileExtent {
   /** Where the tables end; they start at 0. */
   readonly tables: number;
   /** Where the segments start; `undefined` where there are none. */
@@ -25,8 +32,8 @@ export interface Extent {
  * Reads the header of a program (.pte); one without segments has none, and is tables to its end.
  * @throws FormatError `unknown-format`, `unsupported`, `malformed`; `size-mismatch` for a file that is cut off
  */
-export async function readProgramHeader(source: ByteSource, options: ReadOptions): Promise<Extent> {
-  const view = await start(source, PROGRAM_IDENTIFIER, "ET", options);
+export async function readProgramHeader(source: ByteSource, options: ReadOptions): Promise<FileExtent> {
+  const view = await start(source, PROGRAM_IDENTIFIER, PROGRAM_LETTERS, options);
   if (letters(view, BEFORE_HEADER) !== PROGRAM_HEADER) {
     return { tables: source.size, base: undefined, end: source.size };
   }
@@ -42,11 +49,11 @@ export async function readProgramHeader(source: ByteSource, options: ReadOptions
  * Reads the header of a data file (.ptd).
  * @throws FormatError `unknown-format`, `unsupported`, `malformed`; `size-mismatch` for a file that is cut off
  */
-export async function readDataHeader(source: ByteSource, options: ReadOptions): Promise<Extent> {
-  const view = await start(source, DATA_IDENTIFIER, "FT", options);
-  const fail = failureIn(source);
+export async function readDataHeader(source: ByteSource, options: ReadOptions): Promise<FileExtent> {
+  const view = await start(source, DATA_IDENTIFIER, DATA_LETTERS, options);
+  const fail = fileErrors(source);
   if (letters(view, BEFORE_HEADER) !== DATA_HEADER) {
-    throw fail("malformed", `its header does not start with ${DATA_HEADER}`, BEFORE_HEADER);
+    throw fail("malformed", `its header does not start with ${DATA_HEADER}`, { offset: BEFORE_HEADER });
   }
   need(source, view, DATA_LENGTH);
   const offset = need64(source, view, 16);
@@ -57,13 +64,17 @@ export async function readDataHeader(source: ByteSource, options: ReadOptions): 
   return extentOf(source, Number(tables), base, need64(source, view, 40));
 }
 
-function extentOf(source: ByteSource, tables: number, base: number, size: bigint): Extent {
+function extentOf(source: ByteSource, tables: number, base: number, size: bigint): FileExtent {
   if (base === 0) {
-    if (size > 0n) throw failureIn(source)("malformed", `its ${size} bytes of segments start nowhere`, 24);
+    if (size > 0n)
+      throw fileErrors(source)("malformed", `its ${size} bytes of segments start nowhere`, { offset: 24 });
     return { tables, base: undefined, end: source.size };
   }
   if (base < tables) {
-    throw failureIn(source)("malformed", `its segments start at ${base}, before its tables end at ${tables}`);
+    throw fileErrors(source)(
+      "malformed",
+      `its segments start at ${base}, before its tables end at ${tables}`,
+    );
   }
   const end = BigInt(base) + size;
   if (end > BigInt(source.size)) throw pastEnd(source, "its last segment", end);
@@ -77,21 +88,18 @@ async function start(
   kind: string,
   options: ReadOptions,
 ): Promise<DataView> {
-  const fail = failureIn(source);
+  const fail = fileErrors(source);
   const bytes = await source.read(0, Math.min(WINDOW, source.size), options);
   const view = new DataView(bytes.buffer, bytes.byteOffset, bytes.byteLength);
   const found = letters(view, 4);
   if (found === identifier) return view;
   if (found?.startsWith(kind)) {
-    throw fail("unsupported", `it is of version "${found}", tare reads ${identifier}`, 4);
+    throw fail("unsupported", `it is of version "${found}", tare reads ${identifier}`, { offset: 4 });
   }
-  throw fail(
-    "unknown-format",
-    `it has no ${identifier} at byte 4`,
-    4,
-    undefined,
-    "Is this an ExecuTorch file?",
-  );
+  throw fail("unknown-format", `it has no ${identifier} at byte 4`, {
+    offset: 4,
+    hint: "Is this an ExecuTorch file?",
+  });
 }
 
 function letters(view: DataView, at: number): string | undefined {
@@ -101,18 +109,18 @@ function letters(view: DataView, at: number): string | undefined {
 
 /** The header's length, which must be at least that, and in the file. */
 function need(source: ByteSource, view: DataView, least: number): number {
-  const fail = failureIn(source);
+  const fail = fileErrors(source);
   const length = view.byteLength < 16 ? 0 : view.getUint32(12, true);
   if (view.byteLength < 16 || BEFORE_HEADER + length > source.size) {
-    throw fail("size-mismatch", "it ends within its header", 12, undefined, CUT_OFF);
+    throw fail("size-mismatch", "it ends within its header", { offset: 12, hint: CUT_OFF });
   }
   if (length >= least) return length;
-  throw fail("malformed", `its header has ${length} bytes, fewer than ${least}`, 12);
+  throw fail("malformed", `its header has ${length} bytes, fewer than ${least}`, { offset: 12 });
 }
 
 function need64(source: ByteSource, view: DataView, at: number): bigint {
   if (view.byteLength >= at + 8) return view.getBigUint64(at, true);
-  throw failureIn(source)("size-mismatch", "it ends within its header", at, undefined, CUT_OFF);
+  throw fileErrors(source)("size-mismatch", "it ends within its header", { offset: at, hint: CUT_OFF });
 }
 
 /** A place that must be in the file. */
@@ -123,11 +131,9 @@ function within(source: ByteSource, view: DataView, at: number, what: string): n
 }
 
 function pastEnd(source: ByteSource, what: string, end: bigint, at?: number): FormatError {
-  return failureIn(source)(
+  return fileErrors(source)(
     "size-mismatch",
     `${what} ends at byte ${end}, past the end of the file at ${source.size}`,
-    at,
-    undefined,
-    CUT_OFF,
+    { offset: at, hint: CUT_OFF },
   );
 }

@@ -1,6 +1,6 @@
 import { alignUp } from "../../io/align.ts";
-import type { Bytes } from "./parse-program.ts";
-import type { Piece, SegmentContent } from "./place-segments.ts";
+import type { SegmentRange } from "./segments.ts";
+import type { ExecutorchPiece, SegmentContent } from "./place-segments.ts";
 
 /** What ExecuTorch's exporter aligns constants to unless told otherwise, and at most as far as is looked for. */
 const ALIGNMENT = 16;
@@ -12,7 +12,7 @@ export interface NewConstant {
   readonly number: number;
   /** Which data file has it. */
   readonly file: number;
-  readonly from: Bytes;
+  readonly from: SegmentRange;
 }
 
 /** Constants that were there, and stay together. */
@@ -30,13 +30,13 @@ interface Run {
  * @param segment that they are in
  */
 export function addConstants(
-  old: readonly Bytes[],
+  old: readonly SegmentRange[],
   used: ReadonlyMap<number, number>,
-  segment: Bytes,
+  segment: SegmentRange,
   added: readonly NewConstant[],
 ): Pick<SegmentContent, "length" | "pieces"> & { readonly offsets: readonly bigint[] } {
   const { runs, alignment } = runsOf(old, used, segment);
-  const pieces: Piece[] = [];
+  const pieces: ExecutorchPiece[] = [];
   const places = new Map<Run | NewConstant, number>();
   let at = 0;
   for (const unit of [...new Set(runs.values()), ...added].sort((a, b) => a.number - b.number)) {
@@ -60,9 +60,9 @@ export function addConstants(
 
 /** The runs by where each constant of them starts, and what constants are aligned to. */
 function runsOf(
-  old: readonly Bytes[],
+  old: readonly SegmentRange[],
   used: ReadonlyMap<number, number>,
-  segment: Bytes,
+  segment: SegmentRange,
 ): { readonly runs: ReadonlyMap<number, Run>; readonly alignment: number } {
   const end = segment.offset + segment.length;
   const numbers = new Map<number, { number: number; length: number }>();

@@ -1,7 +1,6 @@
-import { FormatError } from "../../errors.ts";
-import { shorten } from "../failure.ts";
+import { FormatError, operationError, shorten } from "../../errors.ts";
 import type { OpenProgram, ProgramEdits } from "./edit-program.ts";
-import type { DataFile, Home } from "./external.ts";
+import type { DataFile, DataFileEntry } from "./external.ts";
 import { alignmentsOf, type SegmentContent } from "./place-segments.ts";
 import { segmentUsers } from "./segment-users.ts";
 
@@ -12,7 +11,7 @@ import { segmentUsers } from "./segment-users.ts";
  */
 export function addNamed(
   open: OpenProgram,
-  taken: readonly Home[],
+  taken: readonly DataFileEntry[],
   segments: SegmentContent[],
 ): ProgramEdits["named"] {
   if (taken.length === 0) return undefined;
@@ -63,9 +62,12 @@ function contentsOf({ segments, file }: DataFile): SegmentContent[] {
 }
 
 function twice(key: string, path: string, other: string): FormatError {
-  return new FormatError(
-    "duplicate",
-    `Cannot move "${shorten(key)}" into "${path}": it and "${other}" both have it`,
-    { path, tensor: key, hint: "select what to move: --only" },
-  );
+  return operationError(FormatError, {
+    code: "duplicate",
+    doing: `move "${shorten(key)}" into "${path}"`,
+    reason: `it and "${other}" both have it`,
+    path,
+    tensor: key,
+    hint: "Select what to move: --only",
+  });
 }

@@ -1,6 +1,5 @@
 import type { ByteSource, ReadOptions } from "../../io/byte-source.ts";
-import { LinkError } from "../../errors.ts";
-import { failureIn, shorten } from "../failure.ts";
+import { fileErrors, LinkError, operationError, shorten } from "../../errors.ts";
 import {
   cannotMove,
   type EditedProgram,
@@ -16,7 +15,7 @@ import { addNamed } from "./internalize-named.ts";
 import type { SegmentContent } from "./place-segments.ts";
 import { isGivenName, programTensors, TensorEdits, type TensorTable } from "./program-tensors.ts";
 import { readData } from "./read.ts";
-import { type FoundWeight, namedWeights } from "./weights.ts";
+import { type ExecutorchWeight, namedDataWeights } from "./weights.ts";
 
 /** A program that has its weights inside. */
 export interface InternalizedProgram extends EditedProgram {
@@ -56,7 +55,7 @@ const SELECT = "select what to move: --only";
 
 /** A tensor, and its data in a data file. */
 interface FoundTensor extends TensorTable {
-  readonly weight: FoundWeight;
+  readonly weight: ExecutorchWeight;
 }
 
 function takeIn(
@@ -65,14 +64,14 @@ function takeIn(
   data: ExternalData,
   chooses: (name: string) => boolean,
 ): InternalizedProgram {
-  const find = data.finder(namedWeights(open.program, 0), source, 0);
+  const find = data.finder(namedDataWeights(open.program, 0), source, 0);
   const edits = new TensorEdits();
   const used = new Map<number, number>();
   const external = new Set<string>();
   const missing = new Set<string>();
   const names = new Set<string>();
   const found: FoundTensor[] = [];
-  for (const each of programTensors(open.buffer, failureIn(open))) {
+  for (const each of programTensors(open.buffer, fileErrors(open))) {
     const { tensor } = each;
     if (!edits.isNew(each.table)) continue;
     if (!tensor.external) {
@@ -93,12 +92,16 @@ function takeIn(
     if (!weight || weight.at.file === 0) continue;
     if (tensor.mutable) {
       const reason = `tensor "${shorten(name)}" changes, and starts from what a data file has`;
-      throw cannotMove(open, "unsupported", reason, { tensor: name, offset: tensor.at, hint: SELECT });
+      throw cannotMove(open, "unsupported", reason, {
+        tensor: name,
+        offset: tensor.at,
+        hint: "Select what to move: --only",
+      });
     }
     found.push({ ...each, weight });
   }
   if (missing.size > 0) throw missingWeights(open.name, [...missing]);
-  const taken = data.others(names, chooses, failureIn(open));
+  const taken = data.others(names, chooses, fileErrors(open));
   if (found.length === 0 && taken.length === 0) throw nothingElsewhere(open.name, external.size);
 
   const segments = segmentsOf(open);
@@ -153,15 +156,14 @@ function placeFound(
 function missingWeights(path: string, [first = "", ...others]: readonly string[]): LinkError {
   const more = others.length > 0 ? ` and ${others.length} more` : "";
   const tensor = shorten(first);
-  return new LinkError(
-    "missing-weight",
-    `Cannot move weights into "${path}": no data file that was given has "${tensor}"${more}`,
-    {
-      path,
-      tensor: first,
-      hint: `name all data files (.ptd) of the program, or ${SELECT}`,
-    },
-  );
+  return operationError(LinkError, {
+    code: "missing-weight",
+    doing: `move weights into "${path}"`,
+    reason: `no data file that was given has "${tensor}"${more}`,
+    path,
+    tensor: first,
+    hint: `Name all data files (.ptd) of the program, or ${SELECT}`,
+  });
 }
 
 function nothingElsewhere(path: string, external: number): LinkError {
@@ -169,8 +171,11 @@ function nothingElsewhere(path: string, external: number): LinkError {
     external > 0
       ? "nothing that is in data files is selected"
       : "all its tensors are inside already, and no data file that was given has anything else";
-  return new LinkError("not-found", `Cannot move weights into "${path}": ${reason}`, {
+  return operationError(LinkError, {
+    code: "not-found",
+    doing: `move weights into "${path}"`,
+    reason,
     path,
-    hint: "backends may want more than the program says: name the data files (.ptd) that it was made with",
+    hint: "Backends may want more than the program says: name the data files (.ptd) that it was made with",
   });
 }

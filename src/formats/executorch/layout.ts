@@ -1,14 +1,13 @@
-import type { FormatError } from "../../errors.ts";
+import type { FileFail, FormatError } from "../../errors.ts";
 import type { FlatTable } from "../../encodings/flatbuffer/table.ts";
 import { type DType, elementCount } from "../../tensor/dtype.ts";
-import type { Fail } from "../failure.ts";
 import { SCALAR_TYPES } from "./schema.ts";
 
 /** More dimensions than ExecuTorch's tensors have. */
 const MAX_DIMENSIONS = 16;
 
 /** What a file says of a tensor's elements. */
-export interface Layout {
+export interface ExecutorchLayout {
   /** ExecuTorch's number of the type. */
   readonly type: number;
   readonly sizes: readonly number[];
@@ -19,7 +18,7 @@ export interface Layout {
 }
 
 /** A weight's type and shape, and why they are plain bytes where they are. */
-export interface WeightLayout {
+export interface ExecutorchWeightLayout {
   readonly dtype: DType;
   readonly shape: readonly number[];
   readonly plain?: string;
@@ -36,11 +35,16 @@ interface LayoutFields {
  * Parses a tensor's type, sizes and order of dimensions.
  * @throws FormatError `malformed`, `too-large`
  */
-export function parseLayout(table: FlatTable, fields: LayoutFields, name: string, fail: Fail): Layout {
+export function parseLayout(
+  table: FlatTable,
+  fields: LayoutFields,
+  name: string,
+  fail: FileFail,
+): ExecutorchLayout {
   const type = table.int8(fields.type);
   const sizes = table.int32s(fields.sizes);
   const given = table.uint8s(fields.dimOrder);
-  const bad = (reason: string): FormatError => fail("malformed", reason, table.at, name);
+  const bad = (reason: string): FormatError => fail("malformed", reason, { offset: table.at, tensor: name });
   if (sizes.length > MAX_DIMENSIONS) throw bad(`it has ${sizes.length} dimensions`);
   if (sizes.some((size) => size < 0)) throw bad(`its shape is [${sizes.join(", ")}]`);
   const dimOrder = given.length === 0 ? sizes.map((_, axis) => axis) : given;
@@ -55,7 +59,7 @@ export function parseLayout(table: FlatTable, fields: LayoutFields, name: string
   const width = SCALAR_TYPES.get(type)?.width;
   const length = (elementCount(sizes) ?? Number.NaN) * (width ?? 1);
   if (!Number.isSafeInteger(length)) {
-    throw fail("too-large", `its shape is [${sizes.join(", ")}]`, table.at, name);
+    throw fail("too-large", `its shape is [${sizes.join(", ")}]`, { offset: table.at, tensor: name });
   }
   return { type, sizes, dimOrder, length: width === undefined ? undefined : length };
 }
@@ -65,8 +69,8 @@ export function parseLayout(table: FlatTable, fields: LayoutFields, name: string
  * kept as plain bytes.
  * @param length of its bytes
  */
-export function weightLayout(layout: Layout | undefined, length: number): WeightLayout {
-  const plain = (reason?: string): WeightLayout => ({
+export function weightLayout(layout: ExecutorchLayout | undefined, length: number): ExecutorchWeightLayout {
+  const plain = (reason?: string): ExecutorchWeightLayout => ({
     dtype: "uint8",
     shape: [length],
     ...(reason !== undefined && { plain: reason }),

@@ -1,9 +1,9 @@
 import type { Pages } from "../../encodings/flatbuffer/pages.ts";
 import { Flatbuffer } from "../../encodings/flatbuffer/table.ts";
-import { failureIn } from "../failure.ts";
-import type { Extent } from "./header.ts";
+import { fileErrors } from "../../errors.ts";
+import type { FileExtent } from "./header.ts";
 import { type NamedEntry, parseNamed, parseSegments, type SegmentRange } from "./segments.ts";
-import { Data } from "./schema.ts";
+import { DataFields } from "./schema.ts";
 
 /** What stands before the data of a data file. */
 export interface ParsedData {
@@ -22,12 +22,12 @@ const VERSION = 0;
  * @throws FormatError `malformed`, `unsupported`, `duplicate`, `too-large`; `size-mismatch` where data is cut off, or not of its
  * layout's size
  */
-export function parseData(pages: Pages, extent: Extent): ParsedData {
-  const fail = failureIn(pages);
+export function parseData(pages: Pages, extent: FileExtent): ParsedData {
+  const fail = fileErrors(pages);
   const root = new Flatbuffer(pages).root();
-  const version = root.uint32(Data.version);
+  const version = root.uint32(DataFields.version);
   if (version > VERSION)
-    throw fail("unsupported", `it has version ${version}, tare reads ${VERSION}`, root.at);
-  const segments = parseSegments(root, Data.segments, extent, fail);
-  return { version, segments, named: parseNamed(root, Data.namedData, segments, fail) };
+    throw fail("unsupported", `it has version ${version}, tare reads ${VERSION}`, { offset: root.at });
+  const segments = parseSegments(root, DataFields.segments, extent, fail);
+  return { version, segments, named: parseNamed(root, DataFields.namedData, segments, fail) };
 }

@@ -1,11 +1,11 @@
 import type { FlatTable } from "../../encodings/flatbuffer/table.ts";
-import { type Fail, shorten } from "../failure.ts";
-import { type Layout, parseLayout } from "./layout.ts";
-import { Extra, Tensor } from "./schema.ts";
+import { type FileFail, shorten } from "../../errors.ts";
+import { type ExecutorchLayout, parseLayout } from "./layout.ts";
+import { ExtraFields, ProgramTensorFields } from "./schema.ts";
 
 /** A tensor of a program. */
 export interface ProgramTensor {
-  readonly layout: Layout;
+  readonly layout: ExecutorchLayout;
   /** Of its shape: 0 as it is, 1 an upper bound, 2 nothing is known. */
   readonly dynamism: number;
   /** Which constant it is, or which of the data that changes; 0 for none. */
@@ -27,24 +27,27 @@ export interface ProgramTensor {
  * @param what it is, for errors
  * @throws FormatError `malformed`, `unsupported`, `too-large`
  */
-export function parseTensor(table: FlatTable, what: string, fail: Fail): ProgramTensor {
-  const extra = table.table(Tensor.extra);
-  const name = extra?.string(Extra.name) || undefined;
-  const external = extra?.int8(Extra.location) === 1;
-  const buffer = table.uint32(Tensor.buffer);
+export function parseProgramTensor(table: FlatTable, what: string, fail: FileFail): ProgramTensor {
+  const extra = table.table(ProgramTensorFields.extra);
+  const name = extra?.string(ExtraFields.name) || undefined;
+  const external = extra?.int8(ExtraFields.location) === 1;
+  const buffer = table.uint32(ProgramTensorFields.buffer);
   const called = name ?? what;
   if (external && name === undefined) {
-    throw fail("malformed", "its data is in another file, and it has no name", table.at, called);
+    throw fail("malformed", "its data is in another file, and it has no name", {
+      offset: table.at,
+      tensor: called,
+    });
   }
-  if (table.int32(Tensor.storageOffset) !== 0 && (external || buffer > 0)) {
-    throw fail("unsupported", "it starts inside its data", table.at, shorten(called));
+  if (table.int32(ProgramTensorFields.storageOffset) !== 0 && (external || buffer > 0)) {
+    throw fail("unsupported", "it starts inside its data", { offset: table.at, tensor: shorten(called) });
   }
-  const segment = extra?.uint64(Extra.mutableSegment) ?? 0n;
+  const segment = extra?.uint64(ExtraFields.mutableSegment) ?? 0n;
   return {
-    layout: parseLayout(table, Tensor, called, fail),
-    dynamism: table.int8(Tensor.dynamism),
+    layout: parseLayout(table, ProgramTensorFields, called, fail),
+    dynamism: table.int8(ProgramTensorFields.dynamism),
     buffer,
-    mutable: table.position(Tensor.allocation, 4) !== undefined,
+    mutable: table.position(ProgramTensorFields.allocation, 4) !== undefined,
     mutableSegment: Number(segment),
     name,
     external,

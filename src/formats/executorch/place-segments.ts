@@ -1,16 +1,16 @@
 import { alignUp } from "../../io/align.ts";
-import type { Extent } from "./header.ts";
-import type { Bytes } from "./parse-program.ts";
+import type { FileExtent } from "./header.ts";
+import type { SegmentRange } from "./segments.ts";
 
 /** What segments are aligned to, at least, and at most as far as old offsets tell. In bytes. */
 const MIN_ALIGNMENT = 128;
 const MAX_ALIGNMENT = 64 * 1024;
 
 /** A range of a file, and where it goes. */
-export interface Piece {
+export interface ExecutorchPiece {
   /** In bytes from the start of what it is a piece of. */
   readonly offset: number;
-  readonly from: Bytes;
+  readonly from: SegmentRange;
   /** Which file: 0 is the program, the data files follow. */
   readonly file: number;
 }
@@ -22,21 +22,21 @@ export interface SegmentContent {
   /** In bytes. */
   readonly length: number;
   /** In their order. */
-  readonly pieces: readonly Piece[];
+  readonly pieces: readonly ExecutorchPiece[];
 }
 
 /** Where segments go. */
 export interface PlacedSegments {
   /** In bytes from the first segment. */
   readonly offsets: readonly number[];
-  readonly pieces: readonly Piece[];
+  readonly pieces: readonly ExecutorchPiece[];
   /** Of all segments, in bytes. */
   readonly length: number;
 }
 
 /** Lays segments out one after another, as ExecuTorch's exporter does. */
 export function placeSegments(segments: readonly SegmentContent[]): PlacedSegments {
-  const pieces: Piece[] = [];
+  const pieces: ExecutorchPiece[] = [];
   let end = 0;
   const offsets = segments.map(({ alignment, length, pieces: own }) => {
     const offset = alignUp(end, Math.max(alignment, MIN_ALIGNMENT));
@@ -60,8 +60,8 @@ export interface Alignments {
  * @param extent where they start, and what is before them ends
  */
 export function alignmentsOf(
-  { base = 0, tables }: Pick<Extent, "base" | "tables">,
-  segments: readonly Bytes[],
+  { base = 0, tables }: Pick<FileExtent, "base" | "tables">,
+  segments: readonly SegmentRange[],
 ): Alignments {
   let end = 0;
   const gaps = segments.map(({ offset, length }) => {

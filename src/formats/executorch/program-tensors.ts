@@ -1,9 +1,16 @@
 import type { FieldEdits, WriteField } from "../../encodings/flatbuffer/rewrite.ts";
 import type { Flatbuffer, FlatTable } from "../../encodings/flatbuffer/table.ts";
-import type { Fail } from "../failure.ts";
-import { parseTensor, type ProgramTensor } from "./parse-tensor.ts";
+import type { FileFail } from "../../errors.ts";
+import { parseProgramTensor, type ProgramTensor } from "./parse-tensor.ts";
 import { extraTable } from "./program-tables.ts";
-import { Extra, Plan, Program, Tensor, TENSOR_KIND, Value } from "./schema.ts";
+import {
+  ExtraFields,
+  PlanFields,
+  ProgramFields,
+  ProgramTensorFields,
+  TENSOR_KIND,
+  ValueFields,
+} from "./schema.ts";
 
 /** A tensor, and where it stands. */
 export interface TensorTable {
@@ -12,11 +19,11 @@ export interface TensorTable {
 }
 
 /** The tensors of all methods of a program. */
-export function* programTensors(buffer: Flatbuffer, fail: Fail): Generator<TensorTable, void, undefined> {
-  for (const plan of buffer.root().tables(Program.plans)) {
-    for (const value of plan.tables(Plan.values)) {
-      const table = value.int8(Value.kind) === TENSOR_KIND ? value.table(Value.value) : undefined;
-      if (table) yield { table, tensor: parseTensor(table, "a value", fail) };
+export function* programTensors(buffer: Flatbuffer, fail: FileFail): Generator<TensorTable, void, undefined> {
+  for (const plan of buffer.root().tables(ProgramFields.plans)) {
+    for (const value of plan.tables(PlanFields.values)) {
+      const table = value.int8(ValueFields.kind) === TENSOR_KIND ? value.table(ValueFields.value) : undefined;
+      if (table) yield { table, tensor: parseProgramTensor(table, "a value", fail) };
     }
   }
 }
@@ -49,15 +56,15 @@ export class TensorEdits {
    */
   place(table: FlatTable, name: string | undefined, constant: number | undefined): void {
     const said: FieldEdits = new Map<number, WriteField>([
-      [Extra.name, (writer) => ({ offset: name === undefined ? undefined : writer.string(name) })],
-      [Extra.location, () => ({ width: 1, value: constant === undefined ? 1n : 0n })],
+      [ExtraFields.name, (writer) => ({ offset: name === undefined ? undefined : writer.string(name) })],
+      [ExtraFields.location, () => ({ width: 1, value: constant === undefined ? 1n : 0n })],
     ]);
     const fields = new Map<number, WriteField>();
     if (constant !== undefined) {
-      fields.set(Tensor.buffer, () => ({ width: 4, value: BigInt(constant) }));
+      fields.set(ProgramTensorFields.buffer, () => ({ width: 4, value: BigInt(constant) }));
     }
-    const extra = table.table(Tensor.extra);
-    fields.set(Tensor.extra, (writer, copy) => {
+    const extra = table.table(ProgramTensorFields.extra);
+    fields.set(ProgramTensorFields.extra, (writer, copy) => {
       if (extra && (constant === undefined || name !== undefined || saysMore(extra))) {
         return { offset: copy(extra, extraTable, said) };
       }
@@ -75,6 +82,7 @@ const NOTHING = { offset: undefined } as const;
 function saysMore(extra: FlatTable): boolean {
   extra.buffer.step(extra.at, extra.fields / 8);
   return Array.from({ length: extra.fields }).some(
-    (_, field) => field !== Extra.name && field !== Extra.location && extra.position(field, 1) !== undefined,
+    (_, field) =>
+      field !== ExtraFields.name && field !== ExtraFields.location && extra.position(field, 1) !== undefined,
   );
 }

@@ -1,16 +1,14 @@
 import type { ByteSource, ReadOptions } from "../../io/byte-source.ts";
 import { parsePages } from "../../encodings/flatbuffer/pages.ts";
-import { FormatError } from "../../errors.ts";
 import type { MethodDraft, ModelDraft } from "../../model/draft.ts";
-import type { Format, ModelFile, ModelFolder } from "../format.ts";
+import type { ModelFile, ModelFolder } from "../format.ts";
 import { ExternalData } from "./external.ts";
-import { failureIn, shorten } from "../failure.ts";
+import { fileErrors, shorten } from "../../errors.ts";
 import { readDataHeader, readProgramHeader } from "./header.ts";
 import { type ParsedData, parseData } from "./parse-data.ts";
 import { type ParsedProgram, parseProgram } from "./parse-program.ts";
-import { type FoundWeight, namedWeights, notesOf, planWeights } from "./weights.ts";
-
-export const executorch: Format = { id: "executorch", extensions: [".pte", ".ptd"], read: readExecutorch };
+import { DATA_LETTERS } from "./schema.ts";
+import { type ExecutorchWeight, namedDataWeights, plainBytesNotes, planWeights } from "./weights.ts";
 
 /** A file whose tables were read. */
 type ReadFile =
@@ -84,7 +82,9 @@ async function readFile({ path, source }: ModelFile, options: ReadOptions): Prom
 export async function isData({ path, source }: ModelFile, options: ReadOptions = {}): Promise<boolean> {
   const [, named] = /\.pt([de])$/i.exec(path) ?? [];
   if (named !== undefined) return named.toLowerCase() === "d";
-  return source.size >= 8 && String.fromCharCode(...(await source.read(4, 4, options))).startsWith("FT");
+  return (
+    source.size >= 8 && String.fromCharCode(...(await source.read(4, 4, options))).startsWith(DATA_LETTERS)
+  );
 }
 
 /** Which of several programs a data file is for: `first-adapter.ptd` is named for `first.pte`. */
@@ -114,27 +114,27 @@ function methodsOf(
   notes: string[],
 ): MethodDraft[] {
   if ("data" in file) {
-    const weights = namedWeights(file.data, nth);
-    notes.push(...notesOf(weights));
+    const weights = namedDataWeights(file.data, nth);
+    notes.push(...plainBytesNotes(weights));
     return [methodOf(stem(file.path), nth, weights)];
   }
   const { program, source } = file;
-  const fail = failureIn(source);
+  const fail = fileErrors(source);
   const several = all.filter((each) => "program" in each).length > 1;
-  const found: FoundWeight[] = [];
+  const found: ExecutorchWeight[] = [];
   const methods = program.plans.map((plan) => {
-    const find = external.finder(namedWeights(program, nth), source, nth);
+    const find = external.finder(namedDataWeights(program, nth), source, nth);
     const { weights, missing } = planWeights(program, plan, nth, find, fail);
     // One by one: as arguments of one call, they may be too many for the stack.
     for (const weight of weights) if (weight.at.file === nth) found.push(weight);
     if (missing.length > 0) notes.push(missingNote(plan.name, missing));
     return methodOf(several ? `${stem(file.path)}/${plan.name}` : plan.name, nth, weights);
   });
-  notes.push(...notesOf(found));
+  notes.push(...plainBytesNotes(found));
   return methods;
 }
 
-function methodOf(name: string, file: number, found: readonly FoundWeight[]): MethodDraft {
+function methodOf(name: string, file: number, found: readonly ExecutorchWeight[]): MethodDraft {
   const weights = found.map(({ name: weight, dtype, shape, at }) => ({ name: weight, dtype, shape, at }));
   return { name, file, weights, constants: [] };
 }
@@ -156,11 +156,9 @@ function refuseSameNames(methods: readonly MethodDraft[], all: readonly ReadFile
       names.set(name, file);
       continue;
     }
-    const path = all[file]?.path;
-    throw new FormatError(
-      "duplicate",
-      `Cannot read "${path}": it and "${all[other]?.path}" both have a method "${shorten(name)}"`,
-      { path, hint: "Rename the data file, or add each model by itself" },
-    );
+    const reason = `it and "${all[other]?.path}" both have a method "${shorten(name)}"`;
+    throw fileErrors({ name: all[file]?.path as string })("duplicate", reason, {
+      hint: "Rename the data file, or add each model by itself",
+    });
   }
 }

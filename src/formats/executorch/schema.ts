@@ -3,6 +3,9 @@ import type { DType } from "../../tensor/dtype.ts";
 /** The four letters after the root's offset, of programs and of data files. */
 export const PROGRAM_IDENTIFIER = "ET12";
 export const DATA_IDENTIFIER = "FT01";
+/** What identifiers of any version start with. */
+export const PROGRAM_LETTERS = "ET";
+export const DATA_LETTERS = "FT";
 /** What the header after them starts with. */
 export const PROGRAM_HEADER = "eh00";
 export const DATA_HEADER = "FH01";
@@ -13,7 +16,7 @@ export const BEFORE_HEADER = 8;
  * Fields of the tables by their number.
  * Source: schema/program.fbs and extension/flat_tensor/serialize/flat_tensor.fbs of ExecuTorch 1.5.
  */
-export const Program = {
+export const ProgramFields = {
   plans: 1,
   constantBuffer: 2,
   delegateData: 3,
@@ -22,9 +25,9 @@ export const Program = {
   mutableSegments: 6,
   namedData: 7,
 } as const;
-export const Plan = { name: 0, values: 2, inputs: 3, outputs: 4, delegates: 7 } as const;
-export const Value = { kind: 0, value: 1 } as const;
-export const Tensor = {
+export const PlanFields = { name: 0, values: 2, inputs: 3, outputs: 4, delegates: 7 } as const;
+export const ValueFields = { kind: 0, value: 1 } as const;
+export const ProgramTensorFields = {
   type: 0,
   storageOffset: 1,
   sizes: 2,
@@ -34,15 +37,15 @@ export const Tensor = {
   dynamism: 8,
   extra: 9,
 } as const;
-export const Extra = { mutableSegment: 0, name: 1, location: 2 } as const;
-export const Buffer = { storage: 0 } as const;
-export const Delegate = { id: 0, processed: 1 } as const;
-export const Reference = { location: 0, index: 1 } as const;
-export const Segment = { offset: 0, size: 1 } as const;
-export const Subsegments = { segment: 0, offsets: 1 } as const;
-export const Named = { key: 0, segment: 1, layout: 2 } as const;
-export const Layout = { type: 0, sizes: 1, dimOrder: 2 } as const;
-export const Data = { version: 0, segments: 1, namedData: 2 } as const;
+export const ExtraFields = { mutableSegment: 0, name: 1, location: 2 } as const;
+export const BufferFields = { storage: 0 } as const;
+export const DelegateFields = { id: 0, processed: 1 } as const;
+export const ReferenceFields = { location: 0, index: 1 } as const;
+export const SegmentFields = { offset: 0, size: 1 } as const;
+export const SubsegmentsFields = { segment: 0, offsets: 1 } as const;
+export const NamedFields = { key: 0, segment: 1, layout: 2 } as const;
+export const LayoutFields = { type: 0, sizes: 1, dimOrder: 2 } as const;
+export const DataFields = { version: 0, segments: 1, namedData: 2 } as const;
 
 /** The kinds of an EValue that are a whole number, a number of floating point, and a tensor. */
 export const INT_KIND = 2;

@@ -1,5 +1,5 @@
 import type { OpenProgram } from "./edit-program.ts";
-import { Program, Subsegments } from "./schema.ts";
+import { ProgramFields, SubsegmentsFields } from "./schema.ts";
 
 /** Segments by what is in them besides named data; one may have several uses. */
 export interface SegmentUsers {
@@ -14,10 +14,11 @@ export function segmentUsers({ buffer, program, constantSegment }: OpenProgram):
   const root = buffer.root();
   const constants = new Set<number>();
   if (constantSegment !== undefined) constants.add(constantSegment);
-  const table = root.table(Program.constantSegment);
-  if (table) constants.add(table.uint32(Subsegments.segment));
+  const table = root.table(ProgramFields.constantSegment);
+  if (table) constants.add(table.uint32(SubsegmentsFields.segment));
   const others = new Set<number>();
-  for (const each of root.tables(Program.mutableSegments)) others.add(each.uint32(Subsegments.segment));
+  for (const each of root.tables(ProgramFields.mutableSegments))
+    others.add(each.uint32(SubsegmentsFields.segment));
   const blobs = new Set(program.plans.flatMap(({ delegates }) => delegates.map(({ blob }) => blob)));
   for (const [nth, segment] of program.segments.entries()) if (blobs.has(segment)) others.add(nth);
   return { constants, others };

@@ -1,9 +1,9 @@
 import type { FlatTable } from "../../encodings/flatbuffer/table.ts";
-import type { Fail } from "../failure.ts";
-import { CUT_OFF } from "./failure.ts";
-import type { Extent } from "./header.ts";
-import { type Layout, parseLayout } from "./layout.ts";
-import { Layout as LayoutFields, Named, Segment } from "./schema.ts";
+import type { FileFail } from "../../errors.ts";
+import { CUT_OFF } from "../failure.ts";
+import type { FileExtent } from "./header.ts";
+import { type ExecutorchLayout, parseLayout } from "./layout.ts";
+import { LayoutFields, NamedFields, SegmentFields } from "./schema.ts";
 
 /** Where a segment lies. */
 export interface SegmentRange {
@@ -19,26 +19,31 @@ export interface NamedEntry {
   /** Index of the segment. */
   readonly segment: number;
   /** `undefined` where nothing is said of what the bytes are. */
-  readonly layout: Layout | undefined;
+  readonly layout: ExecutorchLayout | undefined;
 }
 
 /**
  * Parses where the segments of a file lie.
  * @throws FormatError `malformed`; `size-mismatch` for one that ends after the data does
  */
-export function parseSegments(root: FlatTable, field: number, extent: Extent, fail: Fail): SegmentRange[] {
+export function parseSegments(
+  root: FlatTable,
+  field: number,
+  extent: FileExtent,
+  fail: FileFail,
+): SegmentRange[] {
   const { base, end } = extent;
   return [...root.tables(field)].map((table, nth) => {
-    const offset = table.uint64(Segment.offset);
-    const size = table.uint64(Segment.size);
+    const offset = table.uint64(SegmentFields.offset);
+    const size = table.uint64(SegmentFields.size);
     if (base === undefined) {
       if (size === 0n) return { offset: extent.tables, length: 0 };
-      throw fail("malformed", "it has segments, and no header that says where", table.at);
+      throw fail("malformed", "it has segments, and no header that says where", { offset: table.at });
     }
     const stop = BigInt(base) + offset + size;
     if (stop > BigInt(end)) {
       const reason = `segment ${nth} ends at byte ${stop}, past the end of the data at ${end}`;
-      throw fail("size-mismatch", reason, table.at, undefined, CUT_OFF);
+      throw fail("size-mismatch", reason, { offset: table.at, hint: CUT_OFF });
     }
     return { offset: base + Number(offset), length: Number(size) };
   });
@@ -52,22 +57,26 @@ export function parseNamed(
   root: FlatTable,
   field: number,
   segments: readonly SegmentRange[],
-  fail: Fail,
+  fail: FileFail,
 ): NamedEntry[] {
   const keys = new Set<string>();
   return [...root.tables(field)].map((table) => {
-    const key = table.string(Named.key);
-    if (key === undefined) throw fail("malformed", "named data has no key", table.at);
-    if (keys.has(key)) throw fail("duplicate", "that key stands twice", table.at, key);
+    const key = table.string(NamedFields.key);
+    if (key === undefined) throw fail("malformed", "named data has no key", { offset: table.at });
+    if (keys.has(key)) throw fail("duplicate", "that key stands twice", { offset: table.at, tensor: key });
     keys.add(key);
-    const segment = table.uint32(Named.segment);
+    const segment = table.uint32(NamedFields.segment);
     const range = segments[segment];
-    if (!range) throw fail("malformed", `it is in segment ${segment} of ${segments.length}`, table.at, key);
-    const described = table.table(Named.layout);
+    if (!range)
+      throw fail("malformed", `it is in segment ${segment} of ${segments.length}`, {
+        offset: table.at,
+        tensor: key,
+      });
+    const described = table.table(NamedFields.layout);
     const layout = described && parseLayout(described, LayoutFields, key, fail);
     if (layout?.length !== undefined && layout.length !== range.length) {
       const reason = `[${layout.sizes.join(", ")}] of scalar type ${layout.type} takes ${layout.length} bytes, its segment has ${range.length}`;
-      throw fail("size-mismatch", reason, range.offset, key);
+      throw fail("size-mismatch", reason, { offset: range.offset, tensor: key });
     }
     return { key, segment, layout };
   });

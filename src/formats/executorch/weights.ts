@@ -1,23 +1,26 @@
 import type { WeightDraft } from "../../model/draft.ts";
-import { type Fail, shorten } from "../failure.ts";
-import { CUT_OFF } from "./failure.ts";
-import { type Layout, weightLayout } from "./layout.ts";
-import type { Bytes, ParsedProgram, ProgramPlan } from "./parse-program.ts";
+import { type FileFail, shorten } from "../../errors.ts";
+import { CUT_OFF } from "../failure.ts";
+import { type ExecutorchLayout, weightLayout } from "./layout.ts";
+import type { ParsedProgram, ProgramPlan } from "./parse-program.ts";
+import type { SegmentRange } from "./segments.ts";
 import type { ProgramTensor } from "./parse-tensor.ts";
 import type { ParsedData } from "./parse-data.ts";
 
 /** A weight, and how it is stored where that is not as its type and shape have it. */
-export interface FoundWeight extends WeightDraft {
+export interface ExecutorchWeight extends WeightDraft {
   /** "stored in the order [0, 2, 3, 1]". */
   readonly plain?: string;
 }
 
 /** Where a program's tensors in other files were found. */
-export type FindExternal = (tensor: ProgramTensor & { readonly name: string }) => FoundWeight | undefined;
+export type FindExternal = (
+  tensor: ProgramTensor & { readonly name: string },
+) => ExecutorchWeight | undefined;
 
 /** The weights of a method. */
 export interface PlanWeights {
-  readonly weights: readonly FoundWeight[];
+  readonly weights: readonly ExecutorchWeight[];
   /** Names of the tensors in other files that were not found. */
   readonly missing: readonly string[];
 }
@@ -33,7 +36,7 @@ export function planWeights(
   plan: ProgramPlan,
   file: number,
   find: FindExternal,
-  fail: Fail,
+  fail: FileFail,
 ): PlanWeights {
   const weights = new DistinctWeights();
   const missing = new Set<string>();
@@ -54,7 +57,7 @@ export function planWeights(
   for (const [nth, { blob }] of plan.delegates.entries()) {
     weights.add({ name: delegateName(nth), ...weightLayout(undefined, blob.length), at: { file, ...blob } });
   }
-  for (const weight of namedWeights(program, file)) weights.add(weight);
+  for (const weight of namedDataWeights(program, file)) weights.add(weight);
   return { weights: weights.all, missing: [...missing] };
 }
 
@@ -64,18 +67,18 @@ export function delegateName(nth: number): string {
 }
 
 /** The weights that a file has by their keys. */
-export function namedWeights(
+export function namedDataWeights(
   { named, segments }: Pick<ParsedData, "named" | "segments">,
   file: number,
-): FoundWeight[] {
+): ExecutorchWeight[] {
   return named.map(({ key, segment, layout }) => {
-    const { offset, length } = segments[segment] as Bytes;
+    const { offset, length } = segments[segment] as SegmentRange;
     return { name: key, ...weightLayout(layout, length), at: { file, offset, length } };
   });
 }
 
 /** Whether two layouts are one. */
-export function sameLayout(a: Layout, b: Layout): boolean {
+export function sameExecutorchLayout(a: ExecutorchLayout, b: ExecutorchLayout): boolean {
   return (
     a.type === b.type &&
     a.sizes.join() === b.sizes.join() &&
@@ -83,33 +86,41 @@ export function sameLayout(a: Layout, b: Layout): boolean {
   );
 }
 
-function isPlain(layout: Layout): boolean {
+function isPlain(layout: ExecutorchLayout): boolean {
   return weightLayout(layout, 0).plain === undefined;
 }
 
 /** Where a tensor's data lies, of exactly its layout's size; of a type that is not known, all that may be its. */
-function bytesOf(program: ParsedProgram, tensor: ProgramTensor, called: string, fail: Fail): Bytes {
+function bytesOf(
+  program: ParsedProgram,
+  tensor: ProgramTensor,
+  called: string,
+  fail: FileFail,
+): SegmentRange {
   const { buffer, mutable, mutableSegment, layout, at } = tensor;
   const list = mutable ? (program.mutable[mutableSegment] ?? []) : program.constants;
   const bytes = list[buffer];
   if (!bytes) {
     const kind = mutable ? "initial values" : "constants";
-    throw fail("malformed", `it is number ${buffer} of ${list.length} ${kind}`, at, called);
+    throw fail("malformed", `it is number ${buffer} of ${list.length} ${kind}`, {
+      offset: at,
+      tensor: called,
+    });
   }
   const length = layout.length ?? bytes.length;
   if (length > bytes.length) {
     const reason = `[${layout.sizes.join(", ")}] of scalar type ${layout.type} takes ${length} bytes, ${bytes.length} are there`;
-    throw fail("size-mismatch", reason, bytes.offset, called, CUT_OFF);
+    throw fail("size-mismatch", reason, { offset: bytes.offset, tensor: called, hint: CUT_OFF });
   }
   return { offset: bytes.offset, length };
 }
 
 /** Weights of one method, each under a name of its own. */
 class DistinctWeights {
-  readonly all: FoundWeight[] = [];
-  readonly #names = new Map<string, FoundWeight>();
+  readonly all: ExecutorchWeight[] = [];
+  readonly #names = new Map<string, ExecutorchWeight>();
 
-  add(weight: FoundWeight): void {
+  add(weight: ExecutorchWeight): void {
     for (let nth = 1; ; nth++) {
       const name = nth === 1 ? weight.name : `${weight.name} (${nth})`;
       const other = this.#names.get(name);
@@ -124,7 +135,7 @@ class DistinctWeights {
   }
 }
 
-function sameWeight(a: FoundWeight, b: FoundWeight): boolean {
+function sameWeight(a: ExecutorchWeight, b: ExecutorchWeight): boolean {
   return (
     a.at.file === b.at.file &&
     a.at.offset === b.at.offset &&
@@ -135,7 +146,7 @@ function sameWeight(a: FoundWeight, b: FoundWeight): boolean {
 }
 
 /** A sentence for each way in which weights are not stored as their type and shape have it. */
-export function notesOf(weights: Iterable<FoundWeight>): string[] {
+export function plainBytesNotes(weights: Iterable<ExecutorchWeight>): string[] {
   const odd = new Map<string, Set<string>>();
   for (const { name, plain } of weights) {
     if (plain === undefined) continue;

@@ -1,8 +1,7 @@
 import { alignUp, bothAlignments } from "../../io/align.ts";
 import { FlatbufferWriter } from "../../encodings/flatbuffer/writer.ts";
-import { FormatError } from "../../errors.ts";
+import { type ErrorCode, type ErrorDetails, FormatError, operationError, shorten } from "../../errors.ts";
 import { elementCount } from "../../tensor/dtype.ts";
-import { shorten } from "../failure.ts";
 import type { ParsedData } from "./parse-data.ts";
 import { DATA_HEADER, DATA_IDENTIFIER, SCALAR_TYPES } from "./schema.ts";
 
@@ -41,7 +40,7 @@ export interface DataFileSpec {
 }
 
 /** What comes before the segments, and where they go. */
-export interface EncodedDataHead {
+export interface EncodedDataHeader {
   /** Up to the first segment. */
   readonly bytes: Uint8Array;
   /** In bytes from the start of the file; the bytes between segments are zeros. */
@@ -51,19 +50,20 @@ export interface EncodedDataHead {
 }
 
 /**
- * Writes the head of a data file (.ptd) as ExecuTorch's Python writer lays it out, byte for byte.
+ * Writes the header and the tables of a data file (.ptd) as ExecuTorch's Python writer lays it out, byte for byte.
  * Source: extension/flat_tensor/serialize/serialize.py of ExecuTorch 1.5, and flatc's order of tables.
  * @throws FormatError `duplicate`, `size-mismatch`, `too-large`, `malformed`
  */
-export function encodeDataHead({ segments, named }: DataFileSpec): EncodedDataHead {
+export function encodeDataHeader({ segments, named }: DataFileSpec): EncodedDataHeader {
   let end = 0;
   const offsets = segments.map(({ length, alignment = 1 }) => {
     if (!Number.isSafeInteger(bothAlignments(SEGMENT_ALIGNMENT, alignment)) || alignment < 1) {
-      throw refusal("malformed", `an alignment of ${alignment}`);
+      throw cannotEncode("malformed", `an alignment of ${alignment}`);
     }
     const offset = alignUp(end, bothAlignments(SEGMENT_ALIGNMENT, alignment));
     end = offset + length;
-    if (!Number.isSafeInteger(end) || length < 0) throw refusal("too-large", `${length} bytes in a segment`);
+    if (!Number.isSafeInteger(end) || length < 0)
+      throw cannotEncode("too-large", `${length} bytes in a segment`);
     return offset;
   });
   checkNamed(segments, named);
@@ -102,7 +102,10 @@ export function dataFileSpec(data: ParsedData): DataFileSpec {
     // Alignments need not be powers of two: what is a multiple of nothing else is one of itself.
     if (alignUp(end, alignment) !== at) alignment = at;
     if (end > at || at % SEGMENT_ALIGNMENT !== 0) {
-      throw refusal("unsupported", `segment ${nth} at byte ${at} of the data, where no alignment puts it`);
+      throw cannotEncode(
+        "unsupported",
+        `segment ${nth} at byte ${at} of the data, where no alignment puts it`,
+      );
     }
     end = at + length;
     return { length, alignment: alignment === SEGMENT_ALIGNMENT ? 1 : alignment };
@@ -113,16 +116,17 @@ export function dataFileSpec(data: ParsedData): DataFileSpec {
 function checkNamed(segments: readonly DataSegmentSpec[], named: DataFileSpec["named"]): void {
   const keys = new Set<string>();
   for (const { key, segment, layout } of named) {
-    if (keys.has(key)) throw refusal("duplicate", `two weights "${shorten(key)}"`, key);
+    if (keys.has(key)) throw cannotEncode("duplicate", `two weights "${shorten(key)}"`, { tensor: key });
     keys.add(key);
     const length = segments[segment]?.length;
-    if (length === undefined) throw refusal("malformed", `"${shorten(key)}" in segment ${segment}`, key);
+    if (length === undefined)
+      throw cannotEncode("malformed", `"${shorten(key)}" in segment ${segment}`, { tensor: key });
     const width = layout && SCALAR_TYPES.get(layout.type)?.width;
     if (!layout || width === undefined) continue;
     const wanted = (elementCount(layout.sizes) ?? Number.NaN) * width;
     if (wanted !== length) {
       const what = `"${shorten(key)}" of ${length} bytes: [${layout.sizes.join(", ")}] of scalar type ${layout.type}`;
-      throw refusal("size-mismatch", `${what} takes ${wanted}`, key);
+      throw cannotEncode("size-mismatch", `${what} takes ${wanted}`, { tensor: key });
     }
   }
 }
@@ -153,10 +157,6 @@ function encodeLayout(writer: FlatbufferWriter, { type, sizes, dimOrder }: DataL
   return writer.table([{ width: 1, value: BigInt(type) }, { offset: sizeVector }, { offset: orderVector }]);
 }
 
-function refusal(
-  code: "duplicate" | "size-mismatch" | "too-large" | "malformed" | "unsupported",
-  what: string,
-  tensor?: string,
-): FormatError {
-  return new FormatError(code, `Cannot write a data file with ${what}`, { tensor });
+function cannotEncode(code: ErrorCode, what: string, details: ErrorDetails = {}): FormatError {
+  return operationError(FormatError, { ...details, code, doing: `write a data file with ${what}` });
 }

@@ -1,5 +1,6 @@
-import type { FormatError } from "../../errors.ts";
-import { failure, type GgufFile } from "./failure.ts";
+import type { FileFail, FormatError } from "../../errors.ts";
+import { CUT_OFF } from "../failure.ts";
+import { type GgufFile, ggufErrors } from "./file.ts";
 
 /** Thrown where a header goes on past the bytes that are at hand, though its file does too. Leaves no parser. */
 export class WindowEnd extends RangeError {}
@@ -8,8 +9,9 @@ export class WindowEnd extends RangeError {}
  * Goes over the start of a file. Whatever is left over of the file bounds every length and count before anything is
  * made of it.
  */
-export class Cursor {
+export class GgufCursor {
   readonly file: GgufFile;
+  readonly fail: FileFail;
   readonly bytes: Uint8Array;
   readonly view: DataView;
   /** In bytes from the start of the file. */
@@ -18,6 +20,7 @@ export class Cursor {
   /** @param bytes from the start of the file on; it may go on after them */
   constructor(bytes: Uint8Array, file: GgufFile) {
     this.file = file;
+    this.fail = ggufErrors(file);
     this.bytes = bytes.subarray(0, file.size);
     this.view = new DataView(this.bytes.buffer, this.bytes.byteOffset, this.bytes.byteLength);
   }
@@ -25,13 +28,10 @@ export class Cursor {
   /** Refuses lengths that the file does not have. */
   need(length: number, what: string): void {
     if (length > this.file.size - this.at) {
-      throw failure(
-        this.file,
-        "malformed",
-        `${what} ends past the end of the file at ${this.file.size}`,
-        this.at,
-        "The file is cut off or damaged: get it again",
-      );
+      throw this.fail("malformed", `${what} ends past the end of the file at ${this.file.size}`, {
+        offset: this.at,
+        hint: CUT_OFF,
+      });
     }
     if (length > this.bytes.byteLength - this.at) throw new WindowEnd(`${what} is not at hand`);
   }
@@ -64,10 +64,10 @@ export class Cursor {
     const count = this.uint64(what);
     const left = this.file.size - this.at;
     if (count > BigInt(Math.floor(left / least))) {
-      throw failure(this.file, "malformed", `${what} is ${count}, and ${left} bytes are left`, start);
+      throw this.fail("malformed", `${what} is ${count}, and ${left} bytes are left`, { offset: start });
     }
     if (count > BigInt(most)) {
-      throw failure(this.file, "too-large", `${what} is ${count}, over ${most}`, start);
+      throw this.fail("too-large", `${what} is ${count}, over ${most}`, { offset: start });
     }
     return Number(count);
   }

@@ -1,6 +1,5 @@
-import type { Cursor } from "./cursor.ts";
-import { shorten } from "../failure.ts";
-import { failure } from "./failure.ts";
+import type { GgufCursor } from "./cursor.ts";
+import { shorten } from "../../errors.ts";
 import { MAX_ARRAY_DEPTH, type GgufType, MAX_NAME_LENGTH, VALUE_BYTES, VALUE_TYPES } from "./schema.ts";
 import { GgufArray, type GgufEntry, type GgufValue, scalarAt, textOf } from "./values.ts";
 
@@ -13,15 +12,15 @@ const MIN_ARRAY_BYTES = 12;
  * Parses the metadata; arrays are gone over once, to check them, and not copied.
  * @throws FormatError `malformed`, `duplicate`, `too-large`
  */
-export function parseMetadata(cursor: Cursor, count: number): GgufEntry[] {
+export function parseMetadata(cursor: GgufCursor, count: number): GgufEntry[] {
   const entries: GgufEntry[] = [];
   const keys = new Set<string>();
   for (let index = 0; index < count; index++) {
     const start = cursor.at;
     const key = parseName(cursor, `key ${index}`);
-    if (key === "") throw failure(cursor.file, "malformed", `key ${index} is empty`, start);
+    if (key === "") throw cursor.fail("malformed", `key ${index} is empty`, { offset: start });
     if (keys.has(key)) {
-      throw failure(cursor.file, "duplicate", `it has the key "${shorten(key)}" twice`, start);
+      throw cursor.fail("duplicate", `it has the key "${shorten(key)}" twice`, { offset: start });
     }
     keys.add(key);
     const type = parseType(cursor, key);
@@ -34,23 +33,23 @@ export function parseMetadata(cursor: Cursor, count: number): GgufEntry[] {
  * Reads a name. A NUL in it is refused: llama.cpp, which ends names there, would take it for another name.
  * @throws FormatError `malformed`, `too-large`
  */
-export function parseName(cursor: Cursor, what: string): string {
+export function parseName(cursor: GgufCursor, what: string): string {
   const start = cursor.at;
   const name = textOf(cursor.string(what, MAX_NAME_LENGTH));
-  if (typeof name !== "string") throw failure(cursor.file, "malformed", `${what} is not UTF-8`, start);
-  if (name.includes("\0")) throw failure(cursor.file, "malformed", `${what} has a NUL in it`, start);
+  if (typeof name !== "string") throw cursor.fail("malformed", `${what} is not UTF-8`, { offset: start });
+  if (name.includes("\0")) throw cursor.fail("malformed", `${what} has a NUL in it`, { offset: start });
   return name;
 }
 
-function parseType(cursor: Cursor, key: string): GgufType {
+function parseType(cursor: GgufCursor, key: string): GgufType {
   const start = cursor.at;
   const number = cursor.uint32(`the type of "${shorten(key)}"`);
   const type = VALUE_TYPES[number]?.[0];
-  if (!type) throw failure(cursor.file, "malformed", `"${shorten(key)}" has the type ${number}`, start);
+  if (!type) throw cursor.fail("malformed", `"${shorten(key)}" has the type ${number}`, { offset: start });
   return type;
 }
 
-function parseValue(cursor: Cursor, type: GgufType, key: string): GgufValue {
+function parseValue(cursor: GgufCursor, type: GgufType, key: string): GgufValue {
   const what = `"${shorten(key)}"`;
   if (type === "string") return textOf(cursor.string(what));
   if (type === "array") {
@@ -63,18 +62,15 @@ function parseValue(cursor: Cursor, type: GgufType, key: string): GgufValue {
 }
 
 function skipArray(
-  cursor: Cursor,
+  cursor: GgufCursor,
   key: string,
   depth: number,
 ): { element: GgufType; length: number; start: number } {
   const what = `"${shorten(key)}"`;
   if (depth > MAX_ARRAY_DEPTH) {
-    throw failure(
-      cursor.file,
-      "too-large",
-      `${what} is nested over ${MAX_ARRAY_DEPTH} arrays deep`,
-      cursor.at,
-    );
+    throw cursor.fail("too-large", `${what} is nested over ${MAX_ARRAY_DEPTH} arrays deep`, {
+      offset: cursor.at,
+    });
   }
   const element = parseType(cursor, key);
   const least = VALUE_BYTES.get(element) ?? (element === "string" ? 8 : MIN_ARRAY_BYTES);
@@ -87,12 +83,12 @@ function skipArray(
   return { element, length, start };
 }
 
-function skipFixed(cursor: Cursor, type: GgufType, count: number, what: string): void {
+function skipFixed(cursor: GgufCursor, type: GgufType, count: number, what: string): void {
   const start = cursor.at;
   const bytes = cursor.take(count * (VALUE_BYTES.get(type) as number), what);
   if (type !== "bool") return;
   const odd = bytes.findIndex((byte) => byte > 1);
   if (odd < 0) return;
   // "Anything else is invalid", and it would not come back as it was.
-  throw failure(cursor.file, "malformed", `${what} has a bool that is ${bytes[odd]}`, start + odd);
+  throw cursor.fail("malformed", `${what} has a bool that is ${bytes[odd]}`, { offset: start + odd });
 }

@@ -1,8 +1,8 @@
-import type { FormatError } from "../../errors.ts";
+import { type FormatError, shorten } from "../../errors.ts";
 import { type DType, BLOCK_ELEMENTS, elementCount, tensorBytes } from "../../tensor/dtype.ts";
-import { type Cursor, toSafeNumber } from "./cursor.ts";
-import { shorten } from "../failure.ts";
-import { type GgufFile, tensorFailure } from "./failure.ts";
+import { type GgufCursor, toSafeNumber } from "./cursor.ts";
+import { type GgufFile, ggufErrors } from "./file.ts";
+import { CUT_OFF } from "../failure.ts";
 import { parseName } from "./parse-metadata.ts";
 import { MAX_DIMENSIONS, TENSOR_TYPES } from "./schema.ts";
 
@@ -22,7 +22,7 @@ export interface GgufTensor {
 }
 
 /** What the header says of a tensor. */
-export interface TensorInfo extends Omit<GgufTensor, "offset" | "length"> {
+export interface GgufTensorInfo extends Omit<GgufTensor, "offset" | "length"> {
   /** In bytes from the start of the data. */
   readonly offset: bigint;
   /** Of shape and type; `undefined` for a type that is not known. */
@@ -38,14 +38,14 @@ export const MIN_TENSOR_BYTES = 24;
  * Parses what the header says of the tensors.
  * @throws FormatError `malformed`, `duplicate`, `too-large`
  */
-export function parseTensorInfos(cursor: Cursor, count: number): TensorInfo[] {
-  const infos: TensorInfo[] = [];
+export function parseTensorInfos(cursor: GgufCursor, count: number): GgufTensorInfo[] {
+  const infos: GgufTensorInfo[] = [];
   const names = new Set<string>();
   for (let index = 0; index < count; index++) {
     const start = cursor.at;
     const name = parseName(cursor, `the name of tensor ${index}`);
     if (names.has(name)) {
-      throw tensorFailure(cursor.file, "duplicate", name, "two tensors have that name", start);
+      throw cursor.fail("duplicate", "two tensors have that name", { tensor: name, offset: start });
     }
     names.add(name);
     infos.push(parseInfo(cursor, name, start));
@@ -53,36 +53,39 @@ export function parseTensorInfos(cursor: Cursor, count: number): TensorInfo[] {
   return infos;
 }
 
-function parseInfo(cursor: Cursor, name: string, at: number): TensorInfo {
+function parseInfo(cursor: GgufCursor, name: string, at: number): GgufTensorInfo {
   const { file } = cursor;
   const what = `the entry of tensor "${shorten(name)}"`;
   const dimensions = cursor.uint32(what);
   if (dimensions > MAX_DIMENSIONS) {
-    throw tensorFailure(file, "malformed", name, `it has ${dimensions} dimensions, over four`, at);
+    throw ggufErrors(file)("malformed", `it has ${dimensions} dimensions, over four`, {
+      tensor: name,
+      offset: at,
+    });
   }
   const shape: number[] = [];
   for (let index = 0; index < dimensions; index++) {
     const dimension = cursor.uint64(what);
     const fail = (): FormatError =>
-      tensorFailure(file, "too-large", name, `it has a dimension of ${dimension}`, at);
+      ggufErrors(file)("too-large", `it has a dimension of ${dimension}`, { tensor: name, offset: at });
     shape.unshift(toSafeNumber(dimension, fail));
   }
   const type = cursor.uint32(what);
   const dtype = TENSOR_TYPES.get(type);
   const offset = cursor.uint64(what);
   if (elementCount(shape) === undefined) {
-    throw tensorFailure(file, "too-large", name, `its shape is [${shape.join(", ")}]`, at);
+    throw ggufErrors(file)("too-large", `its shape is [${shape.join(", ")}]`, { tensor: name, offset: at });
   }
   if (!dtype) return { name, type, dtype, shape, offset, length: undefined, at };
   const elements = BLOCK_ELEMENTS[dtype] ?? 1;
   const row = shape.at(-1) ?? 1;
   if (row % elements !== 0) {
     const reason = `its rows of ${row} elements are no whole blocks of ${elements}, as ${dtype} has them`;
-    throw tensorFailure(file, "malformed", name, reason, at);
+    throw ggufErrors(file)("malformed", reason, { tensor: name, offset: at });
   }
   const length = tensorBytes(dtype, shape);
   if (length === undefined) {
-    throw tensorFailure(file, "too-large", name, `its shape is [${shape.join(", ")}]`, at);
+    throw ggufErrors(file)("too-large", `its shape is [${shape.join(", ")}]`, { tensor: name, offset: at });
   }
   return { name, type, dtype, shape, offset, length, at };
 }
@@ -95,31 +98,27 @@ function parseInfo(cursor: Cursor, name: string, at: number): TensorInfo {
  * @throws FormatError `malformed`; `size-mismatch` for a tensor past the end of the file
  */
 export function placeTensors(
-  infos: readonly TensorInfo[],
+  infos: readonly GgufTensorInfo[],
   dataStart: number,
   alignment: number,
   file: GgufFile,
 ): GgufTensor[] {
   const tensors: GgufTensor[] = [];
-  let before: TensorInfo | undefined;
+  let before: GgufTensorInfo | undefined;
   for (const [index, info] of infos.entries()) {
     const { name, type, dtype, shape, at } = info;
     checkStart(info, before, alignment, file);
     const start = BigInt(dataStart) + info.offset;
     const fail = (): FormatError =>
-      tensorFailure(file, "size-mismatch", name, `it starts at byte ${start}, ${pastEnd(file)}`, at);
+      ggufErrors(file)("size-mismatch", `it starts at byte ${start}, ${pastEnd(file)}`, {
+        tensor: name,
+        offset: at,
+      });
     const offset = toSafeNumber(start, fail);
     const next = infos[index + 1];
     const length = info.length ?? (next ? Number(next.offset - info.offset) : file.size - offset);
     const cutOff = (reason: string): FormatError =>
-      tensorFailure(
-        file,
-        "size-mismatch",
-        name,
-        reason,
-        offset,
-        "The file is cut off or damaged: get it again",
-      );
+      ggufErrors(file)("size-mismatch", reason, { tensor: name, offset, hint: CUT_OFF });
     // A negative length is that of the next tensor's offset, which is refused in its turn.
     const end = offset + Math.max(0, length);
     if (end > file.size) throw cutOff(`it ends at byte ${end}, ${pastEnd(file)}`);
@@ -135,18 +134,19 @@ function pastEnd(file: GgufFile): string {
 }
 
 function checkStart(
-  info: TensorInfo,
-  before: TensorInfo | undefined,
+  info: GgufTensorInfo,
+  before: GgufTensorInfo | undefined,
   alignment: number,
   file: GgufFile,
 ): void {
   const { name, offset, at } = info;
-  const fail = (reason: string): FormatError => tensorFailure(file, "malformed", name, reason, at);
+  const fail = (reason: string): FormatError =>
+    ggufErrors(file)("malformed", reason, { tensor: name, offset: at });
   if (offset % BigInt(alignment) !== 0n) {
     throw fail(`it starts at byte ${offset} of the data, no multiple of the alignment ${alignment}`);
   }
   const end = before ? before.offset + BigInt(before.length ?? 0) : 0n;
-  const expected = alignUp(end, BigInt(alignment));
+  const expected = alignOffset(end, BigInt(alignment));
   if (before && offset < end) {
     throw fail(`it starts at byte ${offset} of the data, inside or before tensor "${shorten(before.name)}"`);
   }
@@ -157,6 +157,6 @@ function checkStart(
 }
 
 /** The next multiple of the alignment. */
-export function alignUp(at: bigint, alignment: bigint): bigint {
+export function alignOffset(at: bigint, alignment: bigint): bigint {
   return ((at + alignment - 1n) / alignment) * alignment;
 }

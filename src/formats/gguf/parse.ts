@@ -1,9 +1,9 @@
 import type { FormatError } from "../../errors.ts";
-import { Cursor, toSafeNumber, within } from "./cursor.ts";
-import { failure, type GgufFile } from "./failure.ts";
+import { GgufCursor, toSafeNumber, within } from "./cursor.ts";
+import { type GgufFile, ggufErrors } from "./file.ts";
 import { MIN_ENTRY_BYTES, parseMetadata } from "./parse-metadata.ts";
 import {
-  alignUp,
+  alignOffset,
   type GgufTensor,
   MIN_TENSOR_BYTES,
   parseTensorInfos,
@@ -35,14 +35,17 @@ export interface GgufHeader {
  * `too-large`; `size-mismatch` where data is cut off
  */
 export function parseGgufHeader(bytes: Uint8Array, file: GgufFile): GgufHeader | undefined {
-  return within(() => parseHeader(new Cursor(bytes, file)));
+  return within(() => parseHeader(new GgufCursor(bytes, file)));
 }
 
-function parseHeader(cursor: Cursor): GgufHeader {
+function parseHeader(cursor: GgufCursor): GgufHeader {
   const { file } = cursor;
   const magic = cursor.take(MAGIC.length, "the magic number");
   if (magic.some((byte, index) => byte !== MAGIC[index])) {
-    throw failure(file, "unknown-format", "it does not start with GGUF", 0, "Is this a GGUF file?");
+    throw ggufErrors(file)("unknown-format", "it does not start with GGUF", {
+      offset: 0,
+      hint: "Is this a GGUF file?",
+    });
   }
   const version = parseVersion(cursor);
   const tensorCount = cursor.count("the number of tensors", MIN_TENSOR_BYTES, MAX_TENSORS);
@@ -50,9 +53,9 @@ function parseHeader(cursor: Cursor): GgufHeader {
   const metadata = parseMetadata(cursor, entryCount);
   const alignment = alignmentOf(metadata, file);
   const infos = parseTensorInfos(cursor, tensorCount);
-  const aligned = alignUp(BigInt(cursor.at), BigInt(alignment));
+  const aligned = alignOffset(BigInt(cursor.at), BigInt(alignment));
   const fail = (): FormatError =>
-    failure(file, "malformed", `its data starts at byte ${aligned}, past the end`, cursor.at);
+    ggufErrors(file)("malformed", `its data starts at byte ${aligned}, past the end`, { offset: cursor.at });
   const padded = toSafeNumber(aligned, fail);
   // Without tensors nothing needs the padding: some writers leave it out.
   const dataStart = infos.length > 0 || padded <= file.size ? padded : cursor.at;
@@ -60,26 +63,20 @@ function parseHeader(cursor: Cursor): GgufHeader {
   return { version, metadata, tensors, alignment, dataStart };
 }
 
-function parseVersion(cursor: Cursor): number {
+function parseVersion(cursor: GgufCursor): number {
   const { file, at } = cursor;
   const version = cursor.uint32("the version");
   if (VERSIONS.includes(version)) return version;
   if ((version & 0xffff) === 0 && version !== 0) {
-    throw failure(
-      file,
-      "unsupported",
-      "it is big-endian",
-      at,
-      "Convert it with gguf_convert_endian of llama.cpp's gguf package",
-    );
+    throw ggufErrors(file)("unsupported", "it is big-endian", {
+      offset: at,
+      hint: "Convert it with gguf_convert_endian of llama.cpp's gguf package",
+    });
   }
-  throw failure(
-    file,
-    "unsupported",
-    `its GGUF version is ${version}, tare reads 2 and 3`,
-    at,
-    version === 1 ? "Convert the model again with a current llama.cpp" : undefined,
-  );
+  throw ggufErrors(file)("unsupported", `its GGUF version is ${version}, tare reads 2 and 3`, {
+    offset: at,
+    hint: version === 1 ? "Convert the model again with a current llama.cpp" : undefined,
+  });
 }
 
 /** What the file says of its alignment. */
@@ -88,9 +85,9 @@ function alignmentOf(metadata: GgufMetadata, file: GgufFile): number {
   if (!entry) return DEFAULT_ALIGNMENT;
   const { type, value } = entry;
   if (type !== "uint32") {
-    throw failure(file, "malformed", `its "${Key.alignment}" is of type ${type}, not uint32`);
+    throw ggufErrors(file)("malformed", `its "${Key.alignment}" is of type ${type}, not uint32`);
   }
   const alignment = value as number;
   if (isAlignment(alignment)) return alignment;
-  throw failure(file, "malformed", `its "${Key.alignment}" is ${alignment}, no power of two up to 2^26`);
+  throw ggufErrors(file)("malformed", `its "${Key.alignment}" is ${alignment}, no power of two up to 2^26`);
 }

@@ -1,5 +1,5 @@
 import type { ByteSource, ReadOptions } from "../../io/byte-source.ts";
-import { failure } from "./failure.ts";
+import { ggufErrors } from "./file.ts";
 import { type GgufHeader, parseGgufHeader } from "./parse.ts";
 
 /** The first read, and what each further one multiplies it by. */
@@ -27,7 +27,7 @@ export async function readGgufHeader(source: ByteSource, options: ReadOptions = 
     const header = parseGgufHeader(held, source);
     if (header) return header;
     if (end === MAX_HEADER_BYTES) {
-      throw failure(source, "too-large", `its header is over ${MAX_HEADER_BYTES} bytes`, end);
+      throw ggufErrors(source)("too-large", `its header is over ${MAX_HEADER_BYTES} bytes`, { offset: end });
     }
   }
 }

@@ -1,18 +1,17 @@
 import type { ReadOptions } from "../../io/byte-source.ts";
 import type { FileDraft, MethodDraft, ModelDraft, WeightDraft } from "../../model/draft.ts";
-import type { Format, ModelFile, ModelFolder } from "../format.ts";
-import { sameName, shorten } from "../failure.ts";
+import type { ModelFile, ModelFolder } from "../format.ts";
+import { shorten } from "../../errors.ts";
+import { sameName } from "../failure.ts";
 import type { GgufHeader } from "./parse.ts";
 import { readGgufHeader } from "./read-header.ts";
-import { checkShards, missingShard, modelName, type Shard, shardName, shardOf } from "./split.ts";
-
-export const gguf: Format = { id: "gguf", extensions: [".gguf"], read: readGguf };
+import { checkShards, missingShard, ggufModelName, type GgufShard, ggufShardName, shardOf } from "./split.ts";
 
 /** A file whose header was read, and which shard it is. */
 interface ReadFile extends FileDraft {
   readonly header: GgufHeader;
   /** `undefined` for a model of its own. */
-  readonly shard: Shard | undefined;
+  readonly shard: GgufShard | undefined;
 }
 
 /**
@@ -32,7 +31,7 @@ export async function readGguf(
   // Not over `all`: the shards that come from the folder are added to it.
   for (const index of files.keys()) {
     const { path, shard } = all[index] as ReadFile;
-    const name = modelName(path);
+    const name = ggufModelName(path);
     const known = models.get(name);
     if (!known) models.set(name, shard ? await gather(shard, all, folder, options) : [index]);
     else if (!known.includes(index)) throw sameName(path, name);
@@ -50,7 +49,7 @@ async function readFile({ path, source }: ModelFile, options: ReadOptions): Prom
 
 /** Finds all shards of a model, in order; those that come from the folder are added to `all`. */
 async function gather(
-  one: Shard,
+  one: GgufShard,
   all: ReadFile[],
   folder: ModelFolder,
   options: ReadOptions,
@@ -59,7 +58,7 @@ async function gather(
   const indices: number[] = [];
   for (let no = 0; no < one.count; no++) {
     const shard = { ...one, no };
-    const path = shardName(shard);
+    const path = ggufShardName(shard);
     let index = given.get(path);
     if (index === undefined) {
       const source = await folder.open(path, options);

@@ -1,6 +1,5 @@
-import { type ErrorCode, FormatError } from "../../errors.ts";
+import { type ErrorCode, type ErrorDetails, FormatError, operationError, shorten } from "../../errors.ts";
 import { ByteWriter } from "../../io/byte-writer.ts";
-import { shorten } from "../failure.ts";
 import {
   MAX_ARRAY_DEPTH,
   type GgufType,
@@ -42,13 +41,13 @@ export function ggufArray(type: GgufType, values: Iterable<GgufValue>): GgufArra
  */
 export function writeMetadata(writer: ByteWriter, metadata: GgufMetadata): void {
   if (metadata.length > MAX_ENTRIES) {
-    throw refusal("too-large", `metadata of ${metadata.length} entries, over ${MAX_ENTRIES}`);
+    throw cannotEncode("too-large", `metadata of ${metadata.length} entries, over ${MAX_ENTRIES}`);
   }
   const keys = new Set<string>();
   for (const { key, type, value } of metadata) {
     const what = `"${shorten(key)}"`;
-    if (key === "") throw refusal("bad-name", "an empty key");
-    if (keys.has(key)) throw refusal("duplicate", `the key ${what} twice`);
+    if (key === "") throw cannotEncode("bad-name", "an empty key");
+    if (keys.has(key)) throw cannotEncode("duplicate", `the key ${what} twice`);
     keys.add(key);
     writeName(writer, key, `the key ${what}`);
     writer.uint32(numberOfType(type));
@@ -59,15 +58,15 @@ export function writeMetadata(writer: ByteWriter, metadata: GgufMetadata): void 
 /** Writes a key or the name of a tensor. */
 export function writeName(writer: ByteWriter, name: string, what: string): void {
   const bytes = encodeText(name, what);
-  if (name.includes("\0")) throw refusal("bad-name", `${what}: it has a NUL in it`);
+  if (name.includes("\0")) throw cannotEncode("bad-name", `${what}: it has a NUL in it`);
   if (bytes.byteLength > MAX_NAME_LENGTH)
-    throw refusal("bad-name", `${what}: it is over ${MAX_NAME_LENGTH} bytes`);
+    throw cannotEncode("bad-name", `${what}: it is over ${MAX_NAME_LENGTH} bytes`);
   writer.sized(bytes);
 }
 
 /** The error for what a header cannot say. */
-export function refusal(code: ErrorCode, what: string, tensor?: string): FormatError {
-  return new FormatError(code, `Cannot write a GGUF header with ${what}`, { tensor });
+export function cannotEncode(code: ErrorCode, what: string, details: ErrorDetails = {}): FormatError {
+  return operationError(FormatError, { ...details, code, doing: `write a GGUF header with ${what}` });
 }
 
 function numberOfType(type: GgufType): number {
@@ -75,7 +74,7 @@ function numberOfType(type: GgufType): number {
 }
 
 function writeValue(writer: ByteWriter, type: GgufType, value: GgufValue, what: string): void {
-  const wrong = (): FormatError => refusal("malformed", `${what}: its value is no ${type}`);
+  const wrong = (): FormatError => cannotEncode("malformed", `${what}: its value is no ${type}`);
   if (type === "string") {
     if (typeof value === "string") writer.sized(encodeText(value, what));
     else if (value instanceof Uint8Array) writer.sized(value);
@@ -83,7 +82,7 @@ function writeValue(writer: ByteWriter, type: GgufType, value: GgufValue, what: 
   } else if (type === "array") {
     if (!(value instanceof GgufArray)) throw wrong();
     if (depthOf(value) > MAX_ARRAY_DEPTH) {
-      throw refusal("too-large", `${what}: it is nested over ${MAX_ARRAY_DEPTH} arrays deep`);
+      throw cannotEncode("too-large", `${what}: it is nested over ${MAX_ARRAY_DEPTH} arrays deep`);
     }
     writer.uint32(numberOfType(value.type));
     writer.uint64(value.length);
@@ -118,7 +117,8 @@ function encodeScalar(type: GgufType, value: GgufValue, what: string, wrong: () 
     if (!whole) throw wrong();
     const integer = BigInt(value as bigint | number);
     const [least, most] = RANGES.get(type) as readonly [bigint, bigint];
-    if (integer < least || integer > most) throw refusal("out-of-range", `${what}: ${integer} is no ${type}`);
+    if (integer < least || integer > most)
+      throw cannotEncode("out-of-range", `${what}: ${integer} is no ${type}`);
     const wide = new Uint8Array(8);
     new DataView(wide.buffer).setBigInt64(0, BigInt.asIntN(64, integer), true);
     bytes.set(wide.subarray(0, bytes.byteLength));
@@ -127,6 +127,7 @@ function encodeScalar(type: GgufType, value: GgufValue, what: string, wrong: () 
 }
 
 function encodeText(text: string, what: string): Uint8Array {
-  if (/\p{Surrogate}/u.test(text)) throw refusal("malformed", `${what}: it has half of a surrogate pair`);
+  if (/\p{Surrogate}/u.test(text))
+    throw cannotEncode("malformed", `${what}: it has half of a surrogate pair`);
   return new TextEncoder().encode(text);
 }

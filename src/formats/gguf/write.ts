@@ -1,6 +1,6 @@
 import { BLOCK_ELEMENTS, elementCount, tensorBytes } from "../../tensor/dtype.ts";
 import { ByteWriter } from "../../io/byte-writer.ts";
-import { shorten } from "../failure.ts";
+import { shorten } from "../../errors.ts";
 import {
   DEFAULT_ALIGNMENT,
   isAlignment,
@@ -12,7 +12,7 @@ import {
   VERSIONS,
 } from "./schema.ts";
 import { findEntry, type GgufMetadata } from "./values.ts";
-import { refusal, writeMetadata, writeName } from "./write-metadata.ts";
+import { cannotEncode, writeMetadata, writeName } from "./write-metadata.ts";
 
 /** A tensor that a header is to announce. */
 export interface GgufTensorSpec {
@@ -54,9 +54,9 @@ export interface EncodedGgufHeader {
  */
 export function encodeGgufHeader(spec: GgufHeaderSpec): EncodedGgufHeader {
   const { version = 3, tensors } = spec;
-  if (!VERSIONS.includes(version)) throw refusal("unsupported", `version ${version}`);
+  if (!VERSIONS.includes(version)) throw cannotEncode("unsupported", `version ${version}`);
   if (tensors.length > MAX_TENSORS) {
-    throw refusal("too-large", `${tensors.length} tensors, over ${MAX_TENSORS}`);
+    throw cannotEncode("too-large", `${tensors.length} tensors, over ${MAX_TENSORS}`);
   }
   const { metadata, alignment } = aligned(spec);
   const writer = new ByteWriter();
@@ -70,13 +70,14 @@ export function encodeGgufHeader(spec: GgufHeaderSpec): EncodedGgufHeader {
   let end = 0;
   for (const tensor of tensors) {
     const { name } = tensor;
-    if (names.has(name)) throw refusal("duplicate", `two tensors "${shorten(name)}"`, name);
+    if (names.has(name)) throw cannotEncode("duplicate", `two tensors "${shorten(name)}"`, { tensor: name });
     names.add(name);
     const length = lengthOf(tensor);
     starts.push(end);
     writeTensor(writer, tensor, end);
     end = Math.ceil((end + length) / alignment) * alignment;
-    if (!Number.isSafeInteger(end)) throw refusal("too-large", "over 2^53 bytes of tensors", name);
+    if (!Number.isSafeInteger(end))
+      throw cannotEncode("too-large", "over 2^53 bytes of tensors", { tensor: name });
   }
   writer.pad(alignment);
   const { length } = writer;
@@ -88,9 +89,10 @@ function aligned({ metadata, alignment }: GgufHeaderSpec): { metadata: GgufMetad
   const said = entry?.type === "uint32" ? Number(entry.value) : DEFAULT_ALIGNMENT;
   const chosen = alignment ?? said;
   if (entry && (entry.type !== "uint32" || chosen !== said)) {
-    throw refusal("malformed", `the alignment ${chosen}: its metadata has another one`);
+    throw cannotEncode("malformed", `the alignment ${chosen}: its metadata has another one`);
   }
-  if (!isAlignment(chosen)) throw refusal("malformed", `the alignment ${chosen}, no power of two up to 2^26`);
+  if (!isAlignment(chosen))
+    throw cannotEncode("malformed", `the alignment ${chosen}, no power of two up to 2^26`);
   if (entry || chosen === DEFAULT_ALIGNMENT) return { metadata, alignment: chosen };
   return {
     metadata: [...metadata, { key: Key.alignment, type: "uint32", value: chosen }],
@@ -101,10 +103,10 @@ function aligned({ metadata, alignment }: GgufHeaderSpec): { metadata: GgufMetad
 function writeTensor(writer: ByteWriter, { name, type, shape }: GgufTensorSpec, start: number): void {
   if (shape.length > MAX_DIMENSIONS) {
     const what = `tensor "${shorten(name)}" of ${shape.length} dimensions`;
-    throw refusal("unsupported", what, name);
+    throw cannotEncode("unsupported", what, { tensor: name });
   }
   if (!Number.isInteger(type) || type < 0 || type >= 2 ** 32) {
-    throw refusal("unsupported", `tensor "${shorten(name)}" of type ${type}`, name);
+    throw cannotEncode("unsupported", `tensor "${shorten(name)}" of type ${type}`, { tensor: name });
   }
   writeName(writer, name, `tensor "${shorten(name)}"`);
   writer.uint32(shape.length);
@@ -117,15 +119,15 @@ function writeTensor(writer: ByteWriter, { name, type, shape }: GgufTensorSpec, 
 function lengthOf({ name, type, shape, length }: GgufTensorSpec): number {
   const dtype = TENSOR_TYPES.get(type);
   const what = `tensor "${shorten(name)}" of shape [${shape.join(", ")}]`;
-  if (elementCount(shape) === undefined) throw refusal("too-large", what, name);
+  if (elementCount(shape) === undefined) throw cannotEncode("too-large", what, { tensor: name });
   const bytes = dtype ? tensorBytes(dtype, shape) : length;
   if (bytes === undefined || !Number.isSafeInteger(bytes) || bytes < 0) {
     const blocks = dtype && BLOCK_ELEMENTS[dtype];
     const reason = blocks ? `${dtype} has blocks of ${blocks}` : `type ${type} is not known, nor its length`;
-    throw refusal("size-mismatch", `${what}: ${reason}`, name);
+    throw cannotEncode("size-mismatch", `${what}: ${reason}`, { tensor: name });
   }
   if (length !== undefined && length !== bytes) {
-    throw refusal("size-mismatch", `${what}: it takes ${bytes} bytes, not ${length}`, name);
+    throw cannotEncode("size-mismatch", `${what}: it takes ${bytes} bytes, not ${length}`, { tensor: name });
   }
   return bytes;
 }

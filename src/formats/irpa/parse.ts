@@ -1,6 +1,13 @@
-import type { FormatError } from "../../errors.ts";
-import { type Fail, failureIn, shorten } from "../failure.ts";
-import { Alignment, Entry, EntryType, Header, MAX_SEGMENT_LENGTH, MAGIC, Size } from "./schema.ts";
+import { fileErrors, type FileFail, type FormatError, shorten } from "../../errors.ts";
+import {
+  Alignment,
+  IrpaEntryFields,
+  EntryType,
+  IrpaHeaderFields,
+  MAX_SEGMENT_LENGTH,
+  MAGIC,
+  STRUCT_BYTES,
+} from "./schema.ts";
 
 /** The file that an archive is. */
 export interface IrpaFile {
@@ -11,7 +18,7 @@ export interface IrpaFile {
 }
 
 /** A range of an archive, in bytes from its start. */
-export interface Segment {
+export interface IrpaSegment {
   readonly offset: number;
   readonly length: number;
 }
@@ -19,9 +26,9 @@ export interface Segment {
 /** The header of an archive: where its parts lie. */
 export interface IrpaHeader {
   readonly entryCount: number;
-  readonly entries: Segment;
-  readonly metadata: Segment;
-  readonly storage: Segment;
+  readonly entries: IrpaSegment;
+  readonly metadata: IrpaSegment;
+  readonly storage: IrpaSegment;
 }
 
 /** A parameter whose bytes are in the archive. */
@@ -57,43 +64,51 @@ export type IrpaEntry = IrpaData | IrpaSplat;
  * @throws FormatError `unknown-format`, `malformed`, `unsupported`, `too-large`
  */
 export function parseIrpaHeader(bytes: Uint8Array, file: IrpaFile): IrpaHeader {
-  const fail = failureIn(file);
+  const fail = fileErrors(file);
   const view = new DataView(bytes.buffer, bytes.byteOffset, bytes.byteLength);
   if (view.byteLength >= 4 && view.getUint32(0, true) !== MAGIC) {
-    throw fail("unknown-format", "it does not start with IRPA", 0);
+    throw fail("unknown-format", "it does not start with IRPA", { offset: 0 });
   }
-  if (view.byteLength < Size.header) {
-    throw fail("malformed", `it has ${view.byteLength} bytes, fewer than a header`, 0);
+  if (view.byteLength < STRUCT_BYTES.header) {
+    throw fail("malformed", `it has ${view.byteLength} bytes, fewer than a header`, { offset: 0 });
   }
-  const major = view.getUint16(Header.major, true);
-  const minor = view.getUint16(Header.minor, true);
-  if (major !== 0 || minor !== 0) throw fail("unsupported", `its version is ${major}.${minor}`, Header.major);
-  const headerSize = view.getBigUint64(Header.headerSize, true);
-  if (headerSize !== BigInt(Size.header)) {
-    throw fail("malformed", `its header says to have ${headerSize} bytes`, Header.headerSize);
+  const major = view.getUint16(IrpaHeaderFields.major, true);
+  const minor = view.getUint16(IrpaHeaderFields.minor, true);
+  if (major !== 0 || minor !== 0)
+    throw fail("unsupported", `its version is ${major}.${minor}`, { offset: IrpaHeaderFields.major });
+  const headerSize = view.getBigUint64(IrpaHeaderFields.headerSize, true);
+  if (headerSize !== BigInt(STRUCT_BYTES.header)) {
+    throw fail("malformed", `its header says to have ${headerSize} bytes`, {
+      offset: IrpaHeaderFields.headerSize,
+    });
   }
-  const next = view.getBigUint64(Header.next, true);
-  if (next !== 0n) throw fail("unsupported", `it goes on in another header at byte ${next}`, Header.next);
-  const segment = (at: number, what: string): Segment => segmentAt(view, at, file.size, what, fail);
-  const entries = segment(Header.entries, "entry table");
-  const metadata = segment(Header.metadata, "metadata");
-  const storage = segment(Header.storage, "storage");
+  const next = view.getBigUint64(IrpaHeaderFields.next, true);
+  if (next !== 0n)
+    throw fail("unsupported", `it goes on in another header at byte ${next}`, {
+      offset: IrpaHeaderFields.next,
+    });
+  const segment = (at: number, what: string): IrpaSegment => segmentAt(view, at, file.size, what, fail);
+  const entries = segment(IrpaHeaderFields.entries, "entry table");
+  const metadata = segment(IrpaHeaderFields.metadata, "metadata");
+  const storage = segment(IrpaHeaderFields.storage, "storage");
   for (const [what, { length }] of [
     ["entry table", entries],
     ["metadata", metadata],
   ] as const) {
     if (length > MAX_SEGMENT_LENGTH)
-      throw fail("too-large", `its ${what} has ${length} bytes`, Header.entries);
+      throw fail("too-large", `its ${what} has ${length} bytes`, { offset: IrpaHeaderFields.entries });
   }
-  const parts = [{ offset: 0, length: Size.header }, entries, metadata, storage];
+  const parts = [{ offset: 0, length: STRUCT_BYTES.header }, entries, metadata, storage];
   let end = 0;
   for (const part of parts.filter(({ length }) => length > 0).sort((a, b) => a.offset - b.offset)) {
-    if (part.offset < end) throw fail("malformed", "its parts lie one over another", part.offset);
+    if (part.offset < end) throw fail("malformed", "its parts lie one over another", { offset: part.offset });
     end = part.offset + part.length;
   }
-  const count = view.getBigUint64(Header.entryCount, true);
-  if (count > BigInt(Math.floor(entries.length / Size.entry))) {
-    throw fail("malformed", `${count} entries do not fit its entry table`, Header.entryCount);
+  const count = view.getBigUint64(IrpaHeaderFields.entryCount, true);
+  if (count > BigInt(Math.floor(entries.length / STRUCT_BYTES.entry))) {
+    throw fail("malformed", `${count} entries do not fit its entry table`, {
+      offset: IrpaHeaderFields.entryCount,
+    });
   }
   return { entryCount: Number(count), entries, metadata, storage };
 }
@@ -112,7 +127,7 @@ export function parseIrpaEntries(
   header: IrpaHeader,
   file: IrpaFile,
 ): IrpaEntry[] {
-  const fail = failureIn(file);
+  const fail = fileErrors(file);
   const view = new DataView(table.buffer, table.byteOffset, table.byteLength);
   const seen = new Set<string>();
   const entries: IrpaEntry[] = [];
@@ -121,24 +136,27 @@ export function parseIrpaEntries(
   for (let index = 0; index < header.entryCount; index++) {
     const where = header.entries.offset + at;
     const left = view.byteLength - at;
-    const size = left < Size.entry ? Number.NaN : Number(view.getBigUint64(at + Entry.size, true));
-    if (!(size >= Size.entry && size <= left)) {
-      throw fail("malformed", `entry ${index} does not fit its entry table`, where);
+    const size =
+      left < STRUCT_BYTES.entry ? Number.NaN : Number(view.getBigUint64(at + IrpaEntryFields.size, true));
+    if (!(size >= STRUCT_BYTES.entry && size <= left)) {
+      throw fail("malformed", `entry ${index} does not fit its entry table`, { offset: where });
     }
     const entryView = new DataView(view.buffer, view.byteOffset + at, size);
     // Names over one another would let a small table hold any number of long ones.
-    named += rangeAt(entryView, Entry.name).length;
-    if (named > names.byteLength) throw fail("malformed", "its names are longer than its metadata", where);
+    named += rangeAt(entryView, IrpaEntryFields.name).length;
+    if (named > names.byteLength)
+      throw fail("malformed", "its names are longer than its metadata", { offset: where });
     const entry = parseEntry(entryView, where, names, header, fail);
     at += Math.ceil(size / Alignment.entry) * Alignment.entry;
     if (!entry) continue;
-    if (seen.has(entry.name)) throw fail("duplicate", "it is there twice", where, entry.name);
+    if (seen.has(entry.name))
+      throw fail("duplicate", "it is there twice", { offset: where, tensor: entry.name });
     seen.add(entry.name);
     entries.push(entry);
   }
   if (view.byteLength - at >= Alignment.entry) {
     const reason = `its entry table goes on after its ${header.entryCount} entries`;
-    throw fail("malformed", reason, header.entries.offset + at);
+    throw fail("malformed", reason, { offset: header.entries.offset + at });
   }
   checkOverlaps(entries, fail);
   return entries;
@@ -149,31 +167,32 @@ function parseEntry(
   where: number,
   names: Uint8Array,
   header: IrpaHeader,
-  fail: Fail,
+  fail: FileFail,
 ): IrpaEntry | undefined {
-  const type = view.getUint32(Entry.type, true);
+  const type = view.getUint32(IrpaEntryFields.type, true);
   if (type === EntryType.skip) return undefined;
   const resolve = (field: number, what: string): Uint8Array => {
     const { offset, length } = rangeAt(view, field);
     if (length === 0) return new Uint8Array();
     if (offset + length > names.byteLength) {
-      throw fail("malformed", `the ${what} of an entry ends past the metadata`, where + field);
+      throw fail("malformed", `the ${what} of an entry ends past the metadata`, { offset: where + field });
     }
     return names.subarray(offset, offset + length);
   };
-  const name = decodeName(resolve(Entry.name, "name"), where, fail);
-  const metadata = resolve(Entry.metadata, "metadata");
+  const name = decodeName(resolve(IrpaEntryFields.name, "name"), where, fail);
+  const metadata = resolve(IrpaEntryFields.metadata, "metadata");
   const bad = (code: "malformed" | "unsupported" | "too-large", reason: string): FormatError =>
-    fail(code, reason, where, name);
+    fail(code, reason, { offset: where, tensor: name });
   if (type === EntryType.splat) {
-    if (view.byteLength < Size.splat) throw bad("malformed", `its entry has ${view.byteLength} bytes`);
-    const length = Number(view.getBigUint64(Entry.splatLength, true));
+    if (view.byteLength < STRUCT_BYTES.splat)
+      throw bad("malformed", `its entry has ${view.byteLength} bytes`);
+    const length = Number(view.getBigUint64(IrpaEntryFields.splatLength, true));
     if (!Number.isSafeInteger(length)) throw bad("too-large", "it has over 2^53 bytes");
-    const patternLength = view.getUint8(Entry.patternLength);
-    if (patternLength === 0 || patternLength > Size.pattern) {
+    const patternLength = view.getUint8(IrpaEntryFields.patternLength);
+    if (patternLength === 0 || patternLength > STRUCT_BYTES.pattern) {
       throw bad("malformed", `its pattern has ${patternLength} bytes`);
     }
-    const start = view.byteOffset + Entry.pattern;
+    const start = view.byteOffset + IrpaEntryFields.pattern;
     return {
       kind: "splat",
       name,
@@ -184,31 +203,31 @@ function parseEntry(
   }
   if (type === EntryType.external) throw bad("unsupported", "its data is in another file (EXTERNAL)");
   if (type !== EntryType.data) throw bad("unsupported", `its entry is of type ${type}`);
-  if (view.byteLength < Size.data) throw bad("malformed", `its entry has ${view.byteLength} bytes`);
-  const { offset, length } = rangeAt(view, Entry.storage);
+  if (view.byteLength < STRUCT_BYTES.data) throw bad("malformed", `its entry has ${view.byteLength} bytes`);
+  const { offset, length } = rangeAt(view, IrpaEntryFields.storage);
   if (length > 0 && offset + length > header.storage.length) {
     throw bad("malformed", `it ends at byte ${offset + length} of ${header.storage.length} of the storage`);
   }
-  const alignment = Number(view.getBigUint64(Entry.alignment, true));
+  const alignment = Number(view.getBigUint64(IrpaEntryFields.alignment, true));
   const start = header.storage.offset + (length > 0 ? offset : 0);
   return { kind: "data", name, metadata, alignment, offset: start, length };
 }
 
 /** Two parameters may be one range; parts of others would let a small file hold any number of large weights. */
-function checkOverlaps(entries: readonly IrpaEntry[], fail: Fail): void {
+function checkOverlaps(entries: readonly IrpaEntry[], fail: FileFail): void {
   const data = entries.filter((entry) => entry.kind === "data" && entry.length > 0) as IrpaData[];
   let before: IrpaData | undefined;
   for (const entry of data.sort((a, b) => a.offset - b.offset || a.length - b.length)) {
     const same = entry.offset === before?.offset && entry.length === before.length;
     if (before && !same && entry.offset < before.offset + before.length) {
       const reason = `it starts at byte ${entry.offset}, inside tensor "${shorten(before.name)}"`;
-      throw fail("malformed", reason, entry.offset, entry.name);
+      throw fail("malformed", reason, { offset: entry.offset, tensor: entry.name });
     }
     before = entry;
   }
 }
 
-function segmentAt(view: DataView, at: number, size: number, what: string, fail: Fail): Segment {
+function segmentAt(view: DataView, at: number, size: number, what: string, fail: FileFail): IrpaSegment {
   const range = rangeAt(view, at);
   // An empty one may say anything.
   if (range.length === 0) return { offset: Math.min(range.offset, size), length: 0 };
@@ -216,21 +235,21 @@ function segmentAt(view: DataView, at: number, size: number, what: string, fail:
     throw fail(
       "malformed",
       `its ${what} ends at byte ${range.offset + range.length}, past the end at ${size}`,
-      at,
+      { offset: at },
     );
   }
   return range;
 }
 
 /** Over 2^53 these are rounded, and past the end of every file all the same. */
-function rangeAt(view: DataView, at: number): Segment {
+function rangeAt(view: DataView, at: number): IrpaSegment {
   return { offset: Number(view.getBigUint64(at, true)), length: Number(view.getBigUint64(at + 8, true)) };
 }
 
-function decodeName(bytes: Uint8Array, where: number, fail: Fail): string {
+function decodeName(bytes: Uint8Array, where: number, fail: FileFail): string {
   try {
     return new TextDecoder("utf-8", { fatal: true, ignoreBOM: true }).decode(bytes);
   } catch {
-    throw fail("malformed", "the name of an entry is not UTF-8", where);
+    throw fail("malformed", "the name of an entry is not UTF-8", { offset: where });
   }
 }

@@ -1,15 +1,18 @@
 import type { ByteSource, ReadOptions } from "../../io/byte-source.ts";
 import { parseStrictJson } from "../../encodings/json.ts";
-import { FormatError } from "../../errors.ts";
+import { FormatError, shorten } from "../../errors.ts";
 import type { ModelDraft, WeightDraft } from "../../model/draft.ts";
 import { type DType, isDType, tensorBytes } from "../../tensor/dtype.ts";
-import { shorten } from "../failure.ts";
-import type { Format, ModelFile, ModelFolder } from "../format.ts";
+import type { ModelFile, ModelFolder } from "../format.ts";
 import { readPerFile } from "../method-per-file.ts";
-import { type IrpaData, type IrpaEntry, parseIrpaEntries, parseIrpaHeader, type Segment } from "./parse.ts";
-import { Size, TENSOR_METADATA } from "./schema.ts";
-
-export const irpa: Format = { id: "irpa", extensions: [".irpa"], read: readIrpa };
+import {
+  type IrpaData,
+  type IrpaEntry,
+  parseIrpaEntries,
+  parseIrpaHeader,
+  type IrpaSegment,
+} from "./parse.ts";
+import { STRUCT_BYTES, TENSOR_METADATA } from "./schema.ts";
 
 /** Metadata that says a tensor's dtype and shape has some 200 bytes. */
 const MAX_METADATA_LENGTH = 4096;
@@ -26,7 +29,7 @@ export async function readIrpa(
   _folder: ModelFolder,
   options: ReadOptions = {},
 ): Promise<ModelDraft> {
-  return readPerFile(irpa.id, files, async (source, file, notes) => {
+  return readPerFile("irpa", files, async (source, file, notes) => {
     const entries = await readIrpaEntries(source, options);
     const splats = entries.filter(({ kind }) => kind === "splat");
     if (splats.length > 0) {
@@ -45,9 +48,9 @@ export async function readIrpa(
  * @throws FormatError what {@link parseIrpaHeader} and {@link parseIrpaEntries} throw
  */
 export async function readIrpaEntries(source: ByteSource, options: ReadOptions = {}): Promise<IrpaEntry[]> {
-  const first = await source.read(0, Math.min(source.size, Size.header), options);
+  const first = await source.read(0, Math.min(source.size, STRUCT_BYTES.header), options);
   const header = parseIrpaHeader(first, source);
-  const read = ({ offset, length }: Segment): Promise<Uint8Array> => source.read(offset, length, options);
+  const read = ({ offset, length }: IrpaSegment): Promise<Uint8Array> => source.read(offset, length, options);
   return parseIrpaEntries(await read(header.entries), await read(header.metadata), header, source);
 }
 

@@ -5,10 +5,10 @@ export const MAGIC = 0x41505249;
  * Bytes of the structures, which are packed and little-endian.
  * Source: the schema of IREE parameter archives, version 0.0.
  */
-export const Size = { header: 88, entry: 60, data: 76, splat: 85, pattern: 16 } as const;
+export const STRUCT_BYTES = { header: 88, entry: 60, data: 76, splat: 85, pattern: 16 } as const;
 
 /** Where the fields of a header lie in it; a segment is an offset and a length. */
-export const Header = {
+export const IrpaHeaderFields = {
   major: 4,
   minor: 6,
   headerSize: 8,
@@ -20,7 +20,7 @@ export const Header = {
 } as const;
 
 /** Where the fields of an entry lie in it; a name and metadata are an offset and a length. */
-export const Entry = {
+export const IrpaEntryFields = {
   size: 0,
   type: 8,
   name: 20,

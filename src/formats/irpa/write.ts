@@ -1,7 +1,15 @@
 import { alignUp } from "../../io/align.ts";
 import type { DType } from "../../tensor/dtype.ts";
-import { refusalOf } from "../failure.ts";
-import { Alignment, Entry, EntryType, Header, MAGIC, Size, TENSOR_METADATA } from "./schema.ts";
+import { fileErrors } from "../../errors.ts";
+import {
+  Alignment,
+  IrpaEntryFields,
+  EntryType,
+  IrpaHeaderFields,
+  MAGIC,
+  STRUCT_BYTES,
+  TENSOR_METADATA,
+} from "./schema.ts";
 
 /** A parameter that an archive is to have; what `parseIrpaEntries` gives fits. */
 export type IrpaSpec = IrpaDataSpec | IrpaSplatSpec;
@@ -39,7 +47,7 @@ export interface EncodedIrpaHeader {
 /** Padding of what stands before the data is memory: a huge page, in bytes. */
 const MAX_ALIGNMENT = 2 ** 21;
 
-const refusal = refusalOf("irpa");
+const fail = fileErrors({ format: "irpa" });
 
 /**
  * Writes what stands before the data of an IREE parameter archive, byte for byte as IREE's own tools do.
@@ -49,7 +57,7 @@ export function encodeIrpaHeader(entries: readonly IrpaSpec[]): EncodedIrpaHeade
   const encoder = new TextEncoder();
   const names = new Set<string>();
   const items: { spec: IrpaSpec; name: Uint8Array; at: number; start: number; storage: number }[] = [];
-  const tableStart = alignUp(Size.header, Alignment.entry);
+  const tableStart = alignUp(STRUCT_BYTES.header, Alignment.entry);
   let table = 0;
   let metadata = 0;
   let storage = 0;
@@ -59,7 +67,7 @@ export function encodeIrpaHeader(entries: readonly IrpaSpec[]): EncodedIrpaHeade
     names.add(spec.name);
     const name = encoder.encode(spec.name);
     const at = alignUp(table, Alignment.entry);
-    table = at + (spec.kind === "data" ? Size.data : Size.splat);
+    table = at + (spec.kind === "data" ? STRUCT_BYTES.data : STRUCT_BYTES.splat);
     const alignment = spec.kind === "data" ? (spec.alignment ?? Alignment.data) : 1;
     const place = spec.kind === "data" ? alignUp(storage, alignment) : 0;
     items.push({ spec, name, at: tableStart + at, start: metadata, storage: place });
@@ -67,7 +75,8 @@ export function encodeIrpaHeader(entries: readonly IrpaSpec[]): EncodedIrpaHeade
     if (spec.kind !== "data") continue;
     storage = place + spec.length;
     base = Math.max(base, alignment);
-    if (!Number.isSafeInteger(storage)) throw refusal("too-large", "over 2^53 bytes of data", spec.name);
+    if (!Number.isSafeInteger(storage))
+      throw fail("too-large", "over 2^53 bytes of data", { tensor: spec.name });
   }
   const metadataStart = tableStart + table;
   const storageStart = alignUp(metadataStart + metadata, base);
@@ -78,28 +87,28 @@ export function encodeIrpaHeader(entries: readonly IrpaSpec[]): EncodedIrpaHeade
     view.setBigUint64(at, BigInt(offset), true);
     view.setBigUint64(at + 8, BigInt(length), true);
   };
-  view.setBigUint64(Header.headerSize, BigInt(Size.header), true);
-  view.setBigUint64(Header.entryCount, BigInt(items.length), true);
-  setRange(Header.entries, tableStart, table);
-  setRange(Header.metadata, metadataStart, metadata);
-  setRange(Header.storage, storageStart, storage);
+  view.setBigUint64(IrpaHeaderFields.headerSize, BigInt(STRUCT_BYTES.header), true);
+  view.setBigUint64(IrpaHeaderFields.entryCount, BigInt(items.length), true);
+  setRange(IrpaHeaderFields.entries, tableStart, table);
+  setRange(IrpaHeaderFields.metadata, metadataStart, metadata);
+  setRange(IrpaHeaderFields.storage, storageStart, storage);
   for (const { spec, name, at, start, storage: place } of items) {
     const data = spec.kind === "data";
-    view.setBigUint64(at + Entry.size, BigInt(data ? Size.data : Size.splat), true);
-    view.setUint32(at + Entry.type, data ? EntryType.data : EntryType.splat, true);
-    setRange(at + Entry.name, start, name.byteLength);
+    view.setBigUint64(at + IrpaEntryFields.size, BigInt(data ? STRUCT_BYTES.data : STRUCT_BYTES.splat), true);
+    view.setUint32(at + IrpaEntryFields.type, data ? EntryType.data : EntryType.splat, true);
+    setRange(at + IrpaEntryFields.name, start, name.byteLength);
     bytes.set(name, metadataStart + start);
     if (spec.metadata && spec.metadata.byteLength > 0) {
-      setRange(at + Entry.metadata, start + name.byteLength, spec.metadata.byteLength);
+      setRange(at + IrpaEntryFields.metadata, start + name.byteLength, spec.metadata.byteLength);
       bytes.set(spec.metadata, metadataStart + start + name.byteLength);
     }
     if (spec.kind === "data") {
-      view.setBigUint64(at + Entry.alignment, BigInt(spec.alignment ?? Alignment.data), true);
-      setRange(at + Entry.storage, place, spec.length);
+      view.setBigUint64(at + IrpaEntryFields.alignment, BigInt(spec.alignment ?? Alignment.data), true);
+      setRange(at + IrpaEntryFields.storage, place, spec.length);
     } else {
-      view.setBigUint64(at + Entry.splatLength, BigInt(spec.length), true);
-      bytes.set(spec.pattern, at + Entry.pattern);
-      view.setUint8(at + Entry.patternLength, spec.pattern.byteLength);
+      view.setBigUint64(at + IrpaEntryFields.splatLength, BigInt(spec.length), true);
+      bytes.set(spec.pattern, at + IrpaEntryFields.pattern);
+      view.setUint8(at + IrpaEntryFields.patternLength, spec.pattern.byteLength);
     }
   }
   const offsets = items.map(({ spec, storage: place }) =>
@@ -115,17 +124,18 @@ export function irpaTensorMetadata(dtype: DType, shape: readonly number[]): Uint
 
 function checkSpec(spec: IrpaSpec, names: ReadonlySet<string>): void {
   const { name, length } = spec;
-  if (names.has(name)) throw refusal("duplicate", "it is there twice", name);
-  if (!Number.isSafeInteger(length) || length < 0) throw refusal("too-large", `it has ${length} bytes`, name);
+  if (names.has(name)) throw fail("duplicate", "it is there twice", { tensor: name });
+  if (!Number.isSafeInteger(length) || length < 0)
+    throw fail("too-large", `it has ${length} bytes`, { tensor: name });
   if (spec.kind === "splat") {
     const { byteLength } = spec.pattern;
     if (![1, 2, 4, 8, 16].includes(byteLength)) {
-      throw refusal("malformed", `its pattern has ${byteLength} bytes, not 1, 2, 4, 8 or 16`, name);
+      throw fail("malformed", `its pattern has ${byteLength} bytes, not 1, 2, 4, 8 or 16`, { tensor: name });
     }
     return;
   }
   const { alignment = Alignment.data } = spec;
   if (!Number.isInteger(Math.log2(alignment)) || alignment < 1 || alignment > MAX_ALIGNMENT) {
-    throw refusal("malformed", `its alignment is ${alignment}, no power of two up to 2^21`, name);
+    throw fail("malformed", `its alignment is ${alignment}, no power of two up to 2^21`, { tensor: name });
   }
 }

@@ -1,7 +1,7 @@
 import { parseStrictJson } from "../../encodings/json.ts";
 import { isPlainPath } from "../../model/config.ts";
 import { type DType, DTYPE_BITS, isDType, tensorBytes } from "../../tensor/dtype.ts";
-import { type Fail, failureIn, shorten } from "../failure.ts";
+import { fileErrors, type FileFail, shorten } from "../../errors.ts";
 
 /** NumPy's own limit, from whose arrays caches are made. */
 export const MAX_DIMENSIONS = 64;
@@ -37,7 +37,7 @@ export interface CacheShard {
  * @throws FormatError `malformed`, `duplicate`, `unsupported`, `unsafe-path`, `size-mismatch`, `too-large`
  */
 export function parseTensorCache(bytes: Uint8Array, name: string): CacheShard[] {
-  const fail = failureIn({ name });
+  const fail = fileErrors({ name });
   let text: string;
   try {
     text = new TextDecoder("utf-8", { fatal: true }).decode(bytes);
@@ -57,7 +57,7 @@ export function parseTensorCache(bytes: Uint8Array, name: string): CacheShard[] 
   });
 }
 
-function parseShard(value: unknown, nth: number, names: Set<string>, fail: Fail): CacheShard {
+function parseShard(value: unknown, nth: number, names: Set<string>, fail: FileFail): CacheShard {
   const path = fieldOf(value, "dataPath");
   if (typeof path !== "string") throw fail("malformed", `file ${nth} has no dataPath`);
   const what = `"${shorten(path)}"`;
@@ -70,7 +70,7 @@ function parseShard(value: unknown, nth: number, names: Set<string>, fail: Fail)
   if (!Array.isArray(list)) throw fail("malformed", `${what} has no list of records`);
   const records = list.map((record: unknown) => {
     const found = parseRecord(record, what, size, fail);
-    if (names.has(found.name)) throw fail("duplicate", "it is there twice", undefined, found.name);
+    if (names.has(found.name)) throw fail("duplicate", "it is there twice", { tensor: found.name });
     names.add(found.name);
     return found;
   });
@@ -81,7 +81,7 @@ function parseShard(value: unknown, nth: number, names: Set<string>, fail: Fail)
   for (const { name, offset, length } of records) {
     if (offset < end) {
       const reason = `it starts at byte ${offset} of ${what}, inside tensor "${shorten(before)}"`;
-      throw fail("malformed", reason, undefined, name);
+      throw fail("malformed", reason, { tensor: name });
     }
     end = offset + length;
     before = name;
@@ -89,11 +89,11 @@ function parseShard(value: unknown, nth: number, names: Set<string>, fail: Fail)
   return { path, size, records };
 }
 
-function parseRecord(value: unknown, what: string, size: number, fail: Fail): CacheRecord {
+function parseRecord(value: unknown, what: string, size: number, fail: FileFail): CacheRecord {
   const name = fieldOf(value, "name");
   if (typeof name !== "string") throw fail("malformed", `a record of ${what} has no name`);
   const bad = (code: "malformed" | "unsupported" | "size-mismatch", reason: string): Error =>
-    fail(code, reason, undefined, name);
+    fail(code, reason, { tensor: name });
   const said = fieldOf(value, "dtype");
   const format = fieldOf(value, "format");
   const shape = fieldOf(value, "shape");

@@ -1,16 +1,9 @@
 import type { ReadOptions } from "../../io/byte-source.ts";
 import type { FileDraft, ModelDraft, WeightDraft } from "../../model/draft.ts";
-import { failureIn, shorten } from "../failure.ts";
-import type { Format, ModelFile, ModelFolder } from "../format.ts";
+import { fileErrors, shorten } from "../../errors.ts";
+import type { ModelFile, ModelFolder } from "../format.ts";
 import { methodPerFile } from "../method-per-file.ts";
 import { type CacheShard, parseTensorCache } from "./parse.ts";
-
-export const mlc: Format = {
-  id: "mlc",
-  extensions: [],
-  names: ["tensor-cache.json", "ndarray-cache.json"],
-  read: readTensorCache,
-};
 
 /** A list of a million tensors; more is none. In bytes. */
 const LARGEST = 100_000_000;
@@ -32,7 +25,7 @@ export async function readTensorCache(
   const weights: WeightDraft[][] = [];
   for (const list of lists) {
     const { source } = list;
-    if (source.size > LARGEST) throw failureIn(source)("too-large", `it has ${source.size} bytes`);
+    if (source.size > LARGEST) throw fileErrors(source)("too-large", `it has ${source.size} bytes`);
     const shards = parseTensorCache(await source.read(0, source.size, options), source.name);
     const found: WeightDraft[] = [];
     for (const shard of shards) {
@@ -45,7 +38,7 @@ export async function readTensorCache(
     for (const note of notesOf(source.name, shards)) notes.push(note);
     weights.push(found);
   }
-  const draft = { format: mlc.id, methods: methodPerFile(lists, weights), files };
+  const draft = { format: "mlc", methods: methodPerFile(lists, weights), files };
   return notes.length > 0 ? { ...draft, notes } : draft;
 }
 
@@ -61,7 +54,7 @@ async function openShard(
   folder: ModelFolder,
   options: ReadOptions,
 ): Promise<number> {
-  const fail = failureIn(list.source);
+  const fail = fileErrors(list.source);
   const path = list.path.slice(0, list.path.lastIndexOf("/") + 1) + shard.path;
   let index = files.findIndex((file) => file.path === path);
   if (index !== -1 && index < lists) throw fail("malformed", `"${shorten(shard.path)}" is a list itself`);
@@ -69,20 +62,17 @@ async function openShard(
     const source = await folder.open(path, options);
     if (!source) {
       const reason = `"${shorten(shard.path)}" is not there`;
-      throw fail("not-found", reason, undefined, shard.records[0]?.name, "Put all shards into one folder");
+      throw fail("not-found", reason, {
+        tensor: shard.records[0]?.name,
+        hint: "Put all shards into one folder",
+      });
     }
     index = files.push({ path, source }) - 1;
   }
   const size = files[index]?.source.size;
   if (size !== shard.size) {
     const reason = `"${shorten(shard.path)}" has ${size} bytes, not ${shard.size}`;
-    throw fail(
-      "size-mismatch",
-      reason,
-      undefined,
-      undefined,
-      "Get the shard again: it is cut off or another one",
-    );
+    throw fail("size-mismatch", reason, { hint: "Get the shard again: it is cut off or another one" });
   }
   return index;
 }

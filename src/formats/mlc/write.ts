@@ -1,5 +1,5 @@
 import type { DType } from "../../tensor/dtype.ts";
-import { refusalOf } from "../failure.ts";
+import { fileErrors } from "../../errors.ts";
 import { MAX_DIMENSIONS } from "./parse.ts";
 
 /** A tensor that a cache is to have. */
@@ -30,7 +30,7 @@ const NAMED: ReadonlySet<DType> = new Set([
   ...(["float8_e4m3fn", "float8_e4m3fnuz", "float8_e5m2", "float8_e5m2fnuz"] as const),
 ]);
 
-const refusal = refusalOf("a tensor cache");
+const fail = fileErrors({ format: "a tensor cache" });
 
 /**
  * Puts tensors into shards as TVM does: one behind the other, and what is half as large as a shard may be into one of
@@ -55,10 +55,13 @@ export function planTensorCache<T extends CacheSpec>(
   for (const spec of specs) {
     const { name, dtype, shape, length } = spec;
     if (!NAMED.has(dtype)) {
-      throw refusal("unsupported", `TVM has no ${dtype}`, name, "Convert it to another type first");
+      throw fail("unsupported", `TVM has no ${dtype}`, {
+        tensor: name,
+        hint: "Convert it to another type first",
+      });
     }
     if (shape.length > MAX_DIMENSIONS) {
-      throw refusal("unsupported", `it has ${shape.length} dimensions`, name);
+      throw fail("unsupported", `it has ${shape.length} dimensions`, { tensor: name });
     }
     if (size + length >= largest) {
       if (length * 2 >= largest) {

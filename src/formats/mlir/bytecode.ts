@@ -1,11 +1,11 @@
 import type { ByteSource, ReadOptions } from "../../io/byte-source.ts";
-import { Cursor } from "./cursor.ts";
-import { type Fail, failureIn, shorten } from "../failure.ts";
-import { BUILTIN, Kind, MAX_TABLE_BYTES, Section, SECTION_NAMES } from "./schema.ts";
+import { MlirCursor } from "./cursor.ts";
+import { fileErrors, type FileFail, shorten } from "../../errors.ts";
+import { BUILTIN, ResourceKind, MAX_TABLE_BYTES, Section, SECTION_NAMES } from "./schema.ts";
 import {
-  checkAlignment,
+  checkResourceAlignment,
   checkPadding,
-  type Container,
+  type BytecodeContainer,
   isBytecode,
   readSections,
   type SectionRange,
@@ -27,7 +27,7 @@ export type ResourceContent =
   | { readonly kind: "bool"; readonly value: number };
 
 /** A resource, by name. */
-export interface Resource {
+export interface MlirResource {
   readonly name: string;
   /** Index of the name among the strings. */
   readonly key: number;
@@ -37,19 +37,19 @@ export interface Resource {
 }
 
 /** Resources of one owner: a dialect, or something outside. */
-export interface ResourceGroup {
+export interface MlirResourceGroup {
   readonly name: string;
   /** Index of a dialect, or of a string for an external group. */
   readonly owner: number;
-  readonly resources: readonly Resource[];
+  readonly resources: readonly MlirResource[];
 }
 
 /** A file of bytecode, its resources found but not read. */
-export interface MlirBytecode extends Container {
+export interface MlirBytecode extends BytecodeContainer {
   readonly source: ByteSource;
   readonly strings: readonly Uint8Array[];
-  readonly external: readonly ResourceGroup[];
-  readonly dialects: readonly ResourceGroup[];
+  readonly external: readonly MlirResourceGroup[];
+  readonly dialects: readonly MlirResourceGroup[];
 }
 
 /** Whether a file is bytecode, whatever it is called; else it is text. */
@@ -62,14 +62,14 @@ export async function hasBytecode(source: ByteSource, options: ReadOptions = {})
  * @throws FormatError naming file, resource and offset
  */
 export async function readBytecode(source: ByteSource, options: ReadOptions = {}): Promise<MlirBytecode> {
-  const fail = failureIn(source, "resource");
+  const fail = fileErrors(source, { part: "resource" });
   const peek = windowed(source, options);
   const container = await readSections(source, peek, fail);
   const find = (id: number): SectionRange | undefined => container.sections.find((each) => each.id === id);
   const table = async (section: SectionRange): Promise<Uint8Array> => {
     const { id, offset, length } = section;
     if (length > MAX_TABLE_BYTES) {
-      throw fail("too-large", `its ${SECTION_NAMES[id]} section has ${length} bytes`, offset);
+      throw fail("too-large", `its ${SECTION_NAMES[id]} section has ${length} bytes`, { offset });
     }
     return peek(offset, length);
   };
@@ -87,27 +87,30 @@ export async function readBytecode(source: ByteSource, options: ReadOptions = {}
   const nameOf = (index: number | undefined, at: number): string => {
     const bytes = index === undefined ? undefined : strings[index];
     if (index === undefined || !bytes) {
-      throw fail("malformed", `it names string ${index} of ${strings.length}`, at);
+      throw fail("malformed", `it names string ${index} of ${strings.length}`, { offset: at });
     }
     return (texts[index] ??= decoder.decode(bytes));
   };
   const groupsOf = async (
     groups: readonly TableGroup[],
     stringOf: (owner: number) => number | undefined,
-  ): Promise<ResourceGroup[]> => {
-    const found: ResourceGroup[] = [];
+  ): Promise<MlirResourceGroup[]> => {
+    const found: MlirResourceGroup[] = [];
     const owners = new Set<string>();
     for (const { owner, entries } of groups) {
       const name = nameOf(stringOf(owner), entries[0]?.saidAt ?? offsets.offset);
       if (owners.has(name)) {
-        throw fail("duplicate", `it has resources of "${shorten(name)}" in two groups`, entries[0]?.saidAt);
+        throw fail("duplicate", `it has resources of "${shorten(name)}" in two groups`, {
+          offset: entries[0]?.saidAt,
+        });
       }
       owners.add(name);
       const keys = new Set<string>();
-      const list: Resource[] = [];
+      const list: MlirResource[] = [];
       for (const entry of entries) {
         const key = nameOf(entry.key, entry.saidAt);
-        if (keys.has(key)) throw fail("duplicate", `"${shorten(name)}" has it twice`, entry.saidAt, key);
+        if (keys.has(key))
+          throw fail("duplicate", `"${shorten(name)}" has it twice`, { offset: entry.saidAt, tensor: key });
         keys.add(key);
         const content = await readContent(source, peek, entry, key, fail);
         if (content.kind === "string") nameOf(content.index, entry.offset);
@@ -123,40 +126,43 @@ export async function readBytecode(source: ByteSource, options: ReadOptions = {}
 }
 
 /** The resources that `dense_resource` names. */
-export function builtinResources(file: Pick<MlirBytecode, "dialects">): readonly Resource[] {
+export function builtinResources(file: Pick<MlirBytecode, "dialects">): readonly MlirResource[] {
   return file.dialects.find((each) => each.name === BUILTIN)?.resources ?? [];
 }
 
 /** An alignment and a size, at their longest. */
-const MAX_HEAD_LENGTH = 18;
+const MAX_HEADER_LENGTH = 18;
 
 async function readContent(
   source: ByteSource,
   peek: Peek,
   entry: TableEntry,
   key: string,
-  fail: Fail,
+  fail: FileFail,
 ): Promise<ResourceContent> {
   const { kind, offset, size } = entry;
   if (size === 0) return { kind: "declared" };
-  const failKey: Fail = (code, reason, at) => fail(code, reason, at, key);
-  const cursor = new Cursor(await peek(offset, Math.min(size, MAX_HEAD_LENGTH)), offset, failKey);
+  const failKey: FileFail = (code, reason, details) => fail(code, reason, { ...details, tensor: key });
+  const cursor = new MlirCursor(await peek(offset, Math.min(size, MAX_HEADER_LENGTH)), offset, failKey);
   const end = offset + size;
-  if (kind === Kind.blob) {
+  if (kind === ResourceKind.blob) {
     const alignment = cursor.varint("its alignment");
     const length = cursor.varint("its size");
-    checkAlignment(alignment, fail, offset, key);
+    checkResourceAlignment(alignment, fail, offset, key);
     const start = Math.ceil(cursor.offset / alignment) * alignment;
     if (start + length !== end) {
       const reason = `${length} bytes aligned to ${alignment} end at byte ${start + length}, its entry at ${end}`;
-      throw fail("size-mismatch", reason, offset, key);
+      throw fail("size-mismatch", reason, { offset, tensor: key });
     }
     await checkPadding(peek, cursor.offset, start, fail, key);
     return { kind: "blob", alignment, offset: start, length };
   }
-  const value = kind === Kind.string ? cursor.varint("its string") : cursor.byte("its value");
+  const value = kind === ResourceKind.string ? cursor.varint("its string") : cursor.byte("its value");
   if (cursor.offset !== end || source.size < end) {
-    throw fail("malformed", `${end - cursor.offset} bytes follow its value`, cursor.offset, key);
+    throw fail("malformed", `${end - cursor.offset} bytes follow its value`, {
+      offset: cursor.offset,
+      tensor: key,
+    });
   }
-  return kind === Kind.string ? { kind: "string", index: value } : { kind: "bool", value };
+  return kind === ResourceKind.string ? { kind: "string", index: value } : { kind: "bool", value };
 }

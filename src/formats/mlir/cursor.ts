@@ -1,15 +1,15 @@
-import type { Fail } from "../failure.ts";
+import type { FileFail } from "../../errors.ts";
 import { MAX_ITEMS } from "./schema.ts";
 
 /** Reads the primitives of MLIR bytecode from bytes that are at hand. */
-export class Cursor {
+export class MlirCursor {
   at = 0;
   readonly #bytes: Uint8Array;
   readonly #start: number;
-  readonly #fail: Fail;
+  readonly #fail: FileFail;
 
   /** @param start where in the file the bytes start, for errors */
-  constructor(bytes: Uint8Array, start: number, fail: Fail) {
+  constructor(bytes: Uint8Array, start: number, fail: FileFail) {
     this.#bytes = bytes;
     this.#start = start;
     this.#fail = fail;
@@ -30,7 +30,9 @@ export class Cursor {
 
   take(length: number, what: string): Uint8Array {
     if (length > this.left) {
-      throw this.#fail("malformed", `${what} takes ${length} bytes, ${this.left} are left`, this.offset);
+      throw this.#fail("malformed", `${what} takes ${length} bytes, ${this.left} are left`, {
+        offset: this.offset,
+      });
     }
     this.at += length;
     return this.#bytes.subarray(this.at - length, this.at);
@@ -49,7 +51,7 @@ export class Cursor {
       unit *= 256;
     }
     if (value > Number.MAX_SAFE_INTEGER) {
-      throw this.#fail("malformed", `${what} is over ${Number.MAX_SAFE_INTEGER}`, start);
+      throw this.#fail("malformed", `${what} is over ${Number.MAX_SAFE_INTEGER}`, { offset: start });
     }
     return value;
   }
@@ -59,9 +61,12 @@ export class Cursor {
     const start = this.offset;
     const count = this.varint(what);
     if (count * smallest > this.left) {
-      throw this.#fail("malformed", `${what} is ${count}, and ${this.left} bytes are left`, start);
+      throw this.#fail("malformed", `${what} is ${count}, and ${this.left} bytes are left`, {
+        offset: start,
+      });
     }
-    if (count > MAX_ITEMS) throw this.#fail("too-large", `${what} is ${count}, over ${MAX_ITEMS}`, start);
+    if (count > MAX_ITEMS)
+      throw this.#fail("too-large", `${what} is ${count}, over ${MAX_ITEMS}`, { offset: start });
     return count;
   }
 }

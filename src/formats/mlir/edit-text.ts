@@ -1,6 +1,6 @@
-import { FormatError } from "../../errors.ts";
-import { isLinkGroup, type LinkManifest, parseLinkManifest, spellLinkManifest } from "./link-manifest.ts";
-import type { BlobLayout, Piece } from "./piece.ts";
+import { fileErrors } from "../../errors.ts";
+import { isLinkGroup, type LinkManifest, parseLinkManifest, encodeLinkManifest } from "./link-manifest.ts";
+import type { BlobLayout, MlirPiece } from "./piece.ts";
 import { BUILTIN } from "./schema.ts";
 import { builtinEntries, type MlirText } from "./text.ts";
 import { decodeString, encodeString } from "./text-chunks.ts";
@@ -13,9 +13,7 @@ export function textManifest(file: MlirText): LinkManifest | undefined {
     const group = external?.groups.find((each) => each.name === name);
     return group?.entries.map(({ key, value }): [string, string] => {
       if (value.kind !== "string" || value.text === undefined) {
-        const path = file.source.name;
-        throw new FormatError("malformed", `Cannot read resource "${key}" of "${path}": it is no string`, {
-          path,
+        throw fileErrors(file.source, { part: "resource" })("malformed", "it is no string", {
           tensor: key,
           offset: value.start,
         });
@@ -39,8 +37,8 @@ export function thinText(
   file: MlirText,
   manifest: LinkManifest,
   symbols: ReadonlyMap<string, string> = new Map(),
-): Piece[] {
-  const links = spellLinkManifest(manifest).map(([name, entries]): PrintedGroup => {
+): MlirPiece[] {
+  const links = encodeLinkManifest(manifest).map(([name, entries]): PrintedGroup => {
     return [name, entries.map(([key, text]) => [key, [ascii(`"${encodeString(text)}"`)]] as const)];
   });
   return layoutText(
@@ -51,7 +49,7 @@ export function thinText(
     [...groupsOf(file, "external_resources", (group) => isLinkGroup(group)), ...links],
     file.globals
       .filter(({ resource = "" }) => symbols.has(resource))
-      .map(({ spelled, start, end }) => ({ start, end, piece: ascii(`#ml_program.extern : ${spelled}`) })),
+      .map(({ typeText, start, end }) => ({ start, end, piece: ascii(`#ml_program.extern : ${typeText}`) })),
   );
 }
 
@@ -59,14 +57,14 @@ export function thinText(
  * Lays a text out with weights in it, as LLVM prints them, and without its manifest. A global that waits for a weight
  * gets it as its value.
  */
-export function fillText(file: MlirText, weights: ReadonlyMap<string, BlobLayout>): Piece[] {
+export function fillText(file: MlirText, weights: ReadonlyMap<string, BlobLayout>): MlirPiece[] {
   const globals = file.externs.filter(({ key }) => weights.has(key));
   const waiting = [...missingKeys(file), ...globals.map((each) => each.key)];
   const order = [...new Set(waiting)].filter((key) => weights.has(key));
   const added = order.map((key): PrintedEntry => {
     const { alignment, length } = weights.get(key) as BlobLayout;
-    const head = [alignment & 255, (alignment >> 8) & 255, (alignment >> 16) & 255, alignment >>> 24];
-    const digits = head.map((byte) => byte.toString(16).toUpperCase().padStart(2, "0")).join("");
+    const bytes = [alignment & 255, (alignment >> 8) & 255, (alignment >> 16) & 255, alignment >>> 24];
+    const digits = bytes.map((byte) => byte.toString(16).toUpperCase().padStart(2, "0")).join("");
     return [key, [ascii(`"0x${digits}`), { kind: "weight", key, length, hex: true }, ascii('"')]];
   });
   const dialects = groupsOf(file, "dialect_resources", () => false);
@@ -82,14 +80,14 @@ export function fillText(file: MlirText, weights: ReadonlyMap<string, BlobLayout
     file,
     merged,
     groupsOf(file, "external_resources", (group) => isLinkGroup(group)),
-    globals.map(({ key, spelled, start, end }) => {
-      return { start, end, piece: ascii(`dense_resource<${keyword(key)}> : ${spelled}`) };
+    globals.map(({ key, typeText, start, end }) => {
+      return { start, end, piece: ascii(`dense_resource<${keyword(key)}> : ${typeText}`) };
     }),
   );
 }
 
 /** A key, and its value as pieces. */
-type PrintedEntry = readonly [key: string, value: readonly Piece[]];
+type PrintedEntry = readonly [key: string, value: readonly MlirPiece[]];
 type PrintedGroup = readonly [name: string, entries: readonly PrintedEntry[]];
 
 /** The groups of a section as they are, without entries that are dropped and groups that had no others. */
@@ -119,8 +117,8 @@ function layoutText(
   { source, metadata }: MlirText,
   dialects: readonly PrintedGroup[],
   external: readonly PrintedGroup[],
-  edits: readonly { readonly start: number; readonly end: number; readonly piece: Piece }[] = [],
-): Piece[] {
+  edits: readonly { readonly start: number; readonly end: number; readonly piece: MlirPiece }[] = [],
+): MlirPiece[] {
   const start = metadata?.start ?? source.size;
   const end = metadata?.end ?? source.size;
   const sections = [
@@ -132,7 +130,7 @@ function layoutText(
     block.unshift(ascii("\n"));
     block.push(ascii("\n"));
   }
-  const pieces: Piece[] = [];
+  const pieces: MlirPiece[] = [];
   let at = 0;
   for (const edit of edits) {
     pieces.push({ kind: "range", offset: at, length: edit.start - at }, edit.piece);
@@ -147,8 +145,8 @@ function layoutText(
 }
 
 /** `{-# … #-}` as LLVM prints it. */
-function printMetadata(sections: readonly (readonly [string, readonly PrintedGroup[]])[]): Piece[] {
-  const pieces: Piece[] = [ascii("{-#\n")];
+function printMetadata(sections: readonly (readonly [string, readonly PrintedGroup[]])[]): MlirPiece[] {
+  const pieces: MlirPiece[] = [ascii("{-#\n")];
   for (const [nth, [section, groups]] of sections.entries()) {
     pieces.push(ascii(`${nth > 0 ? ",\n" : ""}  ${section}: {\n`));
     for (const [place, [group, entries]] of groups.entries()) {
@@ -169,6 +167,6 @@ function keyword(key: string): string {
   return /^[A-Za-z_][\w$.]*$/.test(key) ? key : `"${encodeString(key)}"`;
 }
 
-function ascii(text: string): Piece {
+function ascii(text: string): MlirPiece {
   return { kind: "bytes", bytes: new TextEncoder().encode(text) };
 }

@@ -1,12 +1,12 @@
-import { builtinResources, type MlirBytecode, type ResourceGroup } from "./bytecode.ts";
+import { builtinResources, type MlirBytecode, type MlirResourceGroup } from "./bytecode.ts";
 import { isLinkGroup } from "./link-manifest.ts";
-import { type BlobLayout, type Piece, piecesLength } from "./piece.ts";
+import { type BlobLayout, type MlirPiece, piecesLength } from "./piece.ts";
 import { BUILTIN, MAPPED_FROM, PAGE, MIN_BUFFER_ALIGNMENT } from "./schema.ts";
 import { keepGroup, layoutBytecode, type NewContent, type NewGroup } from "./write.ts";
 
 /** A file laid out with its weights. */
 export interface FilledBytecode {
-  readonly pieces: readonly Piece[];
+  readonly pieces: readonly MlirPiece[];
   /** What differs from what was asked for, in sentences. */
   readonly notes: readonly string[];
 }
@@ -22,11 +22,11 @@ export function declaredKeys(file: MlirBytecode): string[] {
  */
 export function fillBytecode(file: MlirBytecode, weights: ReadonlyMap<string, BlobLayout>): FilledBytecode {
   const { strings, renumber } = stringsWithout(file);
-  const layOut = (most: number, producerSuffix = ""): Piece[] => {
+  const layOut = (most: number, producerSuffix = ""): MlirPiece[] => {
     const contentOf = (key: string): NewContent | undefined => {
       const weight = weights.get(key);
       if (!weight) return undefined;
-      const data: Piece = { kind: "weight", key, length: weight.length, hex: false };
+      const data: MlirPiece = { kind: "weight", key, length: weight.length, hex: false };
       return { kind: "blob", alignment: Math.min(weight.alignment, most), data };
     };
     const external = file.external.flatMap((group) =>
@@ -47,7 +47,7 @@ export function fillBytecode(file: MlirBytecode, weights: ReadonlyMap<string, Bl
  */
 function alignForReaders(
   weights: ReadonlyMap<string, BlobLayout>,
-  layOut: (most: number, producerSuffix?: string) => Piece[],
+  layOut: (most: number, producerSuffix?: string) => MlirPiece[],
 ): FilledBytecode {
   let asked = 1;
   for (const { alignment } of weights.values()) asked = Math.max(asked, alignment);
@@ -101,7 +101,7 @@ function stringsWithout(file: MlirBytecode): {
 }
 
 /** The strings that resources name, each once, in the order in which LLVM meets them. */
-function mentioned(external: readonly ResourceGroup[], dialects: readonly ResourceGroup[]): number[] {
+function mentioned(external: readonly MlirResourceGroup[], dialects: readonly MlirResourceGroup[]): number[] {
   const seen = new Set<number>();
   for (const group of [...external, ...dialects]) {
     for (const { content } of group.resources) if (content.kind === "string") seen.add(content.index);

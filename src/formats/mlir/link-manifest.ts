@@ -5,18 +5,18 @@ import type { Digest } from "../../tensor/digest.ts";
 import { LINK_FILE_GROUP, LINK_FILE_KEY, LINK_GROUP } from "./schema.ts";
 
 /** Where the bytes of a detached weight are, as its thin file says. */
-export interface LinkedWeight {
+export interface MlirLinkedWeight {
   /** In bytes. */
   readonly length: number;
   readonly alignment: number;
   /** Known where the bytes were hashed: always for those of a store. */
   readonly digest?: Digest;
-  /** Where in {@link LinkedFile.path} they lie; `hex` where they are spelled as text, `key` where they have another there. */
+  /** Where in {@link MlirLinkedFile.path} they lie; `hex` where they are spelled as text, `key` where they have another there. */
   readonly at?: { readonly offset: number; readonly hex?: true; readonly key?: string };
 }
 
 /** What the weights of a thin file are of. */
-export interface LinkedFile {
+export interface MlirLinkedFile {
   readonly version: 1;
   /** Who wrote the file that was detached, and in which version of bytecode; absent for text. */
   readonly producer?: string;
@@ -33,11 +33,11 @@ export interface LinkedFile {
 
 /** What travels inside a thin file. */
 export interface LinkManifest {
-  readonly file: LinkedFile;
-  readonly weights: ReadonlyMap<string, LinkedWeight>;
+  readonly file: MlirLinkedFile;
+  readonly weights: ReadonlyMap<string, MlirLinkedWeight>;
 }
 
-const weightSchema: v.GenericSchema<LinkedWeight> = v.object({
+const weightSchema: v.GenericSchema<MlirLinkedWeight> = v.object({
   length: sizeSchema,
   alignment: v.pipe(
     sizeSchema,
@@ -52,7 +52,7 @@ const weightSchema: v.GenericSchema<LinkedWeight> = v.object({
     }),
   ),
 });
-const fileSchema: v.GenericSchema<LinkedFile> = v.object({
+const fileSchema: v.GenericSchema<MlirLinkedFile> = v.object({
   version: v.literal(1),
   producer: v.exactOptional(v.string()),
   bytecode: v.exactOptional(sizeSchema),
@@ -66,11 +66,11 @@ const fileSchema: v.GenericSchema<LinkedFile> = v.object({
 export type StringGroup = readonly (readonly [key: string, text: string])[];
 
 /** The external resources that a manifest travels as, in the order in which they are written. */
-export function spellLinkManifest(manifest: LinkManifest): (readonly [group: string, StringGroup])[] {
-  const weights = [...manifest.weights].map(([key, weight]) => [key, spell(weight)] as const);
+export function encodeLinkManifest(manifest: LinkManifest): (readonly [group: string, StringGroup])[] {
+  const weights = [...manifest.weights].map(([key, weight]) => [key, encodeJson(weight)] as const);
   return [
     [LINK_GROUP, weights],
-    [LINK_FILE_GROUP, [[LINK_FILE_KEY, spell(manifest.file)]]],
+    [LINK_FILE_GROUP, [[LINK_FILE_KEY, encodeJson(manifest.file)]]],
   ];
 }
 
@@ -103,7 +103,7 @@ export function parseLinkManifest(
 }
 
 /** As ASCII, which every printer of strings gives back as it was. */
-function spell(value: unknown): string {
+function encodeJson(value: unknown): string {
   return JSON.stringify(value).replace(
     /[\u007f-\uffff]/g,
     (unit) => `\\u${unit.charCodeAt(0).toString(16).padStart(4, "0")}`,

@@ -1,5 +1,5 @@
 /** A part of a file that is to be written, in order: written as it comes, so no file is ever in memory. */
-export type Piece =
+export type MlirPiece =
   | { readonly kind: "bytes"; readonly bytes: Uint8Array }
   /** A range of the file that is being rewritten. */
   | { readonly kind: "range"; readonly offset: number; readonly length: number }
@@ -16,12 +16,12 @@ export interface BlobLayout {
 }
 
 /** Bytes that a piece takes in the file. */
-export function pieceLength(piece: Piece): number {
+export function pieceLength(piece: MlirPiece): number {
   if (piece.kind === "bytes") return piece.bytes.byteLength;
   return piece.kind === "weight" && piece.hex ? piece.length * 2 : piece.length;
 }
 
 /** Bytes that pieces take together. */
-export function piecesLength(pieces: readonly Piece[]): number {
+export function piecesLength(pieces: readonly MlirPiece[]): number {
   return pieces.reduce((sum, piece) => sum + pieceLength(piece), 0);
 }

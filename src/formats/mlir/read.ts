@@ -1,13 +1,11 @@
 import type { ByteSource, ReadOptions } from "../../io/byte-source.ts";
 import { hexCase } from "../../io/hex.ts";
 import type { MethodDraft, ModelDraft, WeightDraft } from "../../model/draft.ts";
-import type { Format, ModelFile, ModelFolder } from "../format.ts";
+import type { ModelFile, ModelFolder } from "../format.ts";
 import { hasBytecode, type MlirBytecode, readBytecode } from "./bytecode.ts";
 import { type MlirText, readMlirText, textBlobs } from "./text.ts";
 import { plainTensor, type TextType } from "./text-types.ts";
 import { detachableBlobs } from "./thin-bytecode.ts";
-
-export const mlir: Format = { id: "mlir", extensions: [".mlirbc", ".mlir"], read: readMlir };
 
 /** Digits of a weight that are looked at for letters: among so many random ones there is always one. */
 const DIGITS = 4096;
@@ -32,12 +30,12 @@ export async function readMlir(
       : await textWeights(await readMlirText(source, options), file, options);
     methods.push(methodOf(path, file, weights));
   }
-  return { format: mlir.id, methods, files: files.map(({ path, source }) => ({ path, source })) };
+  return { format: "mlir", methods, files: files.map(({ path, source }) => ({ path, source })) };
 }
 
 /** The model that one file is whose weights were found. */
 export function mlirDraft(path: string, source: ByteSource, weights: readonly WeightDraft[]): ModelDraft {
-  return { format: mlir.id, methods: [methodOf(path, 0, weights)], files: [{ path, source }] };
+  return { format: "mlir", methods: [methodOf(path, 0, weights)], files: [{ path, source }] };
 }
 
 function methodOf(path: string, file: number, weights: readonly WeightDraft[]): MethodDraft {

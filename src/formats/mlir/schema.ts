@@ -37,7 +37,7 @@ export const HAS_ALIGNMENT = 0x80;
 export const PADDING = 0xcb;
 
 /** Kinds of resource entries. */
-export const Kind = { blob: 0, bool: 1, string: 2 } as const;
+export const ResourceKind = { blob: 0, bool: 1, string: 2 } as const;
 
 /** Dialect whose blobs `dense_resource` names. */
 export const BUILTIN = "builtin";

@@ -1,6 +1,6 @@
-import { Cursor } from "./cursor.ts";
-import type { Fail } from "../failure.ts";
-import { DIALECT_VERSIONS, HAS_ALIGNMENT, Kind, MAX_ITEMS } from "./schema.ts";
+import { MlirCursor } from "./cursor.ts";
+import type { FileFail } from "../../errors.ts";
+import { DIALECT_VERSIONS, HAS_ALIGNMENT, ResourceKind, MAX_ITEMS } from "./schema.ts";
 import type { SectionRange } from "./sections.ts";
 
 /** An entry of the offset table; indices are of strings. */
@@ -28,8 +28,12 @@ export interface ResourceTable {
 }
 
 /** The strings of a file, as their bytes. */
-export function parseStrings(bytes: Uint8Array, { offset: start }: SectionRange, fail: Fail): Uint8Array[] {
-  const cursor = new Cursor(bytes, start, fail);
+export function parseStrings(
+  bytes: Uint8Array,
+  { offset: start }: SectionRange,
+  fail: FileFail,
+): Uint8Array[] {
+  const cursor = new MlirCursor(bytes, start, fail);
   const count = cursor.count("the number of strings", 2);
   const lengths: number[] = [];
   for (let index = 0; index < count; index++) lengths.push(cursor.varint("the length of a string"));
@@ -38,11 +42,13 @@ export function parseStrings(bytes: Uint8Array, { offset: start }: SectionRange,
   for (const length of lengths.reverse()) {
     const at = cursor.offset;
     const string = cursor.take(length, "a string");
-    if (string.at(-1) !== 0) throw fail("malformed", "a string does not end with 0", at);
+    if (string.at(-1) !== 0) throw fail("malformed", "a string does not end with 0", { offset: at });
     strings.push(string.subarray(0, -1));
   }
   if (cursor.left > 0)
-    throw fail("malformed", `${cursor.left} bytes after its strings belong to none`, cursor.offset);
+    throw fail("malformed", `${cursor.left} bytes after its strings belong to none`, {
+      offset: cursor.offset,
+    });
   return strings;
 }
 
@@ -51,9 +57,9 @@ export function parseDialects(
   bytes: Uint8Array,
   { offset: start }: SectionRange,
   version: number,
-  fail: Fail,
+  fail: FileFail,
 ): number[] {
-  const cursor = new Cursor(bytes, start, fail);
+  const cursor = new MlirCursor(bytes, start, fail);
   const count = cursor.count("the number of dialects", 1);
   const names: number[] = [];
   for (let index = 0; index < count; index++) {
@@ -68,11 +74,11 @@ export function parseDialects(
 }
 
 /** Passes over a dialect's own version, a section within the section. */
-function skipSection(cursor: Cursor, fail: Fail): void {
+function skipSection(cursor: MlirCursor, fail: FileFail): void {
   const at = cursor.offset;
   const first = cursor.byte("the version of a dialect");
   const length = cursor.varint("the version of a dialect");
-  if (first & HAS_ALIGNMENT) throw fail("unsupported", "the version of a dialect is aligned", at);
+  if (first & HAS_ALIGNMENT) throw fail("unsupported", "the version of a dialect is aligned", { offset: at });
   cursor.take(length, "the version of a dialect");
 }
 
@@ -81,9 +87,9 @@ export function parseResourceTable(
   bytes: Uint8Array,
   { offset: start }: SectionRange,
   resources: SectionRange,
-  fail: Fail,
+  fail: FileFail,
 ): ResourceTable {
-  const cursor = new Cursor(bytes, start, fail);
+  const cursor = new MlirCursor(bytes, start, fail);
   const end = resources.offset + resources.length;
   let at = resources.offset;
   const readGroup = (): TableGroup => {
@@ -95,12 +101,13 @@ export function parseResourceTable(
       const key = cursor.varint("the key of a resource");
       const size = cursor.varint("the size of a resource");
       const kind = cursor.byte("the kind of a resource");
-      if (kind > Kind.string) throw fail("malformed", `the kind of a resource is ${kind}`, saidAt);
+      if (kind > ResourceKind.string)
+        throw fail("malformed", `the kind of a resource is ${kind}`, { offset: saidAt });
       if (size > end - at) {
         throw fail(
           "malformed",
           `a resource ends at byte ${at + size}, past the end of its section at ${end}`,
-          saidAt,
+          { offset: saidAt },
         );
       }
       entries.push({ key, kind, offset: at, size, saidAt });
@@ -114,9 +121,9 @@ export function parseResourceTable(
   for (let index = 0; index < groups; index++) external.push(readGroup());
   while (cursor.left > 0) {
     if (dialects.push(readGroup()) > MAX_ITEMS) {
-      throw fail("too-large", `it has over ${MAX_ITEMS} groups of resources`, cursor.offset);
+      throw fail("too-large", `it has over ${MAX_ITEMS} groups of resources`, { offset: cursor.offset });
     }
   }
-  if (at !== end) throw fail("malformed", `bytes ${at} to ${end} belong to no resource`, at);
+  if (at !== end) throw fail("malformed", `bytes ${at} to ${end} belong to no resource`, { offset: at });
   return { external, dialects };
 }

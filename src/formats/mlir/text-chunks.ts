@@ -101,11 +101,11 @@ export function decodeString(raw: string): string {
 
 /** A string as MLIR prints it, without its quotes. */
 export function encodeString(text: string): string {
-  let spelled = "";
+  let encoded = "";
   for (const byte of new TextEncoder().encode(text)) {
-    if (byte === ESCAPE) spelled += "\\\\";
-    else if (byte >= 0x20 && byte < 0x7f && byte !== QUOTE) spelled += String.fromCharCode(byte);
-    else spelled += `\\${byte.toString(16).toUpperCase().padStart(2, "0")}`;
+    if (byte === ESCAPE) encoded += "\\\\";
+    else if (byte >= 0x20 && byte < 0x7f && byte !== QUOTE) encoded += String.fromCharCode(byte);
+    else encoded += `\\${byte.toString(16).toUpperCase().padStart(2, "0")}`;
   }
-  return spelled;
+  return encoded;
 }

@@ -7,9 +7,9 @@ export interface WeightGlobal {
   readonly key: string;
   /** The resource that is its value; `undefined` for one that waits. */
   readonly resource: string | undefined;
-  /** As it is spelled. */
-  readonly spelled: string;
-  /** What `spelled` says, where that has a size. */
+  /** As it is typeText. */
+  readonly typeText: string;
+  /** What `typeText` says, where that has a size. */
   readonly type: TextType | undefined;
   /** Of its value, in bytes from the start of the file. */
   readonly start: number;
@@ -44,7 +44,7 @@ export function parseWeightGlobal(
 ): WeightGlobal | undefined {
   GLOBAL.lastIndex = index;
   const found = GLOBAL.exec(text);
-  const [, quoted, bare, value = "", quotedKey, bareKey, spelled = ""] = found ?? [];
+  const [, quoted, bare, value = "", quotedKey, bareKey, typeText = ""] = found ?? [];
   const range = found?.indices?.[3];
   if (!range) return undefined;
   const resource = quotedKey === undefined ? bareKey : decodeString(quotedKey);
@@ -52,6 +52,6 @@ export function parseWeightGlobal(
   // Up to the parenthesis: the value may have its type behind it.
   const close = text.indexOf(")", range[1]);
   const key = quoted === undefined ? (bare as string) : decodeString(quoted);
-  const type = parseTextType(spelled);
-  return { key, resource, spelled, type, start: start + range[0], end: start + close };
+  const type = parseTextType(typeText);
+  return { key, resource, typeText, type, start: start + range[0], end: start + close };
 }

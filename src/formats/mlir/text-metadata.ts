@@ -1,4 +1,4 @@
-import type { Fail } from "../failure.ts";
+import type { FileFail } from "../../errors.ts";
 import { MAX_ITEMS } from "./schema.ts";
 import { decodeString, MAX_TOKEN_LENGTH, type TextChunks } from "./text-chunks.ts";
 
@@ -34,7 +34,7 @@ export interface TextSection {
 export interface MetadataTokens {
   readonly chunks: TextChunks;
   at: number;
-  readonly fail: Fail;
+  readonly fail: FileFail;
 }
 
 /** Longest string whose characters are kept: a blob is longer, and only its place matters. */
@@ -58,7 +58,7 @@ type Token =
 export async function readMetadata(tokens: MetadataTokens): Promise<TextSection[]> {
   const sections = await readList(tokens, "#-}", async (name, at): Promise<TextSection> => {
     if (name !== "dialect_resources" && name !== "external_resources") {
-      throw tokens.fail("unsupported", `its metadata has a section "${name.slice(0, 80)}"`, at);
+      throw tokens.fail("unsupported", `its metadata has a section "${name.slice(0, 80)}"`, { offset: at });
     }
     await expect(tokens, "{");
     const groups = await readList(tokens, "}", async (group): Promise<TextGroup> => {
@@ -84,9 +84,10 @@ async function readList<T>(
     if (key.kind === "mark" && key.text === end && items.length === 0) return items;
     if (key.kind === "mark" || key.text === undefined) throw unexpected(tokens, key);
     const name = key.kind === "string" ? decodeString(key.text) : key.text;
-    if (keys.has(name)) throw tokens.fail("duplicate", "it stands there twice", key.start, name);
+    if (keys.has(name))
+      throw tokens.fail("duplicate", "it stands there twice", { offset: key.start, tensor: name });
     if (keys.size >= MAX_ITEMS)
-      throw tokens.fail("too-large", `it has over ${MAX_ITEMS} resources`, key.start);
+      throw tokens.fail("too-large", `it has over ${MAX_ITEMS} resources`, { offset: key.start });
     keys.add(name);
     await expect(tokens, ":");
     items.push(await readItem(name, key.start));
@@ -122,7 +123,8 @@ async function next(tokens: MetadataTokens): Promise<Token> {
   const start = tokens.at;
   if (chunks.text[index] === '"') {
     const end = await chunks.endOfString(start + 1);
-    if (end === undefined) throw fail("malformed", "a string of its metadata does not end", start);
+    if (end === undefined)
+      throw fail("malformed", "a string of its metadata does not end", { offset: start });
     tokens.at = end + 1;
     const text =
       end - start <= MAX_TEXT_LENGTH ? chunks.text.slice(index + 1, index + end - start) : undefined;
@@ -132,12 +134,12 @@ async function next(tokens: MetadataTokens): Promise<Token> {
   const [text] = WORD.exec(chunks.text) ?? [];
   if (text === undefined) {
     const what = start < chunks.size ? "is not what it may have there" : "does not end";
-    throw fail("malformed", `its metadata ${what}`, start);
+    throw fail("malformed", `its metadata ${what}`, { offset: start });
   }
   tokens.at = start + text.length;
   return { kind: /^\w/.test(text) ? "word" : "mark", start, end: tokens.at, text };
 }
 
 function unexpected({ fail }: MetadataTokens, { start, text = "…" }: Token): Error {
-  return fail("malformed", `its metadata has "${text.slice(0, 40)}" where it may not`, start);
+  return fail("malformed", `its metadata has "${text.slice(0, 40)}" where it may not`, { offset: start });
 }

@@ -1,5 +1,5 @@
 import type { ByteSource, ReadOptions } from "../../io/byte-source.ts";
-import { type Fail, failureIn } from "../failure.ts";
+import { fileErrors, type FileFail } from "../../errors.ts";
 import { MAX_ALIGNMENT, MAX_ITEMS } from "./schema.ts";
 import { decodeString, MAX_TOKEN_LENGTH, TextChunks } from "./text-chunks.ts";
 import { type MetadataTokens, readMetadata, type TextSection } from "./text-metadata.ts";
@@ -40,7 +40,7 @@ const USE =
  * @throws FormatError naming file, resource and offset
  */
 export async function readMlirText(source: ByteSource, options: ReadOptions = {}): Promise<MlirText> {
-  const fail = failureIn(source, "resource");
+  const fail = fileErrors(source, { part: "resource" });
   const chunks = new TextChunks(source, options);
   const uses = new Map<string, TextUse>();
   const externs: WeightGlobal[] = [];
@@ -79,7 +79,7 @@ export async function readMlirText(source: ByteSource, options: ReadOptions = {}
         counts.set(use.key, (counts.get(use.key) ?? 0) + 1);
       }
       if (uses.size + externs.length + globals.length > MAX_ITEMS)
-        throw fail("too-large", `it names over ${MAX_ITEMS} resources`, start);
+        throw fail("too-large", `it names over ${MAX_ITEMS} resources`, { offset: start });
       at = start + found[0].length;
     }
   }
@@ -104,9 +104,10 @@ function readUse(chunks: TextChunks, index: number): TextUse | undefined {
   };
 }
 
-async function endOfString(chunks: TextChunks, start: number, fail: Fail): Promise<number> {
+async function endOfString(chunks: TextChunks, start: number, fail: FileFail): Promise<number> {
   const end = await chunks.endOfString(start + 1);
-  if (end === undefined) throw fail("malformed", `the string at byte ${start} does not end`, start);
+  if (end === undefined)
+    throw fail("malformed", `the string at byte ${start} does not end`, { offset: start });
   return end;
 }
 
@@ -119,7 +120,7 @@ async function endOfLine(chunks: TextChunks, start: number): Promise<number> {
 }
 
 /** Nothing but space and comments may follow: a second program would have resources of its own. */
-async function refuseMore(chunks: TextChunks, from: number, fail: Fail): Promise<void> {
+async function refuseMore(chunks: TextChunks, from: number, fail: FileFail): Promise<void> {
   for (let at = from; at < chunks.size; ) {
     const index = await chunks.at(at);
     const space = /\s*/y;
@@ -128,13 +129,10 @@ async function refuseMore(chunks: TextChunks, from: number, fail: Fail): Promise
     at = chunks.start + next;
     if (next >= chunks.text.length) continue;
     if (!chunks.text.startsWith("//", next)) {
-      throw fail(
-        "unsupported",
-        "something follows its resources",
-        at,
-        undefined,
-        "split the file at // -----",
-      );
+      throw fail("unsupported", "something follows its resources", {
+        offset: at,
+        hint: "split the file at // -----",
+      });
     }
     at = await endOfLine(chunks, at);
   }
@@ -151,32 +149,35 @@ export interface TextBlob {
 }
 
 /** `0x` and the alignment: a little-endian number of four bytes. */
-const HEX_HEAD = 2 + 8;
+const HEX_HEADER = 2 + 8;
 
 /**
  * The blobs that `dense_resource` names; empty ones belong to the program.
  * @throws FormatError for digits that do not make whole bytes, and an odd alignment
  */
 export async function textBlobs(file: MlirText, options: ReadOptions = {}): Promise<TextBlob[]> {
-  const fail = failureIn(file.source, "resource");
+  const fail = fileErrors(file.source, { part: "resource" });
   const blobs: TextBlob[] = [];
   for (const { key, value } of builtinEntries(file)) {
     if (value.kind !== "string") continue;
     const { start, end } = value;
     const length = end - start;
-    const head = decodeAscii(await file.source.read(start, Math.min(HEX_HEAD, length), options));
-    if (!head.startsWith("0x")) continue;
-    const [, digits] = /^0x([0-9A-Fa-f]{8})$/.exec(head) ?? [];
+    const header = decodeAscii(await file.source.read(start, Math.min(HEX_HEADER, length), options));
+    if (!header.startsWith("0x")) continue;
+    const [, digits] = /^0x([0-9A-Fa-f]{8})$/.exec(header) ?? [];
     if (digits === undefined || length % 2 !== 0) {
-      throw fail("malformed", "its digits are not an alignment and whole bytes", start, key);
+      throw fail("malformed", "its digits are not an alignment and whole bytes", {
+        offset: start,
+        tensor: key,
+      });
     }
     const bytes = [6, 4, 2, 0].map((nth) => digits.slice(nth, nth + 2));
     const alignment = Math.max(1, Number.parseInt(bytes.join(""), 16));
     if (!Number.isInteger(Math.log2(alignment)) || alignment > MAX_ALIGNMENT) {
-      throw fail("malformed", `its alignment is ${alignment}`, start, key);
+      throw fail("malformed", `its alignment is ${alignment}`, { offset: start, tensor: key });
     }
-    if (length > HEX_HEAD) {
-      blobs.push({ key, alignment, offset: start + HEX_HEAD, length: (length - HEX_HEAD) / 2 });
+    if (length > HEX_HEADER) {
+      blobs.push({ key, alignment, offset: start + HEX_HEADER, length: (length - HEX_HEADER) / 2 });
     }
   }
   return blobs;

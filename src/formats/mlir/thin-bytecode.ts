@@ -1,9 +1,9 @@
-import { FormatError } from "../../errors.ts";
+import { fileErrors } from "../../errors.ts";
 import { builtinResources, type MlirBytecode } from "./bytecode.ts";
-import { isLinkGroup, type LinkManifest, parseLinkManifest, spellLinkManifest } from "./link-manifest.ts";
-import type { Piece } from "./piece.ts";
-import { BUILTIN, Kind } from "./schema.ts";
-import { encodeVarint } from "./varint.ts";
+import { isLinkGroup, type LinkManifest, parseLinkManifest, encodeLinkManifest } from "./link-manifest.ts";
+import type { MlirPiece } from "./piece.ts";
+import { BUILTIN, ResourceKind } from "./schema.ts";
+import { encodePrefixVarint } from "./varint.ts";
 import { keepGroup, layoutBytecode, type NewGroup } from "./write.ts";
 
 /** A blob of the file that can be detached. */
@@ -27,12 +27,9 @@ export function bytecodeManifest(file: MlirBytecode): LinkManifest | undefined {
     const group = file.external.find((each) => each.name === name);
     return group?.resources.map((each): [string, string] => {
       if (each.content.kind !== "string") {
-        const path = file.source.name;
-        throw new FormatError(
-          "malformed",
-          `Cannot read resource "${each.name}" of "${path}": it is no string`,
-          { path, tensor: each.name },
-        );
+        throw fileErrors(file.source, { part: "resource" })("malformed", "it is no string", {
+          tensor: each.name,
+        });
       }
       return [each.name, new TextDecoder().decode(file.strings[each.content.index])];
     });
@@ -43,7 +40,7 @@ export function bytecodeManifest(file: MlirBytecode): LinkManifest | undefined {
  * Lays a file out without the blobs that its manifest names: they stay declared, and the manifest travels inside.
  * New strings come last, so that no index of another section changes.
  */
-export function thinBytecode(file: MlirBytecode, manifest: LinkManifest): Piece[] {
+export function thinBytecode(file: MlirBytecode, manifest: LinkManifest): MlirPiece[] {
   const strings = [...file.strings];
   const known = new Map(strings.map((bytes, index) => [latin1(bytes), index]));
   const indexOf = (text: string): number => {
@@ -57,13 +54,13 @@ export function thinBytecode(file: MlirBytecode, manifest: LinkManifest): Piece[
   const external = file.external
     .filter(({ name }) => !isLinkGroup(name))
     .map((group) => keepGroup(group, same));
-  for (const [name, entries] of spellLinkManifest(manifest)) {
+  for (const [name, entries] of encodeLinkManifest(manifest)) {
     // In LLVM's order: what the entries hold, the group's name, the entries' names.
     const values = entries.map(([, text]) => indexOf(text));
     const owner = indexOf(name);
     const resources = entries.map(([key], nth) => {
-      const bytes = encodeVarint(values[nth] as number);
-      return { key: indexOf(key), kindByte: Kind.string, content: { kind: "value", bytes } as const };
+      const bytes = encodePrefixVarint(values[nth] as number);
+      return { key: indexOf(key), kindByte: ResourceKind.string, content: { kind: "value", bytes } as const };
     });
     external.push({ owner, resources });
   }

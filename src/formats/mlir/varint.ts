@@ -2,7 +2,7 @@
  * Spells a number as MLIR does: as many low zero bits of the first byte as bytes follow it.
  * @param value whole, from 0 to 2^53 - 1
  */
-export function encodeVarint(value: number): Uint8Array {
+export function encodePrefixVarint(value: number): Uint8Array {
   for (let length = 1; length < 8; length++) {
     if (value >= 2 ** (7 * length)) continue;
     // The value and the mark below it; by halves, since both together may pass 2^53.

@@ -1,13 +1,13 @@
-import type { MlirBytecode, ResourceGroup } from "./bytecode.ts";
-import { type Piece, piecesLength } from "./piece.ts";
+import type { MlirBytecode, MlirResourceGroup } from "./bytecode.ts";
+import { type MlirPiece, piecesLength } from "./piece.ts";
 import { HAS_ALIGNMENT, MAGIC, Section } from "./schema.ts";
-import { encodeVarint } from "./varint.ts";
+import { encodePrefixVarint } from "./varint.ts";
 
 /** What a resource holds in the file that is to be written. */
 export type NewContent =
   | { readonly kind: "declared" }
   | { readonly kind: "value"; readonly bytes: Uint8Array }
-  | { readonly kind: "blob"; readonly alignment: number; readonly data: Piece };
+  | { readonly kind: "blob"; readonly alignment: number; readonly data: MlirPiece };
 
 /** A resource of the file that is to be written; its key is an index of its strings. */
 export interface NewResource {
@@ -35,20 +35,20 @@ export interface BytecodeEdit {
  * Lays a file of bytecode out anew with other resources, in the order of sections that it has: byte for byte what LLVM
  * writes for the same content, where LLVM wrote the file.
  */
-export function layoutBytecode(file: MlirBytecode, edit: BytecodeEdit): Piece[] {
+export function layoutBytecode(file: MlirBytecode, edit: BytecodeEdit): MlirPiece[] {
   const producer = new TextEncoder().encode(`${file.producer}${edit.producerSuffix ?? ""}\0`);
-  const pieces: Piece[] = [
-    { kind: "bytes", bytes: joinBytes([MAGIC, encodeVarint(file.version), producer]) },
+  const pieces: MlirPiece[] = [
+    { kind: "bytes", bytes: joinBytes([MAGIC, encodePrefixVarint(file.version), producer]) },
   ];
   let at = piecesLength(pieces);
   const groups = [...edit.external, ...edit.dialects];
   for (const { id, offset, length, alignment } of file.sections) {
-    const data = ((): { readonly alignment: number; readonly pieces: readonly Piece[] } => {
+    const data = ((): { readonly alignment: number; readonly pieces: readonly MlirPiece[] } => {
       if (id === Section.resource) return layoutResources(groups);
       if (id === Section.resourceOffset)
-        return { alignment, pieces: [{ kind: "bytes", bytes: spellTable(edit) }] };
+        return { alignment, pieces: [{ kind: "bytes", bytes: encodeTable(edit) }] };
       if (id === Section.string)
-        return { alignment, pieces: [{ kind: "bytes", bytes: spellStrings(edit.strings) }] };
+        return { alignment, pieces: [{ kind: "bytes", bytes: encodeStrings(edit.strings) }] };
       return { alignment, pieces: [{ kind: "range", offset, length }] };
     })();
     const placed = placeSection(id, at, data);
@@ -62,23 +62,27 @@ export function layoutBytecode(file: MlirBytecode, edit: BytecodeEdit): Piece[] 
 function placeSection(
   id: number,
   at: number,
-  data: { readonly alignment: number; readonly pieces: readonly Piece[] },
-): Piece[] {
-  const length = encodeVarint(piecesLength(data.pieces));
+  data: { readonly alignment: number; readonly pieces: readonly MlirPiece[] },
+): MlirPiece[] {
+  const length = encodePrefixVarint(piecesLength(data.pieces));
   if ((at + 1 + length.byteLength) % data.alignment === 0) {
     return [{ kind: "bytes", bytes: joinBytes([Uint8Array.of(id), length]) }, ...data.pieces];
   }
-  const head = joinBytes([Uint8Array.of(id | HAS_ALIGNMENT), length, encodeVarint(data.alignment)]);
-  return [{ kind: "bytes", bytes: head }, ...padding(at + head.byteLength, data.alignment), ...data.pieces];
+  const header = joinBytes([Uint8Array.of(id | HAS_ALIGNMENT), length, encodePrefixVarint(data.alignment)]);
+  return [
+    { kind: "bytes", bytes: header },
+    ...padding(at + header.byteLength, data.alignment),
+    ...data.pieces,
+  ];
 }
 
-function padding(at: number, alignment: number): Piece[] {
+function padding(at: number, alignment: number): MlirPiece[] {
   const length = Math.ceil(at / alignment) * alignment - at;
   return length > 0 ? [{ kind: "padding", length }] : [];
 }
 
-function layoutResources(groups: readonly NewGroup[]): { alignment: number; pieces: Piece[] } {
-  const pieces: Piece[] = [];
+function layoutResources(groups: readonly NewGroup[]): { alignment: number; pieces: MlirPiece[] } {
+  const pieces: MlirPiece[] = [];
   let at = 0;
   let largest = 1;
   for (const { content } of groups.flatMap((group) => group.resources)) {
@@ -91,32 +95,36 @@ function layoutResources(groups: readonly NewGroup[]): { alignment: number; piec
 }
 
 /** @param at where in the section it starts */
-function layoutContent(content: NewContent, at: number): Piece[] {
+function layoutContent(content: NewContent, at: number): MlirPiece[] {
   if (content.kind === "declared") return [];
   if (content.kind === "value") return [{ kind: "bytes", bytes: content.bytes }];
   const { alignment, data } = content;
-  const head = joinBytes([encodeVarint(alignment), encodeVarint(piecesLength([data]))]);
-  return [{ kind: "bytes", bytes: head }, ...padding(at + head.byteLength, alignment), data];
+  const header = joinBytes([encodePrefixVarint(alignment), encodePrefixVarint(piecesLength([data]))]);
+  return [{ kind: "bytes", bytes: header }, ...padding(at + header.byteLength, alignment), data];
 }
 
-function spellTable({ external, dialects }: BytecodeEdit): Uint8Array {
-  const parts: Uint8Array[] = [encodeVarint(external.length)];
+function encodeTable({ external, dialects }: BytecodeEdit): Uint8Array {
+  const parts: Uint8Array[] = [encodePrefixVarint(external.length)];
   let at = 0;
   for (const { owner, resources } of [...external, ...dialects]) {
-    parts.push(encodeVarint(owner), encodeVarint(resources.length));
+    parts.push(encodePrefixVarint(owner), encodePrefixVarint(resources.length));
     for (const { key, kindByte, content } of resources) {
       const size = piecesLength(layoutContent(content, at));
-      parts.push(encodeVarint(key), encodeVarint(size), Uint8Array.of(kindByte));
+      parts.push(encodePrefixVarint(key), encodePrefixVarint(size), Uint8Array.of(kindByte));
       at += size;
     }
   }
   return joinBytes(parts);
 }
 
-function spellStrings(strings: readonly Uint8Array[]): Uint8Array {
-  const lengths = strings.map((each) => encodeVarint(each.byteLength + 1)).reverse();
+function encodeStrings(strings: readonly Uint8Array[]): Uint8Array {
+  const lengths = strings.map((each) => encodePrefixVarint(each.byteLength + 1)).reverse();
   const nul = new Uint8Array(1);
-  return joinBytes([encodeVarint(strings.length), ...lengths, ...strings.flatMap((each) => [each, nul])]);
+  return joinBytes([
+    encodePrefixVarint(strings.length),
+    ...lengths,
+    ...strings.flatMap((each) => [each, nul]),
+  ]);
 }
 
 /**
@@ -124,7 +132,7 @@ function spellStrings(strings: readonly Uint8Array[]): Uint8Array {
  * @param renumber gives a string's new index
  */
 export function keepGroup(
-  group: ResourceGroup,
+  group: MlirResourceGroup,
   renumber: (index: number) => number,
   contentOf: (name: string) => NewContent | undefined = () => undefined,
   owner: number = group.owner,
@@ -133,7 +141,8 @@ export function keepGroup(
     const kept = ((): NewContent => {
       if (content.kind === "declared") return content;
       if (content.kind === "bool") return { kind: "value", bytes: Uint8Array.of(content.value) };
-      if (content.kind === "string") return { kind: "value", bytes: encodeVarint(renumber(content.index)) };
+      if (content.kind === "string")
+        return { kind: "value", bytes: encodePrefixVarint(renumber(content.index)) };
       const { alignment, offset, length } = content;
       return { kind: "blob", alignment, data: { kind: "range", offset, length } };
     })();

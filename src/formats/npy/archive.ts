@@ -1,8 +1,6 @@
 import type { ZipStyle } from "../../encodings/zip/records.ts";
-import { refusalOf, shorten } from "../failure.ts";
-
-/** What an array's name has behind it in an archive. */
-export const SUFFIX = ".npy";
+import { SUFFIX } from "./schema.ts";
+import { fileErrors, shorten } from "../../errors.ts";
 
 /** Longest name of an entry, in bytes. */
 const LONGEST = 65_535;
@@ -23,7 +21,7 @@ export const NPZ_STYLE: ZipStyle = {
   alwaysEnd64: false,
 };
 
-const refusal = refusalOf(".npz");
+const fail = fileErrors({ format: ".npz" });
 const OTHER_NAME = "Give it another name";
 
 /**
@@ -36,11 +34,18 @@ export function npzEntryNames(names: readonly string[]): string[] {
   return names.map((name) => {
     const entry = name + SUFFIX;
     if (name.includes("\0"))
-      throw refusal("bad-name", "zip names end at a NUL, and its name has one", name, OTHER_NAME);
+      throw fail("bad-name", "zip names end at a NUL, and its name has one", {
+        tensor: name,
+        hint: OTHER_NAME,
+      });
     const length = new TextEncoder().encode(entry).byteLength;
-    if (length > LONGEST) throw refusal("bad-name", `its name has ${length} bytes`, name, OTHER_NAME);
+    if (length > LONGEST)
+      throw fail("bad-name", `its name has ${length} bytes`, { tensor: name, hint: OTHER_NAME });
     if (taken.has(entry)) {
-      throw refusal("duplicate", `NumPy could not tell it from "${shorten(entry)}"`, name, OTHER_NAME);
+      throw fail("duplicate", `NumPy could not tell it from "${shorten(entry)}"`, {
+        tensor: name,
+        hint: OTHER_NAME,
+      });
     }
     return entry;
   });

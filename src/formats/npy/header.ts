@@ -1,4 +1,4 @@
-import type { Fail } from "./failure.ts";
+import type { FileFail } from "../../errors.ts";
 import { MAGIC } from "./schema.ts";
 
 /** What stands before an array's elements. */
@@ -24,22 +24,24 @@ const ALIGNMENT = 64;
  * How many bytes from the start of an array {@link parseNpyHeader} needs, told by the first 12.
  * @throws FormatError `unknown-format`, `malformed`, `unsupported`, `too-large`
  */
-export function npyHeaderSize(bytes: Uint8Array, fail: Fail): number {
+export function npyHeaderSize(bytes: Uint8Array, fail: FileFail): number {
   const known = bytes.subarray(0, MAGIC.length);
   if (known.length < MAGIC.length || known.some((byte, index) => byte !== MAGIC[index])) {
-    throw fail("unknown-format", "it does not start as a .npy file does", 0);
+    throw fail("unknown-format", "it does not start as a .npy file does", { offset: 0 });
   }
   const major = bytes[6];
   const start = major === 1 ? 10 : 12;
   if (bytes.byteLength < start || major === undefined) {
-    throw fail("malformed", `it ends at byte ${bytes.byteLength}, inside its header`, bytes.byteLength);
+    throw fail("malformed", `it ends at byte ${bytes.byteLength}, inside its header`, {
+      offset: bytes.byteLength,
+    });
   }
   if (major < 1 || major > 3 || bytes[7] !== 0) {
-    throw fail("unsupported", `its .npy version is ${major}.${bytes[7]}`, 6);
+    throw fail("unsupported", `its .npy version is ${major}.${bytes[7]}`, { offset: 6 });
   }
   const view = new DataView(bytes.buffer, bytes.byteOffset, bytes.byteLength);
   const length = major === 1 ? view.getUint16(8, true) : view.getUint32(8, true);
-  if (length > LONGEST) throw fail("too-large", `its header has ${length} bytes`, 8);
+  if (length > LONGEST) throw fail("too-large", `its header has ${length} bytes`, { offset: 8 });
   return start + length;
 }
 
@@ -48,15 +50,13 @@ export function npyHeaderSize(bytes: Uint8Array, fail: Fail): number {
  * Source: numpy.lib.format, "Format Version 1.0" and after.
  * @throws FormatError `unknown-format`, `malformed`, `unsupported`, `too-large`
  */
-export function parseNpyHeader(bytes: Uint8Array, fail: Fail): NpyHeader {
+export function parseNpyHeader(bytes: Uint8Array, fail: FileFail): NpyHeader {
   const dataStart = npyHeaderSize(bytes, fail);
   const start = bytes[6] === 1 ? 10 : 12;
   if (dataStart > bytes.byteLength) {
-    throw fail(
-      "malformed",
-      `its header ends at byte ${dataStart}, past the end at ${bytes.byteLength}`,
-      start,
-    );
+    throw fail("malformed", `its header ends at byte ${dataStart}, past the end at ${bytes.byteLength}`, {
+      offset: start,
+    });
   }
   // Version 3 is UTF-8, for the field names of structured types; all that is accepted here is ASCII.
   const text = new TextDecoder("latin1").decode(bytes.subarray(start, dataStart));
@@ -70,13 +70,13 @@ interface Cursor {
 }
 
 /** Parses the one Python dictionary that a header is: three keys, in any order. */
-function parseDict(text: string, start: number, fail: Fail): Omit<NpyHeader, "dataStart"> {
+function parseDict(text: string, start: number, fail: FileFail): Omit<NpyHeader, "dataStart"> {
   const cursor: Cursor = {
     at: 0,
     take(pattern, what) {
       pattern.lastIndex = cursor.at;
       const found = pattern.exec(text);
-      if (!found) throw fail("malformed", `its header lacks ${what}`, start + cursor.at);
+      if (!found) throw fail("malformed", `its header lacks ${what}`, { offset: start + cursor.at });
       cursor.at += found[0].length;
       return found.at(-1) ?? "";
     },
@@ -90,24 +90,25 @@ function parseDict(text: string, start: number, fail: Fail): Omit<NpyHeader, "da
     const key = cursor.take(/(['"])(\w{1,20})\1\s*:\s*/y, "a key");
     const value = start + cursor.at;
     if (key === "descr" && descr === undefined) {
-      if (text[cursor.at] === "[") throw fail("unsupported", "its elements are structures", value);
+      if (text[cursor.at] === "[")
+        throw fail("unsupported", "its elements are structures", { offset: value });
       descr = cursor.take(/(['"])([^'"\\]{1,40})\1/y, "a type");
     } else if (key === "fortran_order" && fortranOrder === undefined) {
       fortranOrder = cursor.take(/(True|False)/y, "True or False") === "True";
     } else if (key === "shape" && shape === undefined) {
       shape = parseShape(cursor.take(/\(([\d\sL,]*)\)/y, "a shape"), value, fail);
-    } else throw fail("malformed", `its header has "${key}", unknown or twice`, at);
+    } else throw fail("malformed", `its header has "${key}", unknown or twice`, { offset: at });
     cursor.take(/\s*(?:,\s*|(?=\}))/y, "a comma");
   }
   cursor.take(/\}\s*$/y, "an end");
   if (descr === undefined || fortranOrder === undefined || shape === undefined) {
-    throw fail("malformed", "its header lacks descr, fortran_order or shape", start);
+    throw fail("malformed", "its header lacks descr, fortran_order or shape", { offset: start });
   }
   return { descr, fortranOrder, shape };
 }
 
 /** Parses what stands between the parentheses of a Python tuple of whole numbers. */
-function parseShape(inner: string, offset: number, fail: Fail): number[] {
+function parseShape(inner: string, offset: number, fail: FileFail): number[] {
   const parts = inner.split(",").map((part) => part.trim());
   const trailing = parts.at(-1) === "";
   if (trailing) parts.pop();
@@ -115,11 +116,11 @@ function parseShape(inner: string, offset: number, fail: Fail): number[] {
   const tuple = parts.length !== 1 || trailing;
   // NumPy under Python 2 wrote long numbers as `3L`.
   if (!tuple || !parts.every((part) => /^(?:0|[1-9]\d*)L?$/.test(part))) {
-    throw fail("malformed", `its shape is (${inner.slice(0, 80)})`, offset);
+    throw fail("malformed", `its shape is (${inner.slice(0, 80)})`, { offset });
   }
-  if (parts.length > MAX_RANK) throw fail("too-large", `it has ${parts.length} dimensions`, offset);
+  if (parts.length > MAX_RANK) throw fail("too-large", `it has ${parts.length} dimensions`, { offset });
   const shape = parts.map((part) => Number.parseInt(part, 10));
-  if (!shape.every(Number.isSafeInteger)) throw fail("too-large", `its shape is (${inner})`, offset);
+  if (!shape.every(Number.isSafeInteger)) throw fail("too-large", `its shape is (${inner})`, { offset });
   return shape;
 }
 

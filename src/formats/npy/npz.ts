@@ -1,9 +1,9 @@
-import { FormatError } from "../../errors.ts";
 import type { Tensor, Tensors } from "../../tensor/tensor.ts";
 import { layOutZip } from "../../encodings/zip/layout.ts";
-import { NPZ_STYLE, npzEntryNames, SUFFIX } from "./archive.ts";
+import { NPZ_STYLE, npzEntryNames } from "./archive.ts";
 import { crc32 } from "./crc32.ts";
-import { failureIn } from "./failure.ts";
+import { fileErrors, type FileFail, FormatError, operationError } from "../../errors.ts";
+import { SUFFIX } from "./schema.ts";
 import { parseArray } from "./parse.ts";
 import { unzip } from "./unzip.ts";
 import { writeNpy } from "./write.ts";
@@ -19,16 +19,16 @@ const LARGEST = 2 ** 32 - 1;
  * unpack to over 2 GiB
  */
 export function parseNpz(bytes: Uint8Array, name: string): Record<string, Tensor> {
+  const fail = fileErrors({ name });
   const tensors = unzip(bytes, name).map((entry): [string, Tensor] => {
     if (!entry.name.endsWith(SUFFIX)) {
-      throw new FormatError("malformed", `Cannot read "${name}": "${entry.name}" in it is no .npy file`, {
-        path: name,
-        offset: entry.start,
-      });
+      throw fail("malformed", `"${entry.name}" in it is no .npy file`, { offset: entry.start });
     }
     const tensor = entry.name.slice(0, -SUFFIX.length);
-    const place = (offset: number): number => (entry.stored ? entry.start + offset : entry.start);
-    return [tensor, parseArray(entry.bytes, failureIn(name, tensor, place))];
+    // Offsets in a compressed array are none of the file's.
+    const inArray: FileFail = (code, reason, { offset = 0, hint } = {}) =>
+      fail(code, reason, { tensor, offset: entry.start + (entry.stored ? offset : 0), hint });
+    return [tensor, parseArray(entry.bytes, inArray)];
   });
   return Object.fromEntries(tensors);
 }
@@ -43,7 +43,10 @@ export function writeNpz(tensors: Tensors): Uint8Array {
   const files = arrays.map(({ byteLength: size }, nth) => ({ name: names[nth] as string, size }));
   const { starts, frames, size } = layOutZip(files, NPZ_STYLE);
   if (size > LARGEST) {
-    throw new FormatError("too-large", `Cannot write ${size} bytes as .npz: that does not fit into memory`, {
+    throw operationError(FormatError, {
+      code: "too-large",
+      doing: `write ${size} bytes as .npz`,
+      reason: "that does not fit into memory",
       hint: "Write several files",
     });
   }

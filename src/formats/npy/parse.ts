@@ -1,6 +1,6 @@
 import { type DType, DTYPE_BITS, elementCount } from "../../tensor/dtype.ts";
 import type { Tensor } from "../../tensor/tensor.ts";
-import { type Fail, failureIn } from "./failure.ts";
+import { fileErrors, type FileFail } from "../../errors.ts";
 import { type NpyHeader, parseNpyHeader } from "./header.ts";
 import { swapBytes, toRowMajor } from "./layout.ts";
 import { dtypeOfCode } from "./schema.ts";
@@ -17,39 +17,39 @@ const MAX_EMPTY_STRINGS = 65_536;
  * `size-mismatch`, `too-large`
  */
 export function parseNpy(bytes: Uint8Array, name: string): Tensor {
-  return parseArray(bytes, failureIn(name));
+  return parseArray(bytes, fileErrors({ name }));
 }
 
 /** Parses one array, with errors as the file around it wants them. */
-export function parseArray(bytes: Uint8Array, fail: Fail): Tensor {
+export function parseArray(bytes: Uint8Array, fail: FileFail): Tensor {
   const header = parseNpyHeader(bytes, fail);
   const { shape, dataStart } = header;
   const element = elementOf(header, fail);
   const count = elementCount(shape);
   const size = count === undefined ? undefined : count * element.width;
   if (count === undefined || !Number.isSafeInteger(size)) {
-    throw fail("too-large", `its shape is [${shape.join(", ")}]`, dataStart);
+    throw fail("too-large", `its shape is [${shape.join(", ")}]`, { offset: dataStart });
   }
   const stored = bytes.subarray(dataStart);
   if (stored.byteLength !== size) {
     throw fail(
       "size-mismatch",
       `[${shape.join(", ")}] ${header.descr} takes ${size} bytes, ${stored.byteLength} are there`,
-      dataStart,
+      { offset: dataStart },
     );
   }
   const ordered = element.swap > 1 ? swapBytes(stored, element.swap) : stored;
   const data = header.fortranOrder && shape.length > 1 ? toRowMajor(ordered, shape, element.width) : ordered;
   if (element.dtype !== "string") return { dtype: element.dtype, shape, bytes: data };
   if (element.width === 0 && count > MAX_EMPTY_STRINGS) {
-    throw fail("too-large", `it has ${count} strings of no characters`, dataStart);
+    throw fail("too-large", `it has ${count} strings of no characters`, { offset: dataStart });
   }
   const strings = decodeStrings(data, count, element.width / CHARACTER, dataStart, fail);
   return { dtype: "string", shape, strings };
 }
 
 /** The elements of an array. */
-export interface Element {
+export interface NpyElement {
   readonly dtype: DType | "string";
   /** In bytes. */
   readonly width: number;
@@ -58,7 +58,7 @@ export interface Element {
 }
 
 /** What a type such as `<f4`, `>c16`, `|b1` or `<U7` means. */
-export function elementOf({ descr, dataStart }: NpyHeader, fail: Fail): Element {
+export function elementOf({ descr, dataStart }: NpyHeader, fail: FileFail): NpyElement {
   const [, order = "", code = ""] = /^([<>|])([a-zA-Z]\d*)$/.exec(descr) ?? [];
   const big = order === ">";
   const characters = /^U(\d{1,9})$/.exec(code)?.[1];
@@ -68,7 +68,7 @@ export function elementOf({ descr, dataStart }: NpyHeader, fail: Fail): Element 
   const dtype = dtypeOfCode(code);
   const width = dtype && DTYPE_BITS[dtype] / 8;
   if (!dtype || !width || (order === "|" && width > 1)) {
-    throw fail("unsupported", `its type is "${descr}"`, dataStart, hintFor(descr.slice(1)));
+    throw fail("unsupported", `its type is "${descr}"`, { offset: dataStart, hint: hintFor(descr.slice(1)) });
   }
   const unit = code.startsWith("c") ? width / 2 : width;
   return { dtype, width, swap: big ? unit : 1 };

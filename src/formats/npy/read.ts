@@ -2,12 +2,10 @@ import { type ByteSource, type ReadOptions, sliceSource } from "../../io/byte-so
 import { readZip } from "../../encodings/zip/read.ts";
 import type { MethodDraft, ModelDraft, WeightDraft } from "../../model/draft.ts";
 import { elementCount } from "../../tensor/dtype.ts";
-import type { Format, ModelFile, ModelFolder } from "../format.ts";
-import { failureIn } from "./failure.ts";
+import type { ModelFile, ModelFolder } from "../format.ts";
+import { fileErrors, type FileFail } from "../../errors.ts";
 import { npyHeaderSize, parseNpyHeader } from "./header.ts";
 import { elementOf } from "./parse.ts";
-
-export const numpy: Format = { id: "numpy", extensions: [".npz", ".npy"], read: readNumpy };
 
 /** Covers nearly every header. */
 const WINDOW = 256;
@@ -81,7 +79,9 @@ async function readArray(
   notes: string[],
   options: ReadOptions,
 ): Promise<WeightDraft[]> {
-  const fail = failureIn(source.name, name, (offset) => start + offset);
+  const inFile = fileErrors(source);
+  const fail: FileFail = (code, reason, { offset = 0, hint } = {}) =>
+    inFile(code, reason, { tensor: name, offset: start + offset, hint });
   let bytes = await source.read(0, Math.min(WINDOW, source.size), options);
   const headerSize = npyHeaderSize(bytes, fail);
   if (headerSize > bytes.byteLength) bytes = await source.read(0, Math.min(headerSize, source.size), options);
@@ -93,7 +93,7 @@ async function readArray(
     throw fail(
       "size-mismatch",
       `[${shape.join(", ")}] ${header.descr} takes ${length} bytes, ${source.size - dataStart} are there`,
-      dataStart,
+      { offset: dataStart },
     );
   }
   if (dtype !== "string" && swap === 1 && !(fortranOrder && shape.length > 1)) {

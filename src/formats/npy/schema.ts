@@ -3,6 +3,9 @@ import type { DType } from "../../tensor/dtype.ts";
 /** What every .npy file starts with, before its version. */
 export const MAGIC: Uint8Array = Uint8Array.of(0x93, 0x4e, 0x55, 0x4d, 0x50, 0x59);
 
+/** What the name of an array's file in an archive ends in. */
+export const SUFFIX = ".npy";
+
 /** The type codes of `numpy.dtype.str` without their byte order: kind, then bytes an element. */
 const CODES: Partial<Record<DType, string>> = {
   bool: "b1",

@@ -1,4 +1,4 @@
-import type { Fail } from "./failure.ts";
+import type { FileFail } from "../../errors.ts";
 
 /** Bytes of a character of NumPy's `U` types: UCS-4. */
 export const CHARACTER = 4;
@@ -14,7 +14,7 @@ export function decodeStrings(
   count: number,
   characters: number,
   start: number,
-  fail: Fail,
+  fail: FileFail,
 ): string[] {
   const view = new DataView(bytes.buffer, bytes.byteOffset, bytes.byteLength);
   return Array.from({ length: count }, (_, index) => {
@@ -25,7 +25,7 @@ export function decodeStrings(
     for (let at = first; at < end; at += CHARACTER) {
       const code = view.getUint32(at, true);
       if (code > 0x10ffff || (code >= 0xd800 && code < 0xe000)) {
-        throw fail("malformed", `0x${code.toString(16)} is no Unicode character`, start + at);
+        throw fail("malformed", `0x${code.toString(16)} is no Unicode character`, { offset: start + at });
       }
       text += String.fromCodePoint(code);
     }

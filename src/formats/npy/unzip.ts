@@ -3,15 +3,15 @@ import {
   findZipDirectory,
   parseZipDirectory,
   refuseOverlaps,
-  type ZipEntry as Listed,
-  type ZipFail,
+  type ZipEntry,
   zipDataStart,
-  zipFailure,
+  zipErrors,
 } from "../../encodings/zip/directory.ts";
+import type { FileFail } from "../../errors.ts";
 import { crc32 } from "./crc32.ts";
 
 /** One file of an archive. */
-export interface ZipEntry {
+export interface UnzippedFile {
   readonly name: string;
   /** A view of the archive where the entry is stored uncompressed. */
   readonly bytes: Uint8Array;
@@ -29,13 +29,13 @@ const LARGEST = 2 ** 31;
  * @throws FormatError `unknown-format`, `malformed`, `unsupported`, `duplicate`, `corrupted`; `too-large` where
  * the entries would unpack to over 2 GiB
  */
-export function unzip(bytes: Uint8Array, path: string): ZipEntry[] {
-  const fail = zipFailure(path);
+export function unzip(bytes: Uint8Array, path: string): UnzippedFile[] {
+  const fail = zipErrors(path);
   const directory = findZipDirectory(bytes, 0, fail);
   const { offset, size } = directory;
   const listed = parseZipDirectory(bytes.subarray(offset, offset + size), directory, fail);
   const total = listed.reduce((sum, entry) => sum + entry.size, 0);
-  if (total > LARGEST) throw fail("too-large", `its entries unpack to ${total} bytes`, offset);
+  if (total > LARGEST) throw fail("too-large", `its entries unpack to ${total} bytes`, { offset });
   const placed = listed.map((entry) => {
     return { ...entry, start: zipDataStart(bytes.subarray(entry.local, offset), entry, offset, fail) };
   });
@@ -43,23 +43,29 @@ export function unzip(bytes: Uint8Array, path: string): ZipEntry[] {
   return placed.map((entry) => readEntry(bytes, entry, fail));
 }
 
-function readEntry(bytes: Uint8Array, entry: Listed & { readonly start: number }, fail: ZipFail): ZipEntry {
+function readEntry(
+  bytes: Uint8Array,
+  entry: ZipEntry & { readonly start: number },
+  fail: FileFail,
+): UnzippedFile {
   const { name, compression, packed, size, start } = entry;
   const data = bytes.subarray(start, start + packed);
   const stored = compression === "stored";
   const unpacked = stored ? data : inflate(data, size, name, start, fail);
-  if (crc32(unpacked) !== entry.crc) throw fail("corrupted", `"${name}" does not have its checksum`, start);
+  if (crc32(unpacked) !== entry.crc)
+    throw fail("corrupted", `"${name}" does not have its checksum`, { offset: start });
   return { name, bytes: unpacked, start, stored };
 }
 
-function inflate(data: Uint8Array, size: number, name: string, at: number, fail: ZipFail): Uint8Array {
+function inflate(data: Uint8Array, size: number, name: string, at: number, fail: FileFail): Uint8Array {
   let out: Uint8Array;
   try {
     // A byte more than declared shows whether there was more; fflate never writes past what it is given.
     out = inflateSync(data, { out: new Uint8Array(size + 1) });
   } catch (cause) {
-    throw fail("malformed", `"${name}" does not unpack (${(cause as Error).message})`, at);
+    throw fail("malformed", `"${name}" does not unpack (${(cause as Error).message})`, { offset: at });
   }
-  if (out.byteLength !== size) throw fail("malformed", `"${name}" does not unpack to ${size} bytes`, at);
+  if (out.byteLength !== size)
+    throw fail("malformed", `"${name}" does not unpack to ${size} bytes`, { offset: at });
   return out;
 }

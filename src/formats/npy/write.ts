@@ -1,6 +1,5 @@
-import { type ErrorCode, FormatError } from "../../errors.ts";
+import { type FileFail, FormatError, operationError, shorten } from "../../errors.ts";
 import { BLOCK_ELEMENTS, type DType, elementCount, tensorBytes } from "../../tensor/dtype.ts";
-import { shorten } from "../failure.ts";
 import type { NumberTensor, StringTensor, Tensor } from "../../tensor/tensor.ts";
 import { encodeNpyHeader, MAX_RANK } from "./header.ts";
 import { descrOf } from "./schema.ts";
@@ -9,8 +8,6 @@ import { CHARACTER, encodeStrings } from "./strings.ts";
 /** Largest typed array that every engine makes. */
 const LARGEST = 2 ** 32 - 1;
 
-type Refuse = (code: ErrorCode, reason: string, hint?: string) => FormatError;
-
 /**
  * Writes a tensor as `numpy.save` does, byte for byte: version 1.0, little-endian, row-major.
  * @param name of the tensor, for errors
@@ -18,9 +15,9 @@ type Refuse = (code: ErrorCode, reason: string, hint?: string) => FormatError;
  * it would not give back; `size-mismatch`, `too-large`
  */
 export function writeNpy(tensor: Tensor, name?: string): Uint8Array {
-  const refuse = refusalFor(name);
-  const { descr, data } = tensor.dtype === "string" ? ofStrings(tensor, refuse) : ofNumbers(tensor, refuse);
-  const header = headerOf(descr, tensor.shape, refuse);
+  const fail = arrayErrors(name);
+  const { descr, data } = tensor.dtype === "string" ? ofStrings(tensor, fail) : ofNumbers(tensor, fail);
+  const header = headerOf(descr, tensor.shape, fail);
   const bytes = new Uint8Array(header.byteLength + data.byteLength);
   bytes.set(header);
   bytes.set(data, header.byteLength);
@@ -32,25 +29,31 @@ export function writeNpy(tensor: Tensor, name?: string): Uint8Array {
  * @param name of the tensor, for errors
  * @throws FormatError `unsupported` for what NumPy has no type for, and for over 64 dimensions
  */
-export function npyHead(name: string, dtype: DType, shape: readonly number[]): Uint8Array {
-  const refuse = refusalFor(name);
-  return headerOf(descrFor(dtype, refuse), shape, refuse);
+export function npyHeaderFor(name: string, dtype: DType, shape: readonly number[]): Uint8Array {
+  const fail = arrayErrors(name);
+  return headerOf(descrFor(dtype, fail), shape, fail);
 }
 
-function refusalFor(name: string | undefined): Refuse {
+function arrayErrors(name: string | undefined): FileFail {
   const subject = name === undefined ? "the tensor" : `tensor "${shorten(name)}"`;
-  return (code, reason, hint) =>
-    new FormatError(code, `Cannot write ${subject} as .npy: ${reason}`, { tensor: name, hint });
+  return (code, reason, details) =>
+    operationError(FormatError, {
+      ...details,
+      code,
+      doing: `write ${subject} as .npy`,
+      reason,
+      tensor: name,
+    });
 }
 
-function headerOf(descr: string, shape: readonly number[], refuse: Refuse): Uint8Array {
-  if (shape.length > MAX_RANK) throw refuse("unsupported", `it has ${shape.length} dimensions`);
+function headerOf(descr: string, shape: readonly number[], fail: FileFail): Uint8Array {
+  if (shape.length > MAX_RANK) throw fail("unsupported", `it has ${shape.length} dimensions`);
   return encodeNpyHeader(descr, shape);
 }
 
-function descrFor(dtype: DType, refuse: Refuse): string {
+function descrFor(dtype: DType, fail: FileFail): string {
   const descr = descrOf(dtype);
-  if (!descr) throw refuse("unsupported", `NumPy has no ${dtype}`, hintFor(dtype));
+  if (!descr) throw fail("unsupported", `NumPy has no ${dtype}`, { hint: hintFor(dtype) });
   return descr;
 }
 
@@ -59,11 +62,11 @@ interface Encoded {
   readonly data: Uint8Array;
 }
 
-function ofNumbers({ dtype, shape, bytes }: NumberTensor, refuse: Refuse): Encoded {
-  const descr = descrFor(dtype, refuse);
+function ofNumbers({ dtype, shape, bytes }: NumberTensor, fail: FileFail): Encoded {
+  const descr = descrFor(dtype, fail);
   const size = tensorBytes(dtype, shape);
   if (size !== bytes.byteLength) {
-    throw refuse(
+    throw fail(
       "size-mismatch",
       `[${shape.join(", ")}] ${dtype} takes ${size} bytes, it has ${bytes.byteLength}`,
     );
@@ -78,24 +81,21 @@ function hintFor(dtype: DType): string {
     : "Write a .safetensors file, or convert it to float32 first";
 }
 
-function ofStrings({ shape, strings }: StringTensor, refuse: Refuse): Encoded {
+function ofStrings({ shape, strings }: StringTensor, fail: FileFail): Encoded {
   if (strings.length !== elementCount(shape)) {
-    throw refuse("size-mismatch", `its shape is [${shape.join(", ")}], it has ${strings.length} strings`);
+    throw fail("size-mismatch", `its shape is [${shape.join(", ")}], it has ${strings.length} strings`);
   }
   // NumPy's own smallest width is 1.
   let characters = 1;
   for (const text of strings) {
-    if (text.endsWith("\0")) throw refuse("unsupported", "NumPy drops the NUL at the end of a string");
-    if (/\p{Surrogate}/u.test(text)) throw refuse("unsupported", "a string has half of a surrogate pair");
+    if (text.endsWith("\0")) throw fail("unsupported", "NumPy drops the NUL at the end of a string");
+    if (/\p{Surrogate}/u.test(text)) throw fail("unsupported", "a string has half of a surrogate pair");
     let length = 0;
     for (const _ of text) length++;
     characters = Math.max(characters, length);
   }
   if (strings.length * characters * CHARACTER > LARGEST) {
-    throw refuse(
-      "too-large",
-      `${strings.length} strings of ${characters} characters each, as its longest has`,
-    );
+    throw fail("too-large", `${strings.length} strings of ${characters} characters each, as its longest has`);
   }
   return { descr: `<U${characters}`, data: encodeStrings(strings, characters) };
 }

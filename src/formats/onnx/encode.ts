@@ -7,17 +7,17 @@ import { formatPacked, PREPACKED } from "./prepacked.ts";
 import {
   CHECKSUM,
   dataTypeNumber,
-  Dim,
-  Entry,
-  Graph,
-  Model,
-  Node,
-  Opset,
-  Shape,
-  Tensor,
-  TensorType,
-  Type,
-  ValueInfo,
+  DimFields,
+  EntryFields,
+  GraphFields,
+  ModelFields,
+  NodeFields,
+  OpsetFields,
+  ShapeFields,
+  TensorFields,
+  TensorTypeFields,
+  TypeFields,
+  ValueInfoFields,
 } from "./schema.ts";
 
 /** Where an engine finds a tensor's bytes: in a file beside the model, or in the model itself. */
@@ -47,55 +47,55 @@ export function encodeTensor(
   binding: TensorBinding,
 ): Uint8Array {
   const writer = new BinaryWriter();
-  for (const dim of shape) writer.tag(Tensor.dims, WireType.Varint).int64(dim);
-  writer.tag(Tensor.dataType, WireType.Varint).int32(dataTypeNumber(dtype));
-  writer.tag(Tensor.name, WireType.LengthDelimited).string(name);
+  for (const dim of shape) writer.tag(TensorFields.dims, WireType.Varint).int64(dim);
+  writer.tag(TensorFields.dataType, WireType.Varint).int32(dataTypeNumber(dtype));
+  writer.tag(TensorFields.name, WireType.LengthDelimited).string(name);
   if (binding.kind === "inline") {
-    writer.tag(Tensor.raw, WireType.LengthDelimited).bytes(binding.bytes);
+    writer.tag(TensorFields.raw, WireType.LengthDelimited).bytes(binding.bytes);
   } else if (binding.kind === "following") {
-    writer.tag(Tensor.raw, WireType.LengthDelimited).uint32(binding.length);
+    writer.tag(TensorFields.raw, WireType.LengthDelimited).uint32(binding.length);
   } else {
     const { location, offset, length, digest, prepacked = [] } = binding;
     const packed = prepacked.map((entry, index) => [`${PREPACKED}${index}`, formatPacked(entry)] as const);
     const checksum = digest !== undefined && { [CHECKSUM]: digest };
     for (const [key, value] of [...Object.entries({ location, offset, length, ...checksum }), ...packed]) {
-      writer.tag(Tensor.external, WireType.LengthDelimited).fork();
-      writer.tag(Entry.key, WireType.LengthDelimited).string(key);
-      writer.tag(Entry.value, WireType.LengthDelimited).string(String(value)).join();
+      writer.tag(TensorFields.external, WireType.LengthDelimited).fork();
+      writer.tag(EntryFields.key, WireType.LengthDelimited).string(key);
+      writer.tag(EntryFields.value, WireType.LengthDelimited).string(String(value)).join();
     }
-    writer.tag(Tensor.location, WireType.Varint).int32(1);
+    writer.tag(TensorFields.location, WireType.Varint).int32(1);
   }
   return writer.finish();
 }
 
 /** Encodes a field of a graph: an initializer. */
 export function encodeInitializer(tensor: Uint8Array): Uint8Array {
-  return new BinaryWriter().tag(Graph.initializer, WireType.LengthDelimited).bytes(tensor).finish();
+  return new BinaryWriter().tag(GraphFields.initializer, WireType.LengthDelimited).bytes(tensor).finish();
 }
 
 /** Encodes a field of a graph: an input. */
 export function encodeInput(value: ValueType): Uint8Array {
-  return encodeValue(Graph.input, value);
+  return encodeValue(GraphFields.input, value);
 }
 
 /** Encodes a field of a graph: an output; without a dtype, one whose type the engine infers. */
 export function encodeOutput(value: ValueType): Uint8Array {
-  return encodeValue(Graph.output, value);
+  return encodeValue(GraphFields.output, value);
 }
 
 function encodeValue(field: number, { name, dtype, shape }: ValueType): Uint8Array {
   const writer = new BinaryWriter().tag(field, WireType.LengthDelimited).fork();
-  writer.tag(ValueInfo.name, WireType.LengthDelimited).string(name);
+  writer.tag(ValueInfoFields.name, WireType.LengthDelimited).string(name);
   if (dtype === undefined) return writer.join().finish();
-  writer.tag(ValueInfo.type, WireType.LengthDelimited).fork();
-  writer.tag(Type.tensor, WireType.LengthDelimited).fork();
-  writer.tag(TensorType.elemType, WireType.Varint).int32(dataTypeNumber(dtype));
+  writer.tag(ValueInfoFields.type, WireType.LengthDelimited).fork();
+  writer.tag(TypeFields.tensor, WireType.LengthDelimited).fork();
+  writer.tag(TensorTypeFields.elemType, WireType.Varint).int32(dataTypeNumber(dtype));
   if (shape) {
-    writer.tag(TensorType.shape, WireType.LengthDelimited).fork();
+    writer.tag(TensorTypeFields.shape, WireType.LengthDelimited).fork();
     for (const dim of shape) {
-      writer.tag(Shape.dim, WireType.LengthDelimited).fork();
-      if (typeof dim === "number") writer.tag(Dim.value, WireType.Varint).int64(dim);
-      else if (dim !== undefined) writer.tag(Dim.param, WireType.LengthDelimited).string(dim);
+      writer.tag(ShapeFields.dim, WireType.LengthDelimited).fork();
+      if (typeof dim === "number") writer.tag(DimFields.value, WireType.Varint).int64(dim);
+      else if (dim !== undefined) writer.tag(DimFields.param, WireType.LengthDelimited).string(dim);
       writer.join();
     }
     writer.join();
@@ -114,20 +114,20 @@ export function encodeShape(input: string, output: string): Uint8Array {
 }
 
 function encodeUnary(operator: string, input: string, output: string): Uint8Array {
-  const writer = new BinaryWriter().tag(Graph.node, WireType.LengthDelimited).fork();
-  writer.tag(Node.input, WireType.LengthDelimited).string(input);
-  writer.tag(Node.output, WireType.LengthDelimited).string(output);
-  return writer.tag(Node.opType, WireType.LengthDelimited).string(operator).join().finish();
+  const writer = new BinaryWriter().tag(GraphFields.node, WireType.LengthDelimited).fork();
+  writer.tag(NodeFields.input, WireType.LengthDelimited).string(input);
+  writer.tag(NodeFields.output, WireType.LengthDelimited).string(output);
+  return writer.tag(NodeFields.opType, WireType.LengthDelimited).string(operator).join().finish();
 }
 
 /** Encodes a field of a model: an operator set import. */
 export function encodeOpset(domain: string, version: number): Uint8Array {
-  const writer = new BinaryWriter().tag(Model.opsetImport, WireType.LengthDelimited).fork();
-  writer.tag(Opset.domain, WireType.LengthDelimited).string(domain);
-  return writer.tag(Opset.version, WireType.Varint).int64(version).join().finish();
+  const writer = new BinaryWriter().tag(ModelFields.opsetImport, WireType.LengthDelimited).fork();
+  writer.tag(OpsetFields.domain, WireType.LengthDelimited).string(domain);
+  return writer.tag(OpsetFields.version, WireType.Varint).int64(version).join().finish();
 }
 
 /** Encodes a field of a model: its IR version. */
 export function encodeIrVersion(version: number): Uint8Array {
-  return new BinaryWriter().tag(Model.irVersion, WireType.Varint).int64(version).finish();
+  return new BinaryWriter().tag(ModelFields.irVersion, WireType.Varint).int64(version).finish();
 }

@@ -5,7 +5,7 @@ import type { SparseBytes } from "../../encodings/protobuf/sparse-bytes.ts";
 import type { DType } from "../../tensor/dtype.ts";
 import { encodeInitializer, encodeInput, encodeIrVersion, encodeOpset, encodeOutput } from "./encode.ts";
 import type { OnnxModel, OnnxNode } from "./graph.ts";
-import { Graph, Model, Node, Tensor } from "./schema.ts";
+import { GraphFields, ModelFields, NodeFields, TensorFields } from "./schema.ts";
 import { type CompiledTemplate, FREE_INITIALIZERS } from "./weightless.ts";
 
 /** Nodes of a program as a program of their own, in which nothing says where they were. */
@@ -66,14 +66,17 @@ export function writeLoneNodes(
     }
     parts.push(copyNode(view, node, names));
   }
-  const graphName = new BinaryWriter().tag(Graph.name, WireType.LengthDelimited).string("lone").finish();
+  const graphName = new BinaryWriter()
+    .tag(GraphFields.name, WireType.LengthDelimited)
+    .string("lone")
+    .finish();
   const before = new BinaryWriter().raw(encodeIrVersion(Math.max(model.irVersion, FREE_INITIALIZERS)));
   const opsets = new Map([...new Set(nodes.map((node) => node.domain))].map((domain) => [domain, 1]));
   for (const [domain, version] of model.opsets) opsets.set(domain, version);
   for (const [domain, version] of opsets) before.raw(encodeOpset(domain, version));
   return {
     template: {
-      before: before.tag(Model.graph, WireType.LengthDelimited).finish(),
+      before: before.tag(ModelFields.graph, WireType.LengthDelimited).finish(),
       graph: concatBytes([...parts, graphName]),
       after: new Uint8Array(0),
     },
@@ -83,12 +86,12 @@ export function writeLoneNodes(
 }
 
 function copyNode(view: SparseBytes, node: OnnxNode, names: ReadonlyMap<string, string>): Uint8Array {
-  const writer = new BinaryWriter().tag(Graph.node, WireType.LengthDelimited).fork();
+  const writer = new BinaryWriter().tag(GraphFields.node, WireType.LengthDelimited).fork();
   for (const value of node.inputs)
-    writer.tag(Node.input, WireType.LengthDelimited).string(names.get(value) ?? "");
+    writer.tag(NodeFields.input, WireType.LengthDelimited).string(names.get(value) ?? "");
   for (const value of node.outputs)
-    writer.tag(Node.output, WireType.LengthDelimited).string(names.get(value) ?? "");
-  const keep: readonly number[] = [Node.opType, Node.domain, Node.attribute];
+    writer.tag(NodeFields.output, WireType.LengthDelimited).string(names.get(value) ?? "");
+  const keep: readonly number[] = [NodeFields.opType, NodeFields.domain, NodeFields.attribute];
   return writer
     .raw(fieldsOf(view, node.frame, (number) => keep.includes(number)))
     .join()
@@ -96,8 +99,8 @@ function copyNode(view: SparseBytes, node: OnnxNode, names: ReadonlyMap<string, 
 }
 
 function renamed(view: SparseBytes, frame: Frame, name: string): Uint8Array {
-  const rest = fieldsOf(view, frame, (number) => number !== Tensor.name);
-  return new BinaryWriter().raw(rest).tag(Tensor.name, WireType.LengthDelimited).string(name).finish();
+  const rest = fieldsOf(view, frame, (number) => number !== TensorFields.name);
+  return new BinaryWriter().raw(rest).tag(TensorFields.name, WireType.LengthDelimited).string(name).finish();
 }
 
 /** Fields of a message as they are. */

@@ -9,22 +9,22 @@ import {
   Wire,
 } from "../../encodings/protobuf/fields.ts";
 import type { SparseBytes } from "../../encodings/protobuf/sparse-bytes.ts";
-import { type ErrorCode, FormatError } from "../../errors.ts";
+import { fileErrors, type FileFail, FormatError } from "../../errors.ts";
 import { isDigest } from "../../tensor/digest.ts";
 import { type DType, elementCount, tensorBytes } from "../../tensor/dtype.ts";
 import type { OnnxTensor, TensorData } from "./graph.ts";
-import { CHECKSUM, DATA_TYPES, Entry, Tensor, TYPED_FIELDS } from "./schema.ts";
+import { CHECKSUM, DATA_TYPES, EntryFields, TensorFields, TYPED_FIELDS } from "./schema.ts";
 
 /** Typed fields whose packed form is the little-endian tensor itself. */
-const FIXED_WIDTH: readonly number[] = [Tensor.float, Tensor.double];
-const PAYLOADS: readonly number[] = [Tensor.raw, ...Object.keys(TYPED_FIELDS).map(Number)];
+const FIXED_WIDTH: readonly number[] = [TensorFields.float, TensorFields.double];
+const PAYLOADS: readonly number[] = [TensorFields.raw, ...Object.keys(TYPED_FIELDS).map(Number)];
 /** Wire type of one element that stands by itself. */
 const ELEMENT_WIRE: Readonly<Record<number, number>> = {
-  [Tensor.float]: Wire.fixed32,
-  [Tensor.double]: Wire.fixed64,
-  [Tensor.int32]: Wire.varint,
-  [Tensor.int64]: Wire.varint,
-  [Tensor.uint64]: Wire.varint,
+  [TensorFields.float]: Wire.fixed32,
+  [TensorFields.double]: Wire.fixed64,
+  [TensorFields.int32]: Wire.varint,
+  [TensorFields.int64]: Wire.varint,
+  [TensorFields.uint64]: Wire.varint,
 };
 /** ONNX sets no limit; a rank above this is a mistake in every runtime. */
 export const MAX_RANK = 64;
@@ -58,23 +58,20 @@ export function parseTensor(view: SparseBytes, frame: Frame, path: string): Pars
   let external = false;
   let segment: Field | undefined;
   eachField(view, frame.start, frame.end, (field) => {
-    if (field.number === Tensor.dims) readDims(view, field, dims);
-    else if (field.number === Tensor.dataType) dataType = readUint(view, field);
-    else if (field.number === Tensor.name) local = readString(view, field);
-    else if (field.number === Tensor.location) external = readUint(view, field) === 1;
-    else if (field.number === Tensor.external) readEntry(view, frameOf(field, frame, view), entries);
-    else if (field.number === Tensor.segment) segment = field;
+    if (field.number === TensorFields.dims) readDims(view, field, dims);
+    else if (field.number === TensorFields.dataType) dataType = readUint(view, field);
+    else if (field.number === TensorFields.name) local = readString(view, field);
+    else if (field.number === TensorFields.location) external = readUint(view, field) === 1;
+    else if (field.number === TensorFields.external) readEntry(view, frameOf(field, frame, view), entries);
+    else if (field.number === TensorFields.segment) segment = field;
     else if (PAYLOADS.includes(field.number)) addPayload(payloads, field);
   });
 
   const name = path + local;
-  const fail = (code: ErrorCode, reason: string, offset = frame.start): FormatError =>
-    new FormatError(code, `Cannot read tensor "${name}" of "${view.name}": ${reason}`, {
-      path: view.name,
-      tensor: name,
-      offset,
-    });
-  if (segment) throw fail("unsupported", "it is cut into segments", segment.start);
+  const inFile = fileErrors(view);
+  const fail: FileFail = (code, reason, { offset = frame.start } = {}) =>
+    inFile(code, reason, { tensor: name, offset });
+  if (segment) throw fail("unsupported", "it is cut into segments", { offset: segment.start });
   const dtype = DATA_TYPES[dataType];
   if (!dtype) throw fail("unsupported", `its data type is ${dataType}`);
   if (dims.length > MAX_RANK) throw fail("malformed", `it has over ${MAX_RANK} dimensions`);
@@ -87,18 +84,16 @@ export function parseTensor(view: SparseBytes, frame: Frame, path: string): Pars
   let data: TensorData;
   if (external) {
     const { first } = payloads;
-    if (first) throw fail("malformed", "it has data here and in another file", first.start);
+    if (first) throw fail("malformed", "it has data here and in another file", { offset: first.start });
     if (dtype === "string") throw fail("unsupported", "strings cannot be external data");
     data = externalData(entries, sizeOf(dtype, shape, fail), fail);
   } else data = inlineData(view, payloads, dtype, shape, count, fail);
   return { name, local, dtype, shape, data, frame };
 }
 
-type Fail = (code: ErrorCode, reason: string, offset?: number) => FormatError;
-
 function addPayload(payloads: Payloads, field: Field): void {
   // An empty field is no data, unless it is an empty string.
-  if (field.end === field.body && field.number !== Tensor.string) return;
+  if (field.end === field.body && field.number !== TensorFields.string) return;
   payloads.first ??= field;
   if (field.number !== payloads.first.number) payloads.odd ??= field;
   else payloads.count++;
@@ -111,7 +106,7 @@ function inlineData(
   dtype: DType | "string",
   shape: readonly number[],
   count: number,
-  fail: Fail,
+  fail: FileFail,
 ): TensorData {
   const { first, odd, mixed } = payloads;
   if (!first) {
@@ -119,10 +114,10 @@ function inlineData(
     if (count > 0 && dtype !== "string") throw fail("size-mismatch", `it has no data for ${count} elements`);
     return { kind: "other" };
   }
-  if (odd) throw fail("malformed", "its data is in two fields", odd.start);
+  if (odd) throw fail("malformed", "its data is in two fields", { offset: odd.start });
   const { number, wire, body: offset } = first;
-  if (number !== Tensor.raw && !TYPED_FIELDS[number]?.includes(dtype)) {
-    throw fail("malformed", `${dtype} elements are in field ${number}`, first.start);
+  if (number !== TensorFields.raw && !TYPED_FIELDS[number]?.includes(dtype)) {
+    throw fail("malformed", `${dtype} elements are in field ${number}`, { offset: first.start });
   }
   if (dtype === "string") {
     if (payloads.count !== count)
@@ -130,27 +125,30 @@ function inlineData(
     for (const field of [first, mixed]) if (field) requireWire(field, Wire.bytes, view);
     return { kind: "other" };
   }
-  if (number === Tensor.raw) requireWire(first, Wire.bytes, view);
+  if (number === TensorFields.raw) requireWire(first, Wire.bytes, view);
   if (payloads.count > 1 || wire !== Wire.bytes) {
-    if (number === Tensor.raw) throw fail("malformed", "it has raw_data twice", first.start);
+    if (number === TensorFields.raw)
+      throw fail("malformed", "it has raw_data twice", { offset: first.start });
     // Not packed: legal, rare, tiny. The elements stay in the program.
     if (mixed || wire === Wire.bytes)
-      throw fail("unsupported", "its data is in several packed runs", first.start);
+      throw fail("unsupported", "its data is in several packed runs", { offset: first.start });
     requireWire(first, ELEMENT_WIRE[number] as number, view);
     const elements = elementsStored(number, dtype, count);
     if (payloads.count !== elements) {
-      throw fail("size-mismatch", `it has ${payloads.count} elements for ${elements}`, first.start);
+      throw fail("size-mismatch", `it has ${payloads.count} elements for ${elements}`, {
+        offset: first.start,
+      });
     }
     return { kind: "other" };
   }
   const length = first.end - first.body;
-  if (number === Tensor.raw || FIXED_WIDTH.includes(number)) {
+  if (number === TensorFields.raw || FIXED_WIDTH.includes(number)) {
     const expected = sizeOf(dtype, shape, fail);
     if (length !== expected) {
       throw fail(
         "size-mismatch",
         `[${shape.join(", ")}] ${dtype} takes ${expected} bytes, ${length} are there`,
-        offset,
+        { offset },
       );
     }
     return { kind: "plain", offset, length };
@@ -158,7 +156,7 @@ function inlineData(
   // The count of varints is checked where they are read; here only that they can be that many.
   const elements = elementsStored(number, dtype, count);
   if (length < elements || length > elements * 10) {
-    throw fail("size-mismatch", `${elements} varints cannot take ${length} bytes`, offset);
+    throw fail("size-mismatch", `${elements} varints cannot take ${length} bytes`, { offset });
   }
   return { kind: "varint", offset, length };
 }
@@ -166,12 +164,12 @@ function inlineData(
 /** How many numbers a typed field holds for a tensor: complex ones count twice, sub-byte ones are packed. */
 function elementsStored(field: number, dtype: DType, count: number): number {
   if (dtype === "complex64" || dtype === "complex128") return count * 2;
-  if (field !== Tensor.int32) return count;
+  if (field !== TensorFields.int32) return count;
   if (dtype === "int4" || dtype === "uint4" || dtype === "float4_e2m1") return Math.ceil(count / 2);
   return dtype === "int2" || dtype === "uint2" ? Math.ceil(count / 4) : count;
 }
 
-function externalData(entries: ReadonlyMap<string, string>, expected: number, fail: Fail): TensorData {
+function externalData(entries: ReadonlyMap<string, string>, expected: number, fail: FileFail): TensorData {
   const location = entries.get("location");
   if (!location) throw fail("malformed", "its external data has no location");
   const number = (key: string, absent: number): number => {
@@ -193,7 +191,7 @@ function externalData(entries: ReadonlyMap<string, string>, expected: number, fa
   return { kind: "external", location, offset, length, ...(isDigest(digest) && { digest }) };
 }
 
-function sizeOf(dtype: DType, shape: readonly number[], fail: Fail): number {
+function sizeOf(dtype: DType, shape: readonly number[], fail: FileFail): number {
   const bytes = tensorBytes(dtype, shape);
   if (bytes === undefined) throw fail("size-mismatch", `its shape [${shape.join(", ")}] is too large`);
   return bytes;
@@ -220,8 +218,8 @@ function readEntry(view: SparseBytes, frame: Frame, entries: Map<string, string>
   let key = "";
   let value = "";
   eachField(view, frame.start, frame.end, (field) => {
-    if (field.number === Entry.key) key = readString(view, field);
-    else if (field.number === Entry.value) value = readString(view, field);
+    if (field.number === EntryFields.key) key = readString(view, field);
+    else if (field.number === EntryFields.value) value = readString(view, field);
   });
   if (entries.size >= MAX_ENTRIES) throw malformed(view, frame.start, "external data has too many entries");
   if (entries.has(key)) throw malformed(view, frame.start, `external data says "${key}" twice`);

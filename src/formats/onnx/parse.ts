@@ -1,19 +1,28 @@
 import { eachField, type Field, type Frame, frameOf, malformed } from "../../encodings/protobuf/fields.ts";
 import type { SparseBytes } from "../../encodings/protobuf/sparse-bytes.ts";
-import { FormatError } from "../../errors.ts";
+import { fileErrors, type FileFail, FormatError, operationError } from "../../errors.ts";
 import type { OnnxGraph, OnnxModel, OnnxNode, OnnxTensor, OnnxValue } from "./graph.ts";
 import { parseTensor, readHint, readInt, readString, readUint } from "./parse-tensor.ts";
 import { parseValue } from "./parse-value.ts";
-import { Attribute, Func, Graph, Model, Node, Opset, Sparse, Training } from "./schema.ts";
+import {
+  AttributeFields,
+  FuncFields,
+  GraphFields,
+  ModelFields,
+  NodeFields,
+  OpsetFields,
+  SparseFields,
+  TrainingFields,
+} from "./schema.ts";
 
 /** Fields of an attribute that hold tensors. */
 const HOLDERS: readonly number[] = [
-  Attribute.tensor,
-  Attribute.tensors,
-  Attribute.sparse,
-  Attribute.sparses,
-  Attribute.graph,
-  Attribute.graphs,
+  AttributeFields.tensor,
+  AttributeFields.tensors,
+  AttributeFields.sparse,
+  AttributeFields.sparses,
+  AttributeFields.graph,
+  AttributeFields.graphs,
 ];
 
 /** A graph in a node's attribute takes four messages; protobuf implementations stop at 100. */
@@ -38,6 +47,7 @@ export function parseOnnx(view: SparseBytes): OnnxModel {
 
 class Parser {
   readonly #view: SparseBytes;
+  readonly #fail: FileFail;
   readonly #graphs: OnnxGraph[] = [];
   readonly #functionNodes: OnnxNode[] = [];
   readonly #tensors: OnnxTensor[] = [];
@@ -50,6 +60,7 @@ class Parser {
 
   constructor(view: SparseBytes) {
     this.#view = view;
+    this.#fail = fileErrors(view);
   }
 
   model(): OnnxModel {
@@ -60,27 +71,29 @@ class Parser {
     let irField: Field | undefined;
     let graph: OnnxGraph | undefined;
     this.#each(frame, (field) => {
-      if (field.number === Model.irVersion) {
+      if (field.number === ModelFields.irVersion) {
         irVersion = readUint(view, field);
         irField = field;
-      } else if (field.number === Model.opsetImport) {
+      } else if (field.number === ModelFields.opsetImport) {
         let domain = "";
         let version = 0;
         this.#each(frameOf(field, frame, view), (part) => {
-          if (part.number === Opset.domain) domain = readString(view, part);
-          else if (part.number === Opset.version) version = readUint(view, part);
+          if (part.number === OpsetFields.domain) domain = readString(view, part);
+          else if (part.number === OpsetFields.version) version = readUint(view, part);
         });
         opsets.set(domain === "ai.onnx" ? "" : domain, version);
-      } else if (field.number === Model.graph) {
+      } else if (field.number === ModelFields.graph) {
         if (graph) throw malformed(view, field.start, "a second main graph");
         graph = this.#graph(frameOf(field, frame, view), "", undefined);
-      } else if (field.number === Model.functions) this.#function(frameOf(field, frame, view));
-      else if (field.number === Model.trainingInfo) this.#training(frameOf(field, frame, view));
+      } else if (field.number === ModelFields.functions) this.#function(frameOf(field, frame, view));
+      else if (field.number === ModelFields.trainingInfo) this.#training(frameOf(field, frame, view));
     });
     if (!graph)
-      throw new FormatError("malformed", `Cannot find a graph in "${view.name}"`, {
+      throw operationError(FormatError, {
+        code: "malformed",
+        doing: `find a graph in "${view.name}"`,
         path: view.name,
-        hint: "is this an ONNX model?",
+        hint: "Is this an ONNX model?",
       });
     return {
       irVersion,
@@ -108,27 +121,24 @@ class Parser {
     const names = new Set<string>();
     const claim = (name: string, at: number): void => {
       if (names.has(name)) {
-        throw new FormatError("duplicate", `Cannot read "${view.name}": two tensors are named "${name}"`, {
-          path: view.name,
-          tensor: name,
-          offset: at,
-        });
+        throw this.#fail("duplicate", "two tensors have that name", { tensor: name, offset: at });
       }
       names.add(name);
     };
     this.#each(frame, (field) => {
-      if (field.number === Graph.node) {
+      if (field.number === GraphFields.node) {
         nodes.push(this.#node(field, frameOf(field, frame, view), `${path}#${nodes.length}`, graph, path));
-      } else if (field.number === Graph.initializer) {
+      } else if (field.number === GraphFields.initializer) {
         const tensor = parseTensor(view, frameOf(field, frame, view), path);
         claim(tensor.local, field.start);
         this.#add({ ...tensor, role: "initializer", field, graph });
-      } else if (field.number === Graph.sparse) {
+      } else if (field.number === GraphFields.sparse) {
         const [values] = this.#sparse(frameOf(field, frame, view), path, graph);
         if (values) claim(values, field.start);
-      } else if (field.number === Graph.input) inputs.push(parseValue(view, field, frame));
-      else if (field.number === Graph.output) outputs.push(parseValue(view, field, frame));
-      else if (field.number === Graph.valueInfo && path === "") values.push(parseValue(view, field, frame));
+      } else if (field.number === GraphFields.input) inputs.push(parseValue(view, field, frame));
+      else if (field.number === GraphFields.output) outputs.push(parseValue(view, field, frame));
+      else if (field.number === GraphFields.valueInfo && path === "")
+        values.push(parseValue(view, field, frame));
     });
     this.#depth--;
     return graph;
@@ -151,12 +161,12 @@ class Parser {
     const outputs: string[] = [];
     const attributes: Frame[] = [];
     this.#each(frame, (field) => {
-      if (field.number === Node.input) inputs.push(readString(view, field));
-      else if (field.number === Node.output) outputs.push(readString(view, field));
-      else if (field.number === Node.name) node.name = readHint(view, field);
-      else if (field.number === Node.opType) node.opType = readString(view, field);
-      else if (field.number === Node.domain) node.domain = readString(view, field);
-      else if (field.number === Node.attribute) attributes.push(frameOf(field, frame, view));
+      if (field.number === NodeFields.input) inputs.push(readString(view, field));
+      else if (field.number === NodeFields.output) outputs.push(readString(view, field));
+      else if (field.number === NodeFields.name) node.name = readHint(view, field);
+      else if (field.number === NodeFields.opType) node.opType = readString(view, field);
+      else if (field.number === NodeFields.domain) node.domain = readString(view, field);
+      else if (field.number === NodeFields.attribute) attributes.push(frameOf(field, frame, view));
     });
     node.inputs = inputs;
     node.outputs = outputs;
@@ -178,8 +188,8 @@ class Parser {
     let name = "";
     let value = 0;
     this.#each(frame, (field) => {
-      if (field.number === Attribute.name) name = readString(this.#view, field);
-      else if (field.number === Attribute.int) value = readInt(this.#view, field);
+      if (field.number === AttributeFields.name) name = readString(this.#view, field);
+      else if (field.number === AttributeFields.int) value = readInt(this.#view, field);
     });
     return name === "transB" && value !== 0;
   }
@@ -194,7 +204,7 @@ class Parser {
     let name = "";
     const inner: Field[] = [];
     eachField(view, frame.start, frame.end, (field) => {
-      if (field.number === Attribute.name) name = readString(view, field);
+      if (field.number === AttributeFields.name) name = readString(view, field);
       // Numbers and strings, of which a node may have millions, are not looked at.
       else if (HOLDERS.includes(field.number)) {
         this.#count();
@@ -204,9 +214,9 @@ class Parser {
     let nth = 0;
     for (const field of inner) {
       const path = `${id}.${name}${nth > 0 ? `.${nth}` : ""}/`;
-      if (field.number === Attribute.tensor || field.number === Attribute.tensors) {
+      if (field.number === AttributeFields.tensor || field.number === AttributeFields.tensors) {
         const tensor = parseTensor(view, frameOf(field, frame, view), path);
-        if (of && field.number === Attribute.tensor && name === "value") {
+        if (of && field.number === AttributeFields.tensor && name === "value") {
           const { constant: local, nodeField } = of;
           this.#add({
             ...tensor,
@@ -217,7 +227,7 @@ class Parser {
             graph,
           });
         } else this.#add({ ...tensor, role: "attribute", field: undefined, graph });
-      } else if (field.number === Attribute.sparse || field.number === Attribute.sparses) {
+      } else if (field.number === AttributeFields.sparse || field.number === AttributeFields.sparses) {
         this.#sparse(frameOf(field, frame, view), path, graph);
       } else this.#graph(frameOf(field, frame, view), path, graph);
       nth++;
@@ -229,9 +239,9 @@ class Parser {
     const view = this.#view;
     const names: string[] = [];
     this.#each(frame, (field) => {
-      if (field.number !== Sparse.values && field.number !== Sparse.indices) return;
+      if (field.number !== SparseFields.values && field.number !== SparseFields.indices) return;
       const tensor = parseTensor(view, frameOf(field, frame, view), path);
-      const part = field.number === Sparse.values ? "values" : "indices";
+      const part = field.number === SparseFields.values ? "values" : "indices";
       names[part === "values" ? 0 : 1] = tensor.local;
       const name = part === "values" ? tensor.name : `${path}${names[0] ?? tensor.local}.indices`;
       this.#add({ ...tensor, name, role: "sparse", field: undefined, graph });
@@ -247,11 +257,11 @@ class Parser {
     const nodes: Field[] = [];
     const attributes: Field[] = [];
     this.#each(frame, (field) => {
-      if (field.number === Func.name) name = readString(view, field);
-      else if (field.number === Func.domain) domain = readString(view, field);
-      else if (field.number === Func.overload) overload = readString(view, field);
-      else if (field.number === Func.node) nodes.push(field);
-      else if (field.number === Func.attribute) attributes.push(field);
+      if (field.number === FuncFields.name) name = readString(view, field);
+      else if (field.number === FuncFields.domain) domain = readString(view, field);
+      else if (field.number === FuncFields.overload) overload = readString(view, field);
+      else if (field.number === FuncFields.node) nodes.push(field);
+      else if (field.number === FuncFields.attribute) attributes.push(field);
     });
     const path = `${domain}::${name}${overload && `:${overload}`}/`;
     this.#inGraph = false;
@@ -268,8 +278,8 @@ class Parser {
     const id = `training#${this.#trainings++}`;
     this.#inGraph = false;
     this.#each(frame, (field) => {
-      if (field.number === Training.initialization || field.number === Training.algorithm) {
-        const path = `${id}.${field.number === Training.algorithm ? "algorithm" : "initialization"}/`;
+      if (field.number === TrainingFields.initialization || field.number === TrainingFields.algorithm) {
+        const path = `${id}.${field.number === TrainingFields.algorithm ? "algorithm" : "initialization"}/`;
         this.#graph(frameOf(field, frame, this.#view), path, undefined);
       }
     });
@@ -279,11 +289,8 @@ class Parser {
   #add(tensor: OnnxTensor): void {
     this.#characters += tensor.name.length;
     if (this.#characters > MAX_NAMES_LENGTH) {
-      const { name } = this.#view;
-      throw new FormatError("too-large", `Cannot read "${name}": the names of its tensors are too long`, {
-        path: name,
-        offset: tensor.frame.start,
-      });
+      const { start: offset } = tensor.frame;
+      throw this.#fail("too-large", "the names of its tensors are too long", { offset });
     }
     this.#tensors.push(this.#inGraph ? tensor : { ...tensor, graph: undefined });
   }
@@ -297,9 +304,6 @@ class Parser {
 
   #count(): void {
     if (++this.#fields <= MAX_FIELDS) return;
-    const { name } = this.#view;
-    throw new FormatError("too-large", `Cannot read "${name}": its graphs have over ${MAX_FIELDS} parts`, {
-      path: name,
-    });
+    throw this.#fail("too-large", `its graphs have over ${MAX_FIELDS} parts`);
   }
 }

@@ -1,10 +1,10 @@
 import { eachField, frameOf } from "../../encodings/protobuf/fields.ts";
 import type { SparseBytes } from "../../encodings/protobuf/sparse-bytes.ts";
-import { FormatError } from "../../errors.ts";
+import { FormatError, operationError } from "../../errors.ts";
 import type { PrepackedEntry } from "../../model/prepacked-weight.ts";
 import type { OnnxTensor } from "./graph.ts";
 import { readString } from "./parse-tensor.ts";
-import { Entry, Tensor } from "./schema.ts";
+import { EntryFields, TensorFields } from "./schema.ts";
 
 /**
  * What the keys of ONNX Runtime's entries for packed weights begin with, in a tensor's external data. The engine
@@ -20,13 +20,13 @@ export function readPrepacked(view: SparseBytes, tensor: OnnxTensor): PrepackedE
   const entries: PrepackedEntry[] = [];
   const { frame } = tensor;
   eachField(view, frame.start, frame.end, (field) => {
-    if (field.number !== Tensor.external) return;
+    if (field.number !== TensorFields.external) return;
     const { start, end } = frameOf(field, frame, view);
     let key = "";
     let value = "";
     eachField(view, start, end, (part) => {
-      if (part.number === Entry.key) key = readString(view, part);
-      else if (part.number === Entry.value) value = readString(view, part);
+      if (part.number === EntryFields.key) key = readString(view, part);
+      else if (part.number === EntryFields.value) value = readString(view, part);
     });
     if (key.startsWith(PREPACKED)) entries.push(parsePacked(value, view.name, tensor.name));
   });
@@ -43,14 +43,13 @@ function parsePacked(text: string, path: string, tensor: string): PrepackedEntry
   const buffers = rest.map((part) => {
     const [, offset, length] = /^(\d{1,15});(\d{1,15});[^;]*$/.exec(part) ?? [];
     if (offset === undefined || length === undefined) {
-      throw new FormatError(
-        "malformed",
-        `Cannot read what was packed of "${tensor}": its entry has "${part}"`,
-        {
-          path,
-          tensor,
-        },
-      );
+      throw operationError(FormatError, {
+        code: "malformed",
+        doing: `read what was packed of "${tensor}"`,
+        reason: `its entry has "${part}"`,
+        path,
+        tensor,
+      });
     }
     return { offset: Number(offset), length: Number(length) };
   });

@@ -1,16 +1,19 @@
 import type { ByteSource, ReadOptions } from "../../io/byte-source.ts";
 import { fetchSkeleton } from "../../encodings/protobuf/fetch-skeleton.ts";
-import { FormatError } from "../../errors.ts";
+import { fileErrors, FormatError, operationError } from "../../errors.ts";
 import type { FileDraft, MethodDraft, ModelDraft, WeightDraft } from "../../model/draft.ts";
 import { varintArrayOf } from "../../tensor/varint-dtype.ts";
-import type { Format, ModelFile, ModelFolder } from "../format.ts";
+import type { ModelFile, ModelFolder } from "../format.ts";
 import { weightsOf } from "./classify.ts";
 import type { OnnxTensor } from "./graph.ts";
 import { parseOnnx } from "./parse.ts";
 import { MODEL_SHAPE } from "./schema.ts";
 import { parseSymbol } from "./symbol.ts";
 
-export const onnx: Format = { id: "onnx", extensions: [".onnx"], read: readOnnx };
+/** What to do about external data that names weights, and about a data file that is not there. */
+const ELSEWHERE =
+  "It names weights elsewhere: tare link FILE --scope NAME=WEIGHTS (or --remote) --embed --out OTHER.onnx";
+const BESIDE = "Put the data file beside the model, where the model was saved with it";
 
 /**
  * Reads the graphs of a model, one method each, and finds every weight in them and in their external data.
@@ -30,26 +33,15 @@ export async function readOnnx(
     const known = externals.get(location);
     if (known !== undefined) return known;
     if (files.some((file) => file.path === location)) {
-      throw new FormatError(
-        "unsupported",
-        `Cannot read tensor "${tensor.name}" of "${path}": it lies in a model file outside of the model's tensors`,
-        { path, tensor: tensor.name },
-      );
+      const reason = "it lies in a model file outside of the model's tensors";
+      throw fileErrors({ name: path })("unsupported", reason, { tensor: tensor.name });
     }
     if (parseSymbol(location) || /^https?:/i.test(location)) {
-      throw new FormatError("not-found", `Cannot find "${location}", the external data of "${path}"`, {
-        path: location,
-        tensor: tensor.name,
-        hint: "it names weights elsewhere: tare link FILE --scope NAME=WEIGHTS (or --remote) --embed --out OTHER.onnx",
-      });
+      throw notFound(location, tensor, path, ELSEWHERE);
     }
     const source = await folder.open(location, options);
     if (!source) {
-      throw new FormatError("not-found", `Cannot find "${location}", the external data of "${path}"`, {
-        path: location,
-        tensor: tensor.name,
-        hint: "put the data file beside the model, where the model was saved with it",
-      });
+      throw notFound(location, tensor, path, BESIDE);
     }
     externals.set(location, all.length);
     return all.push({ path: location, source }) - 1;
@@ -68,11 +60,8 @@ export async function readOnnx(
       const isWeight = weightTensors.has(tensor);
       if (!isWeight && data.kind !== "external") continue;
       if (names.has(name)) {
-        throw new FormatError("duplicate", `Cannot read "${path}": two weights are named "${name}"`, {
-          path,
-          tensor: name,
-          offset: tensor.frame.start,
-        });
+        const { start: offset } = tensor.frame;
+        throw fileErrors({ name: path })("duplicate", "two weights have that name", { tensor: name, offset });
       }
       names.add(name);
       if (data.kind === "external") {
@@ -99,16 +88,22 @@ export async function readOnnx(
   return { format: "onnx", methods, files: all };
 }
 
+function notFound(location: string, tensor: OnnxTensor, path: string, hint: string): FormatError {
+  return operationError(FormatError, {
+    code: "not-found",
+    doing: `find "${location}", the external data of "${path}"`,
+    path: location,
+    tensor: tensor.name,
+    hint,
+  });
+}
+
 function checkInside(source: ByteSource, tensor: OnnxTensor, offset: number, length: number): void {
   if (offset + length <= source.size) return;
-  throw new FormatError(
-    "size-mismatch",
-    `Cannot read tensor "${tensor.name}": it ends at byte ${offset + length} of "${source.name}", past the end at ${source.size}`,
-    {
-      path: source.name,
-      tensor: tensor.name,
-      offset,
-      hint: "the data file is cut off or belongs to another model",
-    },
-  );
+  const reason = `it ends at byte ${offset + length}, past the end at ${source.size}`;
+  throw fileErrors(source)("size-mismatch", reason, {
+    tensor: tensor.name,
+    offset,
+    hint: "The data file is cut off or belongs to another model",
+  });
 }

@@ -2,10 +2,16 @@ import type { MessageShape } from "../../encodings/protobuf/fetch-skeleton.ts";
 import type { DType } from "../../tensor/dtype.ts";
 
 /** Field numbers of onnx.proto (ONNX 1.23, IR version 14), for the fields tare looks at. */
-export const Model = { irVersion: 1, graph: 7, opsetImport: 8, trainingInfo: 20, functions: 25 } as const;
-export const Opset = { domain: 1, version: 2 } as const;
-export const Training = { initialization: 1, algorithm: 2 } as const;
-export const Graph = {
+export const ModelFields = {
+  irVersion: 1,
+  graph: 7,
+  opsetImport: 8,
+  trainingInfo: 20,
+  functions: 25,
+} as const;
+export const OpsetFields = { domain: 1, version: 2 } as const;
+export const TrainingFields = { initialization: 1, algorithm: 2 } as const;
+export const GraphFields = {
   node: 1,
   name: 2,
   initializer: 5,
@@ -14,9 +20,9 @@ export const Graph = {
   valueInfo: 13,
   sparse: 15,
 } as const;
-export const Func = { name: 1, domain: 10, node: 7, attribute: 11, overload: 13 } as const;
-export const Node = { input: 1, output: 2, name: 3, opType: 4, attribute: 5, domain: 7 } as const;
-export const Attribute = {
+export const FuncFields = { name: 1, domain: 10, node: 7, attribute: 11, overload: 13 } as const;
+export const NodeFields = { input: 1, output: 2, name: 3, opType: 4, attribute: 5, domain: 7 } as const;
+export const AttributeFields = {
   name: 1,
   int: 3,
   tensor: 5,
@@ -27,7 +33,7 @@ export const Attribute = {
   sparse: 22,
   sparses: 23,
 } as const;
-export const Tensor = {
+export const TensorFields = {
   dims: 1,
   dataType: 2,
   segment: 3,
@@ -42,15 +48,15 @@ export const Tensor = {
   external: 13,
   location: 14,
 } as const;
-export const Sparse = { values: 1, indices: 2, dims: 3 } as const;
-export const Entry = { key: 1, value: 2 } as const;
+export const SparseFields = { values: 1, indices: 2, dims: 3 } as const;
+export const EntryFields = { key: 1, value: 2 } as const;
 /** Key of external data. */
 export const CHECKSUM = "checksum";
-export const ValueInfo = { name: 1, type: 2 } as const;
-export const Type = { tensor: 1 } as const;
-export const TensorType = { elemType: 1, shape: 2 } as const;
-export const Shape = { dim: 1 } as const;
-export const Dim = { value: 1, param: 2 } as const;
+export const ValueInfoFields = { name: 1, type: 2 } as const;
+export const TypeFields = { tensor: 1 } as const;
+export const TensorTypeFields = { elemType: 1, shape: 2 } as const;
+export const ShapeFields = { dim: 1 } as const;
+export const DimFields = { value: 1, param: 2 } as const;
 
 /** `TensorProto.DataType` by number. */
 export const DATA_TYPES: Readonly<Record<number, DType | "string">> = {
@@ -91,12 +97,12 @@ export function dataTypeNumber(dtype: DType | "string"): number {
 
 /** Which typed field may hold a data type's elements. */
 export const TYPED_FIELDS: Readonly<Record<number, readonly (DType | "string")[]>> = {
-  [Tensor.float]: ["float32", "complex64"],
-  [Tensor.double]: ["float64", "complex128"],
-  [Tensor.int64]: ["int64"],
-  [Tensor.uint64]: ["uint32", "uint64"],
-  [Tensor.string]: ["string"],
-  [Tensor.int32]: [
+  [TensorFields.float]: ["float32", "complex64"],
+  [TensorFields.double]: ["float64", "complex128"],
+  [TensorFields.int64]: ["int64"],
+  [TensorFields.uint64]: ["uint32", "uint64"],
+  [TensorFields.string]: ["string"],
+  [TensorFields.int32]: [
     "int32",
     "int16",
     "int8",
@@ -154,34 +160,37 @@ export const SHAPE_INPUTS: Readonly<Record<string, readonly number[]>> = {
 };
 
 const tensor: MessageShape = {
-  [Tensor.float]: "payload",
-  [Tensor.int32]: "payload",
-  [Tensor.int64]: "payload",
-  [Tensor.raw]: "payload",
-  [Tensor.double]: "payload",
-  [Tensor.uint64]: "payload",
+  [TensorFields.float]: "payload",
+  [TensorFields.int32]: "payload",
+  [TensorFields.int64]: "payload",
+  [TensorFields.raw]: "payload",
+  [TensorFields.double]: "payload",
+  [TensorFields.uint64]: "payload",
 };
-const sparse: MessageShape = { [Sparse.values]: () => tensor, [Sparse.indices]: () => tensor };
+const sparse: MessageShape = { [SparseFields.values]: () => tensor, [SparseFields.indices]: () => tensor };
 const attribute: MessageShape = {
-  [Attribute.tensor]: () => tensor,
-  [Attribute.graph]: () => graph,
-  [Attribute.tensors]: () => tensor,
-  [Attribute.graphs]: () => graph,
-  [Attribute.sparse]: () => sparse,
-  [Attribute.sparses]: () => sparse,
+  [AttributeFields.tensor]: () => tensor,
+  [AttributeFields.graph]: () => graph,
+  [AttributeFields.tensors]: () => tensor,
+  [AttributeFields.graphs]: () => graph,
+  [AttributeFields.sparse]: () => sparse,
+  [AttributeFields.sparses]: () => sparse,
 };
-const node: MessageShape = { [Node.attribute]: () => attribute };
+const node: MessageShape = { [NodeFields.attribute]: () => attribute };
 const graph: MessageShape = {
-  [Graph.node]: () => node,
-  [Graph.initializer]: () => tensor,
-  [Graph.sparse]: () => sparse,
+  [GraphFields.node]: () => node,
+  [GraphFields.initializer]: () => tensor,
+  [GraphFields.sparse]: () => sparse,
 };
-const func: MessageShape = { [Func.node]: () => node, [Func.attribute]: () => attribute };
-const training: MessageShape = { [Training.initialization]: () => graph, [Training.algorithm]: () => graph };
+const func: MessageShape = { [FuncFields.node]: () => node, [FuncFields.attribute]: () => attribute };
+const training: MessageShape = {
+  [TrainingFields.initialization]: () => graph,
+  [TrainingFields.algorithm]: () => graph,
+};
 
 /** Where large payloads may lie in a `ModelProto`. */
 export const MODEL_SHAPE: MessageShape = {
-  [Model.graph]: () => graph,
-  [Model.trainingInfo]: () => training,
-  [Model.functions]: () => func,
+  [ModelFields.graph]: () => graph,
+  [ModelFields.trainingInfo]: () => training,
+  [ModelFields.functions]: () => func,
 };

@@ -1,10 +1,7 @@
-import type { ErrorCode, FormatError } from "../../errors.ts";
+import type { ErrorCode, FileFail, FormatError } from "../../errors.ts";
 import { isKnownGlobal } from "./globals.ts";
 import { Op } from "./opcodes.ts";
 import { isKind, type PickleList, type PickleValue } from "./values.ts";
-
-/** Makes the error for what is wrong at an offset of a pickle. */
-export type PickleFail = (code: ErrorCode, reason: string, offset: number, hint?: string) => FormatError;
 
 /** Objects that a pickle may make, and values that it may keep for later: checkpoints have seven for a tensor. */
 const MOST = 1_000_000;
@@ -21,7 +18,7 @@ const NAME_HINT =
  * its name, and names that are not known to belong to checkpoints are refused.
  * @throws FormatError `malformed`, `unsupported`, `too-large` with the offset in the pickle
  */
-export function parsePickle(bytes: Uint8Array, fail: PickleFail): PickleValue {
+export function parsePickle(bytes: Uint8Array, fail: FileFail): PickleValue {
   return new Machine(bytes, fail).run();
 }
 
@@ -29,7 +26,7 @@ export function parsePickle(bytes: Uint8Array, fail: PickleFail): PickleValue {
 class Machine {
   readonly #bytes: Uint8Array;
   readonly #view: DataView;
-  readonly #fail: PickleFail;
+  readonly #fail: FileFail;
   readonly #memo = new Map<number, PickleValue>();
   readonly #marks: number[] = [];
   readonly #stack: PickleValue[] = [];
@@ -39,7 +36,7 @@ class Machine {
   #made = 0;
   #pushed = 0;
 
-  constructor(bytes: Uint8Array, fail: PickleFail) {
+  constructor(bytes: Uint8Array, fail: FileFail) {
     this.#bytes = bytes;
     this.#view = new DataView(bytes.buffer, bytes.byteOffset, bytes.byteLength);
     this.#fail = fail;
@@ -234,12 +231,10 @@ class Machine {
     if (name.length > MAX_GLOBAL_LENGTH)
       throw this.#refuse("malformed", "it names something by over 200 characters");
     if (!isKnownGlobal(name)) {
-      throw this.#fail(
-        "unsupported",
-        `its pickle names "${name}", which tare does not know`,
-        this.#opcodeAt,
-        NAME_HINT,
-      );
+      throw this.#fail("unsupported", `its pickle names "${name}", which tare does not know`, {
+        offset: this.#opcodeAt,
+        hint: NAME_HINT,
+      });
     }
     this.#make({ kind: "global", name });
   }
@@ -358,6 +353,6 @@ class Machine {
   }
 
   #refuse(code: ErrorCode, reason: string): FormatError {
-    return this.#fail(code, `its pickle cannot be read: ${reason}`, this.#opcodeAt);
+    return this.#fail(code, `its pickle cannot be read: ${reason}`, { offset: this.#opcodeAt });
   }
 }

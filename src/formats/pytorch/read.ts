@@ -2,19 +2,17 @@ import type { ByteSource, ReadOptions } from "../../io/byte-source.ts";
 import { readZip, type ZipMember } from "../../encodings/zip/read.ts";
 import type { ModelDraft, WeightDraft } from "../../model/draft.ts";
 import { tensorBytes } from "../../tensor/dtype.ts";
-import { type Fail, failureIn, shorten } from "../failure.ts";
-import type { Format, ModelFile, ModelFolder } from "../format.ts";
+import { fileErrors, type FileFail, shorten } from "../../errors.ts";
+import type { ModelFile, ModelFolder } from "../format.ts";
 import { readPerFile } from "../method-per-file.ts";
 import { parsePickle } from "./pickle.ts";
+import { LEGACY_MAGIC, PICKLE_NAME } from "./schema.ts";
 import { collectTensors, type TensorView } from "./tensors.ts";
-
-export const pytorch: Format = { id: "pytorch", extensions: [".pt", ".pth"], read: readPytorch };
 
 /** Of a pickle, in bytes: it says some 200 about a tensor. */
 const MAX_PICKLE_BYTES = 32 * 1024 * 1024;
 /** Views may overlap, and no checkpoint has its storages more often than that. */
 const MAX_OVERLAP = 16;
-const LEGACY = Uint8Array.of(0x80, 0x02, 0x8a, 0x0a, 0x6c, 0xfc, 0x9c, 0x46, 0xf9, 0x20);
 const SAVE_AGAIN = "Load it with PyTorch, and save its state_dict again: with torch.save, or as safetensors";
 
 /**
@@ -29,9 +27,7 @@ export async function readPytorch(
   _folder: ModelFolder,
   options: ReadOptions = {},
 ): Promise<ModelDraft> {
-  return readPerFile(pytorch.id, files, (source, file, notes) =>
-    readCheckpoint(source, file, notes, options),
-  );
+  return readPerFile("pytorch", files, (source, file, notes) => readCheckpoint(source, file, notes, options));
 }
 
 async function readCheckpoint(
@@ -40,23 +36,23 @@ async function readCheckpoint(
   notes: string[],
   options: ReadOptions,
 ): Promise<WeightDraft[]> {
-  const fail = failureIn(source);
+  const fail = fileErrors(source);
   await refuseLegacy(source, fail, options);
   const members = new Map((await readZip(source, options)).map((member) => [member.name, member]));
-  const pickles = [...members.values()].filter(({ name }) => /^[^/]+\/data\.pkl$/.test(name));
+  const pickles = [...members.values()].filter(({ name }) => PICKLE_NAME.test(name));
   const [pickle] = pickles;
   if (!pickle || pickles.length > 1) {
-    throw fail("unknown-format", "it is no archive that torch.save made", undefined, undefined, SAVE_AGAIN);
+    throw fail("unknown-format", "it is no archive that torch.save made", { hint: SAVE_AGAIN });
   }
   if (pickle.compression !== "stored") {
-    throw fail("unsupported", "its pickle is compressed", pickle.start, undefined, SAVE_AGAIN);
+    throw fail("unsupported", "its pickle is compressed", { offset: pickle.start, hint: SAVE_AGAIN });
   }
   if (pickle.size > MAX_PICKLE_BYTES) {
-    throw fail("too-large", `its pickle has ${pickle.size} bytes`, pickle.start);
+    throw fail("too-large", `its pickle has ${pickle.size} bytes`, { offset: pickle.start });
   }
   const root = parsePickle(
     await source.read(pickle.start, pickle.size, options),
-    (code, reason, offset, hint) => fail(code, reason, pickle.start + offset, undefined, hint),
+    (code, reason, { offset = 0, hint } = {}) => fail(code, reason, { offset: pickle.start + offset, hint }),
   );
   const folder = pickle.name.slice(0, -"data.pkl".length);
   const little = await isLittleEndian(source, members.get(`${folder}byteorder`), fail, options);
@@ -89,13 +85,13 @@ function placeOf(
   folder: string,
   little: boolean,
   name: string,
-  fail: Fail,
+  fail: FileFail,
 ): Placed | { readonly odd: string } {
   const member = members.get(`${folder}data/${storage.key}`);
-  if (!member) throw fail("malformed", `storage "${shorten(storage.key)}" is not in it`, undefined, name);
+  if (!member) throw fail("malformed", `storage "${shorten(storage.key)}" is not in it`, { tensor: name });
   if (member.size !== storage.size) {
     const reason = `storage "${shorten(storage.key)}" has ${member.size} bytes, not ${storage.size}`;
-    throw fail("size-mismatch", reason, member.start, name);
+    throw fail("size-mismatch", reason, { offset: member.start, tensor: name });
   }
   if (member.compression !== "stored") return { odd: "compressed" };
   if (!little && element.bytes > 1) return { odd: "big-endian" };
@@ -109,7 +105,7 @@ function placeOf(
 async function isLittleEndian(
   source: ByteSource,
   record: ZipMember | undefined,
-  fail: Fail,
+  fail: FileFail,
   options: ReadOptions,
 ): Promise<boolean> {
   if (!record) return true;
@@ -117,18 +113,19 @@ async function isLittleEndian(
     record.packed <= 16 ? await source.read(record.start, record.packed, options) : new Uint8Array();
   const text = new TextDecoder().decode(bytes);
   if (record.compression === "stored" && (text === "little" || text === "big")) return text === "little";
-  throw fail("unsupported", "its byte order is neither little nor big", record.start);
+  throw fail("unsupported", "its byte order is neither little nor big", { offset: record.start });
 }
 
-async function refuseLegacy(source: ByteSource, fail: Fail, options: ReadOptions): Promise<void> {
-  const first = await source.read(0, Math.min(source.size, LEGACY.byteLength), options);
-  if (first.byteLength < LEGACY.byteLength || !LEGACY.every((byte, nth) => first[nth] === byte)) return;
+async function refuseLegacy(source: ByteSource, fail: FileFail, options: ReadOptions): Promise<void> {
+  const first = await source.read(0, Math.min(source.size, LEGACY_MAGIC.byteLength), options);
+  if (first.byteLength < LEGACY_MAGIC.byteLength || !LEGACY_MAGIC.every((byte, nth) => first[nth] === byte))
+    return;
   const reason = "it has the form from before PyTorch 1.6, a pickle without an archive";
-  throw fail("unsupported", reason, 0, undefined, SAVE_AGAIN);
+  throw fail("unsupported", reason, { offset: 0, hint: SAVE_AGAIN });
 }
 
 /** A small file must not become any number of large weights. */
-function checkOverlap(weights: readonly WeightDraft[], size: number, fail: Fail): void {
+function checkOverlap(weights: readonly WeightDraft[], size: number, fail: FileFail): void {
   const ranges = new Map(weights.map(({ at }) => [`${at.offset}:${at.length}`, at.length]));
   const total = [...ranges.values()].reduce((sum, length) => sum + length, 0);
   if (total > size * MAX_OVERLAP) {

@@ -1,5 +1,5 @@
 import { elementCount } from "../../tensor/dtype.ts";
-import type { Fail } from "../failure.ts";
+import type { FileFail } from "../../errors.ts";
 import { type ElementType, elementType, Rebuild, storageType } from "./globals.ts";
 import { isKind, type PickleValue } from "./values.ts";
 
@@ -12,7 +12,7 @@ export interface CheckpointTensor {
 
 /** A tensor whose elements lie in a storage in their order. */
 export interface TensorView {
-  readonly storage: Storage;
+  readonly storage: CheckpointStorage;
   readonly element: ElementType;
   readonly shape: readonly number[];
   /** In elements from the start of the storage. */
@@ -26,7 +26,7 @@ export interface OddTensor {
 }
 
 /** A file of the archive that tensors are views of. */
-export interface Storage {
+export interface CheckpointStorage {
   /** Of its file, in the archive's folder `data`. */
   readonly key: string;
   /** In bytes. */
@@ -48,7 +48,7 @@ const MAX_NAMES_LENGTH = 32 * 1024 * 1024;
  * Finds the tensors of a checkpoint, in their order: of a dict, and of all dicts, lists and tuples in it.
  * @throws FormatError `malformed`, `duplicate`, `too-large`
  */
-export function collectTensors(root: PickleValue, fail: Fail): CheckpointTensor[] {
+export function collectTensors(root: PickleValue, fail: FileFail): CheckpointTensor[] {
   const found = new Map<string, CheckpointTensor>();
   let values = 0;
   let characters = 0;
@@ -61,7 +61,7 @@ export function collectTensors(root: PickleValue, fail: Fail): CheckpointTensor[
       if (path.length > MAX_NAME_LENGTH || characters > MAX_NAMES_LENGTH) {
         throw fail("too-large", "the keys to its tensors are too long");
       }
-      if (found.has(path)) throw fail("duplicate", "several keys lead to it by that name", undefined, path);
+      if (found.has(path)) throw fail("duplicate", "several keys lead to it by that name", { tensor: path });
       found.set(path, { name: path, view });
       return;
     }
@@ -88,7 +88,7 @@ function keyOf(key: PickleValue, nth: number): string {
   return typeof key === "number" || typeof key === "bigint" ? String(key) : `#${nth}`;
 }
 
-function tensorOf(value: PickleValue, name: string, fail: Fail): TensorView | OddTensor | undefined {
+function tensorOf(value: PickleValue, name: string, fail: FileFail): TensorView | OddTensor | undefined {
   let call = value;
   // A parameter is around a tensor, and a subclass's around that; nothing has it deeper.
   for (let depth = 0; depth < 8; depth++) {
@@ -107,7 +107,7 @@ function tensorOf(value: PickleValue, name: string, fail: Fail): TensorView | Od
       case Rebuild.fromType: {
         const [rebuild, , inner] = args;
         if (!isKind(rebuild, "global") || !isKind(inner, "tuple")) {
-          throw fail("malformed", "it says no way to make it", undefined, name);
+          throw fail("malformed", "it says no way to make it", { tensor: name });
         }
         call = { kind: "call", name: rebuild.name, args: inner.items };
         break;
@@ -116,7 +116,7 @@ function tensorOf(value: PickleValue, name: string, fail: Fail): TensorView | Od
         return called.startsWith("torch._utils._rebuild_") ? { odd: `made by ${called}` } : undefined;
     }
   }
-  throw fail("too-large", "it is a parameter of a parameter, over and over", undefined, name);
+  throw fail("too-large", "it is a parameter of a parameter, over and over", { tensor: name });
 }
 
 function viewOf(
@@ -124,7 +124,7 @@ function viewOf(
   dtype: PickleValue | undefined,
   metadata: PickleValue | undefined,
   name: string,
-  fail: Fail,
+  fail: FileFail,
 ): TensorView | OddTensor {
   const [stored, offset, size, strides] = args;
   const { storage, element: elements } = storageOf(stored, name, fail);
@@ -133,15 +133,12 @@ function viewOf(
   const shape = wholesOf(size);
   const stride = wholesOf(strides);
   if (!element || !isWhole(offset) || !shape || stride?.length !== shape.length) {
-    throw fail(
-      "malformed",
-      "its type, offset, shape and stride are not what they should be",
-      undefined,
-      name,
-    );
+    throw fail("malformed", "its type, offset, shape and stride are not what they should be", {
+      tensor: name,
+    });
   }
   const count = elementCount(shape);
-  if (count === undefined) throw fail("too-large", `its shape is [${shape.join(", ")}]`, undefined, name);
+  if (count === undefined) throw fail("too-large", `its shape is [${shape.join(", ")}]`, { tensor: name });
   if (isKind(metadata, "dict") && (metadata.entries.get("conj") || metadata.entries.get("neg"))) {
     return { odd: "conjugated or negated when it is read" };
   }
@@ -149,7 +146,7 @@ function viewOf(
   if (!isContiguous(shape, stride)) return { odd: "not contiguous" };
   if (count > 0 && (offset + count) * element.bytes > storage.size) {
     const reason = `it ends at element ${offset + count}, past the end of storage "${storage.key}"`;
-    throw fail("malformed", reason, undefined, name);
+    throw fail("malformed", reason, { tensor: name });
   }
   return { storage, element, shape, offset: count > 0 ? offset : 0 };
 }
@@ -158,16 +155,16 @@ function viewOf(
 function storageOf(
   value: PickleValue | undefined,
   name: string,
-  fail: Fail,
-): { storage: Storage; element: ElementType } {
+  fail: FileFail,
+): { storage: CheckpointStorage; element: ElementType } {
   const parts = isKind(value, "persistent") && isKind(value.id, "tuple") ? value.id.items : [];
   const [kind, type, key, , count] = parts;
   const element = isKind(type, "global") ? storageType(type.name) : undefined;
   if (kind !== "storage" || !element || typeof key !== "string" || !isWhole(count)) {
-    throw fail("malformed", "it is in no storage", undefined, name);
+    throw fail("malformed", "it is in no storage", { tensor: name });
   }
   const size = count * element.bytes;
-  if (!Number.isSafeInteger(size)) throw fail("too-large", `its storage has ${size} bytes`, undefined, name);
+  if (!Number.isSafeInteger(size)) throw fail("too-large", `its storage has ${size} bytes`, { tensor: name });
   return { storage: { key, size }, element };
 }
 

@@ -1,6 +1,6 @@
 import type { ZipStyle } from "../../encodings/zip/records.ts";
 import { BLOCK_ELEMENTS, type DType, elementCount, tensorBytes } from "../../tensor/dtype.ts";
-import { refusalOf } from "../failure.ts";
+import { fileErrors } from "../../errors.ts";
 import { Rebuild, type TorchType, torchTypeOf } from "./globals.ts";
 import { Op } from "./opcodes.ts";
 import { PickleWriter } from "./pickle-writer.ts";
@@ -21,7 +21,7 @@ export const CHECKPOINT_STYLE: ZipStyle = {
   alignment: 64,
 };
 
-const refusal = refusalOf("a checkpoint");
+const fail = fileErrors({ format: "a checkpoint" });
 
 /** A tensor that a checkpoint is to have. */
 export interface CheckpointSpec {
@@ -114,13 +114,16 @@ function stridesOf(shape: readonly number[]): number[] {
 
 function typeOf({ name, dtype }: CheckpointSpec): TorchType {
   if (name === "" || name.length > MAX_NAME_LENGTH) {
-    throw refusal("bad-name", `its name has ${name.length} characters`, name, "Give it another name");
+    throw fail("bad-name", `its name has ${name.length} characters`, {
+      tensor: name,
+      hint: "Give it another name",
+    });
   }
   const type = torchTypeOf(dtype);
   if (type) return type;
   const other = dtype in BLOCK_ELEMENTS ? "Write a .gguf file" : "Write a .safetensors file";
   const hint = `${other}, or convert it to a wider type first`;
-  throw refusal("unsupported", `PyTorch has no ${dtype}`, name, hint);
+  throw fail("unsupported", `PyTorch has no ${dtype}`, { tensor: name, hint });
 }
 
 function globalOf(out: PickleWriter, name: string): void {

@@ -1,7 +1,6 @@
 import { parseStrictJson } from "../../encodings/json.ts";
-import type { ErrorCode, FormatError } from "../../errors.ts";
+import { type ErrorCode, fileErrors, type FileFail, type FormatError, shorten } from "../../errors.ts";
 import { type DType, DTYPE_BITS, elementCount } from "../../tensor/dtype.ts";
-import { type Fail, failureIn, shorten } from "../failure.ts";
 import { DTYPES, MAX_HEADER_LENGTH, METADATA, PREFIX } from "./schema.ts";
 
 /** The file that a header is of. */
@@ -39,15 +38,18 @@ export interface SafetensorsHeader {
  * @throws FormatError `malformed`; `too-large` for a header over 100 MB
  */
 export function safetensorsHeaderSize(first: Uint8Array, file: SafetensorsFile): number {
-  const fail = failureIn(file);
+  const fail = fileErrors(file);
   if (first.byteLength < PREFIX) {
-    throw fail("malformed", `it has ${first.byteLength} bytes, fewer than a header's length takes`, 0);
+    throw fail("malformed", `it has ${first.byteLength} bytes, fewer than a header's length takes`, {
+      offset: 0,
+    });
   }
   const length = new DataView(first.buffer, first.byteOffset, PREFIX).getBigUint64(0, true);
-  if (length > BigInt(MAX_HEADER_LENGTH)) throw fail("too-large", `its header has ${length} bytes`, 0);
+  if (length > BigInt(MAX_HEADER_LENGTH))
+    throw fail("too-large", `its header has ${length} bytes`, { offset: 0 });
   const end = PREFIX + Number(length);
   if (end > file.size) {
-    throw fail("malformed", `its header ends at byte ${end}, past the end at ${file.size}`, 0);
+    throw fail("malformed", `its header ends at byte ${end}, past the end at ${file.size}`, { offset: 0 });
   }
   return end;
 }
@@ -61,17 +63,17 @@ export function safetensorsHeaderSize(first: Uint8Array, file: SafetensorsFile):
  * @throws FormatError `malformed`, `duplicate`, `unsupported`, `size-mismatch`, `too-large`
  */
 export function parseSafetensorsHeader(bytes: Uint8Array, file: SafetensorsFile): SafetensorsHeader {
-  const fail = failureIn(file);
+  const fail = fileErrors(file);
   const dataStart = safetensorsHeaderSize(bytes, file);
   if (dataStart > bytes.byteLength) {
     throw new RangeError(`${bytes.byteLength} of the header's ${dataStart} bytes were given`);
   }
-  if (bytes[PREFIX] !== 0x7b) throw fail("malformed", "its header does not start with {", PREFIX);
+  if (bytes[PREFIX] !== 0x7b) throw fail("malformed", "its header does not start with {", { offset: PREFIX });
   let text: string;
   try {
     text = new TextDecoder("utf-8", { fatal: true }).decode(bytes.subarray(PREFIX, dataStart));
   } catch {
-    throw fail("malformed", "its header is not UTF-8", PREFIX);
+    throw fail("malformed", "its header is not UTF-8", { offset: PREFIX });
   }
   // It starts with a brace: it is an object.
   const json = parseStrictJson(text, file.name, PREFIX) as Record<string, unknown>;
@@ -87,16 +89,16 @@ export function parseSafetensorsHeader(bytes: Uint8Array, file: SafetensorsFile)
   return { dataStart, metadata, tensors };
 }
 
-function parseMetadata(value: unknown, fail: Fail): Record<string, string> {
+function parseMetadata(value: unknown, fail: FileFail): Record<string, string> {
   if (!isObject(value) || !Object.values(value).every((item) => typeof item === "string")) {
-    throw fail("malformed", `its ${METADATA} is not made of strings`, PREFIX);
+    throw fail("malformed", `its ${METADATA} is not made of strings`, { offset: PREFIX });
   }
   return value as Record<string, string>;
 }
 
-function parseEntry(name: string, value: unknown, dataStart: number, fail: Fail): SafetensorsEntry {
+function parseEntry(name: string, value: unknown, dataStart: number, fail: FileFail): SafetensorsEntry {
   const bad = (code: ErrorCode, reason: string, offset = PREFIX): FormatError =>
-    fail(code, reason, offset, name);
+    fail(code, reason, { offset, tensor: name });
   if (!isObject(value)) throw bad("malformed", "its entry in the header is not an object");
   const { dtype: code, shape, data_offsets: range } = value;
   if (typeof code !== "string") throw bad("malformed", "it has no dtype");
@@ -124,26 +126,32 @@ function parseEntry(name: string, value: unknown, dataStart: number, fail: Fail)
 }
 
 /** Refuses overlaps, holes, and data that the file does not have or no tensor does. */
-function checkCover(tensors: readonly SafetensorsEntry[], dataStart: number, size: number, fail: Fail): void {
+function checkCover(
+  tensors: readonly SafetensorsEntry[],
+  dataStart: number,
+  size: number,
+  fail: FileFail,
+): void {
   let at = dataStart;
   let before = "";
   for (const { name, offset, length } of tensors) {
-    if (offset > at) throw fail("malformed", `bytes ${at} to ${offset} belong to no tensor`, at);
+    if (offset > at) throw fail("malformed", `bytes ${at} to ${offset} belong to no tensor`, { offset: at });
     if (offset < at) {
-      throw fail(
-        "malformed",
-        `it starts at byte ${offset}, inside tensor "${shorten(before)}"`,
+      throw fail("malformed", `it starts at byte ${offset}, inside tensor "${shorten(before)}"`, {
         offset,
-        name,
-      );
+        tensor: name,
+      });
     }
     if (offset + length > size) {
-      throw fail("malformed", `it ends at byte ${offset + length}, past the end at ${size}`, offset, name);
+      throw fail("malformed", `it ends at byte ${offset + length}, past the end at ${size}`, {
+        offset,
+        tensor: name,
+      });
     }
     at = offset + length;
     before = name;
   }
-  if (at !== size) throw fail("malformed", `bytes ${at} to ${size} belong to no tensor`, at);
+  if (at !== size) throw fail("malformed", `bytes ${at} to ${size} belong to no tensor`, { offset: at });
 }
 
 function isObject(value: unknown): value is Record<string, unknown> {

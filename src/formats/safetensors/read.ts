@@ -1,15 +1,9 @@
 import type { ReadOptions } from "../../io/byte-source.ts";
 import type { FileDraft, MethodDraft, ModelDraft, WeightDraft } from "../../model/draft.ts";
-import type { Format, ModelFile, ModelFolder } from "../format.ts";
+import type { ModelFile, ModelFolder } from "../format.ts";
 import { sameName } from "../failure.ts";
 import { modelName, parseShardName } from "./shard-name.ts";
 import { gatherShards, type ReadFile, readFile } from "./shards.ts";
-
-export const safetensors: Format = {
-  id: "safetensors",
-  extensions: [".safetensors"],
-  read: readSafetensors,
-};
 
 /**
  * Reads safetensors models: a method for each file, or for all shards of a model together; shards that are not given

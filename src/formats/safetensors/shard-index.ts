@@ -1,7 +1,7 @@
 import type { ByteSource, ReadOptions } from "../../io/byte-source.ts";
 import { parseStrictJson } from "../../encodings/json.ts";
 import { isPlainPath } from "../../model/config.ts";
-import { failureIn, shorten } from "../failure.ts";
+import { fileErrors, shorten } from "../../errors.ts";
 import type { SafetensorsHeader } from "./parse-header.ts";
 import { MAX_HEADER_LENGTH } from "./schema.ts";
 
@@ -27,7 +27,7 @@ interface IndexedShard {
  * @throws FormatError `malformed`, `duplicate`, `unsafe-path` naming the tensor; `too-large` over 100 MB
  */
 export async function readShardIndex(source: ByteSource, options: ReadOptions = {}): Promise<ShardIndex> {
-  if (source.size > MAX_HEADER_LENGTH) throw failureIn(source)("too-large", `it has ${source.size} bytes`);
+  if (source.size > MAX_HEADER_LENGTH) throw fileErrors(source)("too-large", `it has ${source.size} bytes`);
   return parseShardIndex(await source.read(0, source.size, options), source.name);
 }
 
@@ -37,7 +37,7 @@ export async function readShardIndex(source: ByteSource, options: ReadOptions = 
  * @throws FormatError what {@link readShardIndex} throws
  */
 function parseShardIndex(bytes: Uint8Array, name: string): ShardIndex {
-  const fail = failureIn({ name });
+  const fail = fileErrors({ name });
   let text: string;
   try {
     text = new TextDecoder("utf-8", { fatal: true }).decode(bytes);
@@ -51,14 +51,9 @@ function parseShardIndex(bytes: Uint8Array, name: string): ShardIndex {
   }
   const files = new Map<string, string>();
   for (const [tensor, file] of Object.entries(map)) {
-    if (typeof file !== "string") throw fail("malformed", "its file is not a string", undefined, tensor);
+    if (typeof file !== "string") throw fail("malformed", "its file is not a string", { tensor });
     if (!isPlainPath(file)) {
-      throw fail(
-        "unsafe-path",
-        `"${shorten(file)}" is not a plain path in the model's folder`,
-        undefined,
-        tensor,
-      );
+      throw fail("unsafe-path", `"${shorten(file)}" is not a plain path in the model's folder`, { tensor });
     }
     files.set(tensor, file);
   }
@@ -72,18 +67,18 @@ function parseShardIndex(bytes: Uint8Array, name: string): ShardIndex {
  * @throws FormatError `mismatch`, naming the tensor and both sides
  */
 export function checkShardIndex(index: ShardIndex, shards: readonly IndexedShard[]): void {
-  const fail = failureIn(index);
+  const fail = fileErrors(index);
   const homes = new Map<string, string>();
   for (const { path, header } of shards) for (const { name } of header.tensors) homes.set(name, path);
   for (const [tensor, file] of index.files) {
     const home = homes.get(tensor);
     if (home === file) continue;
     const found = home === undefined ? "which does not have it" : `but it is in "${home}"`;
-    throw fail("mismatch", `the index says it is in "${shorten(file)}", ${found}`, undefined, tensor, HINT);
+    throw fail("mismatch", `the index says it is in "${shorten(file)}", ${found}`, { tensor, hint: HINT });
   }
   for (const [tensor, home] of homes) {
     if (index.files.has(tensor)) continue;
-    throw fail("mismatch", `"${home}" has it, and the index does not name it`, undefined, tensor, HINT);
+    throw fail("mismatch", `"${home}" has it, and the index does not name it`, { tensor, hint: HINT });
   }
 }
 

@@ -1,8 +1,7 @@
 import type { ReadOptions } from "../../io/byte-source.ts";
-import { FormatError } from "../../errors.ts";
+import { fileErrors, FormatError, operationError, shorten } from "../../errors.ts";
 import type { FileDraft } from "../../model/draft.ts";
 import type { ModelFile, ModelFolder } from "../format.ts";
-import { failureIn, shorten } from "../failure.ts";
 import type { SafetensorsHeader } from "./parse-header.ts";
 import { readSafetensorsHeader } from "./read-header.ts";
 import { checkShardIndex, HINT, readShardIndex, type ShardIndex } from "./shard-index.ts";
@@ -56,7 +55,7 @@ export async function gatherShards(
   const paths = [...new Set([...named, ...given])].sort();
   if (index && paths.length < one.count) {
     const reason = `it names ${named.length} of the ${one.count} shards that there are by the name of "${shardName(one)}"`;
-    throw failureIn(index)("mismatch", reason, undefined, undefined, HINT);
+    throw fileErrors(index)("mismatch", reason, { hint: HINT });
   }
   const shards = paths.map((path) => found.get(path) as number);
   const read = shards.map((nth) => all[nth] as ReadFile);
@@ -95,7 +94,7 @@ async function findIndexed(
     if (paths.has(path)) continue;
     if (!(await find(path))) {
       const reason = `the index says it is in "${shorten(file)}", which is not there`;
-      throw failureIn(index)("not-found", reason, undefined, tensor, "Put all shards into one folder");
+      throw fileErrors(index)("not-found", reason, { tensor, hint: "Put all shards into one folder" });
     }
     paths.add(path);
   }
@@ -110,18 +109,22 @@ async function findNumbered(
 ): Promise<string[]> {
   for (const path of given) {
     if ((parseShardName(path)?.no ?? 0) <= one.count) continue;
-    throw failureIn({ name: path })("bad-name", `by its name it comes after the last of ${one.count} shards`);
+    throw fileErrors({ name: path })(
+      "bad-name",
+      `by its name it comes after the last of ${one.count} shards`,
+    );
   }
   const paths: string[] = [];
   for (let no = 0; no <= one.count; no++) {
     const path = shardName({ ...one, no });
     if (await find(path)) paths.push(path);
     else if (no > 0 && paths.length < one.count) {
-      throw new FormatError(
-        "not-found",
-        `Cannot find "${path}", shard ${no} of ${one.count} of "${shorten(one.prefix)}"`,
-        { path, hint: "Put all shards into one folder" },
-      );
+      throw operationError(FormatError, {
+        code: "not-found",
+        doing: `find "${path}", shard ${no} of ${one.count} of "${shorten(one.prefix)}"`,
+        path,
+        hint: "Put all shards into one folder",
+      });
     }
   }
   return paths;
@@ -132,7 +135,8 @@ function checkHomes(shards: readonly ReadFile[]): void {
   for (const { path, source, header } of shards) {
     for (const { name, offset } of header.tensors) {
       const home = homes.get(name);
-      if (home !== undefined) throw failureIn(source)("duplicate", `"${home}" has it too`, offset, name);
+      if (home !== undefined)
+        throw fileErrors(source)("duplicate", `"${home}" has it too`, { offset, tensor: name });
       homes.set(name, path);
     }
   }

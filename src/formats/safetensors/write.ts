@@ -1,4 +1,4 @@
-import { type ErrorCode, FormatError } from "../../errors.ts";
+import { fileErrors, FormatError, operationError } from "../../errors.ts";
 import { DTYPE_BITS, elementCount } from "../../tensor/dtype.ts";
 import type { DType } from "../../tensor/dtype.ts";
 import type { NumberTensor, Tensor, Tensors } from "../../tensor/tensor.ts";
@@ -6,6 +6,7 @@ import { DTYPES, MAX_HEADER_LENGTH, METADATA, PREFIX } from "./schema.ts";
 
 /** Data starts at a multiple of this, so that a mapped file can be read in place. */
 const ALIGNMENT = 8;
+const fail = fileErrors({ format: "safetensors" });
 const CODES = [...DTYPES].map(([code, dtype]) => ({ code, dtype }));
 
 /** A tensor that a header is to announce. */
@@ -44,7 +45,7 @@ export function encodeSafetensorsHeader<T extends SafetensorsSpec>(
     end += length;
     return [name, { dtype: code, shape, data_offsets: [end - length, end] }];
   });
-  const bytes = spellHeader(entries, metadata);
+  const bytes = encodeHeader(entries, metadata);
   const tensors = items.map(({ spec, length }, index) => {
     return { spec, offset: bytes.byteLength + (starts[index] as number), length };
   });
@@ -63,10 +64,10 @@ export function writeSafetensors(tensors: Tensors, metadata?: Readonly<Record<st
   bytes.set(header.bytes);
   for (const { spec, offset, length } of header.tensors) {
     if (spec.bytes.byteLength !== length) {
-      throw refusal(
-        spec.name,
+      throw fail(
         "size-mismatch",
         `[${spec.shape.join(", ")}] ${spec.dtype} takes ${length} bytes, it has ${spec.bytes.byteLength}`,
+        { tensor: spec.name },
       );
     }
     bytes.set(spec.bytes, offset);
@@ -76,33 +77,29 @@ export function writeSafetensors(tensors: Tensors, metadata?: Readonly<Record<st
 
 function numbersOf(name: string, tensor: Tensor): NumberTensor {
   if (tensor.dtype !== "string") return tensor;
-  throw refusal(name, "unsupported", "the format has no strings", "Write a .npz file");
+  throw fail("unsupported", "the format has no strings", { tensor: name, hint: "Write a .npz file" });
 }
 
 /** How the format calls a tensor's dtype, the dtype's place among all, and its bytes. */
 function layoutOf({ name, dtype, shape }: SafetensorsSpec): { code: string; order: number; length: number } {
-  if (name === METADATA) throw refusal(name, "bad-name", "the format keeps that name for itself");
+  if (name === METADATA) throw fail("bad-name", "the format keeps that name for itself", { tensor: name });
   const order = CODES.findIndex((known) => known.dtype === dtype);
   const code = CODES[order]?.code;
   if (!code) {
-    throw refusal(name, "unsupported", `the format has no ${dtype}`, "Convert it to a wider type first");
+    throw fail("unsupported", `the format has no ${dtype}`, {
+      tensor: name,
+      hint: "Convert it to a wider type first",
+    });
   }
   const length = ((elementCount(shape) ?? Number.NaN) * DTYPE_BITS[dtype]) / 8;
   if (!Number.isSafeInteger(length)) {
-    throw refusal(name, "size-mismatch", `[${shape.join(", ")}] ${dtype} takes ${length} bytes`);
+    throw fail("size-mismatch", `[${shape.join(", ")}] ${dtype} takes ${length} bytes`, { tensor: name });
   }
   return { code, order, length };
 }
 
-function refusal(name: string, code: ErrorCode, reason: string, hint?: string): FormatError {
-  return new FormatError(code, `Cannot write tensor "${name}" as safetensors: ${reason}`, {
-    tensor: name,
-    hint,
-  });
-}
-
 /** The length and the header, padded with spaces. */
-function spellHeader(
+function encodeHeader(
   entries: readonly [string, unknown][],
   metadata: Readonly<Record<string, string>> | undefined,
 ): Uint8Array {
@@ -112,7 +109,9 @@ function spellHeader(
   const text = new TextEncoder().encode(json);
   const length = Math.ceil(text.byteLength / ALIGNMENT) * ALIGNMENT;
   if (length > MAX_HEADER_LENGTH) {
-    throw new FormatError("too-large", `Cannot write a safetensors header of ${length} bytes`, {
+    throw operationError(FormatError, {
+      code: "too-large",
+      doing: `write a safetensors header of ${length} bytes`,
       hint: "Its readers stop at 100 MB: write several files",
     });
   }

@@ -1,12 +1,10 @@
 import type { ByteSource, ReadOptions } from "../../io/byte-source.ts";
 import type { ModelDraft, WeightDraft } from "../../model/draft.ts";
-import { failureIn, shorten } from "../failure.ts";
-import type { Format, ModelFile, ModelFolder } from "../format.ts";
+import { fileErrors, shorten } from "../../errors.ts";
+import type { ModelFile, ModelFolder } from "../format.ts";
 import { readPerFile } from "../method-per-file.ts";
 import { type ParamsArray, type ParamsNames, parseParamsArray, parseParamsNames } from "./parse.ts";
 import { ARRAY_FIXED, dtypeOfType } from "./schema.ts";
-
-export const tvmParams: Format = { id: "tvm-params", extensions: [".params"], read: readTvmParams };
 
 /** The first read: most lists of names are shorter. */
 const WINDOW = 64 * 1024;
@@ -28,7 +26,7 @@ export async function readTvmParams(
   _folder: ModelFolder,
   options: ReadOptions = {},
 ): Promise<ModelDraft> {
-  return readPerFile(tvmParams.id, files, async (source, file, notes) => {
+  return readPerFile("tvm-params", files, async (source, file, notes) => {
     const entries = await readTvmParamsEntries(source, options);
     return entries.map((entry) => weightOf(entry, file, notes));
   });
@@ -56,7 +54,7 @@ export async function readTvmParamsEntries(
     at = array.offset + array.length;
   }
   if (at !== source.size) {
-    throw failureIn(source)("malformed", `it goes on after its ${names.length} arrays`, at);
+    throw fileErrors(source)("malformed", `it goes on after its ${names.length} arrays`, { offset: at });
   }
   return entries;
 }

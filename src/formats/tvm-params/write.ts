@@ -1,5 +1,5 @@
 import { elementCount } from "../../tensor/dtype.ts";
-import { refusalOf } from "../failure.ts";
+import { fileErrors } from "../../errors.ts";
 import {
   ARRAY_FIXED,
   ARRAY_MAGIC,
@@ -28,7 +28,7 @@ export interface ParamsPlace {
   readonly length: number;
 }
 
-const refusal = refusalOf("TVM parameter");
+const fail = fileErrors({ format: "TVM parameter" });
 
 /**
  * Writes all of a parameter file but its data, byte for byte as TVM does: the file is each array's header and data in
@@ -47,7 +47,8 @@ export function encodeTvmParams(specs: readonly ParamsSpec[]): {
     const header = nth === 0 ? joined(list, own) : own;
     const offset = size + own.byteLength;
     size = offset + length;
-    if (!Number.isSafeInteger(size)) throw refusal("too-large", "over 2^53 bytes of data", spec.name);
+    if (!Number.isSafeInteger(size))
+      throw fail("too-large", "over 2^53 bytes of data", { tensor: spec.name });
     return { header, offset, length };
   });
   return { places, empty: specs.length === 0 ? list : new Uint8Array(), size };
@@ -57,7 +58,7 @@ function encodeNames(specs: readonly ParamsSpec[]): Uint8Array {
   const encoder = new TextEncoder();
   const seen = new Set<string>();
   const names = specs.map(({ name }) => {
-    if (seen.has(name)) throw refusal("duplicate", "it is there twice", name);
+    if (seen.has(name)) throw fail("duplicate", "it is there twice", { tensor: name });
     seen.add(name);
     return encoder.encode(name);
   });
@@ -79,9 +80,10 @@ function encodeNames(specs: readonly ParamsSpec[]): Uint8Array {
 function encodeArray({ name, type, shape }: ParamsSpec): { header: Uint8Array; length: number } {
   const count = elementCount(shape);
   const length = count === undefined ? Number.NaN : bytesOf(type, count);
-  if (!Number.isSafeInteger(length)) throw refusal("too-large", `its shape is [${shape.join(", ")}]`, name);
+  if (!Number.isSafeInteger(length))
+    throw fail("too-large", `its shape is [${shape.join(", ")}]`, { tensor: name });
   if (shape.length > MAX_DIMENSIONS) {
-    throw refusal("unsupported", `it has ${shape.length} dimensions`, name);
+    throw fail("unsupported", `it has ${shape.length} dimensions`, { tensor: name });
   }
   const header = new Uint8Array(ARRAY_FIXED + 8 * shape.length + 8);
   const view = new DataView(header.buffer);

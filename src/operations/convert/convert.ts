@@ -1,12 +1,14 @@
-import { basename, dirname, extname } from "node:path";
+import { dirname } from "node:path";
 import type { WeightSource } from "../../weights/weight-source.ts";
 import { FormatError, LinkError, UsageError } from "../../errors.ts";
+import type { FormatRegistry } from "../../formats/create-registry.ts";
+import type { FileLayout, WeightSpec } from "../../formats/lay-out.ts";
+import { FORMATS } from "../../formats/registry.ts";
 import type { FileChunk } from "../../node/write-chunks.ts";
 import { writeFolder } from "../../node/write-folder.ts";
 import { writeNewFile } from "../../node/write-new-file.ts";
-import { WEIGHT_FOLDERS } from "./folders.ts";
-import { chunksOf, type FileLayout, type WeightSpec } from "./layout.ts";
-import { WEIGHT_LAYOUTS } from "./layouts.ts";
+import { CHECKSUMS } from "./checksums.ts";
+import { chunksOf } from "./layout.ts";
 import { type RenameRule, renamed } from "./rename.ts";
 import type { Progress } from "../../io/progress.ts";
 
@@ -14,6 +16,8 @@ import type { Progress } from "../../io/progress.ts";
 export interface ConvertOptions {
   /** How names change; the first rule that takes one counts. */
   readonly rename?: readonly RenameRule[] | undefined;
+  /** Containers to write; tare's own unless given. */
+  readonly formats?: FormatRegistry | undefined;
   readonly onProgress?: ((progress: Progress) => void) | undefined;
   readonly signal?: AbortSignal | undefined;
 }
@@ -40,24 +44,24 @@ export async function convertWeights(
   path: string,
   options: ConvertOptions = {},
 ): Promise<ConvertResult> {
-  const layOutFile = WEIGHT_LAYOUTS[extname(path).toLowerCase()];
-  const layOutFolder = WEIGHT_FOLDERS.get(basename(path));
-  if (!layOutFile && !layOutFolder) {
+  const { formats = FORMATS } = options;
+  const layOut = await formats.loadLayOut(path);
+  if (!layOut) {
     throw new UsageError("usage", `Cannot tell what "${path}" is to be`, {
       path,
-      hint: `end it in ${Object.keys(WEIGHT_LAYOUTS).join(", ")}, or call it ${[...WEIGHT_FOLDERS.keys()].join(" or ")}`,
+      hint: `Its name ends in, or is, one of ${formats.writtenFiles.join(", ")}`,
     });
   }
   const weights = specsOf(data, options.rename ?? []);
-  const files = layOutFolder?.(weights) ?? [];
-  const file = layOutFile?.(weights, path);
-  const size = file?.size ?? files.reduce((sum, { layout }) => sum + layout.size, 0);
+  const laidOut = layOut(weights, path, CHECKSUMS);
+  const files = "files" in laidOut ? laidOut.files : [{ name: path, layout: laidOut }];
+  const size = files.reduce((sum, { layout }) => sum + layout.size, 0);
   let done = 0;
   const { signal, onProgress } = options;
   const onBytes = (bytes: number): void => onProgress?.({ done: (done += bytes), total: size });
   const chunks = (layout: FileLayout): AsyncIterable<FileChunk> =>
     chunksOf(data, layout, { signal, onBytes });
-  if (file) await writeNewFile(path, chunks(file));
+  if (!("files" in laidOut)) await writeNewFile(path, chunks(laidOut));
   else {
     const streams = files.map(({ name, layout }) => ({ name, chunks: chunks(layout) }));
     await writeFolder(dirname(path), streams, "convert into", async () => {});

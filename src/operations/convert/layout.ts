@@ -1,40 +1,8 @@
 import { zeros } from "../../io/align.ts";
 import { streamWeight } from "../../weights/stream-weight.ts";
 import type { WeightSource } from "../../weights/weight-source.ts";
-import type { DType } from "../../tensor/dtype.ts";
+import type { FileLayout } from "../../formats/lay-out.ts";
 import type { FileChunk } from "../../node/write-chunks.ts";
-
-/** A weight to write. */
-export interface WeightSpec {
-  /** Where it comes from. */
-  readonly key: string;
-  /** What it is called in the new file. */
-  readonly name: string;
-  readonly dtype: DType;
-  readonly shape: readonly number[];
-  /** In bytes. */
-  readonly length: number;
-}
-
-/** Takes in bytes as they go by: a checksum of some of a file's pieces. */
-export interface Sum {
-  update(bytes: Uint8Array): void;
-}
-
-/**
- * A piece of a file: bytes of its own, or a weight, which a sum may take in; or bytes that are made of sums, once all
- * of the file has gone by. Zeros lie between pieces, and after the last.
- */
-export type Piece =
-  | { readonly offset: number; readonly bytes: Uint8Array; readonly sum?: Sum }
-  | { readonly offset: number; readonly weight: WeightSpec; readonly sum?: Sum }
-  | { readonly offset: number; readonly length: number; readonly late: () => Uint8Array };
-
-/** A file of weights: its pieces in order, and its size in bytes. For one writing: its sums begin at nothing. */
-export interface FileLayout {
-  readonly pieces: readonly Piece[];
-  readonly size: number;
-}
 
 /** Options of {@link chunksOf}. */
 export interface ChunkOptions {

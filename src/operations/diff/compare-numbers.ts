@@ -1,5 +1,5 @@
 import { DTYPE_BITS, type DType } from "../../tensor/dtype.ts";
-import { codecOf } from "../../tensor/quantization/codec.ts";
+import { codecOf } from "../../tensor/quantization/codec-of.ts";
 
 /** How far two tensors of one dtype and shape are apart. */
 export interface Difference {

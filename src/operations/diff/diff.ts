@@ -2,7 +2,7 @@ import type { ReadOptions } from "../../io/byte-source.ts";
 import type { Method, ModelConfig, Weight } from "../../model/config.ts";
 import type { Digest } from "../../tensor/digest.ts";
 import type { StoredModel } from "../../model/stored-model.ts";
-import { codecOf } from "../../tensor/quantization/codec.ts";
+import { codecOf } from "../../tensor/quantization/codec-of.ts";
 import { type Difference, NumberComparison } from "./compare-numbers.ts";
 import { weightBytes } from "../../model/sharing.ts";
 import type { BlobReader } from "../../store/store.ts";

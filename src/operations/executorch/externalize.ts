@@ -2,7 +2,7 @@ import { basename } from "node:path";
 import { LinkError, UsageError } from "../../errors.ts";
 import { externalizeProgram } from "../../formats/executorch/externalize.ts";
 import type { MovableWeight } from "../../formats/executorch/externalize-tensors.ts";
-import { encodeDataHead } from "../../formats/executorch/write-data.ts";
+import { encodeDataHeader } from "../../formats/executorch/write-data.ts";
 import { ruleSelects, type SplitRule } from "../split/split-rules.ts";
 import { isPlainPath } from "../../model/config.ts";
 import { openFileSource } from "../../node/file-source.ts";
@@ -55,7 +55,7 @@ export async function externalize(
     if (rule) used.add(rule);
     return rule?.file;
   };
-  const { head, pieces, size, files } = await externalizeProgram(source, choose, { signal });
+  const { header, pieces, size, files } = await externalizeProgram(source, choose, { signal });
   const idle = rules.find((rule) => !used.has(rule));
   if (idle) throw selectsNothing(path, idle);
 
@@ -63,7 +63,7 @@ export async function externalize(
     name: `${name}.ptd`,
     from,
     spec,
-    ...encodeDataHead(spec),
+    ...encodeDataHeader(spec),
   }));
   const total = data.reduce((sum, each) => sum + each.size, size);
   let done = 0;
@@ -77,11 +77,14 @@ export async function externalize(
   const target = await writeFolder(
     out,
     [
-      { name: program, chunks: stream({ head, size, pieces: pieces.map((each) => ({ ...each, source })) }) },
+      {
+        name: program,
+        chunks: stream({ header, size, pieces: pieces.map((each) => ({ ...each, source })) }),
+      },
       ...data.map(({ name, bytes, segments, from, size: length }) => ({
         name,
         chunks: stream({
-          head: bytes,
+          header: bytes,
           size: length,
           pieces: segments.map(({ offset }, nth) => ({
             offset,

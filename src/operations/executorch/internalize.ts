@@ -63,7 +63,7 @@ export async function internalize(
   const idle = only.find((rule) => !used.has(rule));
   if (idle) throw selectsNothing(files.program, idle);
 
-  const { head, size, constants, named, external } = made;
+  const { header, size, constants, named, external } = made;
   const pieces = made.pieces.map(({ offset, from, file }) => ({
     offset,
     from,
@@ -71,7 +71,7 @@ export async function internalize(
   }));
   let done = 0;
   const chunks = async function* (): AsyncGenerator<Uint8Array, void, undefined> {
-    yield* streamPieces({ head, pieces, size }, { signal });
+    yield* streamPieces({ header, pieces, size }, { signal });
     // Before the file gets its name.
     await requireUnchanged(sources.all);
   };

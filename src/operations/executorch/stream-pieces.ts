@@ -12,7 +12,7 @@ export interface FilePiece {
 /** A new file. */
 export interface PiecedFile {
   /** What it starts with. */
-  readonly head: Uint8Array;
+  readonly header: Uint8Array;
   /** In their order; what lies between them, and after them, is zeros. */
   readonly pieces: readonly FilePiece[];
   /** In bytes. */
@@ -21,11 +21,11 @@ export interface PiecedFile {
 
 /** The bytes of a new file, a part at a time. */
 export async function* streamPieces(
-  { head, pieces, size }: PiecedFile,
+  { header, pieces, size }: PiecedFile,
   { signal }: ReadOptions,
 ): AsyncGenerator<Uint8Array, void, undefined> {
-  yield head;
-  let at = head.byteLength;
+  yield header;
+  let at = header.byteLength;
   for (const { offset, from, source } of pieces) {
     yield* zeros(offset - at);
     yield* rangeOf(source, from.offset, from.length, { signal, reuse: true });

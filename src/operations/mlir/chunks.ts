@@ -1,7 +1,7 @@
 import type { ByteSource, ReadOptions } from "../../io/byte-source.ts";
 import { rangeOf } from "../../io/stream.ts";
 import { encodeHex } from "../../io/hex.ts";
-import type { Piece } from "../../formats/mlir/piece.ts";
+import type { MlirPiece } from "../../formats/mlir/piece.ts";
 import { PADDING } from "../../formats/mlir/schema.ts";
 
 /**
@@ -9,7 +9,7 @@ import { PADDING } from "../../formats/mlir/schema.ts";
  * @param weight gives a weight's bytes; left out where the layout has no weights
  */
 export async function* pieceChunks(
-  pieces: readonly Piece[],
+  pieces: readonly MlirPiece[],
   source: ByteSource,
   options: ReadOptions,
   weight: (key: string) => AsyncIterable<Uint8Array> = async function* () {},

@@ -1,6 +1,6 @@
 import { basename, extname, resolve } from "node:path";
 import { LinkError } from "../../errors.ts";
-import type { LinkedFile, LinkedWeight, LinkManifest } from "../../formats/mlir/link-manifest.ts";
+import type { MlirLinkedFile, MlirLinkedWeight, LinkManifest } from "../../formats/mlir/link-manifest.ts";
 import { mlirDraft } from "../../formats/mlir/read.ts";
 import { PROPERTIES_VERSION } from "../../formats/mlir/schema.ts";
 import type { Digest } from "../../tensor/digest.ts";
@@ -94,7 +94,7 @@ export async function detachInPlace(
   await using mlir = await openMlir(path, options);
   requireWeights(mlir);
   const symbols = symbolsOf(mlir, options);
-  const weights = new Map<string, LinkedWeight>();
+  const weights = new Map<string, MlirLinkedWeight>();
   const total = mlir.blobs.reduce((sum, blob) => sum + blob.length, 0);
   let done = 0;
   const source = mlirBlobs(mlir);
@@ -162,8 +162,8 @@ function requireWeights({ blobs, source, manifest }: OpenMlir): void {
 async function writeThin(
   mlir: OpenMlir,
   out: string,
-  where: Pick<LinkedFile, "model" | "path" | "size" | "modified">,
-  weights: ReadonlyMap<string, LinkedWeight>,
+  where: Pick<MlirLinkedFile, "model" | "path" | "size" | "modified">,
+  weights: ReadonlyMap<string, MlirLinkedWeight>,
   symbols: ReadonlyMap<string, string>,
   { signal }: Pick<DetachOptions, "signal">,
 ): Promise<DetachResult> {

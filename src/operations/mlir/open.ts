@@ -3,7 +3,7 @@ import { hasBytecode, type MlirBytecode, readBytecode } from "../../formats/mlir
 import { fillText, missingKeys, textManifest, thinText } from "../../formats/mlir/edit-text.ts";
 import { declaredKeys, fillBytecode, type FilledBytecode } from "../../formats/mlir/fill-bytecode.ts";
 import type { LinkManifest } from "../../formats/mlir/link-manifest.ts";
-import type { BlobLayout, Piece } from "../../formats/mlir/piece.ts";
+import type { BlobLayout, MlirPiece } from "../../formats/mlir/piece.ts";
 import { bytecodeWeights, textWeights } from "../../formats/mlir/read.ts";
 import { type MlirText, readMlirText, textBlobs } from "../../formats/mlir/text.ts";
 import type { TextType } from "../../formats/mlir/text-types.ts";
@@ -43,7 +43,7 @@ export interface OpenMlir extends AsyncDisposable {
    * Lays it out without the blobs of a manifest.
    * @param symbols of {@link OpenMlir.symbols} those whose globals wait from now on; the manifest has them by these names
    */
-  thin(manifest: LinkManifest, symbols?: ReadonlyMap<string, string>): readonly Piece[];
+  thin(manifest: LinkManifest, symbols?: ReadonlyMap<string, string>): readonly MlirPiece[];
   /** Lays it out with bytes for its missing resources, and without a manifest. */
   filled(weights: ReadonlyMap<string, BlobLayout>): FilledBytecode;
 }

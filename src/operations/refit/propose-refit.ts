@@ -2,11 +2,11 @@ import { namedWeights } from "../../weights/names.ts";
 import { proposeMapping, type Proposal } from "./propose.ts";
 import type { Weight } from "../../model/config.ts";
 import type { StoredModel } from "../../model/stored-model.ts";
-import { codecOf } from "../../tensor/quantization/codec.ts";
 import type { LocalStore } from "../../local-store/local-store.ts";
 import { readModel } from "../../store/read-model.ts";
 import type { WeightRef } from "../../weights/open-ref.ts";
 import { type NewWeightsOptions, openNewWeights } from "./new-weights.ts";
+import { codecOf } from "../../tensor/quantization/codec-of.ts";
 
 /** Bytes read of each weight at most: enough to tell which weight it was trained from. */
 const MAX_SAMPLE_BYTES = 4096;

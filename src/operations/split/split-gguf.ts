@@ -1,5 +1,5 @@
 import type { GgufHeader } from "../../formats/gguf/parse.ts";
-import { shardName } from "../../formats/gguf/split.ts";
+import { ggufShardName } from "../../formats/gguf/split.ts";
 import type { GgufTensorSpec } from "../../formats/gguf/write.ts";
 import type { Weight } from "../../model/config.ts";
 import type { StoredModel } from "../../model/stored-model.ts";
@@ -41,7 +41,7 @@ export function splitGguf(
     const file = { header, offsets, size, weights: weights.map((weight) => placeOf(model, weight)) };
     weightFiles.push({ path, part: "adapter", models: [model.name], weights, file });
     [path, "foundation.gguf"].forEach((target, no) =>
-      links.push({ path: `${name}/${shardName({ prefix: name, no, count: SHARDS })}`, target }),
+      links.push({ path: `${name}/${ggufShardName({ prefix: name, no, count: SHARDS })}`, target }),
     );
   });
   return { weightFiles, written: [], links };

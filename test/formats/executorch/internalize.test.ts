@@ -11,8 +11,13 @@ import { internalizeProgram } from "../../../src/formats/executorch/internalize.
 import { addConstants } from "../../../src/formats/executorch/internalize-constants.ts";
 import { alignmentsOf } from "../../../src/formats/executorch/place-segments.ts";
 import { readExecutorch, readProgram } from "../../../src/formats/executorch/read.ts";
-import { Delegate, Plan, Program, Reference } from "../../../src/formats/executorch/schema.ts";
-import { type DataFileSpec, encodeDataHead } from "../../../src/formats/executorch/write-data.ts";
+import {
+  DelegateFields,
+  PlanFields,
+  ProgramFields,
+  ReferenceFields,
+} from "../../../src/formats/executorch/schema.ts";
+import { type DataFileSpec, encodeDataHeader } from "../../../src/formats/executorch/write-data.ts";
 import { countingSource } from "../../support/counting-source.ts";
 import { weightsOf, writtenData, writtenProgram } from "../../support/executorch.ts";
 import { thrown } from "../../support/thrown.ts";
@@ -65,7 +70,7 @@ async function weightsIn(...sources: readonly ByteSource[]): Promise<Record<stri
 
 /** A data file of zeros. */
 function dataFile(name: string, spec: DataFileSpec): ByteSource {
-  const { bytes, size } = encodeDataHead(spec);
+  const { bytes, size } = encodeDataHeader(spec);
   const out = new Uint8Array(size);
   out.set(bytes);
   return memorySource(out, name);
@@ -460,9 +465,9 @@ describe("externalizeProgram() of a segment with several uses", () => {
     const file = memorySource(bytes, "shared.pte");
     const { named } = await readProgram(file);
     const place = await parsePages(file, bytes.length, (pages) => {
-      const [plan] = new Flatbuffer(pages).root().tables(Program.plans);
-      const [delegate] = plan?.tables(Plan.delegates) ?? [];
-      return delegate?.table(Delegate.processed)?.position(Reference.index, 4);
+      const [plan] = new Flatbuffer(pages).root().tables(ProgramFields.plans);
+      const [delegate] = plan?.tables(PlanFields.delegates) ?? [];
+      return delegate?.table(DelegateFields.processed)?.position(ReferenceFields.index, 4);
     });
     new DataView(bytes.buffer).setUint32(place as number, named[1]?.segment as number, true);
     const { plans } = await readProgram(file);

@@ -5,7 +5,7 @@ import { readData } from "../../../src/formats/executorch/read.ts";
 import {
   type DataFileSpec,
   dataFileSpec,
-  encodeDataHead,
+  encodeDataHeader,
 } from "../../../src/formats/executorch/write-data.ts";
 import { thrown } from "../../support/thrown.ts";
 
@@ -15,7 +15,7 @@ const FLOAT = 6;
 
 /** A data file with bytes in its segments. */
 function writeData(spec: DataFileSpec, segments: readonly Uint8Array[]): Uint8Array {
-  const { bytes, segments: places, size } = encodeDataHead(spec);
+  const { bytes, segments: places, size } = encodeDataHeader(spec);
   const file = new Uint8Array(size);
   file.set(bytes);
   for (const [nth, { offset, length }] of places.entries()) {
@@ -25,7 +25,7 @@ function writeData(spec: DataFileSpec, segments: readonly Uint8Array[]): Uint8Ar
   return file;
 }
 
-describe("encodeDataHead()", () => {
+describe("encodeDataHeader()", () => {
   test("finds data files that ExecuTorch wrote", () => {
     expect(DATA.length).toBeGreaterThan(7);
   });
@@ -38,7 +38,7 @@ describe("encodeDataHead()", () => {
   });
 
   test("puts segments where their alignment wants them, 128 at least", () => {
-    const { segments, bytes, size } = encodeDataHead({
+    const { segments, bytes, size } = encodeDataHeader({
       segments: [
         { length: 1 },
         { length: 1, alignment: 4096 },
@@ -81,7 +81,7 @@ describe("encodeDataHead()", () => {
     ],
     ["a segment of less than nothing", { segments: [{ length: -1 }], named: [] }, "too-large", "-1 bytes"],
   ])("refuses %s", async (_, spec, code, message) => {
-    const error = await thrown(async () => encodeDataHead(spec));
+    const error = await thrown(async () => encodeDataHeader(spec));
     expect(error).toMatchObject({ code, message: expect.stringContaining("Cannot write a data file with ") });
     expect(error.message).toContain(message);
   });

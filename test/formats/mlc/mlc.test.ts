@@ -6,7 +6,7 @@ import { fileURLToPath } from "node:url";
 import { describe, expect, test } from "vitest";
 import { memorySource } from "../../../src/io/byte-source.ts";
 import { type CacheSpec, planTensorCache } from "../../../src/formats/mlc/write.ts";
-import { mlc } from "../../../src/formats/mlc/read.ts";
+import { mlc } from "../../../src/formats/mlc/format.ts";
 import { isModelFile, recognizeFormat } from "../../../src/formats/registry.ts";
 import { writeSafetensors } from "../../../src/formats/safetensors/write.ts";
 import { openStore } from "../../../src/tare-store.ts";

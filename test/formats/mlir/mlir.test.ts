@@ -1,13 +1,13 @@
 import { describe, expect, test } from "vitest";
 import { type ByteSource, memorySource } from "../../../src/io/byte-source.ts";
 import { builtinResources, readBytecode } from "../../../src/formats/mlir/bytecode.ts";
-import { Cursor } from "../../../src/formats/mlir/cursor.ts";
-import { failureIn } from "../../../src/formats/failure.ts";
+import { MlirCursor } from "../../../src/formats/mlir/cursor.ts";
+import { fileErrors } from "../../../src/errors.ts";
 import { fillBytecode } from "../../../src/formats/mlir/fill-bytecode.ts";
 import { piecesLength } from "../../../src/formats/mlir/piece.ts";
 import { readMlir } from "../../../src/formats/mlir/read.ts";
 import { detachableBlobs, thinBytecode } from "../../../src/formats/mlir/thin-bytecode.ts";
-import { encodeVarint } from "../../../src/formats/mlir/varint.ts";
+import { encodePrefixVarint } from "../../../src/formats/mlir/varint.ts";
 import { countingSource } from "../../support/counting-source.ts";
 import { mlirBytes, render } from "../../support/mlir.ts";
 import { thrown } from "../../support/thrown.ts";
@@ -15,7 +15,7 @@ import { thrown } from "../../support/thrown.ts";
 const VERSIONS = [0, 1, 2, 3, 4, 5, 6];
 const WHOLE = [...VERSIONS.map((version) => `small-${version}.mlirbc`), "base-19.mlirbc", "base-22.mlirbc"];
 
-describe("encodeVarint()", () => {
+describe("encodePrefixVarint()", () => {
   test.each([
     0,
     1,
@@ -29,15 +29,15 @@ describe("encodeVarint()", () => {
     2 ** 49,
     Number.MAX_SAFE_INTEGER,
   ])("spells %d so that it is read again", (value) => {
-    const bytes = encodeVarint(value);
-    const cursor = new Cursor(bytes, 0, failureIn({ name: "x" }));
+    const bytes = encodePrefixVarint(value);
+    const cursor = new MlirCursor(bytes, 0, fileErrors({ name: "x" }));
     expect(cursor.varint("it")).toBe(value);
     expect(cursor.left).toBe(0);
   });
 
   test("spells as LLVM does", () => {
-    expect([...encodeVarint(64)]).toEqual([0x81]);
-    expect([...encodeVarint(133)]).toEqual([0x16, 0x02]);
+    expect([...encodePrefixVarint(64)]).toEqual([0x81]);
+    expect([...encodePrefixVarint(133)]).toEqual([0x16, 0x02]);
   });
 });
 
@@ -167,24 +167,28 @@ describe("readBytecode() of many groups", () => {
   ): Uint8Array {
     const section = (id: number, ...parts: readonly Uint8Array[]): Uint8Array => {
       const data = Buffer.concat(parts);
-      return Buffer.concat([Uint8Array.of(id), encodeVarint(data.length), data]);
+      return Buffer.concat([Uint8Array.of(id), encodePrefixVarint(data.length), data]);
     };
     const spelled = strings.map((text) => Buffer.from(`${text}\0`));
-    const lengths = spelled.map(({ length }) => encodeVarint(length)).reverse();
+    const lengths = spelled.map(({ length }) => encodePrefixVarint(length)).reverse();
     const groups = owners.map((owner, nth) => {
       const key = keys[nth];
-      const entry = key === undefined ? [] : [...encodeVarint(key), ...encodeVarint(0), 0];
-      return Uint8Array.of(...encodeVarint(owner), ...encodeVarint(key === undefined ? 0 : 1), ...entry);
+      const entry = key === undefined ? [] : [...encodePrefixVarint(key), ...encodePrefixVarint(0), 0];
+      return Uint8Array.of(
+        ...encodePrefixVarint(owner),
+        ...encodePrefixVarint(key === undefined ? 0 : 1),
+        ...entry,
+      );
     });
-    const dialects = owners.map((owner) => encodeVarint(2 * owner));
+    const dialects = owners.map((owner) => encodePrefixVarint(2 * owner));
     return new Uint8Array(
       Buffer.concat([
-        Uint8Array.of(0x4d, 0x4c, 0xef, 0x52, ...encodeVarint(4), 0),
-        section(1, encodeVarint(dialects.length), Buffer.concat(dialects)),
+        Uint8Array.of(0x4d, 0x4c, 0xef, 0x52, ...encodePrefixVarint(4), 0),
+        section(1, encodePrefixVarint(dialects.length), Buffer.concat(dialects)),
         ...[3, 2, 4].map((id) => section(id)),
-        section(6, encodeVarint(0), Buffer.concat(groups)),
+        section(6, encodePrefixVarint(0), Buffer.concat(groups)),
         section(5),
-        section(0, encodeVarint(spelled.length), ...lengths, ...spelled),
+        section(0, encodePrefixVarint(spelled.length), ...lengths, ...spelled),
       ]),
     );
   }

@@ -8,7 +8,7 @@ import { describe, expect, test } from "vitest";
 import { memorySource } from "../../../src/io/byte-source.ts";
 import { FormatError } from "../../../src/errors.ts";
 import { parsePickle } from "../../../src/formats/pytorch/pickle.ts";
-import { pytorch } from "../../../src/formats/pytorch/read.ts";
+import { pytorch } from "../../../src/formats/pytorch/format.ts";
 import type { PickleValue } from "../../../src/formats/pytorch/values.ts";
 import { writeSafetensors } from "../../../src/formats/safetensors/write.ts";
 import { openStore } from "../../../src/tare-store.ts";
@@ -76,7 +76,7 @@ function archive(
 }
 
 function parse(bytes: Uint8Array): PickleValue {
-  return parsePickle(bytes, (code, reason, offset) => new FormatError(code, reason, { offset }));
+  return parsePickle(bytes, (code, reason, details) => new FormatError(code, reason, details));
 }
 
 describe("readPytorch()", () => {

@@ -8,7 +8,7 @@ import { charlmGguf } from "../../../fixtures/charlm/rebuild-gguf.mjs";
 import { streamWeight } from "../../../src/weights/stream-weight.ts";
 import type { WeightSource } from "../../../src/weights/weight-source.ts";
 import { memorySource } from "../../../src/io/byte-source.ts";
-import { findZipDirectory, zipFailure } from "../../../src/encodings/zip/directory.ts";
+import { findZipDirectory, zipErrors } from "../../../src/encodings/zip/directory.ts";
 import { readZip } from "../../../src/encodings/zip/read.ts";
 import { memoryWeights } from "../../../src/weights/memory.ts";
 import { parseNpz, writeNpz } from "../../../src/formats/npy/npz.ts";
@@ -196,7 +196,7 @@ describe("convertWeights() to a PyTorch checkpoint", () => {
     expect(own).toEqual(other);
     const end = last?.local ?? 0;
     expect(ours.subarray(0, end).equals(theirs.subarray(0, end))).toBe(true);
-    const directory = findZipDirectory(theirs, 0, zipFailure("theirs"));
+    const directory = findZipDirectory(theirs, 0, zipErrors("theirs"));
     const listed = directory.size - 46 - Buffer.byteLength(last?.name ?? "");
     const theirList = theirs.subarray(directory.offset, directory.offset + listed);
     expect(ours.subarray(end, end + listed).equals(theirList)).toBe(true);

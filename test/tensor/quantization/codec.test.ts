@@ -3,7 +3,8 @@ import { readFileSync } from "node:fs";
 import fc from "fast-check";
 import { describe, expect, test } from "vitest";
 import { BLOCK_ELEMENTS, DTYPE_BITS, type DType } from "../../../src/tensor/dtype.ts";
-import { type Codec, codecOf } from "../../../src/tensor/quantization/codec.ts";
+import type { Codec } from "../../../src/tensor/quantization/codec.ts";
+import { codecOf } from "../../../src/tensor/quantization/codec-of.ts";
 import { formatError } from "../../support/format-error.ts";
 
 /** What the package that llama.cpp comes with made of values.f32 and of any bytes; see make.py there. */

@@ -1,12 +1,16 @@
 import { createHash } from "node:crypto";
 import { crc32 } from "node:zlib";
-import type { Sum } from "./layout.ts";
+import type { Checksum, Checksums } from "../../formats/lay-out.ts";
 
-/** The CRC-32 of zip archives. */
-export class Crc32 implements Sum {
+/** The checksums that containers have, by Node's own code. */
+export const CHECKSUMS: Checksums = {
+  crc32: () => new Crc32(),
+  md5: () => new Md5(),
+};
+
+class Crc32 implements Checksum<number> {
   #value = 0;
 
-  /** Of what was taken in so far, 0 to 2^32 - 1. */
   get value(): number {
     return this.#value;
   }
@@ -16,12 +20,10 @@ export class Crc32 implements Sum {
   }
 }
 
-/** The MD5 of tensor caches' shards. */
-export class Md5 implements Sum {
+class Md5 implements Checksum<string> {
   readonly #hash = createHash("md5");
 
-  /** Of what was taken in so far, 32 digits. */
-  get hex(): string {
+  get value(): string {
     return this.#hash.copy().digest("hex");
   }
 
