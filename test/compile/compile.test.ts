@@ -471,10 +471,10 @@ describe("TareStore.writeCompiled() and openCompiled()", () => {
     await writeFile(program, bytes);
     const before = await readFile(join(path, "compiled.json"));
     await edit(path, "compiled.methods.0.partitions.0.bindings.0.shape", (old) => (old as []).toReversed());
-    await expect(load()).rejects.toMatchObject({ name: "LinkError", code: "mismatch" });
+    await expect(load()).rejects.toMatchObject({ name: "WeightMismatchError", code: "mismatch" });
     await writeFile(join(path, "compiled.json"), before);
     await edit(path, "compiled.methods.0.partitions.0.bindings", (old) => (old as []).slice(1));
-    await expect(load()).rejects.toMatchObject({ name: "LinkError", code: "missing-weight" });
+    await expect(load()).rejects.toMatchObject({ name: "WeightMismatchError", code: "missing-weight" });
     await edit(path, "weights.0.path", () => "../../secret");
     await expect(load()).rejects.toMatchObject({ name: "FormatError", code: "malformed" });
     await writeFile(join(path, "compiled.json"), before);

@@ -31,6 +31,19 @@ describe("memorySource()", () => {
 });
 
 describe("sliceSource()", () => {
+  test("knows where it is in a file or on a web server", async () => {
+    const requireUnchanged = async (): Promise<void> => undefined;
+    const whole = {
+      ...memorySource(bytes),
+      file: { path: "/m", offset: 7, requireUnchanged },
+      remote: { url: "https://m", offset: 0 },
+    };
+    const slice = sliceSource(sliceSource(whole, 50, 10), 2, 3);
+    expect(slice.file).toMatchObject({ path: "/m", offset: 59 });
+    expect(slice.remote).toEqual({ url: "https://m", offset: 52 });
+    expect(sliceSource(memorySource(bytes), 0, 1)).not.toHaveProperty("file");
+  });
+
   test("reads with offsets of its own", async () => {
     const slice = sliceSource(memorySource(bytes), 50, 10);
     expect(slice.size).toBe(10);
