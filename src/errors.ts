@@ -36,7 +36,7 @@ export type ErrorCode =
   | "released"
   | "usage";
 
-/** Where the trouble lies; every field that is known is given. */
+/** The place of the failure: every field that is known. */
 export interface ErrorDetails {
   /** File, folder or URL. */
   readonly path?: string | undefined;

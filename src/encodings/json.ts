@@ -1,22 +1,27 @@
 import { type ParseErrorCode, printParseErrorCode, visit } from "jsonc-parser";
 import { type ErrorCode, fileErrors, type FormatError } from "../errors.ts";
 
-/** Past any header or manifest that makes sense, and well below the longest string that engines hold. */
+/**
+ * Longest text, in characters: longer than any sensible header or manifest, and well below the longest string of
+ * JavaScript engines.
+ */
 const LONGEST = 128 * 1024 * 1024;
-/** A tensor has at most 64 dimensions; this leaves as much again around it, and the parser's stack is safe. */
+/** Deepest nesting: twice the 64 dimensions of a tensor, and safe for the parser's stack. */
 const DEEPEST = 128;
-/** Engines hash no longer text: keys over this, of one length, they would compare each with all others. */
+/**
+ * Longest key, in characters. JavaScript engines do not hash longer strings, and would compare each with all others.
+ */
 const MAX_KEY_LENGTH = 16_383;
-/** In what is longer nothing looks for the place where it is wrong: that takes many times its size of memory. */
+/** Longest text whose faults are located, in characters: that takes many times its memory. */
 const MAX_LOCATED_LENGTH = 1024 * 1024;
 const QUOTE = 0x22;
 const COMMA = 0x2c;
 const BACKSLASH = 0x5c;
-/** Each opening one is two before the one that closes it. */
+/** Each closing bracket is two after its opening one. */
 const BRACE = 0x7b;
 const BRACKET = 0x5b;
 
-/** What is wrong with a text, and at which of its characters. */
+/** A fault of a text, and its index. */
 interface Fault {
   readonly code: ErrorCode;
   readonly reason: string;
@@ -24,10 +29,10 @@ interface Fault {
 }
 
 /**
- * Parses JSON as RFC 8259 has it, and refuses what `JSON.parse` lets pass: a key that an object has twice.
- * A key `__proto__` is an ordinary property of the result: read it with `Object.entries` or `Object.hasOwn`.
+ * Parses JSON of RFC 8259, and refuses duplicate keys, which `JSON.parse` accepts.
+ * A key `__proto__` is an ordinary property of the result: read it by `Object.entries` or `Object.hasOwn`.
  * @param name of the file, for errors
- * @param start where in that file the text starts, in bytes; errors count from there
+ * @param start offset of the text in that file, in bytes, for errors
  * @throws FormatError `malformed` (with the offset up to 1 Mi characters), `duplicate` with the offset; `too-large`
  * over 128 Mi characters or 128 levels, and for keys over 16,383 characters
  */
@@ -40,7 +45,7 @@ export function parseStrictJson(text: string, name: string, start = 0): unknown 
     const offset = start + new TextEncoder().encode(text.slice(0, at)).byteLength;
     return inFile(code, reason, { offset });
   };
-  // Before it is parsed: what is wrong here would cost more than it is worth.
+  // Before parsing, which would be too expensive for such texts.
   const fault = scan(text);
   if (fault?.code === "too-large") throw fail(fault);
   let value: unknown;
@@ -51,14 +56,14 @@ export function parseStrictJson(text: string, name: string, start = 0): unknown 
     if (found) throw fail(found);
     throw inFile("malformed", "it is not JSON", { cause });
   }
-  // Of what is not JSON the scan is wrong about keys.
+  // After parsing: the scan misjudges keys of a text that is not JSON.
   if (fault) throw fail(fault);
   return value;
 }
 
-/** Goes over a text once, and finds the first key that an object has twice, or what is too deep or too long. */
+/** Scans a text once for the first duplicate key, and for nesting or keys over the limits. */
 function scan(text: string): Fault | undefined {
-  /** The keys of each object that is open, if there are any yet; of lists nothing. */
+  /** The keys of each open object, if it has any yet; `undefined` for lists. */
   const open: (Set<string> | "none" | undefined)[] = [];
   let twice: Fault | undefined;
   let wantsKey = false;
@@ -92,7 +97,7 @@ function scan(text: string): Fault | undefined {
   return twice;
 }
 
-/** Where the quote stands that ends a string, or the text does. */
+/** The index of a string's closing quote, or the end of the text. */
 function endOfString(text: string, start: number): number {
   for (let from = start; ; ) {
     const end = text.indexOf('"', from);
@@ -104,7 +109,7 @@ function endOfString(text: string, start: number): number {
   }
 }
 
-/** What a key is; of a text that is not JSON something or other. */
+/** Decodes a key; arbitrary for a text that is not JSON. */
 function keyOf(quoted: string): string {
   if (!quoted.includes("\\")) return quoted.slice(1, -1);
   try {
@@ -114,7 +119,7 @@ function keyOf(quoted: string): string {
   }
 }
 
-/** Where a text is not JSON; nothing for what the visitor lets pass and JSON does not. */
+/** Locates the fault of a text; `undefined` if the visitor accepts it. */
 function locate(text: string): Fault | undefined {
   let found: Fault | undefined;
   visit(

@@ -8,7 +8,7 @@ export interface FormatRegistry {
   readonly formats: readonly Format[];
   /** What the names of models end in, or are: for people. */
   readonly modelFiles: readonly string[];
-  /** Extensions of files that lie beside a model as often as they are one. */
+  /** Extensions of files that are often not models, but beside them. */
   readonly sideExtensions: readonly string[];
   /** What the names of files that can be written end in, or are: for people. */
   readonly writtenFiles: readonly string[];

@@ -6,7 +6,7 @@ export const FILE_START_BYTES = 1024;
 /** The first {@link FILE_START_BYTES} of a file, or all bytes of a shorter one. Reads past their end give `undefined`. */
 export class FileStart {
   readonly bytes: Uint8Array;
-  /** Of the whole file, in bytes. */
+  /** Size of the whole file, in bytes. */
   readonly size: number;
   readonly #view: DataView;
 

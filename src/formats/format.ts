@@ -34,7 +34,7 @@ export interface Format {
   readonly extensions: readonly string[];
   /** Whole names of its files, in lower case, where the extension alone says nothing. */
   readonly names?: readonly string[];
-  /** Whether such files lie beside models as often as they are one: inputs and outputs, the states of optimizers. */
+  /** Whether such files are often not models, but beside them: inputs and outputs, the states of optimizers. */
   readonly isSide?: boolean;
   /** Whether a file starts as only this format's files do. Left out for a format without a signature. */
   hasSignature?(start: FileStart): boolean;

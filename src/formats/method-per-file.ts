@@ -4,8 +4,8 @@ import { sameName } from "./failure.ts";
 import type { ModelFile } from "./format.ts";
 
 /**
- * Makes methods of files that are a model each, named as the files are without their extension.
- * @param weights of each file
+ * Makes a method for each file, named after the file without its extension.
+ * @param weights the weights of each file
  * @throws FormatError `duplicate` for two files of one name
  */
 export function methodPerFile(
@@ -24,9 +24,9 @@ export function methodPerFile(
 }
 
 /**
- * Reads files that are a model each.
- * @param read finds the weights of a file, by its number, and says what people should know about it
- * @throws FormatError `duplicate` for two files of one name; what `read` throws
+ * Reads files, each of which is a model.
+ * @param read finds the weights of a file, given its index, and adds notes for people
+ * @throws FormatError `duplicate` for two files of one name, and what `read` throws
  */
 export async function readPerFile(
   format: string,

@@ -29,7 +29,7 @@ export const FORMATS: FormatRegistry = createRegistry([
 /** What the names of models end in, or are: for people. */
 export const MODEL_FILES: readonly string[] = FORMATS.modelFiles;
 
-/** Extensions of files that lie beside a model as often as they are one: inputs and outputs, the states of optimizers. */
+/** Extensions of files that are often not models, but beside them: inputs and outputs, the states of optimizers. */
 export const SIDE_EXTENSIONS: readonly string[] = FORMATS.sideExtensions;
 
 /** Whether a file is a model, by its name. */

@@ -1,14 +1,14 @@
 import type { ByteSource, ReadOptions } from "../../io/byte-source.ts";
 import { fileErrors } from "../../errors.ts";
 
-/** What is read at once where a flatbuffer has too many bytes to be read whole: weights lie between its tables. */
+/** Size of a page, in bytes. Large flatbuffers are read in pages: they have weights between their tables. */
 const PAGE = 16 * 1024;
-/** Flatbuffers up to this are read whole, in bytes. */
+/** Largest flatbuffer that is read as a whole, in bytes. */
 const WHOLE = 32 * 1024 * 1024;
-/** The most that tables may take up in a flatbuffer that is read in pages, in bytes; real ones have a tenth. */
+/** Most bytes of pages to read. Tables of real files take a tenth. */
 const MAX_FETCHED = 64 * 1024 * 1024;
 
-/** Thrown where a parser comes to bytes that were not fetched yet. Leaves no reader. */
+/** Thrown if a parser needs bytes that are not fetched yet. {@link parsePages} catches it. */
 class NotFetched extends RangeError {
   readonly offset: number;
   readonly length: number;
@@ -20,11 +20,11 @@ class NotFetched extends RangeError {
   }
 }
 
-/** The start of a file, of which what was needed so far is in memory. */
+/** The start of a file, with the pages in memory that were needed so far. */
 export class Pages {
-  /** For errors. */
+  /** Names the file in errors. */
   readonly name: string;
-  /** In bytes: where the flatbuffer ends. */
+  /** End of the flatbuffer, in bytes. */
   readonly size: number;
   readonly #source: ByteSource;
   readonly #page: number;
@@ -39,7 +39,7 @@ export class Pages {
     this.#page = size <= WHOLE ? Math.max(size, 1) : PAGE;
   }
 
-  /** Bytes from an offset on, at least `length` of them, which the caller knows to be inside; a view. */
+  /** A view of bytes from an offset on, at least `length`, which the caller checked to be inside. */
   view(offset: number, length: number): DataView {
     if (length === 0) return new DataView(new ArrayBuffer(0));
     const nth = Math.floor(offset / this.#page);
@@ -52,7 +52,7 @@ export class Pages {
     return this.#gather(offset, length);
   }
 
-  /** Bytes that lie in several pages, copied. */
+  /** Copies bytes of several pages. */
   #gather(offset: number, length: number): DataView {
     const bytes = new Uint8Array(length);
     for (let at = offset; at < offset + length; ) {
@@ -68,8 +68,8 @@ export class Pages {
   }
 
   /**
-   * Fetches what was missed, and of what follows half as much as there is: the parser begins anew each time, and where
-   * tables are all over the file it must not do so for each page.
+   * Fetches missing pages, and half as many further pages as there are: the parser restarts each time, and must not do
+   * so for each page of a file with tables everywhere.
    * @throws FormatError `too-large`
    */
   async fetch(offset: number, length: number, options: ReadOptions): Promise<void> {
@@ -95,9 +95,9 @@ export class Pages {
 }
 
 /**
- * Parses the start of a file: a short one is read whole, of a long one the pages that the parser comes to.
+ * Parses the start of a file. A short one is read as a whole, of a long one only the pages that the parser needs.
  * @param size of the part to parse, in bytes, inside the source
- * @param parse pure: it is begun anew each time that it misses a page
+ * @param parse a pure function, which restarts each time that it misses a page
  * @throws FormatError what `parse` throws, and `too-large`
  */
 export async function parsePages<T>(

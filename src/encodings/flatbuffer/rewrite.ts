@@ -2,14 +2,14 @@ import type { FormatError } from "../../errors.ts";
 import type { Flatbuffer, FlatTable } from "./table.ts";
 import { type FlatbufferStyle, type FlatField, FlatbufferWriter } from "./writer.ts";
 
-/** What a field of a table is. Numbers are of so many bytes; which table a union is stands in the field before it. */
+/** The type of a table's field. Widths are in bytes. The kind of a union is in the field before it. */
 export type FieldSpec =
   | { readonly kind: "number"; readonly width: 1 | 4 | 8 }
   | { readonly kind: "table" | "tables"; readonly table: TableSpec }
   | { readonly kind: "union"; readonly tables: readonly TableSpec[] }
   | VectorSpec;
 
-/** A string, numbers, or bytes that may be aligned to more than the schema says. */
+/** A string, numbers, or bytes that may be aligned to more than the schema requires. */
 type VectorSpec =
   | { readonly kind: "text" | "data" }
   | { readonly kind: "numbers"; readonly width: 1 | 4 | 8 };
@@ -17,32 +17,32 @@ type VectorSpec =
 /** The fields of a table, by their number. */
 export type TableSpec = readonly FieldSpec[];
 
-/** Fields of a table that are something else than they were, by their number. */
+/** Edited fields of a table, by their number. */
 export type FieldEdits = ReadonlyMap<number, WriteField>;
 
 /**
- * Writes a table as it was, but for what is edited in it.
- * @param edits of this copy; those of the table unless given
- * @returns what to refer to it by
+ * Copies a table with its edits.
+ * @param edits edits of this copy; those of the table by default
+ * @returns a reference to the copy
  */
 export type CopyTable = (table: FlatTable, spec: TableSpec, edits?: FieldEdits) => number;
 
-/** Writes what a field has instead of what it had. */
+/** Writes the new value of a field. */
 export type WriteField = (writer: FlatbufferWriter, copy: CopyTable) => FlatField;
 
-/** What is edited in tables, by where they are. */
+/** Edits of tables, by their offsets. */
 export type TableEdits = ReadonlyMap<number, FieldEdits>;
 
-/** Data that is aligned to more than this is not kept so, in bytes. */
+/** Largest alignment of data to keep, in bytes. */
 const MAX_ALIGNMENT = 4096;
 
 /**
- * Writes a flatbuffer anew, with some of its fields edited: each table after all that it refers to, in the order of its
- * fields. What flatc made of JSON, or Python's flatbuffers package of objects, comes out byte for byte in its style.
- * @param style `longest` matters: tables that many share are written once for each
- * @returns the flatbuffer, and what it must lie at a multiple of
- * @throws FormatError `unsupported` for fields and unions that the schema has not, which would be lost; `malformed`,
- * `too-large`
+ * Rewrites a flatbuffer with edited fields: each table after the objects that it refers to, in the order of its fields.
+ * In its style, a file of flatc (from JSON) or of Python's flatbuffers package is reproduced byte for byte.
+ * @param style set `longest`: a shared table is written once for each of its users
+ * @returns the flatbuffer, and its required alignment
+ * @throws FormatError `unsupported` for fields and unions that the schema does not have, which would be lost;
+ * `malformed`, `too-large`
  */
 export function rewriteFlatbuffer(
   buffer: Flatbuffer,
@@ -118,7 +118,7 @@ function copyVector(
   return writer.vector(bytes, width, spec.kind === "data" ? alignmentAt(vector.at) : width);
 }
 
-/** What data may have been aligned to: it lies at a multiple of that. 16 at least, as schemas ask. */
+/** The possible alignment of data, by its offset: at least 16, as schemas require. */
 function alignmentAt(offset: number): number {
   let alignment = 16;
   while (alignment < MAX_ALIGNMENT && offset % (alignment * 2) === 0) alignment *= 2;

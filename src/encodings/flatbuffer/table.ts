@@ -1,19 +1,19 @@
 import { fileErrors, type FileFail } from "../../errors.ts";
 import type { Pages } from "./pages.ts";
 
-/** Longest string that is read, in bytes: names and keys. */
+/** Longest string, in bytes. Strings are names and keys. */
 const MAX_STRING_LENGTH = 64 * 1024;
-/** Flatbuffers count in signed 32 bits, so none is longer. */
+/** Largest flatbuffer, in bytes: offsets are signed 32-bit numbers. */
 const LONGEST = 2 ** 31 - 1;
 
 /**
- * A flatbuffer, whose tables are read where they lie; nothing of it is taken on trust. Offsets only lead forward, so
- * that no table contains itself; but many may share one, and what a parser goes through is bounded by the file's size.
- * Alignment is not demanded: nothing here depends on it.
+ * A flatbuffer, whose tables are parsed in place and fully checked. Offsets point forward only, so that no table
+ * contains itself; but many may share one, so the steps of a parser are bounded by the file's size. Alignment is not
+ * checked: nothing depends on it.
  * Source: https://flatbuffers.dev/internals/
  */
 export class Flatbuffer {
-  /** For errors. */
+  /** Names the file in errors. */
   readonly name: string;
   readonly fail: FileFail;
   readonly #pages: Pages;
@@ -23,7 +23,7 @@ export class Flatbuffer {
     this.name = pages.name;
     this.fail = fileErrors(pages);
     this.#pages = pages;
-    // A table or vector takes 8 bytes with the offset that leads to it: each may be come to four times.
+    // A table or vector takes 8 bytes with its offset: on average, each may be visited four times.
     this.#steps = 1024 + pages.size / 2;
   }
 
@@ -44,56 +44,56 @@ export class Flatbuffer {
     return String.fromCharCode(...new Uint8Array(view.buffer, view.byteOffset, 4));
   }
 
-  /** A view of bytes that are inside. */
+  /** A view of bytes, which must be inside. */
   view(offset: number, length: number, what: string): DataView {
     this.within(offset, length, what);
     return this.#pages.view(offset, length);
   }
 
-  /** Refuses what is not wholly inside. */
+  /** Refuses a range that is not completely inside. */
   within(offset: number, length: number, what: string): void {
     const { size } = this.#pages;
     if (length > size - offset)
       throw this.fail("malformed", `${what} ends past the end of its tables at ${size}`, { offset });
   }
 
-  /** Where an offset that stands in the file leads. */
+  /** Follows an offset of the file. @returns its target */
   follow(at: number, what: string): number {
     const distance = this.view(at, 4, what).getUint32(0, true);
     const target = at + distance;
     if (distance < 4 || target > this.#pages.size - 4) {
-      throw this.fail("malformed", `${what} is said to be at byte ${target}`, { offset: at });
+      throw this.fail("malformed", `${what} has the invalid place ${target}`, { offset: at });
     }
     return target;
   }
 
-  /** Refuses what would be gone through more often than a flatbuffer of that size has parts. */
+  /** Counts steps, and refuses more than a flatbuffer of this size has parts. */
   step(at: number, count = 1): void {
     this.#steps -= count;
     if (this.#steps < 0)
-      throw this.fail("malformed", "its tables share others so often that reading them has no end", {
+      throw this.fail("malformed", "its tables share others too often", {
         offset: at,
       });
   }
 }
 
-/** A vector that was not read. */
+/** A vector; its elements are not read. */
 export interface FlatVector {
-  /** Where its first element lies, in bytes from the start of the file. */
+  /** Offset of its first element, in bytes from the start of the file. */
   readonly at: number;
   readonly count: number;
 }
 
-/** A table of a flatbuffer. Fields are read by their number in the schema; one that is not there has its default. */
+/** A table of a flatbuffer. Fields are read by their number in the schema; a missing field has its default. */
 export class FlatTable {
   readonly buffer: Flatbuffer;
-  /** In bytes from the start of the file. */
+  /** Bytes from the start of the file. */
   readonly at: number;
-  /** How many fields its layout has room for. */
+  /** Number of fields in its layout. */
   readonly fields: number;
   /**
-   * How many bytes its layout says that it has. Nothing depends on it: Python's package lets tables of other sizes share
-   * a layout that has the same places (google/flatbuffers issue 8653).
+   * Size in its layout, in bytes. Nothing depends on it: Python's package lets tables of other sizes share a layout
+   * with the same offsets (google/flatbuffers issue 8653).
    */
   readonly size: number;
   readonly #vtable: number;
@@ -104,7 +104,7 @@ export class FlatTable {
     this.at = at;
     this.#vtable = at - buffer.view(at, 4, "a table").getInt32(0, true);
     if (this.#vtable < 0)
-      throw buffer.fail("malformed", `its layout is said to be at byte ${this.#vtable}`, { offset: at });
+      throw buffer.fail("malformed", `its layout has the invalid place ${this.#vtable}`, { offset: at });
     const header = buffer.view(this.#vtable, 4, "the layout of a table");
     const length = header.getUint16(0, true);
     this.size = header.getUint16(2, true);
@@ -116,7 +116,7 @@ export class FlatTable {
     this.fields = (length - 4) / 2;
   }
 
-  /** Where a field lies, in bytes from the start of the file; `undefined` where it is not there. */
+  /** Offset of a field, in bytes from the start of the file; `undefined` if it is missing. */
   position(field: number, width: number): number | undefined {
     if (field >= this.fields) return undefined;
     const entry = this.#vtable + 4 + 2 * field;
@@ -146,7 +146,7 @@ export class FlatTable {
     return this.#scalar(field, 8)?.getBigUint64(0, true) ?? 0n;
   }
 
-  /** A number of so many bytes, as if it had no sign. */
+  /** An unsigned number of so many bytes. */
   number(field: number, width: 1 | 4 | 8): bigint {
     const view = this.#scalar(field, width);
     if (!view) return 0n;
@@ -164,7 +164,7 @@ export class FlatTable {
     return at === undefined ? undefined : new FlatTable(this.buffer, this.buffer.follow(at, "a table"));
   }
 
-  /** @throws FormatError `malformed` for what is not UTF-8; `too-large` over 64 KiB */
+  /** @throws FormatError `malformed` for a string that is not UTF-8; `too-large` over 64 KiB */
   string(field: number): string | undefined {
     const vector = this.vector(field, 1);
     if (!vector) return undefined;
@@ -197,7 +197,7 @@ export class FlatTable {
     return { at, count };
   }
 
-  /** The tables of a vector; none where it is not there. */
+  /** The tables of a vector; none if it is missing. */
   *tables(field: number): Generator<FlatTable, void, undefined> {
     const vector = this.vector(field, 4);
     for (let nth = 0; nth < (vector?.count ?? 0); nth++) {

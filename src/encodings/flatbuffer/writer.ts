@@ -1,26 +1,29 @@
 import { FormatError, operationError } from "../../errors.ts";
 
-/** A field of a table: a number, or something written before; `undefined` and zero are left out. */
+/** A field of a table: a number, or a reference to an object written before. `undefined` and zero are left out. */
 export type FlatField =
   | { readonly width: 1 | 2 | 4 | 8; readonly value: bigint }
   | { readonly offset: number | undefined };
 
-/** Flatbuffers count in signed 32 bits. */
+/** Largest flatbuffer, in bytes: offsets are signed 32-bit numbers. */
 const LONGEST = 2 ** 31 - 1;
 
-/** How a flatbuffer is laid out. */
+/** The layout style of a flatbuffer. */
 export interface FlatbufferStyle {
-  /** Fields of a table from its end on: the narrowest first, as flatc does, or by number, as Python's builder does. */
+  /** Order of a table's fields from its end: the narrowest first, as in flatc, or by number, as in Python's builder. */
   readonly order?: "width" | "number";
-  /** Tables of other sizes share a layout, as before Python's builder knew better (google/flatbuffers issue 8653). */
+  /**
+   * Whether tables of other sizes share a layout, as in old versions of Python's builder (google/flatbuffers issue
+   * 8653).
+   */
   readonly sizeless?: boolean;
-  /** No more is written, in bytes. */
+  /** Limit of the size, in bytes. */
   readonly longest?: number;
 }
 
 /**
- * Writes a flatbuffer from its end to its start; layouts of tables that are the same are written once. What a table
- * refers to is written before it.
+ * Writes a flatbuffer from its end to its start. Equal layouts of tables are written once. Objects are written before
+ * the tables that refer to them.
  * Source: https://flatbuffers.dev/internals/, flatbuffer_builder.h and builder.py.
  */
 export class FlatbufferWriter {
@@ -39,17 +42,17 @@ export class FlatbufferWriter {
     this.#longest = Math.min(longest, LONGEST);
   }
 
-  /** What it must lie at a multiple of, in bytes. */
+  /** Required alignment, in bytes. */
   get alignment(): number {
     return this.#widest;
   }
 
-  /** @returns what to refer to it by: how far its start is from the end */
+  /** @returns a reference to it: the distance of its start from the end */
   string(text: string): number {
     return this.text(new TextEncoder().encode(text));
   }
 
-  /** A string that is bytes already. */
+  /** Writes a string of bytes. */
   text(bytes: Uint8Array): number {
     this.#align(bytes.byteLength + 1, 4);
     this.#number(0n, 1);
@@ -57,14 +60,14 @@ export class FlatbufferWriter {
     return this.#count(bytes.byteLength);
   }
 
-  /** A vector of what was written before. */
+  /** Writes a vector of references. */
   offsets(targets: readonly number[]): number {
     this.#align(targets.length * 4, 4);
     for (const target of targets.toReversed()) this.#reference(target);
     return this.#count(targets.length);
   }
 
-  /** A vector of numbers. */
+  /** Writes a vector of numbers. */
   numbers(values: readonly (number | bigint)[], width: 1 | 4 | 8): number {
     this.#align(values.length * width, 4);
     this.#align(values.length * width, width);
@@ -73,7 +76,7 @@ export class FlatbufferWriter {
   }
 
   /**
-   * A vector of numbers that are bytes already.
+   * Writes a vector of numbers, given as bytes.
    * @param width of an element, in bytes
    * @param alignment of the first element, in bytes
    */
@@ -87,7 +90,7 @@ export class FlatbufferWriter {
   table(fields: readonly FlatField[]): number {
     const start = this.#length;
     const places = fields.map(() => 0);
-    // Of one width, flatc writes the last first.
+    // Among fields of one width, flatc writes the last first.
     const inOrder = [...fields.entries()];
     if (this.#rounds.length > 1) inOrder.reverse();
     for (const widths of this.#rounds) {
@@ -106,7 +109,7 @@ export class FlatbufferWriter {
         places[nth] = this.#length;
       }
     }
-    // In place of the distance to the layout, until that is known.
+    // Reserves the distance to the layout, which is not known yet.
     this.#align(0, 4);
     this.#number(0n, 4);
     const table = this.#length;
@@ -125,7 +128,7 @@ export class FlatbufferWriter {
     return table;
   }
 
-  /** All that was written, with the root and the identifier before it. */
+  /** All bytes, after the root's reference and the identifier. */
   finish(root: number, identifier: string): Uint8Array {
     this.#align(8, this.#widest);
     this.#raw(new TextEncoder().encode(identifier));
@@ -139,13 +142,13 @@ export class FlatbufferWriter {
     return this.#length;
   }
 
-  /** How far ahead something lies that was written before. */
+  /** Writes the distance to an object written before. */
   #reference(target: number): void {
     this.#align(0, 4);
     this.#number(BigInt(this.#length + 4 - target), 4);
   }
 
-  /** Zeros, so that what is written after `length` more bytes is aligned. */
+  /** Pads with zeros, so that an object after `length` more bytes is aligned. */
   #align(length: number, alignment: number): void {
     this.#widest = Math.max(this.#widest, alignment);
     const past = (this.#length + length) % alignment;
@@ -164,7 +167,7 @@ export class FlatbufferWriter {
     this.#bytes.set(bytes, at);
   }
 
-  /** Makes room. @returns where it starts, from the start of the memory */
+  /** Makes room. @returns its index in the memory */
   #grow(length: number): number {
     const needed = this.#length + length;
     if (needed > this.#longest) {

@@ -4,27 +4,27 @@ import { malformed, varintAt, Wire } from "./fields.ts";
 import { type Gap, SparseBytes } from "./sparse-bytes.ts";
 
 /**
- * Which fields of a message are worth a look: a nested message (its own shape, given lazily since schemas are
- * recursive), or a payload that may be skipped. All other fields are fetched without a look inside.
+ * The relevant fields of a message: a nested message (its shape, given lazily since schemas are recursive), or a
+ * payload that may be skipped. All other fields are fetched without parsing.
  */
 export interface MessageShape {
   readonly [field: number]: "payload" | (() => MessageShape);
 }
 
-/** Payloads shorter than this are fetched with their surroundings: skipping them would cost a read. */
+/** Shortest payload to skip, in bytes. Skipping shorter ones would cost a read. */
 const MIN_GAP_BYTES = 4096;
-/** First read after a gap; each further read without a gap between doubles it, up to the second figure. */
+/** Length of the first read after a gap, and of the longest, in bytes. Each further read without a gap doubles it. */
 const WINDOW = { least: 4096, most: 256 * 1024 };
-/** A tag and a length, each at most ten bytes. */
+/** Longest header of a field, in bytes: a tag and a length, each at most ten bytes. */
 const MAX_HEADER_LENGTH = 20;
-/** Deeper than any graph that an exporter writes; protobuf implementations stop at 100. */
+/** Deepest nesting of messages, as in protobuf implementations. Graphs of exporters are less deep. */
 const DEEPEST = 100;
-/** What is not payload is held in memory; graphs of 100,000 nodes stay below a tenth of this. */
+/** Most bytes besides payloads, which are held in memory. Graphs of 100,000 nodes stay below a tenth. */
 const MAX_SKELETON_BYTES = 256 * 1024 * 1024;
 
 /**
- * Fetches a protobuf file except the large payloads that `shape` allows to skip.
- * Reads go forward and never overlap, so that a file with 2 GB of weights costs what its graph costs.
+ * Fetches a protobuf file without the large payloads that `shape` allows to skip.
+ * Reads move forward and never overlap, so that the cost of a file with 2 GB of weights is that of its graph.
  * @throws FormatError `malformed` (with the offset), `too-large`; what the source throws
  */
 export async function fetchSkeleton(
@@ -78,14 +78,14 @@ export async function fetchSkeleton(
     else if (wire === Wire.fixed32) end += 4;
     else throw malformed(source, at, `wire type ${wire}`);
     if (end > message.end) throw malformed(source, at, `field ${number} runs past the end of its message`);
-    // A turn of the event loop for each of ten million small fields would take as long as the rest.
+    // Avoids a turn of the event loop for each of ten million small fields, which would double the time.
     if (typeof inner !== "function" && !reader.reached(end)) await reader.reach(end);
     at = end;
   }
   return new SparseBytes(source.name, reader.without(gaps), gaps);
 }
 
-/** Reads a source from front to back in windows that grow, and remembers what it read. */
+/** Reads a source forward in growing windows, and keeps what it read. */
 class ForwardReader {
   readonly #source: ByteSource;
   readonly #options: ReadOptions;
@@ -93,7 +93,7 @@ class ForwardReader {
   #held = 0;
   #window: Uint8Array = new Uint8Array(0);
   #windowAt = 0;
-  /** Where the next read starts. */
+  /** Offset of the next read. */
   #front = 0;
   #step = WINDOW.least;
 
@@ -106,12 +106,12 @@ class ForwardReader {
     return at >= this.#windowAt && at + length <= this.#windowAt + this.#window.byteLength;
   }
 
-  /** The window, and where in it a file offset is. */
+  /** The window, and the index of a file offset in it. */
   view(at: number): { window: Uint8Array; local: number } {
     return { window: this.#window, local: at - this.#windowAt };
   }
 
-  /** Leaves out everything up to `offset` that was not read yet. */
+  /** Skips everything up to `offset` that was not read yet. */
   skip(offset: number): void {
     if (offset <= this.#front) return;
     this.#front = offset;
@@ -145,7 +145,7 @@ class ForwardReader {
     }
   }
 
-  /** All that was read, except the gaps, in one piece. */
+  /** All bytes that were read, without the gaps, in one array. */
   without(gaps: readonly Gap[]): Uint8Array {
     const skipped = gaps.reduce((sum, gap) => sum + gap.length, 0);
     const kept = new Uint8Array(this.#source.size - skipped);

@@ -1,26 +1,26 @@
 import { fileErrors, type FormatError } from "../../errors.ts";
 import type { SparseBytes } from "./sparse-bytes.ts";
 
-/** Wire types of protobuf; groups (3 and 4) are refused: no format that tare reads has them. */
+/** Wire types of protobuf. Groups (3 and 4) are refused: no format that tare reads has them. */
 export const Wire = { varint: 0, fixed64: 1, bytes: 2, fixed32: 5 } as const;
 
-/** One field of a message as it lies in the file. */
+/** A field of a message. */
 export interface Field {
   readonly number: number;
   readonly wire: number;
-  /** Where its tag starts. */
+  /** Offset of its tag. */
   readonly start: number;
-  /** Where its payload starts. */
+  /** Offset of its payload. */
   readonly body: number;
-  /** Where it ends. */
+  /** Offset of its end. */
   readonly end: number;
   /** Value of a varint; 0 for other wire types. */
   readonly value: bigint;
 }
 
-/** A message: what its length prefix spans. The outermost has no prefix and no parent. */
+/** A message, without its length prefix. The outermost has no prefix and no parent. */
 export interface Frame {
-  /** Where the length prefix lies; equals `start` for the outermost. */
+  /** Offset of the length prefix; equals `start` for the outermost. */
   readonly prefix: number;
   readonly start: number;
   readonly end: number;
@@ -39,7 +39,7 @@ export function frameOf(field: Field, parent: Frame, view: SparseBytes): Frame {
   };
 }
 
-/** Refuses a field of another wire type than the schema says. */
+/** Refuses a field whose wire type differs from the schema. */
 export function requireWire(field: Field, wire: number, view: SparseBytes): void {
   if (field.wire !== wire) {
     throw malformed(
@@ -51,8 +51,8 @@ export function requireWire(field: Field, wire: number, view: SparseBytes): void
 }
 
 /**
- * Goes over the fields of one message, in the order of the file.
- * @throws FormatError `malformed`, with the offset, for anything protobuf does not allow
+ * Visits the fields of one message, in the order of the file.
+ * @throws FormatError `malformed`, with the offset, for invalid protobuf
  */
 export function eachField(
   view: SparseBytes,
@@ -60,7 +60,7 @@ export function eachField(
   end: number,
   visit: (field: Field) => void,
 ): void {
-  // A run ends where a gap or the file ends, never inside a header: one serves for many fields.
+  // A run ends at a gap or the end of the file, never inside a header, and serves many fields.
   let run: Uint8Array = new Uint8Array(0);
   let runAt = start;
   let at = start;
@@ -80,7 +80,7 @@ export function fieldAt(view: SparseBytes, start: number, end: number): Field {
   return fieldIn(view, view.run(start), start, start, end);
 }
 
-/** @param run bytes of the file from `runAt` on */
+/** @param run bytes of the file from offset `runAt` on */
 function fieldIn(view: SparseBytes, run: Uint8Array, runAt: number, start: number, end: number): Field {
   const local = start - runAt;
   const limit = Math.min(run.byteLength, end - runAt);
@@ -90,7 +90,7 @@ function fieldIn(view: SparseBytes, run: Uint8Array, runAt: number, start: numbe
   const number = Number(tag.value >> 3n);
   const wire = Number(tag.value & 7n);
   if (number === 0) throw malformed(view, start, "field number 0");
-  // A tag has one spelling only: splicing computes its length from its value.
+  // Over-long tags are refused: splicing computes a tag's length from its value.
   if (tag.end - local !== varintLength(Number(tag.value))) throw malformed(view, start, "an over-long tag");
 
   let body = runAt + tag.end;
@@ -148,7 +148,7 @@ export function varintAt(
   return undefined;
 }
 
-/** Bytes of the shortest spelling of a varint. */
+/** Bytes of a varint's shortest form. */
 export function varintLength(value: number): number {
   let length = 1;
   for (let rest = value; rest >= 0x80; rest = Math.floor(rest / 0x80)) length++;

@@ -1,28 +1,28 @@
 import { fileErrors } from "../../errors.ts";
 
-/** A range of a file. */
+/** A range of a file that is not in memory. */
 export interface Gap {
-  /** In bytes from the start of the file. */
+  /** Bytes from the start of the file. */
   readonly offset: number;
   /** In bytes. */
   readonly length: number;
 }
 
 /**
- * A file of which only part is in memory: everything but its gaps. Offsets are those of the whole file, so that
- * what a parser reports stays true whether the gaps were skipped (reading) or were never stored (a program).
+ * A file in memory, except for its gaps. Offsets are those of the whole file, so that errors are right whether gaps
+ * were skipped (reading) or are not stored (a program).
  */
 export class SparseBytes {
   readonly name: string;
   /** Size of the whole file, gaps included. */
   readonly size: number;
-  /** Sorted, apart from each other, inside the file. */
+  /** Sorted, disjoint, inside the file. */
   readonly gaps: readonly Gap[];
-  /** The bytes between the gaps, one after the other. */
+  /** The bytes between the gaps, concatenated. */
   readonly bytes: Uint8Array;
-  /** For each gap, how many gap bytes lie before its end. */
+  /** For each gap, the number of gap bytes before its end. */
   readonly #skipped: readonly number[];
-  /** Index of the first gap that ends after the last offset looked up: parsers go on near by. */
+  /** Index of the first gap that ends after the last lookup: the next one is usually near. */
   #next = 0;
 
   constructor(name: string, bytes: Uint8Array, gaps: readonly Gap[] = []) {
@@ -40,8 +40,8 @@ export class SparseBytes {
   }
 
   /**
-   * Where the byte at a file offset lies in {@link bytes}.
-   * @throws FormatError `malformed` if it lies in a gap
+   * Converts a file offset to an index in {@link bytes}.
+   * @throws FormatError `malformed` if it is in a gap
    */
   position(offset: number): number {
     const { gaps } = this;
@@ -66,14 +66,14 @@ export class SparseBytes {
   }
 
   /**
-   * A view of a range that holds no gap.
-   * @throws FormatError `malformed` if it runs into a gap or past the end
+   * A view of a range without gaps.
+   * @throws FormatError `malformed` if it extends into a gap or past the end
    */
   slice(offset: number, length: number): Uint8Array {
     if (length === 0) return new Uint8Array(0);
     const run = this.run(offset);
     if (run.byteLength < length) {
-      const reason = `${length} bytes at ${offset} run past what there is`;
+      const reason = `${length} bytes at ${offset} run past the bytes in memory`;
       throw fileErrors(this, { verb: "parse" })("malformed", reason, { offset });
     }
     return run.subarray(0, length);

@@ -9,15 +9,15 @@ export interface Edit {
   readonly start: number;
   readonly end: number;
   readonly bytes: Uint8Array;
-  /** How many bytes follow that are not in memory: a gap of the result. */
+  /** Number of bytes after it that are not in memory: a gap in the result. */
   readonly gap?: number;
 }
 
 /**
  * Applies edits to a protobuf file and sets the length prefixes of all messages around them.
- * Everything else is copied as it is, so that fields which the caller never looked at survive unchanged.
- * Every gap of the view must lie in an edited range. Edits at the same place come out in the order given.
- * @throws FormatError `malformed` if a gap is left
+ * Everything else is copied, so that fields unknown to the caller stay unchanged.
+ * Every gap of the view must be in an edited range. Edits at the same place keep their order.
+ * @throws FormatError `malformed` if a gap remains
  */
 export function splice(view: SparseBytes, edits: readonly Edit[]): Uint8Array {
   const { bytes, gaps } = spliceSparse(view, edits);
@@ -25,10 +25,10 @@ export function splice(view: SparseBytes, edits: readonly Edit[]): Uint8Array {
   return bytes;
 }
 
-/** The same where edits have gaps: a file of which only part is in memory. */
+/** Applies edits with gaps. @returns a file that is partly in memory */
 export function spliceSparse(view: SparseBytes, edits: readonly Edit[]): SparseBytes {
   const all = [...edits, ...prefixEdits(edits)];
-  // Array.prototype.sort is stable: insertions keep their order, and go before a replacement at their place.
+  // Array.prototype.sort is stable: insertions keep their order, and precede a replacement at their place.
   all.sort((a, b) => a.start - b.start || a.end - b.end);
   const parts: Uint8Array[] = [];
   const gaps: Gap[] = [];
@@ -78,7 +78,7 @@ function prefixEdits(edits: readonly Edit[]): Edit[] {
   return prefixes;
 }
 
-/** By how much an edit makes the file longer. */
+/** The number of bytes that an edit adds to the file. */
 function growthOf({ bytes, gap = 0, start, end }: Edit): number {
   return bytes.byteLength + gap - (end - start);
 }
@@ -102,7 +102,7 @@ function copy(view: SparseBytes, start: number, end: number, parts: Uint8Array[]
   }
 }
 
-/** The shortest spelling of a varint. */
+/** Encodes a varint in its shortest form. */
 export function encodeVarint(value: number): Uint8Array {
   const bytes = new Uint8Array(varintLength(value));
   let rest = value;

@@ -1,21 +1,21 @@
 import { fileErrors, type FileFail } from "../../errors.ts";
 import { DEFLATED, FULL16, FULL32, ZipSignature, ZIP_BYTES, STORED, ZIP64 } from "./schema.ts";
 
-/** A file of an archive, as the archive's directory has it. */
+/** A file of an archive, as listed in the directory. */
 export interface ZipEntry {
   readonly name: string;
   readonly compression: "stored" | "deflated";
-  /** Of the unpacked bytes. */
+  /** CRC-32 of the unpacked bytes. */
   readonly crc: number;
   /** Bytes in the archive. */
   readonly packed: number;
   /** Bytes unpacked. */
   readonly size: number;
-  /** Where its local header lies, in bytes from the start of the archive. */
+  /** Offset of its local header, in bytes from the start of the archive. */
   readonly local: number;
 }
 
-/** Where an archive's directory lies. */
+/** The place of an archive's directory. */
 export interface ZipDirectory {
   readonly offset: number;
   /** In bytes. */
@@ -24,10 +24,10 @@ export interface ZipDirectory {
   readonly count: number;
 }
 
-/** Deflate spends at least two bits on 258 bytes (zlib, "Maximum Compression Factor"). */
+/** Highest ratio of compression: deflate takes at least two bits for 258 bytes (zlib, "Maximum Compression Factor"). */
 const STEEPEST = 1032;
 
-/** From so many bytes before its end an archive is read first. */
+/** Length of the archive's end to read first, in bytes. */
 export const ZIP_TAIL: number = ZIP_BYTES.end + ZIP_BYTES.comment + ZIP_BYTES.locator + ZIP_BYTES.end64;
 /** Bytes of a local header up to its name. */
 export const ZIP_LOCAL: number = ZIP_BYTES.local;
@@ -38,10 +38,10 @@ export function zipErrors(path: string): FileFail {
 }
 
 /**
- * Finds the directory of a zip archive by the record at its end, which is followed by nothing but its own comment.
- * Source: APPNOTE.TXT 6.3.10, sections 4.3.14 to 4.3.16. Archives in parts are refused.
- * @param tail the archive's last {@link ZIP_TAIL} bytes, or all of it
- * @param start where they start in the archive
+ * Finds the directory of a zip archive by the record at its end, which only a comment may follow. Source: APPNOTE.TXT
+ * 6.3.10, sections 4.3.14 to 4.3.16. Refuses archives in several parts.
+ * @param tail the archive's last {@link ZIP_TAIL} bytes, or all bytes of a shorter one
+ * @param start offset of `tail` in the archive, in bytes
  * @throws FormatError `unknown-format`, `malformed`, `unsupported`
  */
 export function findZipDirectory(tail: Uint8Array, start: number, fail: FileFail): ZipDirectory {
@@ -56,9 +56,9 @@ export function findZipDirectory(tail: Uint8Array, start: number, fail: FileFail
       count: view.getUint16(at + 10, true),
     };
     const large = directory.offset === FULL32 || directory.size === FULL32 || directory.count === FULL16;
-    // Some writers, PyTorch's among them, have the record whether there are large numbers or not.
+    // Some writers, such as PyTorch, always write the record, even without large numbers.
     const at64 = findEnd64(view, at, start, large, fail);
-    // The disk this is, the disk the directory starts on, and how much of the directory is on it.
+    // This disk's number, the number of the directory's disk, and the number of entries on this disk.
     if (
       at64 === undefined &&
       (view.getUint32(at + 4, true) !== 0 || view.getUint16(at + 8, true) !== directory.count)
@@ -67,7 +67,7 @@ export function findZipDirectory(tail: Uint8Array, start: number, fail: FileFail
     }
     const found = at64 === undefined ? directory : directory64(view, at64, start, fail);
     if (found.offset + found.size !== start + (at64 ?? at)) {
-      throw fail("malformed", "its directory is not where its end says", { offset: start + at });
+      throw fail("malformed", "its directory is not at the place in its end record", { offset: start + at });
     }
     return found;
   }
@@ -75,8 +75,8 @@ export function findZipDirectory(tail: Uint8Array, start: number, fail: FileFail
 }
 
 /**
- * Where the record with the large numbers lies in the tail; nothing may lie between it and the end.
- * @param needed whether the end says so: otherwise what looks like a record may be something else
+ * Index of the record with large numbers in the tail, directly before the end record.
+ * @param needed whether the end record requires it; otherwise similar bytes may be something else
  */
 function findEnd64(
   view: DataView,
@@ -100,7 +100,7 @@ function directory64(view: DataView, at: number, start: number, fail: FileFail):
   const number = (offset: number): number => {
     const value = view.getBigUint64(at + offset, true);
     if (value > BigInt(Number.MAX_SAFE_INTEGER))
-      throw fail("too-large", "its zip64 end says over 2^53", { offset: start + at });
+      throw fail("too-large", "its zip64 end has a number over 2^53", { offset: start + at });
     return Number(value);
   };
   if (view.getBigUint64(at + 16, true) !== 0n || number(24) !== number(32)) {
@@ -110,9 +110,9 @@ function directory64(view: DataView, at: number, start: number, fail: FileFail):
 }
 
 /**
- * Parses an archive's directory; names are unique.
- * Source: APPNOTE.TXT 6.3.10, sections 4.3.12 and 4.5.3. Encryption is refused, and every method but deflate.
- * @param bytes all of the directory
+ * Parses an archive's directory, and refuses duplicate names.
+ * Source: APPNOTE.TXT 6.3.10, sections 4.3.12 and 4.5.3. Refuses encryption, and every method but deflate.
+ * @param bytes all bytes of the directory
  * @throws FormatError `malformed`, `unsupported`, `duplicate`
  */
 export function parseZipDirectory(bytes: Uint8Array, directory: ZipDirectory, fail: FileFail): ZipEntry[] {
@@ -123,7 +123,7 @@ export function parseZipDirectory(bytes: Uint8Array, directory: ZipDirectory, fa
   for (let index = 0; index < directory.count; index++) {
     const where = directory.offset + at;
     if (at + ZIP_BYTES.central > view.byteLength || view.getUint32(at, true) !== ZipSignature.central) {
-      throw fail("malformed", `entry ${index} of its directory is not there`, { offset: where });
+      throw fail("malformed", `entry ${index} of its directory is missing`, { offset: where });
     }
     const nameEnd = at + ZIP_BYTES.central + view.getUint16(at + 28, true);
     const extraEnd = nameEnd + view.getUint16(at + 30, true);
@@ -158,12 +158,12 @@ function parseEntry(
   if (method !== STORED && method !== DEFLATED) {
     throw fail("unsupported", `"${name}" is compressed by method ${method}`, { offset: where });
   }
-  // What does not fit stands in the extra field, in this order.
+  // Numbers that do not fit are in the extra field, in this order.
   const short = [view.getUint32(at + 24, true), view.getUint32(at + 20, true), view.getUint32(at + 42, true)];
   const long = short.includes(FULL32) ? zip64Numbers(view, nameEnd, extraEnd) : [];
   const [size, packed, local] = short.map((value) => {
     const number = value === FULL32 ? long.shift() : BigInt(value);
-    if (number === undefined) throw fail("malformed", `"${name}" says no size`, { offset: where });
+    if (number === undefined) throw fail("malformed", `"${name}" has no size`, { offset: where });
     if (number > BigInt(Number.MAX_SAFE_INTEGER))
       throw fail("too-large", `"${name}" has over 2^53 bytes`, { offset: where });
     return Number(number);
@@ -191,8 +191,8 @@ function zip64Numbers(view: DataView, start: number, end: number): bigint[] {
 }
 
 /**
- * Refuses entries whose data overlaps: a small archive would unpack to any size.
- * @param entries with where their data starts, in any order
+ * Refuses entries with overlapping data: a small archive would unpack to any size.
+ * @param entries entries with the start of their data, in any order
  * @throws FormatError `malformed`
  */
 export function refuseOverlaps(
@@ -201,12 +201,12 @@ export function refuseOverlaps(
 ): void {
   let end = 0;
   for (const { name, local, start, packed } of entries.toSorted((a, b) => a.local - b.local)) {
-    if (local < end) throw fail("malformed", `"${name}" lies inside another entry`, { offset: local });
+    if (local < end) throw fail("malformed", `"${name}" overlaps another entry`, { offset: local });
     end = start + packed;
   }
 }
 
-/** Names are ASCII or UTF-8, whether flagged so or not: tools that write other code pages do not write tensors. */
+/** Decodes a name as UTF-8, whatever its flag: tools that write other code pages do not write tensors. */
 function decodeName(bytes: Uint8Array, at: number, fail: FileFail): string {
   try {
     return new TextDecoder("utf-8", { fatal: true, ignoreBOM: true }).decode(bytes);
@@ -216,10 +216,10 @@ function decodeName(bytes: Uint8Array, at: number, fail: FileFail): string {
 }
 
 /**
- * Where an entry's data starts. Sizes are the directory's: NumPy leaves those of the local header to a zip64 field,
- * and streams to a record behind the data.
- * @param header the entry's local header, at least {@link ZIP_LOCAL} bytes of it
- * @param limit where the directory starts
+ * The start of an entry's data. Sizes are those of the directory: in the local header, NumPy moves them to a zip64
+ * field, and streaming writers to a record after the data.
+ * @param header at least {@link ZIP_LOCAL} bytes of the entry's local header
+ * @param limit start of the directory
  * @throws FormatError `malformed`
  */
 export function zipDataStart(
@@ -230,7 +230,7 @@ export function zipDataStart(
 ): number {
   const view = new DataView(header.buffer, header.byteOffset, header.byteLength);
   if (header.byteLength < ZIP_BYTES.local || view.getUint32(0, true) !== ZipSignature.local) {
-    throw fail("malformed", `"${name}" is not where the directory says`, { offset: local });
+    throw fail("malformed", `"${name}" is not at its place in the directory`, { offset: local });
   }
   const start = local + ZIP_BYTES.local + view.getUint16(26, true) + view.getUint16(28, true);
   if (start + packed > limit) throw fail("malformed", `"${name}" runs into the directory`, { offset: local });

@@ -10,7 +10,7 @@ import {
   type ZipStyle,
 } from "./records.ts";
 
-/** A file that an archive is to have, stored as it is. */
+/** An uncompressed file to write. */
 export interface ZipFile {
   /** Up to 65,535 bytes of UTF-8. */
   readonly name: string;
@@ -18,26 +18,26 @@ export interface ZipFile {
   readonly size: number;
 }
 
-/** A range of an archive that is no file's data. It says checksums: it can be made once all data has gone by. */
+/** A range of an archive between the files' data. It has checksums, so it is encoded after all data. */
 export interface ZipFrame {
   readonly offset: number;
   readonly length: number;
-  /** @param crcOf the CRC-32 of a file, by its place */
+  /** @param crcOf gives the CRC-32 of a file, by its index */
   readonly encode: (crcOf: (file: number) => number) => Uint8Array;
 }
 
-/** An archive but for its files' data. */
+/** The layout of an archive. */
 export interface ZipLayout {
-  /** Where each file's data starts, in bytes. */
+  /** Start of each file's data, in bytes. */
   readonly starts: readonly number[];
-  /** In order; between them lies the data, and nothing else. */
+  /** In order, with only the files' data between them. */
   readonly frames: readonly ZipFrame[];
   readonly size: number;
 }
 
 /**
- * Lays out an archive of files that are stored as they are, in a writer's style: with zip64 fields where numbers are
- * large. Source: APPNOTE.TXT 6.3.10, sections 4.3.6 to 4.3.16.
+ * Lays out an archive of uncompressed files in a writer's style, with zip64 fields for large numbers. Source:
+ * APPNOTE.TXT 6.3.10, sections 4.3.6 to 4.3.16.
  * @throws RangeError for a name over 65,535 bytes
  */
 export function layOutZip(files: readonly ZipFile[], style: ZipStyle): ZipLayout {
@@ -65,7 +65,7 @@ export function layOutZip(files: readonly ZipFile[], style: ZipStyle): ZipLayout
   return { starts, frames, size: end };
 }
 
-/** The directory, and what says where it is. */
+/** Encodes the directory and the end. */
 function encodeTail(
   entries: readonly StoredEntry[],
   offset: number,

@@ -10,18 +10,17 @@ import {
   zipErrors,
 } from "./directory.ts";
 
-/** A directory of a million entries; more is no archive of tensors. */
+/** Largest directory, in bytes: enough for a million entries. */
 const MAX_DIRECTORY_BYTES = 128 * 1024 * 1024;
 
-/** A file of an archive, and where its data lies. */
+/** A file of an archive, with the place of its data. */
 export interface ZipMember extends ZipEntry {
-  /** In bytes from the start of the archive. */
+  /** Bytes from the start of the archive. */
   readonly start: number;
 }
 
 /**
- * Reads the directory of a zip archive, and of each entry where its data starts; no data is read. Data that overlaps
- * is refused.
+ * Reads the directory of a zip archive and the local headers, and no data. Refuses overlapping data.
  * @throws FormatError `unknown-format`, `malformed`, `unsupported`, `duplicate`, `too-large`
  */
 export async function readZip(source: ByteSource, options: ReadOptions = {}): Promise<ZipMember[]> {
@@ -38,7 +37,7 @@ export async function readZip(source: ByteSource, options: ReadOptions = {}): Pr
       ? tail.subarray(directory.offset - tailStart, directory.offset - tailStart + directory.size)
       : await source.read(directory.offset, directory.size, options);
   const entries = parseZipDirectory(bytes, directory, fail);
-  // Those that cannot but overlap, however short their headers, are not worth a million reads.
+  // Entries that overlap even with the shortest headers are refused before a million reads.
   refuseOverlaps(
     entries.map((entry) => ({ ...entry, start: entry.local + ZIP_LOCAL })),
     fail,
@@ -47,7 +46,9 @@ export async function readZip(source: ByteSource, options: ReadOptions = {}): Pr
   for (const entry of entries) {
     const limit = directory.offset;
     if (entry.local > limit - ZIP_LOCAL)
-      throw fail("malformed", `"${entry.name}" is not where the directory says`, { offset: entry.local });
+      throw fail("malformed", `"${entry.name}" is not at its place in the directory`, {
+        offset: entry.local,
+      });
     const header = await source.read(entry.local, ZIP_LOCAL, options);
     members.push({ ...entry, start: zipDataStart(header, entry, limit, fail) });
   }

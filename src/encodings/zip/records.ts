@@ -3,51 +3,51 @@ import { ByteWriter } from "../../io/byte-writer.ts";
 import type { ZipDirectory } from "./directory.ts";
 import { FULL16, FULL32, ZipSignature, ZIP_BYTES, STORED, ZIP64 } from "./schema.ts";
 
-/** What writers of archives do each in a way of their own. */
+/** The differences between writers of archives. */
 export interface ZipStyle {
-  /** Of each entry: what made it, and the version that reading it needs. */
+  /** For each entry, the version that made it, and the version that reading needs. */
   readonly madeBy: number;
   readonly needed: number;
-  /** The same of the zip64 end. */
+  /** The same for the zip64 end. */
   readonly endMadeBy: number;
   readonly endNeeded: number;
-  /** As MS-DOS has it; the time is midnight. */
+  /** Date in the format of MS-DOS; the time is midnight. */
   readonly date: number;
-  /** Of files, in their directory entry. */
+  /** Attributes of files in the directory. */
   readonly attributes: number;
-  /** Which names are flagged as UTF-8. */
+  /** The names to flag as UTF-8. */
   readonly flagged: "all" | "not ascii";
-  /** Whether a checksum stands before its data, with sizes of 64 bits, or in a record behind it, if there is any. */
+  /** Whether a checksum is before its data, with 64-bit sizes, or in a record after it, if there is data. */
   readonly checksums: "before" | "behind";
-  /** The largest size or offset that is not left to a zip64 field. */
+  /** Largest size or offset that needs no zip64 field. */
   readonly largest: number;
-  /** Whether there is a zip64 end where all numbers are small, too. */
+  /** Whether to write a zip64 end even if all numbers are small. */
   readonly alwaysEnd64: boolean;
-  /** Data starts at a multiple of it, behind an extra field of padding. */
+  /** Alignment of data in bytes, by an extra field of padding. */
   readonly alignment?: number;
 }
 
-/** A file of an archive that is stored as it is. */
+/** An uncompressed file of an archive. */
 export interface StoredEntry {
   readonly name: Uint8Array;
   readonly size: number;
-  /** Where its local header lies, in bytes. */
+  /** Offset of its local header, in bytes. */
   readonly local: number;
 }
 
 const UTF8 = 0x800;
 const BEHIND = 0x8;
-/** The id of the field of padding, "FB", and what it is padded with: PyTorch's. */
+/** Id of PyTorch's field of padding, "FB", and its byte. */
 const PADDING = 0x4246;
 const FILLER = 0x5a;
-/** Of an extra field: its id and length. */
+/** Bytes of an extra field's id and length. */
 const FIELD = 4;
 
-/** Encodes what stands before an entry's data. */
+/** Encodes the local header of an entry, before its data. */
 export function encodeLocal(entry: StoredEntry, crc: number, style: ZipStyle): Uint8Array {
   const { name, size, local } = entry;
   const before = style.checksums === "before";
-  // A size that is said behind the data is nothing here; the unpacked one PyTorch knows beforehand.
+  // A size that follows the data is 0 here; PyTorch writes the unpacked size here too.
   const zip64 = before ? [size, size] : largeNumbers(entry, style, 0);
   const end = local + ZIP_BYTES.local + name.byteLength + (zip64.length && FIELD + 8 * zip64.length);
   const padding = style.alignment && alignUp(end + FIELD, style.alignment) - end;
@@ -73,7 +73,7 @@ export function encodeLocal(entry: StoredEntry, crc: number, style: ZipStyle): U
   return out.finish();
 }
 
-/** Encodes what stands behind an entry's data where its checksum is not before it. */
+/** Encodes the record after an entry's data, if its checksum is not before it. */
 export function encodeDescriptor(entry: StoredEntry, crc: number, style: ZipStyle): Uint8Array {
   const out = new ByteWriter();
   out.uint32(ZipSignature.descriptor);
@@ -104,7 +104,7 @@ export function encodeCentral(entry: StoredEntry, crc: number, style: ZipStyle):
   out.uint32(short(size));
   out.uint16(name.byteLength);
   out.uint16(zip64.length && FIELD + 8 * zip64.length);
-  // No comment, on the first disk, of no special kind.
+  // No comment, the first disk, no internal attributes.
   for (let field = 0; field < 3; field++) out.uint16(0);
   out.uint32(style.attributes);
   out.uint32(short(local));
@@ -113,7 +113,7 @@ export function encodeCentral(entry: StoredEntry, crc: number, style: ZipStyle):
   return out.finish();
 }
 
-/** Encodes what stands behind the directory: for large numbers, two records more. */
+/** Encodes the end of the archive; large numbers take two more records. */
 export function encodeEnd({ offset, size, count }: ZipDirectory, style: ZipStyle): Uint8Array {
   const out = new ByteWriter();
   if (style.alwaysEnd64 || count > FULL16 || Math.max(offset, size) > style.largest) {
@@ -136,12 +136,12 @@ export function encodeEnd({ offset, size, count }: ZipDirectory, style: ZipStyle
   return out.finish();
 }
 
-/** Whether an entry's checksum stands behind its data. */
+/** Whether an entry's checksum follows its data. */
 export function isBehind({ size }: StoredEntry, { checksums }: ZipStyle): boolean {
   return checksums === "behind" && size > 0;
 }
 
-/** What does not fit, in the order of the zip64 field: the size, the size as it is stored, where the entry is. */
+/** Numbers that do not fit, in the order of the zip64 field: unpacked size, stored size, offset of the entry. */
 function largeNumbers({ size, local }: StoredEntry, { largest }: ZipStyle, packed = size): number[] {
   return [...(size > largest ? [size, packed] : []), ...(local > largest ? [local] : [])];
 }

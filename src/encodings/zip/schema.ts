@@ -1,4 +1,4 @@
-/** Bytes of an archive's records, without what varies. Source: APPNOTE.TXT 6.3.10, section 4.3. */
+/** Lengths of the fixed parts of an archive's records, in bytes. Source: APPNOTE.TXT 6.3.10, section 4.3. */
 export const ZIP_BYTES = {
   end: 22,
   locator: 20,
@@ -8,7 +8,7 @@ export const ZIP_BYTES = {
   comment: 65_535,
 } as const;
 
-/** What records start with. */
+/** First bytes of records. */
 export const ZipSignature = {
   end: 0x06054b50,
   locator: 0x07064b50,
@@ -18,13 +18,13 @@ export const ZipSignature = {
   descriptor: 0x08074b50,
 } as const;
 
-/** Method of entries that are as they are. */
+/** Method of uncompressed entries. */
 export const STORED = 0;
-/** The other method that is read. */
+/** The only other method that tare reads. */
 export const DEFLATED = 8;
-/** Id of the extra field with the sizes that do not fit 32 bits. */
+/** Id of the extra field for sizes over 32 bits. */
 export const ZIP64 = 1;
-/** What stands for numbers that do not fit 16 bits. */
+/** Marks a number that does not fit 16 bits. */
 export const FULL16 = 0xffff;
-/** What stands for numbers that do not fit 32 bits. */
+/** Marks a number that does not fit 32 bits. */
 export const FULL32 = 0xffffffff;

@@ -21,9 +21,9 @@ import {
   ValueFields,
 } from "./schema.ts";
 
-/** Tables are rewritten in memory; where they are larger, what they hold inline is what makes them so. In bytes. */
+/** Largest tables to rewrite, in bytes, since that happens in memory. Larger ones hold data inline. */
 const MAX_TABLE_BYTES = 32 * 1024 * 1024;
-/** The header, and what it is padded to unless tables are aligned to more, in bytes. */
+/** Length of the header, and its alignment unless tables are aligned to more, in bytes. */
 const HEADER_LENGTH = 32;
 const HEADER_ALIGNMENT = 16;
 
@@ -33,35 +33,35 @@ export interface OpenProgram {
   readonly buffer: Flatbuffer;
   readonly extent: FileExtent;
   readonly program: ParsedProgram;
-  /** Which segment has the constants; `undefined` where the tables have them, or there are none. */
+  /** The segment of the constants; `undefined` if they are in the tables, or there are none. */
   readonly constantSegment: number | undefined;
 }
 
-/** What a program has instead of what it had. */
+/** Changes to a program. */
 export interface ProgramEdits {
   readonly tensors: TableEdits;
-  /** All of them, those that were there first and in their order. */
+  /** All segments, the existing ones first and in their order. */
   readonly segments: readonly SegmentContent[];
-  /** Where constants start in their segment; as it was unless given. */
+  /** Start of each constant in their segment; unchanged if left out. */
   readonly constants?: { readonly segment: number; readonly offsets: readonly bigint[] } | undefined;
-  /** Named data: entries that were there, by their number, and new ones; as it was unless given. */
+  /** Named data: existing entries by their index, and new ones; unchanged if left out. */
   readonly named?: readonly (number | { readonly key: string; readonly segment: number })[] | undefined;
 }
 
 /** A program to write. */
 export interface EditedProgram {
-  /** Up to the first segment. */
+  /** All bytes before the first segment. */
   readonly header: Uint8Array;
-  /** Ranges of files, and where they go; the bytes between, and after them, are zeros. */
+  /** Ranges of files with their places in the program; all other bytes are zeros. */
   readonly pieces: readonly ExecutorchPiece[];
-  /** Of the new program, in bytes. */
+  /** Size of the new program, in bytes. */
   readonly size: number;
 }
 
 /**
- * Parses a program for editing. Nothing is read but tables.
- * @param edit pure
- * @throws FormatError what reading and `edit` throw; `unsupported` for programs whose tables are very large
+ * Parses a program for editing. Reads tables only.
+ * @param edit a pure function, which may run several times
+ * @throws FormatError what reading and `edit` throw; `unsupported` for programs with very large tables
  */
 export async function openProgram<T>(
   source: ByteSource,
@@ -90,8 +90,8 @@ export async function openProgram<T>(
 }
 
 /**
- * The segments of a program as they are.
- * @throws FormatError `unsupported` for those that are not in their order, or share bytes
+ * The segments of a program, unchanged.
+ * @throws FormatError `unsupported` for segments that are out of order, or overlap
  */
 export function segmentsOf({ name, extent, program }: OpenProgram): SegmentContent[] {
   const { each } = alignmentsOf(extent, program.segments);
@@ -108,8 +108,8 @@ export function segmentsOf({ name, extent, program }: OpenProgram): SegmentConte
 }
 
 /**
- * Lays a program out anew, in the style of the tool that wrote it: byte for byte as ExecuTorch's exporter would.
- * @throws FormatError `unsupported` for fields that are not known here, which would be lost; `too-large`
+ * Lays out an edited program in the style of the tool that wrote it, byte for byte as ExecuTorch's exporter.
+ * @throws FormatError `unsupported` for unknown fields, which would be lost; `too-large`
  */
 export function editProgram({ buffer, extent, program }: OpenProgram, edits: ProgramEdits): EditedProgram {
   const { tensors, segments, constants, named } = edits;
@@ -124,7 +124,7 @@ export function editProgram({ buffer, extent, program }: OpenProgram, edits: Pro
     }));
   }
   if (constants) {
-    // Where constants are in a segment, none may be in the tables.
+    // If constants are in a segment, none may be in the tables.
     if (root.vector(ProgramFields.constantBuffer, 4)) {
       fields.set(ProgramFields.constantBuffer, (writer) => ({ offset: writer.offsets([]) }));
     }
@@ -166,8 +166,8 @@ export function editProgram({ buffer, extent, program }: OpenProgram, edits: Pro
 }
 
 /**
- * Which tool wrote the tables: by where it put a value's kind, of one byte, and what it is, of four; and whether numbers of
- * eight bytes go on past the end that a table is said to have.
+ * Detects the tool that wrote the tables, by the order of a value's kind (one byte) and the value (four bytes), and by
+ * numbers of eight bytes past a table's declared end.
  */
 function styleOf(root: FlatTable): FlatbufferStyle {
   let order: FlatbufferStyle["order"];
@@ -193,11 +193,11 @@ function isPast(table: FlatTable, field: number): boolean {
   return at !== undefined && at + 8 > table.at + table.size;
 }
 
-/** A whole number of a table, of 32 and 64 bits. */
+/** Whole numbers of a table, of 32 and 64 bits. */
 const int = (value: number): FlatField => ({ width: 4, value: BigInt(value) });
 const long = (value: number): FlatField => ({ width: 8, value: BigInt(value) });
 
-/** The error for weights that cannot be moved into or out of a program. */
+/** Makes the error for weights that cannot be moved into or out of a program. */
 export function cannotMove(
   { name: path }: { readonly name: string },
   code: ErrorCode,

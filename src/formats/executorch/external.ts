@@ -16,18 +16,18 @@ export interface DataFile extends ParsedData {
   /** Its index among the model's files. */
   readonly file: number;
   readonly source: ByteSource;
-  /** Index of the program that it is named for, where several were given. */
+  /** Index of the program that it is named for, if several were given. */
   readonly owner?: number | undefined;
 }
 
-/** A key of a data file. */
+/** An entry of a data file. */
 export interface DataFileEntry {
   readonly data: DataFile;
   readonly weight: ExecutorchWeight;
   readonly entry: NamedEntry;
 }
 
-/** The data files that were given with programs, by their keys. */
+/** The given data files, by their keys. */
 export class ExternalData {
   readonly #homes = new Map<string, DataFileEntry[]>();
 
@@ -44,8 +44,8 @@ export class ExternalData {
   }
 
   /**
-   * Finds what a program needs: in the data files, or in the program's own named data. Of several that have a key, those
-   * do not count that are named for another program.
+   * Finds weights that a program needs, in the data files or in the program's own named data. Of several data files
+   * with a key, those that are named for another program are ignored.
    * @param file index of the program
    * @throws FormatError `duplicate`, `mismatch`
    */
@@ -67,7 +67,7 @@ export class ExternalData {
         throw fail("mismatch", reason, {
           offset: at,
           tensor: name,
-          hint: "Give the data file that was made with the program",
+          hint: "Give the data file that was exported with the program",
         });
       }
       const weight = embedded.get(name);
@@ -81,8 +81,8 @@ export class ExternalData {
   }
 
   /**
-   * What the data files have beside the tensors of a program.
-   * @param tensors names of its tensors that are in data files
+   * Entries of the data files that are not tensors of a program.
+   * @param tensors names of the program's tensors in data files
    * @throws FormatError `duplicate`
    */
   others(tensors: ReadonlySet<string>, chooses: (key: string) => boolean, fail: FileFail): DataFileEntry[] {
@@ -101,7 +101,7 @@ export class ExternalData {
     throw fail("duplicate", reason, {
       offset: at,
       tensor: key,
-      hint: "Give a program only the data files that it is for",
+      hint: "Give a program its own data files only",
     });
   }
 }

@@ -1,14 +1,14 @@
 import type { SegmentRange } from "./segments.ts";
 import type { ExecutorchPiece, SegmentContent } from "./place-segments.ts";
 
-/** Which constants go, and which some tensor still needs. */
+/** Constants that move to data files, and those that a tensor still needs. */
 export interface MovedConstants {
   readonly moved: ReadonlySet<number>;
-  /** With how many bytes of it they need. */
+  /** Number of bytes that tensors need of each. */
   readonly kept: ReadonlyMap<number, number>;
 }
 
-/** What stays of the constants: each with the padding after it, so that those that follow stay aligned. */
+/** Lays out the constants that stay, each with the padding after it, so that the following ones stay aligned. */
 export function keepConstants(
   constants: readonly SegmentRange[],
   { moved, kept }: MovedConstants,
@@ -17,9 +17,9 @@ export function keepConstants(
   const starts = [...new Set(constants.map(({ offset }) => offset))].sort((a, b) => a - b);
   const stays = new Set<number>();
   for (const [nth, { offset }] of constants.entries()) {
-    // What no tensor has is kept: nothing says what it is.
+    // Constants without a tensor are kept: their purpose is unknown.
     if (nth > 0 && (kept.has(nth) || !moved.has(nth))) stays.add(offset);
-    // A tensor may lie over others.
+    // A tensor may overlap others.
     const end = offset + (kept.get(nth) ?? 0);
     for (const start of starts) if (start > offset && start < end) stays.add(start);
   }

@@ -6,29 +6,29 @@ import type { ExecutorchLayout } from "./layout.ts";
 import type { SegmentRange } from "./segments.ts";
 import { nameOfConstant, programTensors, TensorEdits } from "./program-tensors.ts";
 
-/** A weight that can go to a data file. */
+/** A weight that can move to a data file. */
 export interface MovableWeight {
-  /** A constant's name in the program, else `constant N`; the key of named data. */
+  /** The constant's name in the program, or `constant N`; for named data, its key. */
   readonly name: string;
   readonly kind: "constant" | "named";
   /** In bytes. */
   readonly length: number;
 }
 
-/** Which data file a weight goes to; `undefined` for what stays in the program. */
+/** Chooses the data file of a weight; `undefined` keeps it in the program. */
 export type ChooseDataFile = (weight: MovableWeight) => string | undefined;
 
-/** Where weights of data files are gathered. */
+/** Collects the weights of data files. */
 interface Gathering {
   add(file: string, key: string, from: SegmentRange, layout: ExecutorchLayout | undefined): void;
 }
 
-/** Tensors whose data is elsewhere. */
+/** Edits of tensors whose data moves to data files. */
 export interface MovedTensors extends MovedConstants {
   readonly edits: TableEdits;
 }
 
-/** Gathers the constants that are to be in data files. */
+/** Collects the constants that move to data files. */
 export function moveTensors(open: OpenProgram, choose: ChooseDataFile, files: Gathering): MovedTensors {
   const edits = new TensorEdits();
   const chosen = new Map<number, string | undefined>();
@@ -49,7 +49,7 @@ export function moveTensors(open: OpenProgram, choose: ChooseDataFile, files: Ga
       continue;
     }
     moved.add(constant);
-    // The same constant in another shape has a key of its own: a data file says one shape of each.
+    // The same constant in another shape has another key: a data file has one shape per key.
     const shape = `${constant} ${name} ${layout.type} ${layout.sizes.join()} ${layout.dimOrder.join()}`;
     let key = keys.get(shape);
     if (key === undefined) {

@@ -18,20 +18,20 @@ import { segmentUsers } from "./segment-users.ts";
 
 /** A data file to write. */
 export interface ExternalFile {
-  /** What was chosen. */
+  /** The chosen name. */
   readonly name: string;
   readonly spec: DataFileSpec;
-  /** Where in the program each of its segments lies now. */
+  /** Range of each of its segments in the program. */
   readonly from: readonly SegmentRange[];
 }
 
-/** A program whose weights are in data files. */
+/** A program with its weights in data files. */
 export interface ExternalizedProgram extends EditedProgram {
-  /** In the order in which they were chosen. */
+  /** In the order of the choices. */
   readonly files: readonly ExternalFile[];
 }
 
-/** Data files as they are gathered. */
+/** Data files that grow weight by weight. */
 class DataFiles {
   readonly #files = new Map<
     string,
@@ -75,10 +75,10 @@ class DataFiles {
 }
 
 /**
- * Moves constants and named data of a program to data files, as if they had been exported so: the program names them,
- * and ExecuTorch's runtime takes them from there. Nothing is read but tables; nothing is written.
- * @throws FormatError what reading throws; `unsupported` for programs that have their constants in the tables, or
- * fields that are not known here; `duplicate`
+ * Moves constants and named data of a program to data files, as if exported so: the program names them, and
+ * ExecuTorch's runtime loads them from there. Reads tables only, and writes nothing.
+ * @throws FormatError what reading throws; `unsupported` for programs with constants in the tables, or with unknown
+ * fields; `duplicate`
  */
 export async function externalizeProgram(
   source: ByteSource,
@@ -102,7 +102,7 @@ export async function externalizeProgram(
   );
 }
 
-/** Gathers named data. @returns the indices of the entries that go */
+/** Collects named data. @returns indices of the entries that move */
 function moveNamed({ program }: OpenProgram, choose: ChooseDataFile, files: DataFiles): Set<number> {
   const dropped = new Set<number>();
   for (const [nth, { key, segment, layout }] of program.named.entries()) {
@@ -115,7 +115,7 @@ function moveNamed({ program }: OpenProgram, choose: ChooseDataFile, files: Data
   return dropped;
 }
 
-/** The program without what goes: segments stay in their order, and empty where all of one goes. */
+/** Lays out the program without moved weights. Segments keep their order; those that lose everything stay empty. */
 function withoutMoved(open: OpenProgram, moved: MovedTensors, dropped: ReadonlySet<number>): EditedProgram {
   const { program, constantSegment } = open;
   if (constantSegment === undefined && moved.moved.size > 0) {
@@ -126,7 +126,7 @@ function withoutMoved(open: OpenProgram, moved: MovedTensors, dropped: ReadonlyS
   const left = program.named.filter((_, nth) => !dropped.has(nth)).map(({ segment }) => segment);
   const inUse = new Set([...others, ...left]);
   if (moved.moved.size > 0 && inUse.has(constantSegment as number)) {
-    const reason = `its constants are in segment ${constantSegment}, which is something else too`;
+    const reason = `its constants are in segment ${constantSegment}, which has another use too`;
     throw cannotMove(open, "unsupported", reason, {});
   }
   for (const nth of dropped) {

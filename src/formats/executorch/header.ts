@@ -11,25 +11,25 @@ import {
   PROGRAM_IDENTIFIER,
 } from "./schema.ts";
 
-/** Enough for either header. */
+/** Length of the first read, in bytes: covers either header. */
 const WINDOW = 64;
-/** Bytes of the shortest program header, of one that says how large the segments are, and of a data header. */
+/** Lengths of the shortest program header, of one with the size of the segments, and of a data header, in bytes. */
 const PROGRAM_LENGTH = 24;
 const LONG_PROGRAM_LENGTH = 32;
 const DATA_LENGTH = 40;
 
-/** Which part of a file is tables, and which is data. All in bytes. */
+/** The parts of a file: tables, then segments. All in bytes. */
 export interface FileExtent {
-  /** Where the tables end; they start at 0. */
+  /** End of the tables, which start at 0. */
   readonly tables: number;
-  /** Where the segments start; `undefined` where there are none. */
+  /** Start of the segments; `undefined` if there are none. */
   readonly base: number | undefined;
-  /** Where the segments end, at most. */
+  /** Upper bound for the end of the segments. */
   readonly end: number;
 }
 
 /**
- * Reads the header of a program (.pte); one without segments has none, and is tables to its end.
+ * Reads the header of a program (.pte). A program without segments has no header: all of it is tables.
  * @throws FormatError `unknown-format`, `unsupported`, `malformed`; `size-mismatch` for a file that is cut off
  */
 export async function readProgramHeader(source: ByteSource, options: ReadOptions): Promise<FileExtent> {
@@ -39,8 +39,8 @@ export async function readProgramHeader(source: ByteSource, options: ReadOptions
   }
   const length = need(source, view, PROGRAM_LENGTH);
   const tables = within(source, view, 16, "its program");
-  const base = within(source, view, 24, "what comes before its segments");
-  // Zero where there are none; older writers do not say.
+  const base = within(source, view, 24, "the part before its segments");
+  // Zero if there are no segments. Older writers have no size.
   const size = length < LONG_PROGRAM_LENGTH ? 0n : need64(source, view, 32);
   return extentOf(source, tables, base, size);
 }
@@ -60,14 +60,14 @@ export async function readDataHeader(source: ByteSource, options: ReadOptions): 
   const size = need64(source, view, 24);
   const tables = offset + size;
   if (tables > BigInt(source.size)) throw pastEnd(source, "its list of weights", tables, 16);
-  const base = within(source, view, 32, "what comes before its segments");
+  const base = within(source, view, 32, "the part before its segments");
   return extentOf(source, Number(tables), base, need64(source, view, 40));
 }
 
 function extentOf(source: ByteSource, tables: number, base: number, size: bigint): FileExtent {
   if (base === 0) {
     if (size > 0n)
-      throw fileErrors(source)("malformed", `its ${size} bytes of segments start nowhere`, { offset: 24 });
+      throw fileErrors(source)("malformed", `its ${size} bytes of segments have no start`, { offset: 24 });
     return { tables, base: undefined, end: source.size };
   }
   if (base < tables) {
@@ -81,7 +81,7 @@ function extentOf(source: ByteSource, tables: number, base: number, size: bigint
   return { tables, base, end: size === 0n ? source.size : Number(end) };
 }
 
-/** Reads what either kind of file starts with. */
+/** Reads the start of a file, and checks its identifier. */
 async function start(
   source: ByteSource,
   identifier: string,
@@ -107,7 +107,7 @@ function letters(view: DataView, at: number): string | undefined {
   return String.fromCharCode(...new Uint8Array(view.buffer, view.byteOffset + at, 4));
 }
 
-/** The header's length, which must be at least that, and in the file. */
+/** Checks that the header has at least so many bytes, inside the file. @returns its length */
 function need(source: ByteSource, view: DataView, least: number): number {
   const fail = fileErrors(source);
   const length = view.byteLength < 16 ? 0 : view.getUint32(12, true);
@@ -123,7 +123,7 @@ function need64(source: ByteSource, view: DataView, at: number): bigint {
   throw fileErrors(source)("size-mismatch", "it ends within its header", { offset: at, hint: CUT_OFF });
 }
 
-/** A place that must be in the file. */
+/** Reads an offset, which must be inside the file. */
 function within(source: ByteSource, view: DataView, at: number, what: string): number {
   const end = need64(source, view, at);
   if (end > BigInt(source.size)) throw pastEnd(source, what, end, at);

@@ -2,32 +2,32 @@ import { alignUp } from "../../io/align.ts";
 import type { SegmentRange } from "./segments.ts";
 import type { ExecutorchPiece, SegmentContent } from "./place-segments.ts";
 
-/** What ExecuTorch's exporter aligns constants to unless told otherwise, and at most as far as is looked for. */
+/** Default alignment of constants in ExecuTorch's exporter, and the largest alignment to detect, in bytes. */
 const ALIGNMENT = 16;
 const MAX_ALIGNMENT = 4096;
 
-/** Data that becomes a constant. */
+/** Data of a new constant. */
 export interface NewConstant {
-  /** Number that it is to have. */
+  /** Its new number. */
   readonly number: number;
-  /** Which data file has it. */
+  /** Index of its data file. */
   readonly file: number;
   readonly from: SegmentRange;
 }
 
-/** Constants that were there, and stay together. */
+/** Existing constants that overlap, and so stay together. */
 interface Run {
-  /** The lowest of its constants that a tensor has. */
+  /** Lowest number of its constants that a tensor uses. */
   number: number;
   readonly from: { readonly offset: number; length: number };
   readonly file: 0;
 }
 
 /**
- * Adds constants to those of a segment, all in the order of their numbers, as ExecuTorch's exporter has them.
- * @param old where the constants start that were there, by their number
- * @param used how many bytes of each tensors need, by its number
- * @param segment that they are in
+ * Adds constants to those of a segment, all in the order of their numbers, as ExecuTorch's exporter does.
+ * @param old ranges of the existing constants, by their number
+ * @param used number of bytes that tensors need of each constant, by its number
+ * @param segment range of the existing constants
  */
 export function addConstants(
   old: readonly SegmentRange[],
@@ -48,7 +48,7 @@ export function addConstants(
   const offsets = old.map(({ offset }, nth) => {
     const run = nth > 0 && runs.get(offset);
     if (run) return BigInt((places.get(run) as number) + offset - run.from.offset);
-    // Nothing of it is there. Number 0 is nobody's.
+    // An empty constant. Number 0 is not used.
     return BigInt(nth === 0 ? 0 : at);
   });
   for (const constant of added) {
@@ -58,7 +58,7 @@ export function addConstants(
   return { pieces, length: at, offsets };
 }
 
-/** The runs by where each constant of them starts, and what constants are aligned to. */
+/** Finds the run of each constant, by the constant's start, and the alignment of constants. */
 function runsOf(
   old: readonly SegmentRange[],
   used: ReadonlyMap<number, number>,
@@ -85,7 +85,7 @@ function runsOf(
   for (const [nth, start] of starts.entries()) {
     const { number, length: needed } = numbers.get(start) as { number: number; length: number };
     const length = (starts[nth + 1] ?? end) - start;
-    // A tensor may lie over others.
+    // A tensor may overlap others.
     if (run && start < covered) {
       run.from.length += length;
       run.number = Math.min(run.number, number);
@@ -97,7 +97,7 @@ function runsOf(
   return { runs, alignment: padded ? alignmentOf(starts.map((start) => start - segment.offset)) : ALIGNMENT };
 }
 
-/** What all offsets are multiples of: the padding between constants shows that they were aligned to more than usual. */
+/** The largest alignment that all offsets have. */
 function alignmentOf(offsets: readonly number[]): number {
   let alignment = ALIGNMENT;
   while (alignment < MAX_ALIGNMENT && offsets.every((offset) => offset % (alignment * 2) === 0))

@@ -5,9 +5,9 @@ import { alignmentsOf, type SegmentContent } from "./place-segments.ts";
 import { segmentUsers } from "./segment-users.ts";
 
 /**
- * Adds named data to a program: in segments that nothing is in any more, else in new ones.
- * @param segments of the program, which get more
- * @throws FormatError `duplicate` for a key that the program has
+ * Adds named data to a program, in free segments or in new ones.
+ * @param segments segments of the program; grows by new ones
+ * @throws FormatError `duplicate` for a key that the program already has
  */
 export function addNamed(
   open: OpenProgram,
@@ -30,7 +30,7 @@ export function addNamed(
     segments[home] = contents[segment] as SegmentContent;
     return { key, segment: home };
   });
-  // As they lie in the file, where that can be told: it is how ExecuTorch's exporter has them.
+  // In the order of their segments, as ExecuTorch's exporter writes them.
   const named: (number | (typeof added)[0])[] = [];
   const rest = [...added];
   for (const [nth, { segment }] of program.named.entries()) {
@@ -40,7 +40,7 @@ export function addNamed(
   return [...named, ...rest];
 }
 
-/** Segments of no bytes that nothing refers to. */
+/** Empty segments without a use. */
 function freeSegments(open: OpenProgram): number[] {
   const { constants, others } = segmentUsers(open);
   const named = open.program.named.map(({ segment }) => segment);
@@ -50,7 +50,7 @@ function freeSegments(open: OpenProgram): number[] {
   );
 }
 
-/** The segments of a data file: where its first one is, they start. */
+/** The segments of a data file, which start with the first. */
 function contentsOf({ segments, file }: DataFile): SegmentContent[] {
   const base = segments[0]?.offset ?? 0;
   const { each } = alignmentsOf({ base, tables: base }, segments);

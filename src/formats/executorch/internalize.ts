@@ -17,24 +17,23 @@ import { isGivenName, programTensors, TensorEdits, type TensorTable } from "./pr
 import { readData } from "./read.ts";
 import { type ExecutorchWeight, namedDataWeights } from "./weights.ts";
 
-/** A program that has its weights inside. */
+/** A program with its weights inside. */
 export interface InternalizedProgram extends EditedProgram {
-  /** Names of tensors that are inside now. */
+  /** Names of tensors that moved inside. */
   readonly constants: readonly string[];
-  /** Keys of named data that is inside now. */
+  /** Keys of named data that moved inside. */
   readonly named: readonly string[];
-  /** Names of tensors that are in data files still. */
+  /** Names of tensors that stay in data files. */
   readonly external: readonly string[];
 }
 
 /**
- * Moves weights of data files into their program, as if it had been exported so: tensors become constants, and all other
- * keys become named data, since nothing says which of them backends look up. Nothing is read but tables; nothing is
- * written.
- * @param chooses which names and keys to move
- * @throws FormatError what reading throws, `mismatch`, `duplicate`; `unsupported` for programs that have their constants
- * in the tables, or fields that are not known here; LinkError `missing-weight` for what no data file
- * has, `not-found` where nothing is elsewhere
+ * Moves weights of data files into their program, as if exported so: tensors become constants, and all other keys
+ * become named data, since any backend may look them up. Reads tables only, and writes nothing.
+ * @param chooses whether to move a name or key
+ * @throws FormatError what reading throws, `mismatch`, `duplicate`; `unsupported` for programs with constants in the
+ * tables, or with unknown fields; LinkError `missing-weight` for weights that no data file has, `not-found` if there is
+ * nothing to move
  */
 export async function internalizeProgram(
   source: ByteSource,
@@ -50,10 +49,10 @@ export async function internalizeProgram(
   return openProgram(source, (open) => takeIn(open, source, data, chooses), options);
 }
 
-/** What to do about weights that cannot be moved. */
+/** Advice for weights that cannot be moved. */
 const SELECT = "select what to move: --only";
 
-/** A tensor, and its data in a data file. */
+/** A tensor with its data in a data file. */
 interface FoundTensor extends TensorTable {
   readonly weight: ExecutorchWeight;
 }
@@ -88,10 +87,10 @@ function takeIn(
     }
     const weight = find({ ...tensor, name });
     if (!weight) missing.add(name);
-    // What the program has under that key itself is inside.
+    // The program's own named data is already inside.
     if (!weight || weight.at.file === 0) continue;
     if (tensor.mutable) {
-      const reason = `tensor "${shorten(name)}" changes, and starts from what a data file has`;
+      const reason = `tensor "${shorten(name)}" is mutable, and a data file has its initial values`;
       throw cannotMove(open, "unsupported", reason, {
         tensor: name,
         offset: tensor.at,
@@ -115,7 +114,7 @@ function takeIn(
   };
 }
 
-/** Gives what was found its place among the constants. */
+/** Places new data among the constants. */
 function placeFound(
   open: OpenProgram,
   segments: SegmentContent[],
@@ -133,7 +132,7 @@ function placeFound(
   let next = Math.max(1, old.length);
   for (const { tensor, table, weight } of found) {
     const { file, offset, length } = weight.at;
-    // Tensors of the same bytes are one constant; it gets its number from before it was moved out, where that is free.
+    // Tensors of the same bytes are one constant. It gets back its former number, if that is free.
     const key = `${file} ${offset} ${length}`;
     const { buffer } = tensor;
     const isFree = buffer > 0 && buffer < old.length && !taken.has(buffer);
@@ -142,7 +141,7 @@ function placeFound(
     added.set(key, { number, file, from: { offset, length } });
     edits.place(table, isGivenName(tensor) ? undefined : tensor.name, number);
   }
-  // One that has no constants may say that they are in a segment of something else.
+  // A program without constants may still name a segment for them, which may have another use.
   const there = constantSegment === undefined ? undefined : program.segments[constantSegment];
   const home = there && (old.length > 1 || there.length === 0) ? constantSegment : undefined;
   const segment = home ?? segments.length;
@@ -159,7 +158,7 @@ function missingWeights(path: string, [first = "", ...others]: readonly string[]
   return operationError(LinkError, {
     code: "missing-weight",
     doing: `move weights into "${path}"`,
-    reason: `no data file that was given has "${tensor}"${more}`,
+    reason: `no given data file has "${tensor}"${more}`,
     path,
     tensor: first,
     hint: `Name all data files (.ptd) of the program, or ${SELECT}`,
@@ -169,13 +168,13 @@ function missingWeights(path: string, [first = "", ...others]: readonly string[]
 function nothingElsewhere(path: string, external: number): LinkError {
   const reason =
     external > 0
-      ? "nothing that is in data files is selected"
-      : "all its tensors are inside already, and no data file that was given has anything else";
+      ? "the selection has nothing from data files"
+      : "all its tensors are inside already, and no given data file has anything else";
   return operationError(LinkError, {
     code: "not-found",
     doing: `move weights into "${path}"`,
     reason,
     path,
-    hint: "Backends may want more than the program says: name the data files (.ptd) that it was made with",
+    hint: "Backends may need more than the program lists: name the data files (.ptd) of its export",
   });
 }

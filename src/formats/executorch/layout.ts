@@ -3,28 +3,28 @@ import type { FlatTable } from "../../encodings/flatbuffer/table.ts";
 import { type DType, elementCount } from "../../tensor/dtype.ts";
 import { SCALAR_TYPES } from "./schema.ts";
 
-/** More dimensions than ExecuTorch's tensors have. */
+/** Most dimensions; ExecuTorch's tensors have fewer. */
 const MAX_DIMENSIONS = 16;
 
-/** What a file says of a tensor's elements. */
+/** The layout of a tensor's elements in a file. */
 export interface ExecutorchLayout {
   /** ExecuTorch's number of the type. */
   readonly type: number;
   readonly sizes: readonly number[];
-  /** From the outermost dimension to the innermost; as in the file. */
+  /** The dimensions from the outermost to the innermost, as stored. */
   readonly dimOrder: readonly number[];
-  /** In bytes; `undefined` for a type that is not known. */
+  /** In bytes; `undefined` for an unknown type. */
   readonly length: number | undefined;
 }
 
-/** A weight's type and shape, and why they are plain bytes where they are. */
+/** A weight's type and shape. */
 export interface ExecutorchWeightLayout {
   readonly dtype: DType;
   readonly shape: readonly number[];
   readonly plain?: string;
 }
 
-/** Numbers of the fields that make up a layout. */
+/** Field numbers of a layout. */
 interface LayoutFields {
   readonly type: number;
   readonly sizes: number;
@@ -32,7 +32,7 @@ interface LayoutFields {
 }
 
 /**
- * Parses a tensor's type, sizes and order of dimensions.
+ * Parses a tensor's type, sizes and dimension order.
  * @throws FormatError `malformed`, `too-large`
  */
 export function parseLayout(
@@ -65,9 +65,8 @@ export function parseLayout(
 }
 
 /**
- * The type and shape of a weight, which are row-major: bytes in another order, or of a type that tare has not, are
- * kept as plain bytes.
- * @param length of its bytes
+ * The type and shape of a weight. Bytes that are not row-major, or of an unknown type, are plain bytes.
+ * @param length of the weight, in bytes
  */
 export function weightLayout(layout: ExecutorchLayout | undefined, length: number): ExecutorchWeightLayout {
   const plain = (reason?: string): ExecutorchWeightLayout => ({
@@ -79,7 +78,7 @@ export function weightLayout(layout: ExecutorchLayout | undefined, length: numbe
   const { type, sizes, dimOrder } = layout;
   const dtype = SCALAR_TYPES.get(type)?.dtype;
   if (!dtype) return plain(`of scalar type ${type}, which tare does not know`);
-  // A dimension of one element may stand anywhere.
+  // A dimension of one element may have any place.
   const order = dimOrder.filter((axis) => sizes[axis] !== 1);
   const inOrder = order.every((axis, nth) => nth === 0 || axis > (order[nth - 1] as number));
   if (!inOrder && !sizes.includes(0)) return plain(`stored in the order [${dimOrder.join(", ")}]`);

@@ -5,22 +5,22 @@ import type { FileExtent } from "./header.ts";
 import { type NamedEntry, parseNamed, parseSegments, type SegmentRange } from "./segments.ts";
 import { DataFields } from "./schema.ts";
 
-/** What stands before the data of a data file. */
+/** The tables of a data file. */
 export interface ParsedData {
   readonly version: number;
   readonly segments: readonly SegmentRange[];
-  /** In the order of the file; several may be one segment. */
+  /** In the order of the file; several may share a segment. */
   readonly named: readonly NamedEntry[];
 }
 
-/** The newest version that is read. */
+/** The newest version that tare reads. */
 const VERSION = 0;
 
 /**
- * Parses the tables of a data file (.ptd); of the segments nothing is needed but the file's size.
+ * Parses the tables of a data file (.ptd). The segments are not needed.
  * Source: extension/flat_tensor/serialize/flat_tensor.fbs of ExecuTorch 1.5.
- * @throws FormatError `malformed`, `unsupported`, `duplicate`, `too-large`; `size-mismatch` where data is cut off, or not of its
- * layout's size
+ * @throws FormatError `malformed`, `unsupported`, `duplicate`, `too-large`; `size-mismatch` if data is cut off, or not
+ * of its layout's size
  */
 export function parseData(pages: Pages, extent: FileExtent): ParsedData {
   const fail = fileErrors(pages);

@@ -17,40 +17,40 @@ import {
 
 /** A subgraph that a backend runs. */
 export interface ProgramDelegate {
-  /** Of the backend. */
+  /** Id of the backend. */
   readonly id: string;
-  /** What the backend made of it; a segment, or inside the tables. */
+  /** The backend's compiled blob: a segment, or a range of the tables. */
   readonly blob: SegmentRange;
 }
 
-/** An input or output; `undefined` for what is no tensor. */
+/** An input or output; `undefined` for values other than tensors. */
 export type ProgramPort = ProgramTensor | undefined;
 
 /** A method of a program. */
 export interface ProgramPlan {
   readonly name: string;
-  /** Those that have data, in the order of the method's values. */
+  /** Tensors with data, in the order of the method's values. */
   readonly tensors: readonly ProgramTensor[];
   readonly delegates: readonly ProgramDelegate[];
   readonly inputs: readonly ProgramPort[];
   readonly outputs: readonly ProgramPort[];
 }
 
-/** What stands in a program beside its data. */
+/** The tables of a program. */
 export interface ParsedProgram {
   readonly plans: readonly ProgramPlan[];
   readonly segments: readonly SegmentRange[];
-  /** Where the data of constants starts, by their number; 0 is nobody's. */
+  /** Ranges of constants by their number; number 0 is not used. */
   readonly constants: readonly SegmentRange[];
-  /** The same of tensors that change, a list for each segment of them. */
+  /** Ranges of initial values of mutable tensors, a list for each segment. */
   readonly mutable: readonly (readonly SegmentRange[])[];
   readonly named: readonly NamedEntry[];
 }
 
 /**
- * Parses the tables of a program (.pte); of the segments nothing is needed but the file's size.
+ * Parses the tables of a program (.pte). The segments are not needed.
  * Source: schema/program.fbs of ExecuTorch 1.5.
- * @throws FormatError `malformed`, `duplicate`, `too-large`, `unsupported`; `size-mismatch` where data is cut off
+ * @throws FormatError `malformed`, `duplicate`, `too-large`, `unsupported`; `size-mismatch` if data is cut off
  */
 export function parseProgram(pages: Pages, extent: FileExtent): ParsedProgram {
   const fail = fileErrors(pages);
@@ -59,7 +59,7 @@ export function parseProgram(pages: Pages, extent: FileExtent): ParsedProgram {
   const inline = [...root.tables(ProgramFields.delegateData)].map(storageOf);
   const constant = root.table(ProgramFields.constantSegment);
   const inSegment = constant ? parseSubsegments(constant, segments, fail) : [];
-  // What has both is read as the runtime does.
+  // If a program has both, the runtime prefers the segment.
   const constants =
     inSegment.length > 0 ? inSegment : [...root.tables(ProgramFields.constantBuffer)].map(storageOf);
   const mutable = [...root.tables(ProgramFields.mutableSegments)].map((table) =>
@@ -77,13 +77,13 @@ export function parseProgram(pages: Pages, extent: FileExtent): ParsedProgram {
   return { plans, segments, constants, mutable, named };
 }
 
-/** Data that lies in the tables: of a constant, or what a backend made. Both have it in their first field. */
+/** Data in the tables: a constant's, or a backend's blob. Both are in the first field. */
 function storageOf(table: FlatTable): SegmentRange {
   const vector = table.vector(BufferFields.storage, 1);
   return vector ? { offset: vector.at, length: vector.count } : { offset: table.at, length: 0 };
 }
 
-/** Where the parts of a segment start; each may go on to the segment's end. */
+/** Parses the parts of a segment; each may extend to the segment's end. */
 function parseSubsegments(
   table: FlatTable,
   segments: readonly SegmentRange[],
@@ -93,7 +93,7 @@ function parseSubsegments(
   const nth = table.uint32(SubsegmentsFields.segment);
   const segment = segments[nth];
   if (!segment) {
-    // A program that has no constants at all says where they would be.
+    // A program without constants may name a segment that does not exist.
     if (offsets.every((offset) => offset === 0n)) return offsets.map(() => ({ offset: 0, length: 0 }));
     throw fail("malformed", `its constants are in segment ${nth} of ${segments.length}`, {
       offset: table.at,

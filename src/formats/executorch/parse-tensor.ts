@@ -6,25 +6,25 @@ import { ExtraFields, ProgramTensorFields } from "./schema.ts";
 /** A tensor of a program. */
 export interface ProgramTensor {
   readonly layout: ExecutorchLayout;
-  /** Of its shape: 0 as it is, 1 an upper bound, 2 nothing is known. */
+  /** Dynamism of the shape: 0 static, 1 an upper bound, 2 unknown. */
   readonly dynamism: number;
-  /** Which constant it is, or which of the data that changes; 0 for none. */
+  /** Number of its constant or initial values; 0 for none. */
   readonly buffer: number;
-  /** Whether its data is where it starts from, and changes. */
+  /** Whether its data are initial values, which change. */
   readonly mutable: boolean;
-  /** Which of the lists of data that changes has it. */
+  /** Index of the list of its initial values. */
   readonly mutableSegment: number;
-  /** The name that it had in the source; `undefined` where the program does not say. */
+  /** Name in the source; `undefined` if the program has none. */
   readonly name: string | undefined;
-  /** Whether its data is in another file, under its name. */
+  /** Whether another file has its data, under its name. */
   readonly external: boolean;
-  /** Where its table is, in bytes from the start of the file. */
+  /** Offset of its table, in bytes from the start of the file. */
   readonly at: number;
 }
 
 /**
  * Parses a tensor.
- * @param what it is, for errors
+ * @param what describes it in errors
  * @throws FormatError `malformed`, `unsupported`, `too-large`
  */
 export function parseProgramTensor(table: FlatTable, what: string, fail: FileFail): ProgramTensor {

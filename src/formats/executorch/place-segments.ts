@@ -2,35 +2,35 @@ import { alignUp } from "../../io/align.ts";
 import type { FileExtent } from "./header.ts";
 import type { SegmentRange } from "./segments.ts";
 
-/** What segments are aligned to, at least, and at most as far as old offsets tell. In bytes. */
+/** Smallest alignment of segments, and the largest to detect, in bytes. */
 const MIN_ALIGNMENT = 128;
 const MAX_ALIGNMENT = 64 * 1024;
 
-/** A range of a file, and where it goes. */
+/** A range of a file, and its place. */
 export interface ExecutorchPiece {
-  /** In bytes from the start of what it is a piece of. */
+  /** Bytes from the start of the segment or file that it is a piece of. */
   readonly offset: number;
   readonly from: SegmentRange;
-  /** Which file: 0 is the program, the data files follow. */
+  /** Index of the file: 0 for the program, then the data files. */
   readonly file: number;
 }
 
-/** What is in a segment; bytes between its pieces are zeros. */
+/** The content of a segment; bytes between its pieces are zeros. */
 export interface SegmentContent {
-  /** In bytes; 128 at least is had anyway, as ExecuTorch's exporter does. */
+  /** In bytes; at least 128 applies anyway, as in ExecuTorch's exporter. */
   readonly alignment: number;
   /** In bytes. */
   readonly length: number;
-  /** In their order. */
+  /** In order. */
   readonly pieces: readonly ExecutorchPiece[];
 }
 
-/** Where segments go. */
+/** The places of segments. */
 export interface PlacedSegments {
-  /** In bytes from the first segment. */
+  /** Bytes from the start of the first segment. */
   readonly offsets: readonly number[];
   readonly pieces: readonly ExecutorchPiece[];
-  /** Of all segments, in bytes. */
+  /** Length of all segments, in bytes. */
   readonly length: number;
 }
 
@@ -47,17 +47,17 @@ export function placeSegments(segments: readonly SegmentContent[]): PlacedSegmen
   return { offsets, pieces, length: end };
 }
 
-/** What the segments of a file are aligned to, as far as their places tell. In bytes. */
+/** Alignments of a file's segments, detected by their places, in bytes. */
 export interface Alignments {
-  /** Of the first segment in the file. */
+  /** Alignment of the first segment in the file. */
   readonly base: number;
-  /** Of each segment, from the first. */
+  /** Alignment of each segment, relative to the first. */
   readonly each: readonly number[];
 }
 
 /**
- * Tells what segments were aligned to: more than usual only where there is more padding than that takes.
- * @param extent where they start, and what is before them ends
+ * Detects alignments of segments: more than the usual one only if the padding is larger than it needs.
+ * @param extent the end of the tables, and the start of the segments
  */
 export function alignmentsOf(
   { base = 0, tables }: Pick<FileExtent, "base" | "tables">,
@@ -81,7 +81,7 @@ export function alignmentsOf(
   };
 }
 
-/** What all these are multiples of. */
+/** The largest alignment that all offsets have. */
 function alignmentOf(offsets: readonly number[]): number {
   let alignment = MIN_ALIGNMENT;
   const fits = (offset: number): boolean => offset % (alignment * 2) === 0;

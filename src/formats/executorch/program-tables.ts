@@ -12,13 +12,13 @@ const one = (...table: TableSpec): FieldSpec => ({ kind: "table", table });
 const many = (...table: TableSpec): FieldSpec => ({ kind: "tables", table });
 const oneOf = (...tables: readonly TableSpec[]): readonly FieldSpec[] => [byte, { kind: "union", tables }];
 
-/** What most tensors have nothing to say of. */
+/** Optional facts about a tensor. */
 export const extraTable: TableSpec = [long, text, byte, byte, byte];
 const allocation = one(int, int, int);
 const tensor: TableSpec = [byte, int, ints, bytes, byte, int, allocation, byte, byte, one(...extraTable)];
-/** Nothing, a whole number, a truth, a number, a tensor, a text; lists of whole numbers, numbers, truths and values. */
+/** None, integer, boolean, float, tensor, string; lists of integers, floats, booleans, tensors and optional tensors. */
 const value = oneOf([], [long], [byte], [long], tensor, [text], [longs], [longs], [bytes], [ints], [ints]);
-/** Calls of a kernel and of a delegate, a move, a jump, and the end of a value. */
+/** A kernel call, a delegate call, a move, a jump, and the release of a value. */
 const instruction = oneOf([int, ints], [int, ints], [int, int], [int, int], [int]);
 const frames = many(text, int, text, text);
 const chain = many(ints, ints, many(...instruction), many(frames));
@@ -36,11 +36,11 @@ const plan: TableSpec = [
   many(int, byte, byte),
 ];
 
-/** A table that says where the parts of a segment start. */
+/** The starts of a segment's parts. */
 const subsegments: TableSpec = [int, longs];
-/** A segment's place. */
+/** The place of a segment. */
 export const segmentTable: TableSpec = [long, long];
-/** A key, and which segment it stands for. */
+/** A key and its segment. */
 export const namedTable: TableSpec = [text, int];
 
 /**

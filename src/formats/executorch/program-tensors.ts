@@ -12,7 +12,7 @@ import {
   ValueFields,
 } from "./schema.ts";
 
-/** A tensor, and where it stands. */
+/** A tensor and its table. */
 export interface TensorTable {
   readonly tensor: ProgramTensor;
   readonly table: FlatTable;
@@ -28,31 +28,31 @@ export function* programTensors(buffer: Flatbuffer, fail: FileFail): Generator<T
   }
 }
 
-/** How a constant is called that has no name in its program. */
+/** The name of a constant without a name in its program. */
 export function nameOfConstant(nth: number): string {
   return `constant ${nth}`;
 }
 
-/** Whether a tensor has the name that its constant was given for want of one; further shapes have a number after it. */
+/** Whether a tensor's name is {@link nameOfConstant}, with a number after it for further shapes. */
 export function isGivenName({ name, buffer }: ProgramTensor): boolean {
   return name?.replace(/ \(\d+\)$/, "") === nameOfConstant(buffer);
 }
 
-/** What changes of tensors. */
+/** Edits of tensors. */
 export class TensorEdits {
   readonly all: Map<number, FieldEdits> = new Map();
   readonly #seen = new Set<number>();
 
-  /** Whether a tensor is met for the first time: several values may be one. */
+  /** Whether a tensor occurs for the first time: several values may share one. */
   isNew(table: FlatTable): boolean {
     const { size } = this.#seen;
     return this.#seen.add(table.at).size > size;
   }
 
   /**
-   * Says where a tensor's data is.
-   * @param name left out where there is none
-   * @param constant its number in the program; in a data file where there is none
+   * Sets the place of a tensor's data.
+   * @param name `undefined` for none
+   * @param constant number in the program; `undefined` for data in a data file
    */
   place(table: FlatTable, name: string | undefined, constant: number | undefined): void {
     const said: FieldEdits = new Map<number, WriteField>([
@@ -78,7 +78,7 @@ export class TensorEdits {
 
 const NOTHING = { offset: undefined } as const;
 
-/** Whether there is something beside a tensor's name, and where its data is. */
+/** Whether a tensor has facts beside its name and the place of its data. */
 function saysMore(extra: FlatTable): boolean {
   extra.buffer.step(extra.at, extra.fields / 8);
   return Array.from({ length: extra.fields }).some(

@@ -10,20 +10,19 @@ import { type ParsedProgram, parseProgram } from "./parse-program.ts";
 import { DATA_LETTERS } from "./schema.ts";
 import { type ExecutorchWeight, namedDataWeights, plainBytesNotes, planWeights } from "./weights.ts";
 
-/** A file whose tables were read. */
+/** A file with its parsed tables. */
 type ReadFile =
   | { readonly path: string; readonly source: ByteSource; readonly program: ParsedProgram }
   | { readonly path: string; readonly source: ByteSource; readonly data: ParsedData };
 
 /**
  * Reads ExecuTorch programs (.pte) and data files (.ptd): a method for each method of a program, and for each data
- * file. Weights are constants, what methods start from and change, what backends made (a delegate's blob each), and
- * named data; tensors in other files are found in the data files given, or in the one that has the program's name.
- * Only tables are read. Bytes in another order than row-major, and of types that are not known, are plain bytes, and
- * the draft's notes say so, as they say what was not found. Of several programs, each has the data files that are named
- * for it and those that are named for none.
- * @throws FormatError with file, tensor and offset; `mismatch` where program and data file have a tensor in two ways,
- * `duplicate` where two data files have one that a program needs
+ * file. Weights are constants, initial values of mutable tensors, blobs of delegates, and named data. Tensors in other
+ * files are found in the given data files, or in the one with the program's name. Reads tables only. Bytes that are not
+ * row-major, or of unknown types, are plain bytes; notes of the draft say so, and name missing tensors. Each of several
+ * programs has the data files that are named for it, and those that are named for none.
+ * @throws FormatError with file, tensor and offset; `mismatch` if program and data file disagree on a tensor,
+ * `duplicate` if two data files have a tensor that a program needs
  */
 export async function readExecutorch(
   files: readonly ModelFile[],
@@ -78,7 +77,7 @@ async function readFile({ path, source }: ModelFile, options: ReadOptions): Prom
     : { path, source, program: await readProgram(source, options) };
 }
 
-/** Whether a file is one of data: by its name, or by what it starts with where the name does not say it. */
+/** Whether a file is a data file, by its name, else by its first bytes. */
 export async function isData({ path, source }: ModelFile, options: ReadOptions = {}): Promise<boolean> {
   const [, named] = /\.pt([de])$/i.exec(path) ?? [];
   if (named !== undefined) return named.toLowerCase() === "d";
@@ -87,7 +86,7 @@ export async function isData({ path, source }: ModelFile, options: ReadOptions =
   );
 }
 
-/** Which of several programs a data file is for: `first-adapter.ptd` is named for `first.pte`. */
+/** The program that a data file is named for: `first.pte` for `first-adapter.ptd`. */
 function ownerOf(path: string, all: readonly ReadFile[]): number | undefined {
   const name = stem(path);
   let owner: number | undefined;
@@ -96,7 +95,7 @@ function ownerOf(path: string, all: readonly ReadFile[]): number | undefined {
     const program = stem(file.path);
     const isNamed =
       name === program || (name.startsWith(program) && /^[-_.]/.test(name.slice(program.length)));
-    // The longest name: "a-b.ptd" may be of "a.pte" and "a-b.pte".
+    // The longest name wins: "a-b.ptd" fits "a.pte" and "a-b.pte".
     if (isNamed && program.length > stem(all[owner ?? -1]?.path ?? "").length) owner = nth;
   }
   return owner;
@@ -125,7 +124,7 @@ function methodsOf(
   const methods = program.plans.map((plan) => {
     const find = external.finder(namedDataWeights(program, nth), source, nth);
     const { weights, missing } = planWeights(program, plan, nth, find, fail);
-    // One by one: as arguments of one call, they may be too many for the stack.
+    // One by one: so many arguments of one call may overflow the stack.
     for (const weight of weights) if (weight.at.file === nth) found.push(weight);
     if (missing.length > 0) notes.push(missingNote(plan.name, missing));
     return methodOf(several ? `${stem(file.path)}/${plan.name}` : plan.name, nth, weights);

@@ -1,19 +1,19 @@
 import type { DType } from "../../tensor/dtype.ts";
 
-/** The four letters after the root's offset, of programs and of data files. */
+/** The four letters after the root's offset, in programs and in data files. */
 export const PROGRAM_IDENTIFIER = "ET12";
 export const DATA_IDENTIFIER = "FT01";
-/** What identifiers of any version start with. */
+/** Start of the identifiers of all versions. */
 export const PROGRAM_LETTERS = "ET";
 export const DATA_LETTERS = "FT";
-/** What the header after them starts with. */
+/** First bytes of the header after them. */
 export const PROGRAM_HEADER = "eh00";
 export const DATA_HEADER = "FH01";
-/** Bytes of the file that end before the header does. */
+/** Bytes before the header. */
 export const BEFORE_HEADER = 8;
 
 /**
- * Fields of the tables by their number.
+ * Field numbers of the tables.
  * Source: schema/program.fbs and extension/flat_tensor/serialize/flat_tensor.fbs of ExecuTorch 1.5.
  */
 export const ProgramFields = {
@@ -47,19 +47,19 @@ export const NamedFields = { key: 0, segment: 1, layout: 2 } as const;
 export const LayoutFields = { type: 0, sizes: 1, dimOrder: 2 } as const;
 export const DataFields = { version: 0, segments: 1, namedData: 2 } as const;
 
-/** The kinds of an EValue that are a whole number, a number of floating point, and a tensor. */
+/** Kinds of an EValue: integer, float, and tensor. */
 export const INT_KIND = 2;
 export const DOUBLE_KIND = 4;
 export const TENSOR_KIND = 5;
-/** `shape_dynamism` of a shape that is an upper bound, and of one that says nothing. */
+/** `shape_dynamism` of a shape that is an upper bound, and of an unknown shape. */
 export const BOUNDED = 1;
 export const UNBOUNDED = 2;
 
-/** A type of elements. */
+/** An element type. */
 export interface ScalarType {
-  /** `undefined` for what has no type of its own here: its bytes are kept plain. */
+  /** `undefined` for a type that tare does not have: its elements are plain bytes. */
   readonly dtype: DType | undefined;
-  /** Bytes an element. */
+  /** Bytes per element. */
   readonly width: number;
 }
 
@@ -72,12 +72,12 @@ const TYPES: readonly (readonly [code: number, dtype: DType | undefined, width: 
   [5, "float16", 2],
   [6, "float32", 4],
   [7, "float64", 8],
-  // complex of halves
+  // complex of two float16
   [8, undefined, 4],
   [9, "complex64", 8],
   [10, "complex128", 16],
   [11, "bool", 1],
-  // The quantized ones: the integers they are stored as.
+  // Quantized types, as the integers that store them.
   [12, "int8", 1],
   [13, "uint8", 1],
   [14, "int32", 4],
@@ -93,7 +93,7 @@ const TYPES: readonly (readonly [code: number, dtype: DType | undefined, width: 
 ];
 
 /**
- * Element types by ExecuTorch's numbers; those that pack several elements into a byte are not among them.
+ * Element types by ExecuTorch's numbers, without those that pack several elements into a byte.
  * Source: schema/scalar_type.fbs of ExecuTorch 1.5.
  */
 export const SCALAR_TYPES: ReadonlyMap<number, ScalarType> = new Map(

@@ -1,15 +1,15 @@
 import type { OpenProgram } from "./edit-program.ts";
 import { ProgramFields, SubsegmentsFields } from "./schema.ts";
 
-/** Segments by what is in them besides named data; one may have several uses. */
+/** Segments by their uses besides named data; one may have several. */
 export interface SegmentUsers {
-  /** Where constants are, or would be in a program that has none yet. */
+  /** Segments for constants, even if the program has none yet. */
   readonly constants: ReadonlySet<number>;
-  /** What methods start from and change, and what delegates run. */
+  /** Segments with initial values of mutable tensors, and with blobs of delegates. */
   readonly others: ReadonlySet<number>;
 }
 
-/** Tells which segments a program uses, and what for. */
+/** Finds the segments that a program uses, by their uses. */
 export function segmentUsers({ buffer, program, constantSegment }: OpenProgram): SegmentUsers {
   const root = buffer.root();
   const constants = new Set<number>();

@@ -5,26 +5,26 @@ import type { FileExtent } from "./header.ts";
 import { type ExecutorchLayout, parseLayout } from "./layout.ts";
 import { LayoutFields, NamedFields, SegmentFields } from "./schema.ts";
 
-/** Where a segment lies. */
+/** The range of a segment. */
 export interface SegmentRange {
-  /** In bytes from the start of the file. */
+  /** Bytes from the start of the file. */
   readonly offset: number;
   /** In bytes. */
   readonly length: number;
 }
 
-/** A key, and the segment that it stands for. */
+/** A key and its segment. */
 export interface NamedEntry {
   readonly key: string;
   /** Index of the segment. */
   readonly segment: number;
-  /** `undefined` where nothing is said of what the bytes are. */
+  /** `undefined` if the file does not describe the bytes. */
   readonly layout: ExecutorchLayout | undefined;
 }
 
 /**
- * Parses where the segments of a file lie.
- * @throws FormatError `malformed`; `size-mismatch` for one that ends after the data does
+ * Parses the ranges of a file's segments.
+ * @throws FormatError `malformed`; `size-mismatch` for a segment past the end of the data
  */
 export function parseSegments(
   root: FlatTable,
@@ -38,7 +38,7 @@ export function parseSegments(
     const size = table.uint64(SegmentFields.size);
     if (base === undefined) {
       if (size === 0n) return { offset: extent.tables, length: 0 };
-      throw fail("malformed", "it has segments, and no header that says where", { offset: table.at });
+      throw fail("malformed", "it has segments, and no header with their place", { offset: table.at });
     }
     const stop = BigInt(base) + offset + size;
     if (stop > BigInt(end)) {
@@ -50,8 +50,8 @@ export function parseSegments(
 }
 
 /**
- * Parses what stands for which segment.
- * @throws FormatError `malformed`, `duplicate`; `size-mismatch` where a segment is not of its layout's size
+ * Parses the keys of segments.
+ * @throws FormatError `malformed`, `duplicate`; `size-mismatch` if a segment is not of its layout's size
  */
 export function parseNamed(
   root: FlatTable,
@@ -63,7 +63,7 @@ export function parseNamed(
   return [...root.tables(field)].map((table) => {
     const key = table.string(NamedFields.key);
     if (key === undefined) throw fail("malformed", "named data has no key", { offset: table.at });
-    if (keys.has(key)) throw fail("duplicate", "that key stands twice", { offset: table.at, tensor: key });
+    if (keys.has(key)) throw fail("duplicate", "that key occurs twice", { offset: table.at, tensor: key });
     keys.add(key);
     const segment = table.uint32(NamedFields.segment);
     const range = segments[segment];

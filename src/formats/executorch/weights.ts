@@ -7,13 +7,13 @@ import type { SegmentRange } from "./segments.ts";
 import type { ProgramTensor } from "./parse-tensor.ts";
 import type { ParsedData } from "./parse-data.ts";
 
-/** A weight, and how it is stored where that is not as its type and shape have it. */
+/** A weight, and why it is plain bytes, if it is. */
 export interface ExecutorchWeight extends WeightDraft {
-  /** "stored in the order [0, 2, 3, 1]". */
+  /** For example For example "stored in the order [0, 2, 3, 1]". */
   readonly plain?: string;
 }
 
-/** Where a program's tensors in other files were found. */
+/** Finds the weight of a program's tensor in another file. */
 export type FindExternal = (
   tensor: ProgramTensor & { readonly name: string },
 ) => ExecutorchWeight | undefined;
@@ -21,15 +21,15 @@ export type FindExternal = (
 /** The weights of a method. */
 export interface PlanWeights {
   readonly weights: readonly ExecutorchWeight[];
-  /** Names of the tensors in other files that were not found. */
+  /** Names of missing tensors. */
   readonly missing: readonly string[];
 }
 
 /**
- * The weights of a method: its constants, what it changes and starts from, what backends made for it, and the named
- * data of its program. Several tensors that are the same bytes of one layout are one weight.
+ * The weights of a method: its constants, initial values, blobs of delegates, and the named data of its program.
+ * Tensors of the same bytes and layout are one weight.
  * @param file index of the program
- * @throws FormatError `malformed`; `size-mismatch` for a tensor that its data is too short for
+ * @throws FormatError `malformed`; `size-mismatch` for a tensor whose data is too short
  */
 export function planWeights(
   program: ParsedProgram,
@@ -61,12 +61,12 @@ export function planWeights(
   return { weights: weights.all, missing: [...missing] };
 }
 
-/** How the weight is called that a method's nth delegate runs. */
+/** The name of the weight of a method's nth delegate. */
 export function delegateName(nth: number): string {
   return `delegate ${nth}`;
 }
 
-/** The weights that a file has by their keys. */
+/** The weights of a file's named data. */
 export function namedDataWeights(
   { named, segments }: Pick<ParsedData, "named" | "segments">,
   file: number,
@@ -77,7 +77,7 @@ export function namedDataWeights(
   });
 }
 
-/** Whether two layouts are one. */
+/** Whether two layouts are equal. */
 export function sameExecutorchLayout(a: ExecutorchLayout, b: ExecutorchLayout): boolean {
   return (
     a.type === b.type &&
@@ -90,7 +90,7 @@ function isPlain(layout: ExecutorchLayout): boolean {
   return weightLayout(layout, 0).plain === undefined;
 }
 
-/** Where a tensor's data lies, of exactly its layout's size; of a type that is not known, all that may be its. */
+/** The range of a tensor's data, of exactly its layout's size; for an unknown type, all bytes that may belong to it. */
 function bytesOf(
   program: ParsedProgram,
   tensor: ProgramTensor,
@@ -115,7 +115,7 @@ function bytesOf(
   return { offset: bytes.offset, length };
 }
 
-/** Weights of one method, each under a name of its own. */
+/** Weights of one method under distinct names. */
 class DistinctWeights {
   readonly all: ExecutorchWeight[] = [];
   readonly #names = new Map<string, ExecutorchWeight>();
@@ -145,7 +145,7 @@ function sameWeight(a: ExecutorchWeight, b: ExecutorchWeight): boolean {
   );
 }
 
-/** A sentence for each way in which weights are not stored as their type and shape have it. */
+/** A note for each reason why weights are plain bytes. */
 export function plainBytesNotes(weights: Iterable<ExecutorchWeight>): string[] {
   const odd = new Map<string, Set<string>>();
   for (const { name, plain } of weights) {

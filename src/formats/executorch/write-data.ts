@@ -5,18 +5,18 @@ import { elementCount } from "../../tensor/dtype.ts";
 import type { ParsedData } from "./parse-data.ts";
 import { DATA_HEADER, DATA_IDENTIFIER, SCALAR_TYPES } from "./schema.ts";
 
-/** Segments, and what comes before them, start at multiples of this. */
+/** Alignment of segments, in bytes. */
 const SEGMENT_ALIGNMENT = 128;
-/** The header, padded so that the tables after it stay aligned: what ExecuTorch's Python writer does. */
+/** Size of the padded header, and its length, in bytes, as in ExecuTorch's Python writer: the tables stay aligned. */
 const HEADER_SIZE = 48;
 const HEADER_LENGTH = 40;
 
-/** What a key's bytes are. */
+/** The layout of a key's bytes. */
 export interface DataLayoutSpec {
   /** ExecuTorch's number of the type. */
   readonly type: number;
   readonly sizes: readonly number[];
-  /** From the outermost dimension to the innermost. */
+  /** The dimensions from the outermost to the innermost. */
   readonly dimOrder: readonly number[];
 }
 
@@ -24,14 +24,14 @@ export interface DataLayoutSpec {
 export interface DataSegmentSpec {
   /** In bytes. */
   readonly length: number;
-  /** In bytes, what its consumer wants; 128 at least is had anyway. 1 if left out. */
+  /** Alignment in bytes that its consumer needs; 1 by default, and at least 128 applies anyway. */
   readonly alignment?: number | undefined;
 }
 
-/** What to write. */
+/** A data file to write. */
 export interface DataFileSpec {
   readonly segments: readonly DataSegmentSpec[];
-  /** Keys in the order of the file; several may stand for one segment. */
+  /** Keys in the order of the file; several may share a segment. */
   readonly named: readonly {
     readonly key: string;
     readonly segment: number;
@@ -39,19 +39,19 @@ export interface DataFileSpec {
   }[];
 }
 
-/** What comes before the segments, and where they go. */
+/** The bytes before the segments, and the segments' places. */
 export interface EncodedDataHeader {
-  /** Up to the first segment. */
+  /** All bytes before the first segment. */
   readonly bytes: Uint8Array;
   /** In bytes from the start of the file; the bytes between segments are zeros. */
   readonly segments: readonly { readonly offset: number; readonly length: number }[];
-  /** Of the whole file, in bytes. */
+  /** Size of the whole file, in bytes. */
   readonly size: number;
 }
 
 /**
- * Writes the header and the tables of a data file (.ptd) as ExecuTorch's Python writer lays it out, byte for byte.
- * Source: extension/flat_tensor/serialize/serialize.py of ExecuTorch 1.5, and flatc's order of tables.
+ * Encodes the header and the tables of a data file (.ptd), byte for byte as ExecuTorch's Python writer. Source:
+ * extension/flat_tensor/serialize/serialize.py of ExecuTorch 1.5, and flatc's order of tables.
  * @throws FormatError `duplicate`, `size-mismatch`, `too-large`, `malformed`
  */
 export function encodeDataHeader({ segments, named }: DataFileSpec): EncodedDataHeader {
@@ -89,8 +89,8 @@ export function encodeDataHeader({ segments, named }: DataFileSpec): EncodedData
 }
 
 /**
- * What to write to have a data file again: its alignments are the least that give its offsets.
- * @throws FormatError `unsupported` for a file whose segments are laid out in another way
+ * The specification that gives a data file again, with the smallest alignments for its offsets.
+ * @throws FormatError `unsupported` for a file whose segments have another layout
  */
 export function dataFileSpec(data: ParsedData): DataFileSpec {
   const base = data.segments[0]?.offset ?? 0;
@@ -99,7 +99,7 @@ export function dataFileSpec(data: ParsedData): DataFileSpec {
     const at = offset - base;
     let alignment = SEGMENT_ALIGNMENT;
     while (alignment < at && alignUp(end, alignment) < at) alignment *= 2;
-    // Alignments need not be powers of two: what is a multiple of nothing else is one of itself.
+    // Alignments need not be powers of two: any offset is a multiple of itself.
     if (alignUp(end, alignment) !== at) alignment = at;
     if (end > at || at % SEGMENT_ALIGNMENT !== 0) {
       throw cannotEncode(
@@ -131,7 +131,7 @@ function checkNamed(segments: readonly DataSegmentSpec[], named: DataFileSpec["n
   }
 }
 
-/** The tables, in the order in which flatc makes them of JSON: what a table contains before it, backwards. */
+/** Encodes the tables in flatc's order for JSON: contents before their table, last field first. */
 function encodeTables({ segments, named }: DataFileSpec, offsets: readonly number[]): Uint8Array {
   const writer = new FlatbufferWriter();
   const segmentTables = segments.map(({ length }, nth) =>

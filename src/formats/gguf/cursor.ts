@@ -2,22 +2,21 @@ import type { FileFail, FormatError } from "../../errors.ts";
 import { CUT_OFF } from "../failure.ts";
 import { type GgufFile, ggufErrors } from "./file.ts";
 
-/** Thrown where a header goes on past the bytes that are at hand, though its file does too. Leaves no parser. */
+/** Thrown where a header continues past the bytes in memory. Parsers catch it: it never reaches a caller. */
 export class WindowEnd extends RangeError {}
 
 /**
- * Goes over the start of a file. Whatever is left over of the file bounds every length and count before anything is
- * made of it.
+ * Reads the start of a file in order. The rest of the file bounds every length and count before anything is allocated.
  */
 export class GgufCursor {
   readonly file: GgufFile;
   readonly fail: FileFail;
   readonly bytes: Uint8Array;
   readonly view: DataView;
-  /** In bytes from the start of the file. */
+  /** Bytes from the start of the file. */
   at = 0;
 
-  /** @param bytes from the start of the file on; it may go on after them */
+  /** @param bytes the start of the file; the file may be longer */
   constructor(bytes: Uint8Array, file: GgufFile) {
     this.file = file;
     this.fail = ggufErrors(file);
@@ -25,7 +24,7 @@ export class GgufCursor {
     this.view = new DataView(this.bytes.buffer, this.bytes.byteOffset, this.bytes.byteLength);
   }
 
-  /** Refuses lengths that the file does not have. */
+  /** Refuses a length past the end of the file. */
   need(length: number, what: string): void {
     if (length > this.file.size - this.at) {
       throw this.fail("malformed", `${what} ends past the end of the file at ${this.file.size}`, {
@@ -36,7 +35,7 @@ export class GgufCursor {
     if (length > this.bytes.byteLength - this.at) throw new WindowEnd(`${what} is not at hand`);
   }
 
-  /** Passes over that many bytes. */
+  /** Reads so many bytes and moves past them. */
   take(length: number, what: string): Uint8Array {
     this.need(length, what);
     this.at += length;
@@ -56,8 +55,8 @@ export class GgufCursor {
   }
 
   /**
-   * Reads how many things follow, none of which takes fewer than `least` bytes.
-   * @throws FormatError `malformed` where the rest of the file cannot hold as many; `too-large` for over `most`
+   * Reads the number of items that follow, each of at least `least` bytes.
+   * @throws FormatError `malformed` if the rest of the file cannot hold so many; `too-large` for over `most`
    */
   count(what: string, least: number, most: number = Number.MAX_SAFE_INTEGER): number {
     const start = this.at;
@@ -72,18 +71,18 @@ export class GgufCursor {
     return Number(count);
   }
 
-  /** Reads a length and as many bytes. */
+  /** Reads a length, and that many bytes. */
   string(what: string, longest: number = Number.MAX_SAFE_INTEGER): Uint8Array {
     return this.take(this.count(`the length of ${what}`, 1, longest), what);
   }
 
-  /** Passes over strings: a model has some 100,000 tokens. */
+  /** Skips strings without decoding them: a model has some 100,000 tokens. */
   skipStrings(count: number, what: string): void {
     for (let index = 0; index < count; index++) {
       this.need(8, what);
       const low = this.view.getUint32(this.at, true);
       const high = this.view.getUint32(this.at + 4, true);
-      // Exact below 2^53, and past the end of every file above.
+      // Exact below 2^53; larger lengths are past the end of every file.
       const length = high * 2 ** 32 + low;
       this.at += 8;
       this.need(length, what);
@@ -93,8 +92,8 @@ export class GgufCursor {
 }
 
 /**
- * Runs a parser over what is at hand.
- * @returns `undefined` if it needs more
+ * Runs a parser over the bytes in memory.
+ * @returns `undefined` if it needs more bytes
  */
 export function within<T>(parse: () => T): T | undefined {
   try {
@@ -105,7 +104,7 @@ export function within<T>(parse: () => T): T | undefined {
   }
 }
 
-/** Narrows what a file says to a number that is exact. */
+/** Converts a 64-bit number of a file to an exact `number`. */
 export function toSafeNumber(value: bigint, fail: () => FormatError): number {
   if (value > BigInt(Number.MAX_SAFE_INTEGER)) throw fail();
   return Number(value);

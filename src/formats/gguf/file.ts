@@ -1,8 +1,8 @@
 import { fileErrors, type FileFail } from "../../errors.ts";
 
-/** The file of a header. */
+/** A file whose header is parsed. */
 export interface GgufFile {
-  /** For errors. */
+  /** Names the file in errors. */
   readonly name: string;
   /** In bytes. */
   readonly size: number;

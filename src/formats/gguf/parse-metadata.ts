@@ -3,13 +3,13 @@ import { shorten } from "../../errors.ts";
 import { MAX_ARRAY_DEPTH, type GgufType, MAX_NAME_LENGTH, VALUE_BYTES, VALUE_TYPES } from "./schema.ts";
 import { GgufArray, type GgufEntry, type GgufValue, scalarAt, textOf } from "./values.ts";
 
-/** Fewest bytes of an entry: a length, a key of one byte, a type, a value of one byte. */
+/** Smallest entry: a length, a key of one byte, a type, a value of one byte. */
 export const MIN_ENTRY_BYTES = 14;
-/** Fewest bytes of an array: type and length. */
+/** Smallest array: type and length. */
 const MIN_ARRAY_BYTES = 12;
 
 /**
- * Parses the metadata; arrays are gone over once, to check them, and not copied.
+ * Parses the metadata. Arrays are checked once and not copied.
  * @throws FormatError `malformed`, `duplicate`, `too-large`
  */
 export function parseMetadata(cursor: GgufCursor, count: number): GgufEntry[] {
@@ -30,7 +30,7 @@ export function parseMetadata(cursor: GgufCursor, count: number): GgufEntry[] {
 }
 
 /**
- * Reads a name. A NUL in it is refused: llama.cpp, which ends names there, would take it for another name.
+ * Reads a name, and refuses one with a NUL: llama.cpp ends names there, and would read another name.
  * @throws FormatError `malformed`, `too-large`
  */
 export function parseName(cursor: GgufCursor, what: string): string {
@@ -89,6 +89,6 @@ function skipFixed(cursor: GgufCursor, type: GgufType, count: number, what: stri
   if (type !== "bool") return;
   const odd = bytes.findIndex((byte) => byte > 1);
   if (odd < 0) return;
-  // "Anything else is invalid", and it would not come back as it was.
+  // The specification: "Anything else is invalid". Such a value could not be written back.
   throw cursor.fail("malformed", `${what} has a bool that is ${bytes[odd]}`, { offset: start + odd });
 }

@@ -6,36 +6,36 @@ import { CUT_OFF } from "../failure.ts";
 import { parseName } from "./parse-metadata.ts";
 import { MAX_DIMENSIONS, TENSOR_TYPES } from "./schema.ts";
 
-/** A tensor of a GGUF file that was not read. */
+/** A tensor of a GGUF file; its data is not read. */
 export interface GgufTensor {
   readonly name: string;
   /** ggml's number of the type. */
   readonly type: number;
-  /** `undefined` for a type that is not known here. */
+  /** `undefined` for an unknown type. */
   readonly dtype: DType | undefined;
   /** Outermost dimension first, the reverse of the file's order; at most four. */
   readonly shape: readonly number[];
-  /** In bytes from the start of the file. */
+  /** Bytes from the start of the file. */
   readonly offset: number;
-  /** In bytes; of a type that is not known, all up to the next tensor or the end of the file. */
+  /** In bytes; for an unknown type, all bytes up to the next tensor or the end of the file. */
   readonly length: number;
 }
 
-/** What the header says of a tensor. */
+/** A tensor's entry in the header. */
 export interface GgufTensorInfo extends Omit<GgufTensor, "offset" | "length"> {
   /** In bytes from the start of the data. */
   readonly offset: bigint;
-  /** Of shape and type; `undefined` for a type that is not known. */
+  /** In bytes, by shape and type; `undefined` for an unknown type. */
   readonly length: number | undefined;
-  /** Where in the file the header says so. */
+  /** Offset of the entry in the file, in bytes. */
   readonly at: number;
 }
 
-/** Fewest bytes of what the header says of a tensor: a length, a count of dimensions, a type, an offset. */
+/** Smallest entry of a tensor: a length, a count of dimensions, a type, an offset. */
 export const MIN_TENSOR_BYTES = 24;
 
 /**
- * Parses what the header says of the tensors.
+ * Parses the tensors' entries in the header.
  * @throws FormatError `malformed`, `duplicate`, `too-large`
  */
 export function parseTensorInfos(cursor: GgufCursor, count: number): GgufTensorInfo[] {
@@ -91,9 +91,8 @@ function parseInfo(cursor: GgufCursor, name: string, at: number): GgufTensorInfo
 }
 
 /**
- * Places the tensors in the file. Each must start where the one before ends, but for padding: that is how every
- * writer lays them out and what llama.cpp demands. What the padding holds, and what follows the last tensor, is not
- * looked at: it comes back as it was.
+ * Places the tensors in the file. Each must start where the previous one ends, plus padding, as every writer does and
+ * llama.cpp demands. Padding, and bytes after the last tensor, may hold anything: they are kept.
  * @param dataStart in bytes
  * @throws FormatError `malformed`; `size-mismatch` for a tensor past the end of the file
  */
@@ -119,7 +118,7 @@ export function placeTensors(
     const length = info.length ?? (next ? Number(next.offset - info.offset) : file.size - offset);
     const cutOff = (reason: string): FormatError =>
       ggufErrors(file)("size-mismatch", reason, { tensor: name, offset, hint: CUT_OFF });
-    // A negative length is that of the next tensor's offset, which is refused in its turn.
+    // A negative length means that the next tensor starts before this one: the next turn refuses it.
     const end = offset + Math.max(0, length);
     if (end > file.size) throw cutOff(`it ends at byte ${end}, ${pastEnd(file)}`);
     if (length === 0 && !shape.includes(0)) throw cutOff("no bytes are left for it");
@@ -156,7 +155,7 @@ function checkStart(
   }
 }
 
-/** The next multiple of the alignment. */
+/** Rounds up to a multiple of the alignment. */
 export function alignOffset(at: bigint, alignment: bigint): bigint {
   return ((at + alignment - 1n) / alignment) * alignment;
 }

@@ -12,7 +12,7 @@ import {
 import { DEFAULT_ALIGNMENT, isAlignment, Key, MAGIC, MAX_ENTRIES, MAX_TENSORS, VERSIONS } from "./schema.ts";
 import { findEntry, type GgufMetadata } from "./values.ts";
 
-/** What stands before the data of a GGUF file. */
+/** The header of a GGUF file: everything before its data. */
 export interface GgufHeader {
   /** 2 or 3. */
   readonly version: number;
@@ -20,19 +20,19 @@ export interface GgufHeader {
   readonly metadata: GgufMetadata;
   /** In the order of the file, which is that of their data. */
   readonly tensors: readonly GgufTensor[];
-  /** Tensors start at multiples of it, counted from `dataStart`. */
+  /** Tensors start at multiples of it, counted from `dataStart`, in bytes. */
   readonly alignment: number;
-  /** Where the data starts, in bytes: the size of the header with its padding, as far as the file has any. */
+  /** Start of the data: the size of the header and its padding, in bytes. */
   readonly dataStart: number;
 }
 
 /**
- * Parses the header of a GGUF file, version 2 or 3, little-endian; of the data nothing is needed but its size.
+ * Parses the header of a GGUF file, version 2 or 3, little-endian. The data itself is not needed.
  * Source: https://github.com/ggml-org/ggml/blob/master/docs/gguf.md, and gguf.cpp of llama.cpp.
- * @param bytes the start of the file, as much as is at hand
- * @returns `undefined` if the header goes on after `bytes`
+ * @param bytes the start of the file, of any length
+ * @returns `undefined` if the header is longer than `bytes`
  * @throws FormatError `unknown-format`; `unsupported` (other versions, big-endian files); `malformed`, `duplicate`,
- * `too-large`; `size-mismatch` where data is cut off
+ * `too-large`; `size-mismatch` if data is cut off
  */
 export function parseGgufHeader(bytes: Uint8Array, file: GgufFile): GgufHeader | undefined {
   return within(() => parseHeader(new GgufCursor(bytes, file)));
@@ -57,7 +57,7 @@ function parseHeader(cursor: GgufCursor): GgufHeader {
   const fail = (): FormatError =>
     ggufErrors(file)("malformed", `its data starts at byte ${aligned}, past the end`, { offset: cursor.at });
   const padded = toSafeNumber(aligned, fail);
-  // Without tensors nothing needs the padding: some writers leave it out.
+  // A file without tensors may lack the padding: some writers leave it out.
   const dataStart = infos.length > 0 || padded <= file.size ? padded : cursor.at;
   const tensors = placeTensors(infos, dataStart, alignment, file);
   return { version, metadata, tensors, alignment, dataStart };
@@ -79,7 +79,7 @@ function parseVersion(cursor: GgufCursor): number {
   });
 }
 
-/** What the file says of its alignment. */
+/** The alignment of a file's tensors, in bytes. */
 function alignmentOf(metadata: GgufMetadata, file: GgufFile): number {
   const entry = findEntry(metadata, Key.alignment);
   if (!entry) return DEFAULT_ALIGNMENT;

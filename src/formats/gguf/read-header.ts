@@ -2,14 +2,14 @@ import type { ByteSource, ReadOptions } from "../../io/byte-source.ts";
 import { ggufErrors } from "./file.ts";
 import { type GgufHeader, parseGgufHeader } from "./parse.ts";
 
-/** The first read, and what each further one multiplies it by. */
+/** Length of the first read in bytes, and the factor for each further read. */
 const WINDOW = { first: 128 * 1024, growth: 4 };
-/** Headers are held in memory. Vocabularies make them large: of 256,000 tokens, spelled twice, 60 MB. */
+/** Headers are held in memory. Vocabularies make them large: 256,000 tokens, each twice, take 60 MB. */
 const MAX_HEADER_BYTES = 128 * 1024 * 1024;
 
 /**
- * Reads the header of a GGUF file. How long it is cannot be known before: reads go on until it is whole, at most
- * four times its length in all, and nothing is read twice.
+ * Reads the header of a GGUF file. Its length is unknown beforehand: the window grows until the header is complete. At
+ * most four times its length is read, and no byte twice.
  * @throws FormatError what {@link parseGgufHeader} throws; `too-large` for a header over 128 MiB
  */
 export async function readGgufHeader(source: ByteSource, options: ReadOptions = {}): Promise<GgufHeader> {

@@ -7,18 +7,18 @@ import type { GgufHeader } from "./parse.ts";
 import { readGgufHeader } from "./read-header.ts";
 import { checkShards, missingShard, ggufModelName, type GgufShard, ggufShardName, shardOf } from "./split.ts";
 
-/** A file whose header was read, and which shard it is. */
+/** A file with its parsed header, and the shard that it is. */
 interface ReadFile extends FileDraft {
   readonly header: GgufHeader;
-  /** `undefined` for a model of its own. */
+  /** `undefined` for a whole model. */
   readonly shard: GgufShard | undefined;
 }
 
 /**
- * Reads GGUF models: a method for each file, or for all shards of a model together; shards that are not given are
- * found in the folder. Every tensor is a weight, and what is left of the first file is the program.
- * Only headers are read. Tensors of types that are not known are plain bytes, and the draft's notes say so.
- * @throws FormatError with file, tensor and offset; `not-found` names a shard that is not there
+ * Reads GGUF models: a method for each file, or for all shards of a model together. Shards that are not given are
+ * opened in the folder. Every tensor is a weight; the rest of the first file is the program.
+ * Reads headers only. Tensors of unknown types are plain bytes, and a note of the draft says so.
+ * @throws FormatError with file, tensor and offset; `not-found` names a missing shard
  */
 export async function readGguf(
   files: readonly ModelFile[],
@@ -28,7 +28,7 @@ export async function readGguf(
   const all: ReadFile[] = [];
   for (const file of files) all.push(await readFile(file, options));
   const models = new Map<string, number[]>();
-  // Not over `all`: the shards that come from the folder are added to it.
+  // Not over `all`, which grows by the shards of the folder.
   for (const index of files.keys()) {
     const { path, shard } = all[index] as ReadFile;
     const name = ggufModelName(path);
@@ -47,7 +47,7 @@ async function readFile({ path, source }: ModelFile, options: ReadOptions): Prom
   return { path, source, header, shard: shardOf(path, { source, header }) };
 }
 
-/** Finds all shards of a model, in order; those that come from the folder are added to `all`. */
+/** Finds all shards of a model, in order, and adds those of the folder to `all`. */
 async function gather(
   one: GgufShard,
   all: ReadFile[],
@@ -82,7 +82,7 @@ function methodOf(name: string, indices: readonly number[], all: readonly ReadFi
   return { name, file: indices[0] as number, weights, constants: [] };
 }
 
-/** A sentence for each type that is not known. */
+/** A note for each unknown type. */
 function notesOf(all: readonly ReadFile[]): string[] {
   const unknown = new Map<number, string[]>();
   for (const { name, type, dtype } of all.flatMap((file) => file.header.tensors)) {

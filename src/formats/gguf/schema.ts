@@ -1,26 +1,26 @@
 import type { DType } from "../../tensor/dtype.ts";
 
-/** What a GGUF file starts with: "GGUF", whatever the byte order of the rest. */
+/** First bytes of a GGUF file, in either byte order: "GGUF". */
 export const MAGIC: readonly number[] = [0x47, 0x47, 0x55, 0x46];
-/** Both are laid out the same; version 3 only added big-endian files. Version 1 had 32-bit counts. */
+/** Supported versions. Both have the same layout: version 3 only adds big-endian files. Version 1 has 32-bit counts. */
 export const VERSIONS: readonly number[] = [2, 3];
-/** Where data starts at multiples of, if the file does not say. */
+/** Alignment of a file that has none in its metadata, in bytes. */
 export const DEFAULT_ALIGNMENT = 32;
-/** Padding of a header is memory; pages of 2 MiB are the largest that any file is laid out for. */
+/** Bounds a header's padding, which is held in memory. Pages of 2 MiB are the largest that files are aligned to. */
 const MAX_ALIGNMENT = 2 ** 26;
 /** GGML_MAX_DIMS. */
 export const MAX_DIMENSIONS = 4;
 
-/** Longest key by the specification; tensor names, of which llama.cpp reads 63 bytes, get as much here. */
+/** Longest key of the specification, in bytes. Tensor names have the same limit here; llama.cpp reads 63 bytes. */
 export const MAX_NAME_LENGTH = 65_535;
-/** Deepest array in an array. The specification sets no end, and llama.cpp reads none at all. */
+/** Deepest nesting of arrays. The specification sets no limit; llama.cpp reads no nested arrays. */
 export const MAX_ARRAY_DEPTH = 16;
-/** Each entry is an object in memory; files have some dozens. */
+/** Most metadata entries, each an object in memory. Files have some dozens. */
 export const MAX_ENTRIES = 65_536;
-/** Each tensor is an object in memory; a model of 60 layers with 256 experts apart has 46,000. */
+/** Most tensors, each an object in memory. A model of 60 layers with 256 separate experts has 46,000. */
 export const MAX_TENSORS = 262_144;
 
-/** Keys that say how the file is laid out. */
+/** Metadata keys that define the layout of the file. */
 export const Key = {
   alignment: "general.alignment",
   splitNo: "split.no",
@@ -29,8 +29,7 @@ export const Key = {
 } as const;
 
 /**
- * Types of metadata values, in the order of their numbers, with the bytes of one; strings and arrays start with a
- * length.
+ * Types of metadata values by number, with the bytes of one value. Strings and arrays start with a length.
  * Source: enum gguf_metadata_value_type of https://github.com/ggml-org/ggml/blob/master/docs/gguf.md
  */
 export const VALUE_TYPES = [
@@ -56,7 +55,7 @@ export type GgufType = (typeof VALUE_TYPES)[number][0];
 export const VALUE_BYTES: ReadonlyMap<GgufType, number | undefined> = new Map(VALUE_TYPES);
 
 /**
- * Types of tensors by number. 4, 5, 31 to 33 and 36 to 38 were given up; other numbers belong to forks.
+ * Types of tensors by number. 4, 5, 31 to 33 and 36 to 38 are retired; other numbers belong to forks.
  * Source: enum ggml_type of ggml.h in llama.cpp; the sizes are those of {@link DType}.
  */
 export const TENSOR_TYPES: ReadonlyMap<number, DType> = new Map([
@@ -97,7 +96,7 @@ export const TENSOR_TYPES: ReadonlyMap<number, DType> = new Map([
   [42, "q2_0"],
 ]);
 
-/** Whether a file can be laid out so: a power of two, and not beyond all sense. */
+/** Whether a file can have the alignment: a power of two up to 2^26. */
 export function isAlignment(value: number): boolean {
   const whole = Number.isInteger(value) && value > 0 && value <= MAX_ALIGNMENT;
   return whole && (value & (value - 1)) === 0;

@@ -4,17 +4,17 @@ import type { GgufHeader } from "./parse.ts";
 import { type GgufType, Key } from "./schema.ts";
 import { findEntry } from "./values.ts";
 
-/** One file of a model that is split over several. */
+/** One file of a model that is split into several. */
 export interface GgufShard {
-  /** What the names of all its shards start with. */
+  /** Start of the names of all its shards. */
   readonly prefix: string;
   /** Counted from 0. */
   readonly no: number;
-  /** How many shards there are. */
+  /** Number of shards. */
   readonly count: number;
 }
 
-/** A file whose header was read. */
+/** A file with its parsed header. */
 export interface ReadHeader {
   readonly source: GgufFile;
   readonly header: GgufHeader;
@@ -24,21 +24,21 @@ const SHARD_NAME = /^(.*)-(\d{5})-of-(\d{5})\.gguf$/s;
 const HINT =
   "llama.cpp finds shards by their names, NAME-00001-of-0000N.gguf, and checks them against split.no and split.count";
 
-/** The name of a shard as llama.cpp looks for it. */
+/** The name by which llama.cpp looks for a shard. */
 export function ggufShardName({ prefix, no, count }: GgufShard): string {
   return `${prefix}-${String(no + 1).padStart(5, "0")}-of-${String(count).padStart(5, "0")}.gguf`;
 }
 
-/** What a model is called: the name of its file or files, without what all GGUF files or shards have. */
+/** The name of a model: that of its file, without the extension and the shard's number. */
 export function ggufModelName(path: string): string {
   return path.replace(/(-\d{5}-of-\d{5})?\.gguf$/i, "") || path;
 }
 
 /**
- * Tells a shard from a file that is a model of its own. A later shard may lack `split.count`, as in llama.cpp; what
- * it says must be right.
+ * Parses which shard a file is; `undefined` for a whole model. A later shard may lack `split.count`, as in llama.cpp;
+ * if present, it must match.
  * @param path relative to the model's folder
- * @throws FormatError `malformed` (also where llama.cpp would end the whole process), `bad-name`, `mismatch`
+ * @throws FormatError `malformed` (also where llama.cpp would abort the process), `bad-name`, `mismatch`
  */
 export function shardOf(path: string, file: ReadHeader): GgufShard | undefined {
   const no = numberOf(file, Key.splitNo, "uint16");
@@ -62,9 +62,9 @@ export function shardOf(path: string, file: ReadHeader): GgufShard | undefined {
 
 /**
  * Checks that shards belong together.
- * @param shards all of a split, in order, each of which {@link shardOf} has passed
- * @throws FormatError `duplicate` for a tensor in two shards, on which llama.cpp would end the whole process;
- * `mismatch` for another number of tensors than shard 1 says
+ * @param shards all shards of a model, in order, each checked by {@link shardOf}
+ * @throws FormatError `duplicate` for a tensor in two shards, where llama.cpp would abort the process; `mismatch` if
+ * the number of tensors differs from that in shard 1
  */
 export function checkShards(shards: readonly ReadHeader[]): void {
   const [first] = shards;
@@ -90,7 +90,7 @@ export function checkShards(shards: readonly ReadHeader[]): void {
   }
 }
 
-/** The error for a shard that is not there. */
+/** Makes the error for a missing shard. */
 export function missingShard(path: string, { prefix, no, count }: GgufShard): FormatError {
   return operationError(FormatError, {
     code: "not-found",
@@ -106,7 +106,7 @@ function parseShardName(path: string): GgufShard | undefined {
   return { prefix, no: Number(no) - 1, count: Number(count) };
 }
 
-/** A number of the metadata, which must be of that type. */
+/** Reads a number of the metadata, which must have the type. */
 function numberOf({ source, header }: ReadHeader, key: string, type: GgufType): number | undefined {
   const entry = findEntry(header.metadata, key);
   if (!entry) return undefined;

@@ -1,8 +1,8 @@
 import { type GgufType, VALUE_BYTES, VALUE_TYPES } from "./schema.ts";
 
 /**
- * A metadata value: `bigint` for the 64-bit integers, `number` for the shorter ones and the floats. Where a value
- * would not come back as it was (a string that is not UTF-8, a NaN with bits of its own) it is its bytes instead.
+ * A metadata value: `bigint` for 64-bit integers, `number` for shorter integers and floats. A value that these cannot
+ * represent (a string that is not UTF-8, a NaN with a payload) is its bytes.
  */
 export type GgufValue = number | bigint | boolean | string | GgufArray | Uint8Array;
 
@@ -16,7 +16,7 @@ export interface GgufEntry {
 /** Metadata in the order of the file; keys are unique. */
 export type GgufMetadata = readonly GgufEntry[];
 
-/** The bits of NaN that JavaScript writes; others might not survive being a number. */
+/** The bits of the NaN that JavaScript writes. Other NaNs may lose theirs as a `number`. */
 const NAN32 = 0x7fc00000;
 const NAN64 = 0x7ff8000000000000n;
 
@@ -26,11 +26,11 @@ export function findEntry(metadata: GgufMetadata, key: string): GgufEntry | unde
 }
 
 /**
- * An array of metadata as its file spells it: iterate over it to read its values, which costs nothing before.
- * Made by the parser, or of values by `ggufArray`.
+ * An array of metadata, kept as bytes. Iterating decodes its values.
+ * The parser makes it, or `ggufArray` from values.
  */
 export class GgufArray implements Iterable<GgufValue> {
-  /** Of the elements. */
+  /** Type of the elements. */
   readonly type: GgufType;
   /** Number of elements. */
   readonly length: number;
@@ -63,7 +63,7 @@ export class GgufArray implements Iterable<GgufValue> {
   }
 }
 
-/** Reads a value of fixed size; of a bool any byte but 0 is true. */
+/** Reads a value of fixed size. Any byte but 0 is true. */
 export function scalarAt(view: DataView, at: number, type: GgufType): number | bigint | boolean | Uint8Array {
   switch (type) {
     case "uint8":
@@ -99,7 +99,7 @@ export function scalarAt(view: DataView, at: number, type: GgufType): number | b
   }
 }
 
-/** Text, or the bytes themselves where they are not UTF-8. */
+/** Decodes text; returns the bytes if they are not UTF-8. */
 export function textOf(bytes: Uint8Array): string | Uint8Array {
   try {
     return UTF8.decode(bytes);
@@ -108,10 +108,10 @@ export function textOf(bytes: Uint8Array): string | Uint8Array {
   }
 }
 
-/** A mark at the start of a string is a character of it. */
+/** Keeps a byte order mark, which is a character of the string. */
 const UTF8 = new TextDecoder("utf-8", { fatal: true, ignoreBOM: true });
 
-/** Reads an array in an array; both were checked. */
+/** Reads a nested array; the parser checked both. */
 function innerArray(bytes: Uint8Array, view: DataView, at: number): { array: GgufArray; end: number } {
   const type = (VALUE_TYPES[view.getUint32(at, true)] as (typeof VALUE_TYPES)[number])[0];
   const length = Number(view.getBigUint64(at + 4, true));
@@ -120,7 +120,7 @@ function innerArray(bytes: Uint8Array, view: DataView, at: number): { array: Ggu
   return { array: new GgufArray(type, length, bytes.subarray(start, end)), end };
 }
 
-/** Where elements that were checked end. */
+/** End of checked elements, in bytes. */
 function endOf(bytes: Uint8Array, view: DataView, start: number, type: GgufType, length: number): number {
   const width = VALUE_BYTES.get(type);
   if (width !== undefined) return start + width * length;

@@ -10,7 +10,7 @@ import {
 } from "./schema.ts";
 import { GgufArray, type GgufMetadata, type GgufValue } from "./values.ts";
 
-/** Smallest and largest of the whole numbers. */
+/** Smallest and largest value of each integer type. */
 const RANGES: ReadonlyMap<GgufType, readonly [bigint, bigint]> = new Map(
   VALUE_TYPES.filter(([type]) => type.includes("int")).map(([type, bytes = 0]) => {
     const bits = BigInt(bytes * 8);
@@ -22,7 +22,7 @@ const RANGES: ReadonlyMap<GgufType, readonly [bigint, bigint]> = new Map(
 );
 
 /**
- * Makes an array of metadata of values, all of one type; those of an array of arrays are arrays made so.
+ * Makes an array of metadata from values of one type. Nested arrays are made by this function too.
  * @throws FormatError `malformed` for a value of another type, `out-of-range`
  */
 export function ggufArray(type: GgufType, values: Iterable<GgufValue>): GgufArray {
@@ -36,7 +36,7 @@ export function ggufArray(type: GgufType, values: Iterable<GgufValue>): GgufArra
 }
 
 /**
- * Writes metadata, as many entries as there are.
+ * Writes all entries of the metadata.
  * @throws FormatError `malformed`, `out-of-range`, `bad-name`, `duplicate`, `too-large`
  */
 export function writeMetadata(writer: ByteWriter, metadata: GgufMetadata): void {
@@ -64,7 +64,7 @@ export function writeName(writer: ByteWriter, name: string, what: string): void 
   writer.sized(bytes);
 }
 
-/** The error for what a header cannot say. */
+/** Makes the error for something that a header cannot represent. */
 export function cannotEncode(code: ErrorCode, what: string, details: ErrorDetails = {}): FormatError {
   return operationError(FormatError, { ...details, code, doing: `write a GGUF header with ${what}` });
 }

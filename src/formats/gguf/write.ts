@@ -14,43 +14,42 @@ import {
 import { findEntry, type GgufMetadata } from "./values.ts";
 import { cannotEncode, writeMetadata, writeName } from "./write-metadata.ts";
 
-/** A tensor that a header is to announce. */
+/** A tensor to list in a header. */
 export interface GgufTensorSpec {
   readonly name: string;
   /** ggml's number of the type. */
   readonly type: number;
   /** Outermost dimension first. */
   readonly shape: readonly number[];
-  /** In bytes. Needed for types that are not known here only. */
+  /** In bytes. Required for unknown types only. */
   readonly length?: number;
 }
 
-/** What to write; what `parseGgufHeader` gives fits. */
+/** A header to write. The result of `parseGgufHeader` is one. */
 export interface GgufHeaderSpec {
-  /** 3 if left out. */
+  /** 3 by default. */
   readonly version?: number;
   readonly metadata: GgufMetadata;
   /** In the order of their data. */
   readonly tensors: readonly GgufTensorSpec[];
-  /** That of the metadata, or 32, if left out. Another one is added to metadata that says none. */
+  /** In bytes; by default that of the metadata, or 32. Added to metadata that has none. */
   readonly alignment?: number;
 }
 
-/** A header, and where the data that follows it goes. */
+/** An encoded header, and the places of the data after it. */
 export interface EncodedGgufHeader {
-  /** Padded: the data follows at once. */
+  /** With padding: the data follows immediately. */
   readonly bytes: Uint8Array;
-  /** Where each tensor starts, in bytes from the start of the file. */
+  /** Start of each tensor, in bytes from the start of the file. */
   readonly offsets: readonly number[];
-  /** Of the whole file, in bytes; the last tensor is padded as all are, with zeros. */
+  /** Size of the whole file, in bytes. Every tensor is padded with zeros, the last one too. */
   readonly size: number;
 }
 
 /**
- * Writes the header of a GGUF file: for a parsed one, the same bytes.
+ * Encodes the header of a GGUF file. A parsed header gives the same bytes.
  * Source: https://github.com/ggml-org/ggml/blob/master/docs/gguf.md
- * @throws FormatError `malformed`, `unsupported`, `bad-name`, `duplicate`, `out-of-range`, `size-mismatch`,
- * `too-large`
+ * @throws FormatError `malformed`, `unsupported`, `bad-name`, `duplicate`, `out-of-range`, `size-mismatch`, `too-large`
  */
 export function encodeGgufHeader(spec: GgufHeaderSpec): EncodedGgufHeader {
   const { version = 3, tensors } = spec;
@@ -115,7 +114,7 @@ function writeTensor(writer: ByteWriter, { name, type, shape }: GgufTensorSpec, 
   writer.uint64(start);
 }
 
-/** Bytes of a tensor, which its shape must allow. */
+/** Bytes of a tensor; checks its shape. */
 function lengthOf({ name, type, shape, length }: GgufTensorSpec): number {
   const dtype = TENSOR_TYPES.get(type);
   const what = `tensor "${shorten(name)}" of shape [${shape.join(", ")}]`;

@@ -9,21 +9,21 @@ import {
   STRUCT_BYTES,
 } from "./schema.ts";
 
-/** The file that an archive is. */
+/** The file of an archive. */
 export interface IrpaFile {
-  /** For errors. */
+  /** Names the file in errors. */
   readonly name: string;
   /** In bytes. */
   readonly size: number;
 }
 
-/** A range of an archive, in bytes from its start. */
+/** A range of an archive, in bytes. */
 export interface IrpaSegment {
   readonly offset: number;
   readonly length: number;
 }
 
-/** The header of an archive: where its parts lie. */
+/** The header of an archive: the places of its parts. */
 export interface IrpaHeader {
   readonly entryCount: number;
   readonly entries: IrpaSegment;
@@ -31,27 +31,27 @@ export interface IrpaHeader {
   readonly storage: IrpaSegment;
 }
 
-/** A parameter whose bytes are in the archive. */
+/** A parameter with bytes in the archive. */
 export interface IrpaData {
   readonly kind: "data";
   readonly name: string;
-  /** Whatever the writer put there. */
+  /** Free-form bytes of the writer. */
   readonly metadata: Uint8Array;
-  /** What the writer wanted the data aligned to, in bytes. */
+  /** Alignment that the writer asks for, in bytes. */
   readonly alignment: number;
-  /** In bytes from the start of the archive. */
+  /** Bytes from the start of the archive. */
   readonly offset: number;
   readonly length: number;
 }
 
-/** A parameter that is one pattern over and over. */
+/** A parameter that repeats one pattern. */
 export interface IrpaSplat {
   readonly kind: "splat";
   readonly name: string;
   readonly metadata: Uint8Array;
-  /** Of 1 to 16 bytes. */
+  /** 1 to 16 bytes. */
   readonly pattern: Uint8Array;
-  /** In bytes, of all repetitions. */
+  /** Bytes of all repetitions. */
   readonly length: number;
 }
 
@@ -60,7 +60,7 @@ export type IrpaEntry = IrpaData | IrpaSplat;
 
 /**
  * Parses the header of an archive.
- * @param bytes the first 88 of the file, or all where it is shorter
+ * @param bytes the first 88 of the file, or all bytes of a shorter file
  * @throws FormatError `unknown-format`, `malformed`, `unsupported`, `too-large`
  */
 export function parseIrpaHeader(bytes: Uint8Array, file: IrpaFile): IrpaHeader {
@@ -78,13 +78,13 @@ export function parseIrpaHeader(bytes: Uint8Array, file: IrpaFile): IrpaHeader {
     throw fail("unsupported", `its version is ${major}.${minor}`, { offset: IrpaHeaderFields.major });
   const headerSize = view.getBigUint64(IrpaHeaderFields.headerSize, true);
   if (headerSize !== BigInt(STRUCT_BYTES.header)) {
-    throw fail("malformed", `its header says to have ${headerSize} bytes`, {
+    throw fail("malformed", `its header has a size of ${headerSize} bytes`, {
       offset: IrpaHeaderFields.headerSize,
     });
   }
   const next = view.getBigUint64(IrpaHeaderFields.next, true);
   if (next !== 0n)
-    throw fail("unsupported", `it goes on in another header at byte ${next}`, {
+    throw fail("unsupported", `it continues in another header at byte ${next}`, {
       offset: IrpaHeaderFields.next,
     });
   const segment = (at: number, what: string): IrpaSegment => segmentAt(view, at, file.size, what, fail);
@@ -101,7 +101,7 @@ export function parseIrpaHeader(bytes: Uint8Array, file: IrpaFile): IrpaHeader {
   const parts = [{ offset: 0, length: STRUCT_BYTES.header }, entries, metadata, storage];
   let end = 0;
   for (const part of parts.filter(({ length }) => length > 0).sort((a, b) => a.offset - b.offset)) {
-    if (part.offset < end) throw fail("malformed", "its parts lie one over another", { offset: part.offset });
+    if (part.offset < end) throw fail("malformed", "its parts overlap", { offset: part.offset });
     end = part.offset + part.length;
   }
   const count = view.getBigUint64(IrpaHeaderFields.entryCount, true);
@@ -114,9 +114,8 @@ export function parseIrpaHeader(bytes: Uint8Array, file: IrpaFile): IrpaHeader {
 }
 
 /**
- * Parses the entries of an archive, in their order; those to be skipped are left out.
- * Refuses what IREE's own reader does, and a name that stands twice, data that overlaps other data without being the
- * same, and entries after the last.
+ * Parses the entries of an archive, in order, without those of the type "skip".
+ * Refuses what IREE's own reader refuses, and duplicate names, partly overlapping data, and entries after the last.
  * @param table all bytes of `header.entries`
  * @param names all bytes of `header.metadata`
  * @throws FormatError `malformed`, `unsupported`, `duplicate`, `too-large`
@@ -142,7 +141,7 @@ export function parseIrpaEntries(
       throw fail("malformed", `entry ${index} does not fit its entry table`, { offset: where });
     }
     const entryView = new DataView(view.buffer, view.byteOffset + at, size);
-    // Names over one another would let a small table hold any number of long ones.
+    // Overlapping names would let a small table hold any number of long ones.
     named += rangeAt(entryView, IrpaEntryFields.name).length;
     if (named > names.byteLength)
       throw fail("malformed", "its names are longer than its metadata", { offset: where });
@@ -150,12 +149,12 @@ export function parseIrpaEntries(
     at += Math.ceil(size / Alignment.entry) * Alignment.entry;
     if (!entry) continue;
     if (seen.has(entry.name))
-      throw fail("duplicate", "it is there twice", { offset: where, tensor: entry.name });
+      throw fail("duplicate", "it occurs twice", { offset: where, tensor: entry.name });
     seen.add(entry.name);
     entries.push(entry);
   }
   if (view.byteLength - at >= Alignment.entry) {
-    const reason = `its entry table goes on after its ${header.entryCount} entries`;
+    const reason = `its entry table continues after its ${header.entryCount} entries`;
     throw fail("malformed", reason, { offset: header.entries.offset + at });
   }
   checkOverlaps(entries, fail);
@@ -213,7 +212,7 @@ function parseEntry(
   return { kind: "data", name, metadata, alignment, offset: start, length };
 }
 
-/** Two parameters may be one range; parts of others would let a small file hold any number of large weights. */
+/** Two parameters may share one range. Partial overlaps would let a small file hold any number of large weights. */
 function checkOverlaps(entries: readonly IrpaEntry[], fail: FileFail): void {
   const data = entries.filter((entry) => entry.kind === "data" && entry.length > 0) as IrpaData[];
   let before: IrpaData | undefined;
@@ -229,7 +228,7 @@ function checkOverlaps(entries: readonly IrpaEntry[], fail: FileFail): void {
 
 function segmentAt(view: DataView, at: number, size: number, what: string, fail: FileFail): IrpaSegment {
   const range = rangeAt(view, at);
-  // An empty one may say anything.
+  // An empty segment may have any offset.
   if (range.length === 0) return { offset: Math.min(range.offset, size), length: 0 };
   if (range.offset + range.length > size) {
     throw fail(
@@ -241,7 +240,7 @@ function segmentAt(view: DataView, at: number, size: number, what: string, fail:
   return range;
 }
 
-/** Over 2^53 these are rounded, and past the end of every file all the same. */
+/** Numbers over 2^53 are rounded, and remain past the end of every file. */
 function rangeAt(view: DataView, at: number): IrpaSegment {
   return { offset: Number(view.getBigUint64(at, true)), length: Number(view.getBigUint64(at + 8, true)) };
 }

@@ -14,14 +14,14 @@ import {
 } from "./parse.ts";
 import { STRUCT_BYTES, TENSOR_METADATA } from "./schema.ts";
 
-/** Metadata that says a tensor's dtype and shape has some 200 bytes. */
+/** Longest metadata that is parsed, in bytes. A tensor's dtype and shape take some 200. */
 const MAX_METADATA_LENGTH = 4096;
 
 /**
- * Reads IREE parameter archives: a method for each file, a weight for each parameter with data of its own. The format
- * has neither types nor shapes: a weight has those that its metadata says, as IREE's Python tools put them there, and
- * is plain bytes otherwise. Splats are part of the program; the draft's notes count them.
- * Only the header, the entry table and the metadata are read.
+ * Reads IREE parameter archives: a method for each file, a weight for each parameter with data. The format has neither
+ * types nor shapes: a weight has those of its metadata, which IREE's Python tools write, and is plain bytes otherwise.
+ * Splats are part of the program; a note of the draft counts them.
+ * Reads the header, the entry table and the metadata only.
  * @throws FormatError with file, tensor and offset
  */
 export async function readIrpa(
@@ -44,7 +44,7 @@ export async function readIrpa(
 }
 
 /**
- * Reads what an archive says of its parameters.
+ * Reads the entries of an archive.
  * @throws FormatError what {@link parseIrpaHeader} and {@link parseIrpaEntries} throw
  */
 export async function readIrpaEntries(source: ByteSource, options: ReadOptions = {}): Promise<IrpaEntry[]> {
@@ -61,13 +61,13 @@ function weightOf(entry: IrpaData, file: number, path: string, notes: string[]):
   if (tensor) return { name, ...tensor, at };
   if (entry.metadata.byteLength > 0) {
     notes.push(
-      `Parameter "${shorten(name)}" has metadata that says no dtype and shape of it: kept as plain bytes`,
+      `Parameter "${shorten(name)}" has metadata without a fitting dtype and shape: kept as plain bytes`,
     );
   }
   return { name, dtype: "uint8", shape: [length], at };
 }
 
-/** The dtype and shape that metadata says, if the data is of their size. */
+/** The dtype and shape in the metadata, if the data has their size. */
 function tensorOf(
   { metadata, length }: IrpaData,
   path: string,

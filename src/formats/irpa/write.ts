@@ -11,15 +11,15 @@ import {
   TENSOR_METADATA,
 } from "./schema.ts";
 
-/** A parameter that an archive is to have; what `parseIrpaEntries` gives fits. */
+/** A parameter to write. The results of `parseIrpaEntries` are such. */
 export type IrpaSpec = IrpaDataSpec | IrpaSplatSpec;
 
 interface IrpaDataSpec {
   readonly kind: "data";
   readonly name: string;
-  /** {@link irpaTensorMetadata}, or anything else. */
+  /** {@link irpaTensorMetadata}, or any bytes. */
   readonly metadata?: Uint8Array;
-  /** In bytes; 64 unless given. */
+  /** In bytes; 64 by default. */
   readonly alignment?: number;
   /** In bytes. */
   readonly length: number;
@@ -29,28 +29,28 @@ interface IrpaSplatSpec {
   readonly kind: "splat";
   readonly name: string;
   readonly metadata?: Uint8Array;
-  /** Of 1, 2, 4, 8 or 16 bytes. */
+  /** 1, 2, 4, 8 or 16 bytes. */
   readonly pattern: Uint8Array;
-  /** In bytes, of all repetitions. */
+  /** Bytes of all repetitions. */
   readonly length: number;
 }
 
-/** What stands before the data of an archive, and where the data goes. */
+/** An encoded header, and the places of the data after it. */
 export interface EncodedIrpaHeader {
   readonly bytes: Uint8Array;
-  /** Where the data of each entry starts, in bytes from the start of the file; `undefined` for splats. */
+  /** Start of each entry's data, in bytes from the start of the file; `undefined` for splats. */
   readonly offsets: readonly (number | undefined)[];
-  /** Of the whole file, in bytes; what no data fills is zeros. */
+  /** Of the whole file, in bytes; gaps are zeros. */
   readonly size: number;
 }
 
-/** Padding of what stands before the data is memory: a huge page, in bytes. */
+/** Bounds the padding before the data, which is held in memory: a huge page, in bytes. */
 const MAX_ALIGNMENT = 2 ** 21;
 
 const fail = fileErrors({ format: "irpa" });
 
 /**
- * Writes what stands before the data of an IREE parameter archive, byte for byte as IREE's own tools do.
+ * Encodes everything before the data of an IREE parameter archive, byte for byte as IREE's own tools.
  * @throws FormatError `duplicate`, `malformed`, `too-large`
  */
 export function encodeIrpaHeader(entries: readonly IrpaSpec[]): EncodedIrpaHeader {
@@ -117,14 +117,14 @@ export function encodeIrpaHeader(entries: readonly IrpaSpec[]): EncodedIrpaHeade
   return { bytes, offsets, size: alignUp(storageStart + storage, Alignment.file) };
 }
 
-/** The metadata by which IREE's Python tools know a tensor's dtype and shape. */
+/** Encodes a tensor's dtype and shape as metadata for IREE's Python tools. */
 export function irpaTensorMetadata(dtype: DType, shape: readonly number[]): Uint8Array {
   return new TextEncoder().encode(`${TENSOR_METADATA[0]}${JSON.stringify({ type: "Tensor", dtype, shape })}`);
 }
 
 function checkSpec(spec: IrpaSpec, names: ReadonlySet<string>): void {
   const { name, length } = spec;
-  if (names.has(name)) throw fail("duplicate", "it is there twice", { tensor: name });
+  if (names.has(name)) throw fail("duplicate", "it occurs twice", { tensor: name });
   if (!Number.isSafeInteger(length) || length < 0)
     throw fail("too-large", `it has ${length} bytes`, { tensor: name });
   if (spec.kind === "splat") {

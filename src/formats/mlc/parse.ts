@@ -3,26 +3,26 @@ import { isPlainPath } from "../../model/config.ts";
 import { type DType, DTYPE_BITS, isDType, tensorBytes } from "../../tensor/dtype.ts";
 import { fileErrors, type FileFail, shorten } from "../../errors.ts";
 
-/** NumPy's own limit, from whose arrays caches are made. */
+/** NumPy's limit: caches are made from its arrays. */
 export const MAX_DIMENSIONS = 64;
 
-/** A tensor of a cache that was not read. */
+/** A tensor of a cache; its data is not read. */
 export interface CacheRecord {
   readonly name: string;
   readonly dtype: DType;
   readonly shape: readonly number[];
-  /** In bytes from the start of its shard. */
+  /** Bytes from the start of its shard. */
   readonly offset: number;
   readonly length: number;
-  /** What the cache calls the dtype, where tare has none of that name. */
+  /** The cache's name of the dtype, if it is unknown to tare. */
   readonly unknown?: string;
-  /** Whether it was float32 before it was put there. */
+  /** Whether it was float32 before it was stored. */
   readonly narrowed: boolean;
 }
 
-/** A file of a cache's tensors. */
+/** A file with tensors of a cache. */
 export interface CacheShard {
-  /** Relative to the cache's file; plain. */
+  /** A plain path, relative to the list's folder. */
   readonly path: string;
   /** In bytes. */
   readonly size: number;
@@ -32,7 +32,7 @@ export interface CacheShard {
 
 /**
  * Parses the list of a tensor cache: `{metadata, records: [{dataPath, format, nbytes, records: […]}]}`. Checksums of
- * shards are MD5, which proves nothing: they are part of the program and not looked at. Other fields are let pass.
+ * shards are MD5, which proves nothing: they stay in the program and are not checked. Other fields are accepted.
  * Source: tvm.contrib.tvmjs of Apache TVM.
  * @throws FormatError `malformed`, `duplicate`, `unsupported`, `unsafe-path`, `size-mismatch`, `too-large`
  */
@@ -45,8 +45,7 @@ export function parseTensorCache(bytes: Uint8Array, name: string): CacheShard[] 
     throw fail("malformed", "it is not UTF-8");
   }
   const shards = fieldOf(parseStrictJson(text, name), "records");
-  if (!Array.isArray(shards))
-    throw fail("malformed", "it has no list of records that says what is in which file");
+  if (!Array.isArray(shards)) throw fail("malformed", "it has no list of records");
   const names = new Set<string>();
   const paths = new Set<string>();
   return shards.map((shard: unknown, nth) => {
@@ -70,11 +69,11 @@ function parseShard(value: unknown, nth: number, names: Set<string>, fail: FileF
   if (!Array.isArray(list)) throw fail("malformed", `${what} has no list of records`);
   const records = list.map((record: unknown) => {
     const found = parseRecord(record, what, size, fail);
-    if (names.has(found.name)) throw fail("duplicate", "it is there twice", { tensor: found.name });
+    if (names.has(found.name)) throw fail("duplicate", "it occurs twice", { tensor: found.name });
     names.add(found.name);
     return found;
   });
-  // Of tensors at one place those without data come first: there may be many, and they overlap nothing.
+  // Of tensors at one offset, those without data come first: they may be many, and overlap nothing.
   records.sort((a, b) => a.offset - b.offset || a.length - b.length);
   let end = 0;
   let before = "";
@@ -110,10 +109,10 @@ function parseRecord(value: unknown, what: string, size: number, fail: FileFail)
   if (offset > size - length) {
     throw bad("malformed", `it ends at byte ${offset + length}, past the end of ${what} at ${size}`);
   }
-  // Tensors of other types are kept as they are, whatever the format says.
+  // The format narrows float32 only: tensors of other types are stored as they are.
   const narrowed = format === "f32-to-bf16" && said === "float32";
   const dtype = narrowed ? "bfloat16" : said;
-  // Of types of less than a byte nothing says how they are packed.
+  // The list does not say how sub-byte types are packed.
   if (!isDType(dtype) || DTYPE_BITS[dtype] % 8 !== 0) {
     return { name, dtype: "uint8", shape: [length], offset, length, unknown: said, narrowed };
   }

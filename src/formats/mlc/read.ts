@@ -5,15 +5,14 @@ import type { ModelFile, ModelFolder } from "../format.ts";
 import { methodPerFile } from "../method-per-file.ts";
 import { type CacheShard, parseTensorCache } from "./parse.ts";
 
-/** A list of a million tensors; more is none. In bytes. */
+/** Longest list, in bytes: enough for a million tensors. */
 const LARGEST = 100_000_000;
 
 /**
- * Reads tensor caches as MLC and WebLLM have them: the list is the program, and the shards that it names, beside it,
- * have the weights. Tensors that were narrowed to bfloat16 are bfloat16 weights, and the draft's notes count them.
- * Only lists are read.
- * @throws FormatError naming tensor and shard; `not-found` for a shard that is not there, `size-mismatch` for one of
- * another size
+ * Reads tensor caches of MLC and WebLLM: the list is the program, and the shards beside it hold the weights. Tensors
+ * that were narrowed to bfloat16 are bfloat16 weights, and a note of the draft counts them. Reads lists only.
+ * @throws FormatError naming tensor and shard; `not-found` for a missing shard, `size-mismatch` for a shard of another
+ * size
  */
 export async function readTensorCache(
   lists: readonly ModelFile[],
@@ -34,7 +33,7 @@ export async function readTensorCache(
         found.push({ name, dtype, shape, at: { file, offset, length } });
       }
     }
-    // One by one: as arguments of one call, they may be too many for the stack.
+    // One by one: so many arguments of one call may overflow the stack.
     for (const note of notesOf(source.name, shards)) notes.push(note);
     weights.push(found);
   }
@@ -43,8 +42,8 @@ export async function readTensorCache(
 }
 
 /**
- * Finds a shard beside its list; a folder may have a list of the old name and one of the new over the same shards.
- * @param files those that were found, the lists first
+ * Opens a shard beside its list. Lists of the old and the new name may share their shards.
+ * @param files the files so far, lists first; grows by the shard
  */
 async function openShard(
   list: ModelFile,
@@ -61,7 +60,7 @@ async function openShard(
   if (index === -1) {
     const source = await folder.open(path, options);
     if (!source) {
-      const reason = `"${shorten(shard.path)}" is not there`;
+      const reason = `"${shorten(shard.path)}" is missing`;
       throw fail("not-found", reason, {
         tensor: shard.records[0]?.name,
         hint: "Put all shards into one folder",
@@ -72,7 +71,7 @@ async function openShard(
   const size = files[index]?.source.size;
   if (size !== shard.size) {
     const reason = `"${shorten(shard.path)}" has ${size} bytes, not ${shard.size}`;
-    throw fail("size-mismatch", reason, { hint: "Get the shard again: it is cut off or another one" });
+    throw fail("size-mismatch", reason, { hint: "Get the shard again: it is cut off, or of another cache" });
   }
   return index;
 }
@@ -86,7 +85,7 @@ function notesOf(path: string, shards: readonly CacheShard[]): string[] {
       return `Tensor "${shorten(name)}" is of dtype "${shorten(unknown)}", which tare does not know: kept as plain bytes`;
     });
   if (narrowed > 0) {
-    notes.unshift(`"${path}" keeps float32 tensors as bfloat16, and so they are weights: ${narrowed}`);
+    notes.unshift(`"${path}" stores float32 tensors as bfloat16, the dtype of their weights: ${narrowed}`);
   }
   return notes;
 }

@@ -2,7 +2,7 @@ import type { DType } from "../../tensor/dtype.ts";
 import { fileErrors } from "../../errors.ts";
 import { MAX_DIMENSIONS } from "./parse.ts";
 
-/** A tensor that a cache is to have. */
+/** A tensor to write. */
 export interface CacheSpec {
   readonly name: string;
   readonly dtype: DType;
@@ -11,19 +11,19 @@ export interface CacheSpec {
   readonly length: number;
 }
 
-/** A shard of a cache, and where in it tensors lie. */
+/** A shard of a cache, and the places of its tensors. */
 export interface PlannedShard<T> {
-  /** Beside the list. */
+  /** Name of the file, beside the list. */
   readonly name: string;
   /** In bytes. */
   readonly size: number;
   readonly records: readonly { readonly spec: T; readonly offset: number }[];
 }
 
-/** What a browser takes at a time: 32 MiB. */
+/** Size that browsers load at a time: 32 MiB. */
 const MAX_SHARD_BYTES = 32 * 1024 * 1024;
 
-/** Dtypes whose names are TVM's too. */
+/** Dtypes that TVM has, under the same names. */
 const NAMED: ReadonlySet<DType> = new Set([
   ...(["bool", "int8", "int16", "int32", "int64", "uint8", "uint16", "uint32", "uint64"] as const),
   ...(["float16", "bfloat16", "float32", "float64"] as const),
@@ -33,10 +33,10 @@ const NAMED: ReadonlySet<DType> = new Set([
 const fail = fileErrors({ format: "a tensor cache" });
 
 /**
- * Puts tensors into shards as TVM does: one behind the other, and what is half as large as a shard may be into one of
- * its own, where it does not fit. Source: tvm.contrib.tvmjs of Apache TVM.
- * @param largest of a shard of several tensors, in bytes; it stays below
- * @throws FormatError `unsupported` for a dtype or a shape that TVM has not
+ * Distributes tensors over shards as TVM does: one after another. A tensor that does not fit gets a shard to itself if
+ * it is at least half as large as a shard. Source: tvm.contrib.tvmjs of Apache TVM.
+ * @param largest limit of a shard with several tensors, in bytes; shards stay below
+ * @throws FormatError `unsupported` for a dtype or a shape that TVM does not have
  */
 export function planTensorCache<T extends CacheSpec>(
   specs: readonly T[],
@@ -78,8 +78,8 @@ export function planTensorCache<T extends CacheSpec>(
 }
 
 /**
- * Encodes the list of a cache, with the metadata that MLC has there; bits are of what the tensors hold.
- * @param md5Of the checksum of a shard, by its place, in hex
+ * Encodes the list of a cache, with MLC's metadata. Bits per parameter count the stored elements.
+ * @param md5Of gives the checksum of a shard, by its index, in hexadecimal
  */
 export function encodeTensorCache(
   shards: readonly PlannedShard<CacheSpec>[],

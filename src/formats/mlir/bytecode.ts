@@ -19,7 +19,7 @@ import {
 } from "./tables.ts";
 import { type Peek, windowed } from "./windowed.ts";
 
-/** What an entry holds: for a blob where its bytes lie, for a string its index. */
+/** The content of an entry: for a blob the place of its bytes, for a string its index. */
 export type ResourceContent =
   | { readonly kind: "declared" }
   | { readonly kind: "blob"; readonly alignment: number; readonly offset: number; readonly length: number }
@@ -31,20 +31,20 @@ export interface MlirResource {
   readonly name: string;
   /** Index of the name among the strings. */
   readonly key: number;
-  /** As the table has it, which a declared resource has too. */
+  /** Kind in the table, which a declared resource has too. */
   readonly kindByte: number;
   readonly content: ResourceContent;
 }
 
-/** Resources of one owner: a dialect, or something outside. */
+/** Resources of one owner: a dialect, or an external group. */
 export interface MlirResourceGroup {
   readonly name: string;
-  /** Index of a dialect, or of a string for an external group. */
+  /** Index of a dialect, or of an external group's name among the strings. */
   readonly owner: number;
   readonly resources: readonly MlirResource[];
 }
 
-/** A file of bytecode, its resources found but not read. */
+/** A file of bytecode; the bytes of its resources are not read. */
 export interface MlirBytecode extends BytecodeContainer {
   readonly source: ByteSource;
   readonly strings: readonly Uint8Array[];
@@ -52,13 +52,13 @@ export interface MlirBytecode extends BytecodeContainer {
   readonly dialects: readonly MlirResourceGroup[];
 }
 
-/** Whether a file is bytecode, whatever it is called; else it is text. */
+/** Whether a file is bytecode, by its first bytes; otherwise it is text. */
 export async function hasBytecode(source: ByteSource, options: ReadOptions = {}): Promise<boolean> {
   return isBytecode(await source.read(0, Math.min(4, source.size), options));
 }
 
 /**
- * Reads what a file of MLIR bytecode says of its resources: heads and tables, and none of the blobs' bytes.
+ * Reads the tables of MLIR bytecode and the headers of its resources. Bytes of blobs are not read.
  * @throws FormatError naming file, resource and offset
  */
 export async function readBytecode(source: ByteSource, options: ReadOptions = {}): Promise<MlirBytecode> {
@@ -81,13 +81,13 @@ export async function readBytecode(source: ByteSource, options: ReadOptions = {}
   const offsets = find(Section.resourceOffset);
   if (!resources || !offsets) return { ...container, source, strings, external: [], dialects: [] };
   const read = parseResourceTable(await table(offsets), offsets, resources, fail);
-  // Decoded once each: a long one may be named any number of times.
+  // Each is decoded once: a file may reference a long string any number of times.
   const decoder = new TextDecoder();
   const texts: string[] = [];
   const nameOf = (index: number | undefined, at: number): string => {
     const bytes = index === undefined ? undefined : strings[index];
     if (index === undefined || !bytes) {
-      throw fail("malformed", `it names string ${index} of ${strings.length}`, { offset: at });
+      throw fail("malformed", `it references string ${index} of ${strings.length}`, { offset: at });
     }
     return (texts[index] ??= decoder.decode(bytes));
   };
@@ -130,7 +130,7 @@ export function builtinResources(file: Pick<MlirBytecode, "dialects">): readonly
   return file.dialects.find((each) => each.name === BUILTIN)?.resources ?? [];
 }
 
-/** An alignment and a size, at their longest. */
+/** Longest header of a blob: an alignment and a size, in bytes. */
 const MAX_HEADER_LENGTH = 18;
 
 async function readContent(

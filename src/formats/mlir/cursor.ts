@@ -1,21 +1,21 @@
 import type { FileFail } from "../../errors.ts";
 import { MAX_ITEMS } from "./schema.ts";
 
-/** Reads the primitives of MLIR bytecode from bytes that are at hand. */
+/** Reads the primitives of MLIR bytecode from bytes in memory. */
 export class MlirCursor {
   at = 0;
   readonly #bytes: Uint8Array;
   readonly #start: number;
   readonly #fail: FileFail;
 
-  /** @param start where in the file the bytes start, for errors */
+  /** @param start offset of the bytes in the file, for errors */
   constructor(bytes: Uint8Array, start: number, fail: FileFail) {
     this.#bytes = bytes;
     this.#start = start;
     this.#fail = fail;
   }
 
-  /** In bytes from the start of the file. */
+  /** Bytes from the start of the file. */
   get offset(): number {
     return this.#start + this.at;
   }
@@ -38,7 +38,7 @@ export class MlirCursor {
     return this.#bytes.subarray(this.at - length, this.at);
   }
 
-  /** Longer spellings than needed are let pass, as LLVM does: writers leave room for what they fill in later. */
+  /** Accepts over-long encodings, as LLVM does: writers reserve room for numbers that they fill in later. */
   varint(what: string): number {
     const start = this.offset;
     const first = this.byte(what);
@@ -56,7 +56,7 @@ export class MlirCursor {
     return value;
   }
 
-  /** A count of things that take at least some bytes each: never more than are left, nor than memory is for. */
+  /** Reads a count of items of at least `smallest` bytes, bounded by the bytes left and by {@link MAX_ITEMS}. */
   count(what: string, smallest: number): number {
     const start = this.offset;
     const count = this.varint(what);

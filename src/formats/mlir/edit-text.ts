@@ -6,7 +6,7 @@ import { builtinEntries, type MlirText } from "./text.ts";
 import { decodeString, encodeString } from "./text-chunks.ts";
 import type { TextGroup } from "./text-metadata.ts";
 
-/** The manifest that travels inside a text; `undefined` where there is none. */
+/** The manifest inside a text; `undefined` if there is none. */
 export function textManifest(file: MlirText): LinkManifest | undefined {
   const external = file.sections.find((each) => each.name === "external_resources");
   return parseLinkManifest((name) => {
@@ -23,15 +23,15 @@ export function textManifest(file: MlirText): LinkManifest | undefined {
   }, file.source.name);
 }
 
-/** The resources that the program names and the text does not have, in the order of the program. */
+/** Resources that the program names and the text lacks, in the order of the program. */
 export function missingKeys(file: MlirText): string[] {
   const there = new Set(builtinEntries(file).map((entry) => entry.key));
   return [...new Set(file.uses.map((use) => use.key))].filter((key) => !there.has(key));
 }
 
 /**
- * Lays a text out without the blobs that its manifest names; the manifest travels inside.
- * @param symbols resources that globals wait for from now on, and the names of those globals, which their weights have
+ * Lays out a text without the blobs that its manifest names, and with the manifest inside.
+ * @param symbols resources to replace by externs, with the names of their globals, which become the weights' names
  */
 export function thinText(
   file: MlirText,
@@ -54,8 +54,8 @@ export function thinText(
 }
 
 /**
- * Lays a text out with weights in it, as LLVM prints them, and without its manifest. A global that waits for a weight
- * gets it as its value.
+ * Lays out a text with weights inside, as LLVM prints them, and without its manifest. An extern global gets its weight
+ * as its value.
  */
 export function fillText(file: MlirText, weights: ReadonlyMap<string, BlobLayout>): MlirPiece[] {
   const globals = file.externs.filter(({ key }) => weights.has(key));
@@ -86,11 +86,11 @@ export function fillText(file: MlirText, weights: ReadonlyMap<string, BlobLayout
   );
 }
 
-/** A key, and its value as pieces. */
+/** A key and the pieces of its value. */
 type PrintedEntry = readonly [key: string, value: readonly MlirPiece[]];
 type PrintedGroup = readonly [name: string, entries: readonly PrintedEntry[]];
 
-/** The groups of a section as they are, without entries that are dropped and groups that had no others. */
+/** The groups of a section without dropped entries, and without groups that become empty. */
 function groupsOf(
   file: MlirText,
   section: string,
@@ -144,7 +144,7 @@ function layoutText(
   return pieces.filter((piece) => piece.kind !== "range" || piece.length > 0);
 }
 
-/** `{-# … #-}` as LLVM prints it. */
+/** Prints `{-# … #-}` as LLVM does. */
 function printMetadata(sections: readonly (readonly [string, readonly PrintedGroup[]])[]): MlirPiece[] {
   const pieces: MlirPiece[] = [ascii("{-#\n")];
   for (const [nth, [section, groups]] of sections.entries()) {
@@ -162,7 +162,7 @@ function printMetadata(sections: readonly (readonly [string, readonly PrintedGro
   return pieces;
 }
 
-/** A key that is no plain word has quotes. */
+/** Quotes a key unless it is a plain word. */
 function keyword(key: string): string {
   return /^[A-Za-z_][\w$.]*$/.test(key) ? key : `"${encodeString(key)}"`;
 }

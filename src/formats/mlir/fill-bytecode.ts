@@ -4,21 +4,21 @@ import { type BlobLayout, type MlirPiece, piecesLength } from "./piece.ts";
 import { BUILTIN, MAPPED_FROM, PAGE, MIN_BUFFER_ALIGNMENT } from "./schema.ts";
 import { keepGroup, layoutBytecode, type NewContent, type NewGroup } from "./write.ts";
 
-/** A file laid out with its weights. */
+/** The layout of a file with its weights. */
 export interface FilledBytecode {
   readonly pieces: readonly MlirPiece[];
-  /** What differs from what was asked for, in sentences. */
+  /** Notes on differences from the requested layout. */
   readonly notes: readonly string[];
 }
 
-/** The resources of a thin file that wait for their bytes. */
+/** Resources of a thin file without bytes. */
 export function declaredKeys(file: MlirBytecode): string[] {
   return builtinResources(file).flatMap(({ name, content }) => (content.kind === "declared" ? [name] : []));
 }
 
 /**
- * Lays a thin file out with weights in it, and without its manifest: byte for byte what the LLVM that wrote it writes
- * for the same program with them.
+ * Lays out a thin file with weights inside and without its manifest, byte for byte as the LLVM that wrote it does for
+ * the same program with weights.
  */
 export function fillBytecode(file: MlirBytecode, weights: ReadonlyMap<string, BlobLayout>): FilledBytecode {
   const { strings, renumber } = stringsWithout(file);
@@ -42,8 +42,8 @@ export function fillBytecode(file: MlirBytecode, weights: ReadonlyMap<string, Bl
 }
 
 /**
- * LLVM reads a file into a buffer aligned to 16 where it is small or its size is a multiple of the page, and maps it
- * to a page's start otherwise. What must be aligned to more is not read then, not even by whoever wrote it.
+ * LLVM reads a file that is small, or a multiple of the page, into a buffer aligned to 16, and maps other files to the
+ * start of a page. It rejects a buffer that is aligned to less than a resource needs.
  */
 function alignForReaders(
   weights: ReadonlyMap<string, BlobLayout>,
@@ -60,7 +60,7 @@ function alignForReaders(
     const note = `${reason}: a file below ${MAPPED_FROM} bytes is not read with more`;
     return { pieces: layOut(MIN_BUFFER_ALIGNMENT), notes: [note] };
   }
-  // A longer head may be taken out of padding, so that the size stays: then longer still.
+  // Padding may absorb a longer header, so that the size stays: try more bytes.
   const longest = size % PAGE === 0 ? PAGE : 0;
   for (let more = 1; more <= longest; more++) {
     const pieces = layOut(PAGE, " ".repeat(more));
@@ -72,9 +72,9 @@ function alignForReaders(
 }
 
 /**
- * The strings of a file without those that its manifest brought. LLVM numbers strings as it meets them, and the
- * resources come last: so what is behind the manifest's first string is named by resources alone, and can be numbered
- * anew as LLVM would. Where that does not hold, all strings stay: that costs some bytes and changes nothing.
+ * The strings of a file without those of its manifest. LLVM numbers strings in the order of use, and resources come
+ * last: so only resources reference the strings after the manifest's first, which can be renumbered as LLVM would. If
+ * that does not hold, all strings stay, at the cost of some bytes.
  */
 function stringsWithout(file: MlirBytecode): {
   readonly strings: readonly Uint8Array[];
@@ -100,7 +100,7 @@ function stringsWithout(file: MlirBytecode): {
   };
 }
 
-/** The strings that resources name, each once, in the order in which LLVM meets them. */
+/** The strings that resources reference, each once, in LLVM's order. */
 function mentioned(external: readonly MlirResourceGroup[], dialects: readonly MlirResourceGroup[]): number[] {
   const seen = new Set<number>();
   for (const group of [...external, ...dialects]) {

@@ -4,34 +4,36 @@ import { digestSchema, parseShape, sizeSchema } from "../../model/config.ts";
 import type { Digest } from "../../tensor/digest.ts";
 import { LINK_FILE_GROUP, LINK_FILE_KEY, LINK_GROUP } from "./schema.ts";
 
-/** Where the bytes of a detached weight are, as its thin file says. */
+/** The place of a detached weight's bytes, as recorded in its thin file. */
 export interface MlirLinkedWeight {
   /** In bytes. */
   readonly length: number;
   readonly alignment: number;
-  /** Known where the bytes were hashed: always for those of a store. */
+  /** Known if the bytes were hashed: always for weights of a store. */
   readonly digest?: Digest;
-  /** Where in {@link MlirLinkedFile.path} they lie; `hex` where they are spelled as text, `key` where they have another there. */
+  /**
+   * Their place in {@link MlirLinkedFile.path}; `hex` if they are hexadecimal text, `key` if their name differs there.
+   */
   readonly at?: { readonly offset: number; readonly hex?: true; readonly key?: string };
 }
 
-/** What the weights of a thin file are of. */
+/** The origin of a thin file's weights. */
 export interface MlirLinkedFile {
   readonly version: 1;
-  /** Who wrote the file that was detached, and in which version of bytecode; absent for text. */
+  /** Producer and bytecode version of the detached file; absent for text. */
   readonly producer?: string;
   readonly bytecode?: number;
-  /** Name in the store of what has the weights. */
+  /** Name of the store's model with the weights. */
   readonly model?: string;
-  /** The file where the weights lie still: absolute. */
+  /** Absolute path of the file that still has the weights. */
   readonly path?: string;
-  /** Of that file, in bytes. */
+  /** Size of that file, in bytes. */
   readonly size?: number;
-  /** Of that file, in milliseconds. */
+  /** Modification time of that file, in milliseconds. */
   readonly modified?: number;
 }
 
-/** What travels inside a thin file. */
+/** The manifest inside a thin file. */
 export interface LinkManifest {
   readonly file: MlirLinkedFile;
   readonly weights: ReadonlyMap<string, MlirLinkedWeight>;
@@ -65,7 +67,7 @@ const fileSchema: v.GenericSchema<MlirLinkedFile> = v.object({
 /** Strings of a group of external resources, by key. */
 export type StringGroup = readonly (readonly [key: string, text: string])[];
 
-/** The external resources that a manifest travels as, in the order in which they are written. */
+/** Encodes a manifest as external resources, in the order in which they are written. */
 export function encodeLinkManifest(manifest: LinkManifest): (readonly [group: string, StringGroup])[] {
   const weights = [...manifest.weights].map(([key, weight]) => [key, encodeJson(weight)] as const);
   return [
@@ -80,8 +82,8 @@ export function isLinkGroup(name: string): boolean {
 }
 
 /**
- * Checks what a file's external resources say, which compilers may have carried through many passes.
- * @param groupOf the strings of a group; `undefined` if the file has none of that name
+ * Parses a manifest from a file's external resources, which may have gone through many passes of a compiler.
+ * @param groupOf gives the strings of a group; `undefined` if the file has no such group
  * @returns `undefined` for a file without a manifest
  * @throws FormatError `malformed`, `newer-version`
  */
@@ -102,7 +104,7 @@ export function parseLinkManifest(
   };
 }
 
-/** As ASCII, which every printer of strings gives back as it was. */
+/** Encodes JSON as ASCII, which every printer of strings preserves. */
 function encodeJson(value: unknown): string {
   return JSON.stringify(value).replace(
     /[\u007f-\uffff]/g,

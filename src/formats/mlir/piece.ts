@@ -1,27 +1,27 @@
-/** A part of a file that is to be written, in order: written as it comes, so no file is ever in memory. */
+/** A piece of a file to write. Pieces are streamed in order, so that no file is in memory as a whole. */
 export type MlirPiece =
   | { readonly kind: "bytes"; readonly bytes: Uint8Array }
-  /** A range of the file that is being rewritten. */
+  /** A range of the original file. */
   | { readonly kind: "range"; readonly offset: number; readonly length: number }
   /** Bytes 0xCB. */
   | { readonly kind: "padding"; readonly length: number }
-  /** A weight's bytes, from wherever they are; in text spelled as two hexadecimal digits each. */
+  /** A weight's bytes from any source; in text, two hexadecimal digits each. */
   | { readonly kind: "weight"; readonly key: string; readonly length: number; readonly hex: boolean };
 
-/** What a weight needs to be put into a file. */
+/** The layout of a weight in a file. */
 export interface BlobLayout {
   readonly alignment: number;
   /** In bytes. */
   readonly length: number;
 }
 
-/** Bytes that a piece takes in the file. */
+/** Bytes of a piece in the file. */
 export function pieceLength(piece: MlirPiece): number {
   if (piece.kind === "bytes") return piece.bytes.byteLength;
   return piece.kind === "weight" && piece.hex ? piece.length * 2 : piece.length;
 }
 
-/** Bytes that pieces take together. */
+/** Bytes of all pieces in the file. */
 export function piecesLength(pieces: readonly MlirPiece[]): number {
   return pieces.reduce((sum, piece) => sum + pieceLength(piece), 0);
 }

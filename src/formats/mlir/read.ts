@@ -7,13 +7,13 @@ import { type MlirText, readMlirText, textBlobs } from "./text.ts";
 import { plainTensor, type TextType } from "./text-types.ts";
 import { detachableBlobs } from "./thin-bytecode.ts";
 
-/** Digits of a weight that are looked at for letters: among so many random ones there is always one. */
+/** Digits of a weight that are checked for letters: so many random digits always contain one. */
 const DIGITS = 4096;
 
 /**
- * Reads MLIR as models: a method for each file, a weight for each blob that `dense_resource` names. Of bytecode only
- * heads and tables are read, and it does not say of what type a blob is: it is a list of bytes. A text is read through;
- * its weights are spelled in hexadecimal, and have the type that the program gives them, where that is one.
+ * Reads MLIR as models: a method for each file, a weight for each blob that `dense_resource` names. Of bytecode,
+ * headers and tables are read only; it has no types of blobs, so they are plain bytes. A text is read completely; its
+ * weights are hexadecimal, and have the type in the program if it is unique.
  * @throws FormatError with file, resource and offset
  */
 export async function readMlir(
@@ -23,7 +23,7 @@ export async function readMlir(
 ): Promise<ModelDraft> {
   const methods: MethodDraft[] = [];
   for (const [file, { path, source }] of files.entries()) {
-    // What is called bytecode is none of the texts, even where it is empty.
+    // A file with the extension of bytecode is never a text, even if it is empty.
     const bytecode = /\.mlirbc$/i.test(path) || (await hasBytecode(source, options));
     const weights = bytecode
       ? bytecodeWeights(await readBytecode(source, options), file)
@@ -33,7 +33,7 @@ export async function readMlir(
   return { format: "mlir", methods, files: files.map(({ path, source }) => ({ path, source })) };
 }
 
-/** The model that one file is whose weights were found. */
+/** The model of one file with the given weights. */
 export function mlirDraft(path: string, source: ByteSource, weights: readonly WeightDraft[]): ModelDraft {
   return { format: "mlir", methods: [methodOf(path, 0, weights)], files: [{ path, source }] };
 }
@@ -42,21 +42,21 @@ function methodOf(path: string, file: number, weights: readonly WeightDraft[]): 
   return { name: path.replace(/\.mlir(bc)?$/i, ""), file, weights, constants: [] };
 }
 
-/** The weights of bytecode that was read. */
+/** The weights of parsed bytecode. */
 export function bytecodeWeights(bytecode: MlirBytecode, file: number): WeightDraft[] {
   return detachableBlobs(bytecode).map(({ key, alignment, offset, length }) => {
     return { name: key, dtype: "uint8", shape: [length], alignment, at: { file, offset, length } };
   });
 }
 
-/** The weights of a text that was read. */
+/** The weights of a parsed text. */
 export async function textWeights(
   text: MlirText,
   file: number,
   options: ReadOptions,
 ): Promise<WeightDraft[]> {
   const types = new Map<string, TextType | undefined>();
-  // What has several types is bytes to all of them.
+  // A resource with several types is plain bytes.
   for (const { key, type } of text.uses) if (type) types.set(key, types.has(key) ? undefined : type);
   const weights: WeightDraft[] = [];
   for (const { key, alignment, offset, length } of await textBlobs(text, options)) {

@@ -14,17 +14,17 @@ import {
 } from "./schema.ts";
 import type { Peek } from "./windowed.ts";
 
-/** A section of a file; nothing of its data was read. */
+/** A section of a file; its data is not read. */
 export interface SectionRange {
   readonly id: number;
-  /** Of its data, in bytes from the start of the file. */
+  /** Start of its data, in bytes from the start of the file. */
   readonly offset: number;
   readonly length: number;
-  /** 1 where the file does not say one. */
+  /** In bytes; 1 if the file has none. */
   readonly alignment: number;
 }
 
-/** What a file of bytecode is made of. */
+/** The parts of a file of bytecode. */
 export interface BytecodeContainer {
   readonly version: number;
   readonly producer: string;
@@ -32,15 +32,15 @@ export interface BytecodeContainer {
   readonly sections: readonly SectionRange[];
 }
 
-/** A section's id, its length and its alignment, at their longest. */
+/** Longest header of a section, in bytes: its id, length and alignment. */
 const MAX_HEADER_LENGTH = 1 + 9 + 9;
 
-/** Whether bytes start as MLIR bytecode does. */
+/** Whether bytes start with the signature of MLIR bytecode. */
 export function isBytecode(bytes: Uint8Array): boolean {
   return bytes.byteLength >= MAGIC.byteLength && MAGIC.every((byte, index) => bytes[index] === byte);
 }
 
-/** Reads the header of a file and the headers of its sections. */
+/** Reads the header of a file, and those of its sections. */
 export async function readSections(
   source: ByteSource,
   peek: Peek,
@@ -52,7 +52,7 @@ export async function readSections(
   cursor.take(MAGIC.byteLength, "the magic number");
   const version = cursor.varint("the version");
   if (version > NEWEST_VERSION) {
-    const hint = `write it with --emit-bytecode-version=${NEWEST_VERSION}, or as text`;
+    const hint = `Write it with --emit-bytecode-version=${NEWEST_VERSION}, or as text`;
     throw fail("newer-version", `its version is ${version}, over ${NEWEST_VERSION}`, {
       offset: MAGIC.byteLength,
       hint,
@@ -93,14 +93,14 @@ async function readHeader(source: ByteSource, peek: Peek, at: number, fail: File
   return { id, offset, length, alignment };
 }
 
-/** Refuses what no reader can align to. */
+/** Refuses an alignment that no reader supports. */
 export function checkResourceAlignment(
   alignment: number,
   fail: FileFail,
   offset: number,
   key?: string,
 ): void {
-  // Not by bits: those are of 32.
+  // Not by bit operations, which have 32 bits.
   if (!Number.isInteger(Math.log2(alignment))) {
     throw fail("malformed", `its alignment is ${alignment}, which is no power of two`, {
       offset,
@@ -112,7 +112,7 @@ export function checkResourceAlignment(
   }
 }
 
-/** LLVM refuses a file where anything else lies between a header and what it aligns. */
+/** Refuses padding of other bytes, as LLVM does. */
 export async function checkPadding(
   peek: Peek,
   from: number,

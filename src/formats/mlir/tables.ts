@@ -3,31 +3,31 @@ import type { FileFail } from "../../errors.ts";
 import { DIALECT_VERSIONS, HAS_ALIGNMENT, ResourceKind, MAX_ITEMS } from "./schema.ts";
 import type { SectionRange } from "./sections.ts";
 
-/** An entry of the offset table; indices are of strings. */
+/** An entry of the offset table. */
 export interface TableEntry {
   readonly key: number;
   readonly kind: number;
-  /** In bytes from the start of the file. */
+  /** Bytes from the start of the file. */
   readonly offset: number;
-  /** 0 where the resource is only declared. */
+  /** 0 for a resource that is only declared. */
   readonly size: number;
-  /** Where the table says so. */
+  /** Offset of the entry in the file, in bytes. */
   readonly saidAt: number;
 }
 
-/** A group of resources: of a dialect (by its index), or external (by a string's). */
+/** A group of resources: of a dialect, by its index, or external, by its name's index. */
 export interface TableGroup {
   readonly owner: number;
   readonly entries: readonly TableEntry[];
 }
 
-/** What the offset table says. */
+/** The offset table. */
 export interface ResourceTable {
   readonly external: readonly TableGroup[];
   readonly dialects: readonly TableGroup[];
 }
 
-/** The strings of a file, as their bytes. */
+/** Parses the strings of a file, as bytes. */
 export function parseStrings(
   bytes: Uint8Array,
   { offset: start }: SectionRange,
@@ -38,7 +38,7 @@ export function parseStrings(
   const lengths: number[] = [];
   for (let index = 0; index < count; index++) lengths.push(cursor.varint("the length of a string"));
   const strings: Uint8Array[] = [];
-  // They stand in reverse order.
+  // They are stored in reverse order.
   for (const length of lengths.reverse()) {
     const at = cursor.offset;
     const string = cursor.take(length, "a string");
@@ -52,7 +52,7 @@ export function parseStrings(
   return strings;
 }
 
-/** The names of the dialects, as indices of strings. */
+/** Parses the names of the dialects, as indices of strings. */
 export function parseDialects(
   bytes: Uint8Array,
   { offset: start }: SectionRange,
@@ -73,7 +73,7 @@ export function parseDialects(
   return names;
 }
 
-/** Passes over a dialect's own version, a section within the section. */
+/** Skips the version of a dialect, a section within the section. */
 function skipSection(cursor: MlirCursor, fail: FileFail): void {
   const at = cursor.offset;
   const first = cursor.byte("the version of a dialect");
@@ -82,7 +82,7 @@ function skipSection(cursor: MlirCursor, fail: FileFail): void {
   cursor.take(length, "the version of a dialect");
 }
 
-/** The offset table: sizes that add up to the resource section, no more and no less. */
+/** Parses the offset table, whose sizes must add up to the resource section. */
 export function parseResourceTable(
   bytes: Uint8Array,
   { offset: start }: SectionRange,

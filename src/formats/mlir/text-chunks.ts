@@ -1,19 +1,19 @@
 import type { ByteSource, ReadOptions } from "../../io/byte-source.ts";
 
-/** Read at a time. */
+/** Length of a read, in bytes. */
 const CHUNK = 4 * 1024 * 1024;
-/** At hand as text at a time. */
+/** Length of the text in memory, in bytes. */
 const STRETCH = 256 * 1024;
-/** No token but a string is longer: so much of the text is at hand wherever a token starts. */
+/** Longest token other than a string: so much text is in memory wherever a token starts. */
 export const MAX_TOKEN_LENGTH: number = 64 * 1024;
 const QUOTE = 0x22;
 const ESCAPE = 0x5c;
 
-/** A text of any size, a character a byte, of which a stretch is at hand. */
+/** A text of any size, with a character per byte and a window in memory. */
 export class TextChunks {
-  /** What is at hand. */
+  /** The window. */
   text = "";
-  /** Where in the file that starts. */
+  /** Start of the window, in bytes from the start of the file. */
   start = 0;
   #bytes: Uint8Array = new Uint8Array();
   #bytesStart = 0;
@@ -30,8 +30,8 @@ export class TextChunks {
   }
 
   /**
-   * Makes sure that a token which starts at an offset is at hand.
-   * @returns where in {@link text} it starts
+   * Moves the window to a token, if needed.
+   * @returns the token's index in {@link text}
    */
   async at(offset: number): Promise<number> {
     if (!covers(this.start, this.text.length, offset, this.size)) {
@@ -44,12 +44,12 @@ export class TextChunks {
   }
 
   /**
-   * Finds where a string ends.
+   * Finds the end of a string.
    * @param offset of the first character after its quote
-   * @returns the offset of the quote that ends it; `undefined` if none does
+   * @returns the offset of the closing quote; `undefined` if there is none
    */
   async endOfString(offset: number): Promise<number | undefined> {
-    // Where the next quote is, or the end of what is at hand: looked for once, not again after each escape.
+    // The next quote, or the end of the bytes in memory: searched once, not again after each escape.
     let quote = -1;
     for (let at = offset; at < this.size; ) {
       if (at < this.#bytesStart || at >= this.#bytesStart + this.#bytes.byteLength) {
@@ -74,23 +74,23 @@ export class TextChunks {
   }
 }
 
-/** Whether a stretch has any token that starts at an offset. */
+/** Whether a window covers any token that starts at an offset. */
 function covers(start: number, length: number, offset: number, size: number): boolean {
   const end = start + length;
   return offset >= start && (end >= size || offset + MAX_TOKEN_LENGTH <= end);
 }
 
-/** Each byte as a character: what TextDecoder calls latin1 is another encoding. */
+/** Decodes each byte as a character: TextDecoder's latin1 is another encoding. */
 function latin1(bytes: Uint8Array): string {
   let text = "";
   for (let at = 0; at < bytes.byteLength; at += 8192) {
-    // Not spread, which is many times slower.
+    // Spread syntax is many times slower.
     text += String.fromCharCode.apply(null, bytes.subarray(at, at + 8192) as unknown as number[]);
   }
   return text;
 }
 
-/** What a string's characters, of which each is a byte, mean: escapes undone, as UTF-8. */
+/** Decodes a string whose characters are bytes: resolves escapes, then decodes UTF-8. */
 export function decodeString(raw: string): string {
   const plain = raw.replace(/\\(?:([0-9A-Fa-f]{2})|(.))/gs, (_, hex?: string, character?: string) => {
     if (hex !== undefined) return String.fromCharCode(Number.parseInt(hex, 16));
@@ -99,7 +99,7 @@ export function decodeString(raw: string): string {
   return new TextDecoder().decode(Uint8Array.from(plain, (character) => character.charCodeAt(0)));
 }
 
-/** A string as MLIR prints it, without its quotes. */
+/** Encodes a string as MLIR prints it, without quotes. */
 export function encodeString(text: string): string {
   let encoded = "";
   for (const byte of new TextEncoder().encode(text)) {

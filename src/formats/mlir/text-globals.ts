@@ -1,17 +1,17 @@
 import { decodeString } from "./text-chunks.ts";
 import { parseTextType, type TextType } from "./text-types.ts";
 
-/** A global of the ml_program dialect whose value is to come from outside, or is a resource. */
+/** A global of the ml_program dialect whose value is external, or a resource. */
 export interface WeightGlobal {
-  /** Its symbol: the name of the weight that it waits for. */
+  /** Its symbol, which is the name of its weight. */
   readonly key: string;
-  /** The resource that is its value; `undefined` for one that waits. */
+  /** The resource that is its value; `undefined` for an extern global. */
   readonly resource: string | undefined;
-  /** As it is typeText. */
+  /** Its type, as written. */
   readonly typeText: string;
-  /** What `typeText` says, where that has a size. */
+  /** The parsed {@link typeText}; `undefined` for a type without a size. */
   readonly type: TextType | undefined;
-  /** Of its value, in bytes from the start of the file. */
+  /** Range of its value, in bytes from the start of the file. */
   readonly start: number;
   readonly end: number;
 }
@@ -26,15 +26,15 @@ const GLOBAL = new RegExp(
 );
 const EXTERN = "#ml_program.extern";
 
-/** The name that a text gives to the value of all such globals: printers put it before the program. */
+/** The alias of `#ml_program.extern` in a definition. Printers put definitions before the program. */
 export function externAlias(definition: string): string | undefined {
   return /^(#[\w$.]+)\s*=\s*#ml_program\.extern$/.exec(definition)?.[1];
 }
 
 /**
- * Reads a global that starts at a place of a text.
- * @param start where in the file the text starts
- * @returns `undefined` for one with another value
+ * Parses the global at an index of a text.
+ * @param start offset of the text in the file, in bytes
+ * @returns `undefined` for a global with another value
  */
 export function parseWeightGlobal(
   text: string,
@@ -49,7 +49,7 @@ export function parseWeightGlobal(
   if (!range) return undefined;
   const resource = quotedKey === undefined ? bareKey : decodeString(quotedKey);
   if (resource === undefined && !aliases.has(value) && value.replace(/<.*/s, "") !== EXTERN) return undefined;
-  // Up to the parenthesis: the value may have its type behind it.
+  // Up to the parenthesis: a type may follow the value.
   const close = text.indexOf(")", range[1]);
   const key = quoted === undefined ? (bare as string) : decodeString(quoted);
   const type = parseTextType(typeText);

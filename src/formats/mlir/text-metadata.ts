@@ -2,7 +2,7 @@ import type { FileFail } from "../../errors.ts";
 import { MAX_ITEMS } from "./schema.ts";
 import { decodeString, MAX_TOKEN_LENGTH, type TextChunks } from "./text-chunks.ts";
 
-/** A value of an entry: where it stands, without quotes for a string. */
+/** The value of an entry with its range, without the quotes of a string. */
 export type TextValue =
   | {
       readonly kind: "string";
@@ -12,7 +12,7 @@ export type TextValue =
     }
   | { readonly kind: "word"; readonly start: number; readonly end: number; readonly text: string };
 
-/** A resource as text. */
+/** A resource of a text. */
 export interface TextEntry {
   readonly key: string;
   readonly value: TextValue;
@@ -30,14 +30,14 @@ export interface TextSection {
   readonly groups: readonly TextGroup[];
 }
 
-/** Where in the text a reader of metadata is. */
+/** The position of a metadata reader in a text. */
 export interface MetadataTokens {
   readonly chunks: TextChunks;
   at: number;
   readonly fail: FileFail;
 }
 
-/** Longest string whose characters are kept: a blob is longer, and only its place matters. */
+/** Longest string that is kept, in characters. Of longer ones, such as blobs, only the range is kept. */
 const MAX_TEXT_LENGTH = 32 * 1024;
 const SPACE = /(?:\s+|\/\/[^\n]*\n)*/y;
 const WORD = /[A-Za-z_][\w$.]*|#-\}|[{}:,]/y;
@@ -52,7 +52,7 @@ type Token =
   | { readonly kind: "word" | "mark"; readonly start: number; readonly end: number; readonly text: string };
 
 /**
- * Reads what stands between `{-#` and `#-}`, and goes past it.
+ * Reads the metadata after `{-#`, including `#-}`.
  * @throws FormatError `malformed`, `duplicate`
  */
 export async function readMetadata(tokens: MetadataTokens): Promise<TextSection[]> {
@@ -71,7 +71,7 @@ export async function readMetadata(tokens: MetadataTokens): Promise<TextSection[
   return sections;
 }
 
-/** Reads `key: value` one after another, up to what ends them. */
+/** Reads a list of `key: value` up to its end mark. */
 async function readList<T>(
   tokens: MetadataTokens,
   end: string,
@@ -85,7 +85,7 @@ async function readList<T>(
     if (key.kind === "mark" || key.text === undefined) throw unexpected(tokens, key);
     const name = key.kind === "string" ? decodeString(key.text) : key.text;
     if (keys.has(name))
-      throw tokens.fail("duplicate", "it stands there twice", { offset: key.start, tensor: name });
+      throw tokens.fail("duplicate", "it occurs twice there", { offset: key.start, tensor: name });
     if (keys.size >= MAX_ITEMS)
       throw tokens.fail("too-large", `it has over ${MAX_ITEMS} resources`, { offset: key.start });
     keys.add(name);
@@ -117,7 +117,7 @@ async function next(tokens: MetadataTokens): Promise<Token> {
     const length = SPACE.exec(chunks.text)?.[0].length ?? 0;
     tokens.at = chunks.start + index + length;
     index = await chunks.at(tokens.at);
-    // A stretch of space may be longer than what is at hand.
+    // White space may be longer than the window.
     if (length < MAX_TOKEN_LENGTH) break;
   }
   const start = tokens.at;
@@ -133,7 +133,7 @@ async function next(tokens: MetadataTokens): Promise<Token> {
   WORD.lastIndex = index;
   const [text] = WORD.exec(chunks.text) ?? [];
   if (text === undefined) {
-    const what = start < chunks.size ? "is not what it may have there" : "does not end";
+    const what = start < chunks.size ? "has an unexpected character" : "does not end";
     throw fail("malformed", `its metadata ${what}`, { offset: start });
   }
   tokens.at = start + text.length;
@@ -141,5 +141,5 @@ async function next(tokens: MetadataTokens): Promise<Token> {
 }
 
 function unexpected({ fail }: MetadataTokens, { start, text = "…" }: Token): Error {
-  return fail("malformed", `its metadata has "${text.slice(0, 40)}" where it may not`, { offset: start });
+  return fail("malformed", `its metadata has an unexpected "${text.slice(0, 40)}"`, { offset: start });
 }

@@ -1,14 +1,14 @@
 import { type DType, DTYPE_BITS, elementCount } from "../../tensor/dtype.ts";
 
-/** What a type of the text says of a tensor's bytes. */
+/** The type of a tensor in a text. */
 export interface TextType {
-  /** As it is spelled. */
+  /** As written. */
   readonly text: string;
   readonly shape: readonly number[];
-  /** As it is spelled: `f32`, `i4`, `complex<f32>`. */
+  /** As written: `f32`, `i4`, `complex<f32>`. */
   readonly element: string;
   readonly bits: number;
-  /** `undefined` for a type that has no name in tare. */
+  /** `undefined` for a type that tare does not have. */
   readonly dtype: DType | undefined;
 }
 
@@ -37,8 +37,8 @@ const FLOATS: Readonly<Record<string, DType | number>> = {
 };
 
 /**
- * Reads `tensor<4x8xf32>` or `vector<…>`, with or without an encoding.
- * @returns `undefined` for what has no static shape or an element of unknown size
+ * Parses `tensor<4x8xf32>` or `vector<…>`, with or without an encoding.
+ * @returns `undefined` without a static shape, or for an element of unknown size
  */
 export function parseTextType(text: string): TextType | undefined {
   const [, dims = "", rest = ""] = /^(?:tensor|vector)<((?:\d+x)*)([^,]+)(?:,.*)?>$/s.exec(text) ?? [];
@@ -53,15 +53,15 @@ export function parseTextType(text: string): TextType | undefined {
 function integerOf(element: string): DType | number | undefined {
   const [, sign = "", width] = /^([su]?)i(\d{1,5})$/.exec(element) ?? [];
   if (width === undefined || Number(width) === 0) return undefined;
-  // One bit is its own width, and the type of whole bytes.
+  // `i1` has one bit, and is stored in bits or in whole bytes.
   if (width === "1" && sign === "") return 1;
   const name = `${sign === "u" ? "uint" : "int"}${width}`;
   return Object.hasOwn(DTYPE_BITS, name) ? (name as DType) : Number(width);
 }
 
 /**
- * How many bytes a resource of a type may have: an element in whole bytes each, packed where elements are smaller
- * than a byte, or one element for all.
+ * The lengths that a resource of a type may have, in bytes: each element in whole bytes, packed sub-byte elements, or
+ * one element for all.
  */
 export function allowedLengths({ shape, bits }: TextType): readonly number[] {
   const count = elementCount(shape) ?? 0;
@@ -72,7 +72,7 @@ export function allowedLengths({ shape, bits }: TextType): readonly number[] {
   return [...new Set(lengths)];
 }
 
-/** The dtype and shape of a resource whose bytes are a plain tensor; `undefined` where it is packed or one element. */
+/** The dtype and shape of a resource that is a plain tensor; `undefined` if it is packed, or one element for all. */
 export function plainTensor(
   type: TextType | undefined,
   length: number,

@@ -6,37 +6,37 @@ import { type MetadataTokens, readMetadata, type TextSection } from "./text-meta
 import { externAlias, parseWeightGlobal, type WeightGlobal } from "./text-globals.ts";
 import { parseTextType, type TextType } from "./text-types.ts";
 
-/** A name that the program gives to a resource. */
+/** A use of a resource in the program. */
 export interface TextUse {
   readonly key: string;
-  /** The type beside it; `undefined` where none is told that has a size. */
+  /** The type beside it; `undefined` for a missing type, or one without a size. */
   readonly type: TextType | undefined;
-  /** In bytes from the start of the file. */
+  /** Bytes from the start of the file. */
   readonly offset: number;
 }
 
-/** A file of MLIR as text, its resources found but not read. */
+/** A file of MLIR as text; the bytes of its resources are not read. */
 export interface MlirText {
   readonly source: ByteSource;
-  /** Of `{-# … #-}`, quotes and all; `undefined` where the file has none. */
+  /** Range of `{-# … #-}`; `undefined` if the file has none. */
   readonly metadata: { readonly start: number; readonly end: number } | undefined;
   readonly sections: readonly TextSection[];
-  /** In the order of the text; a key once for each type. */
+  /** In the order of the text, one for each pair of key and type. */
   readonly uses: readonly TextUse[];
-  /** Globals that wait for a value, in the order of the text. */
+  /** Extern globals, in the order of the text. */
   readonly externs: readonly WeightGlobal[];
-  /** Globals whose value is a resource that the program names nowhere else. */
+  /** Globals whose value is a resource without other uses. */
   readonly globals: readonly WeightGlobal[];
 }
 
-/** What the program has that matters: strings and comments hide the rest. */
+/** Relevant tokens of the program. Strings and comments may contain anything. */
 const TOKEN =
   /"|\/\/|\{-#|dense_resource\s*<|ml_program\.global\s|#[\w$.]+\s*=\s*#ml_program\.extern(?![\w$.])/g;
 const USE =
   /dense_resource\s*<\s*(?:"((?:[^"\\]|\\.)*)"|([A-Za-z_][\w$.]*))\s*>(?:\s*:\s*((?:tensor|vector)<[^"<>]*(?:<[^"<>]*>[^"<>]*)?>))?/y;
 
 /**
- * Reads what a text says of its resources, in one pass: what the program calls them, and where their bytes stand.
+ * Reads the resources of a text in one pass: their uses in the program, and the places of their bytes.
  * @throws FormatError naming file, resource and offset
  */
 export async function readMlirText(source: ByteSource, options: ReadOptions = {}): Promise<MlirText> {
@@ -58,7 +58,7 @@ export async function readMlirText(source: ByteSource, options: ReadOptions = {}
       at = pastStretch(chunks);
       continue;
     }
-    // A token that starts near the end of what is at hand may go on behind it.
+    // A token near the end of the window may extend past it.
     const start = chunks.start + found.index;
     const index = await chunks.at(start);
     if (found[0] === '"') at = (await endOfString(chunks, start, fail)) + 1;
@@ -86,7 +86,7 @@ export async function readMlirText(source: ByteSource, options: ReadOptions = {}
   return { source, metadata: undefined, sections: [], ...said() };
 }
 
-/** Where to go on if what is at hand has no more tokens: one may start in its last characters. */
+/** The offset to continue at if the window has no more tokens: one may start in its last characters. */
 function pastStretch(chunks: TextChunks): number {
   const end = chunks.start + chunks.text.length;
   return end >= chunks.size ? end : end - MAX_TOKEN_LENGTH / 2;
@@ -119,7 +119,7 @@ async function endOfLine(chunks: TextChunks, start: number): Promise<number> {
   return chunks.size;
 }
 
-/** Nothing but space and comments may follow: a second program would have resources of its own. */
+/** Refuses anything but white space and comments: a second program would have its own resources. */
 async function refuseMore(chunks: TextChunks, from: number, fail: FileFail): Promise<void> {
   for (let at = from; at < chunks.size; ) {
     const index = await chunks.at(at);
@@ -129,31 +129,31 @@ async function refuseMore(chunks: TextChunks, from: number, fail: FileFail): Pro
     at = chunks.start + next;
     if (next >= chunks.text.length) continue;
     if (!chunks.text.startsWith("//", next)) {
-      throw fail("unsupported", "something follows its resources", {
+      throw fail("unsupported", "it has a second program", {
         offset: at,
-        hint: "split the file at // -----",
+        hint: "Split the file at // -----",
       });
     }
     at = await endOfLine(chunks, at);
   }
 }
 
-/** A blob that stands in the text. */
+/** A blob of a text. */
 export interface TextBlob {
   readonly key: string;
   readonly alignment: number;
-  /** Of the first digit of its bytes. */
+  /** Offset of the first digit of its bytes. */
   readonly offset: number;
-  /** In bytes, each of two digits. */
+  /** In bytes, of two digits each. */
   readonly length: number;
 }
 
-/** `0x` and the alignment: a little-endian number of four bytes. */
+/** Characters of `0x` and the alignment, a little-endian number of four bytes. */
 const HEX_HEADER = 2 + 8;
 
 /**
- * The blobs that `dense_resource` names; empty ones belong to the program.
- * @throws FormatError for digits that do not make whole bytes, and an odd alignment
+ * The blobs that `dense_resource` names. Empty ones belong to the program.
+ * @throws FormatError for digits that are not whole bytes, and for an invalid alignment
  */
 export async function textBlobs(file: MlirText, options: ReadOptions = {}): Promise<TextBlob[]> {
   const fail = fileErrors(file.source, { part: "resource" });
@@ -183,7 +183,7 @@ export async function textBlobs(file: MlirText, options: ReadOptions = {}): Prom
   return blobs;
 }
 
-/** What the file says of the resources that `dense_resource` names. */
+/** The entries of resources that `dense_resource` names. */
 export function builtinEntries({
   sections,
 }: Pick<MlirText, "sections">): TextSection["groups"][number]["entries"] {

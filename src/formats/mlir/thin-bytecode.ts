@@ -6,7 +6,7 @@ import { BUILTIN, ResourceKind } from "./schema.ts";
 import { encodePrefixVarint } from "./varint.ts";
 import { keepGroup, layoutBytecode, type NewGroup } from "./write.ts";
 
-/** A blob of the file that can be detached. */
+/** A blob that can be detached. */
 export interface DetachableBlob {
   readonly key: string;
   readonly alignment: number;
@@ -14,14 +14,14 @@ export interface DetachableBlob {
   readonly length: number;
 }
 
-/** The blobs of a file that `dense_resource` names; empty ones belong to the program. */
+/** The blobs of a file that `dense_resource` names. Empty ones belong to the program. */
 export function detachableBlobs(file: MlirBytecode): DetachableBlob[] {
   return builtinResources(file).flatMap(({ name: key, content }) =>
     content.kind === "blob" && content.length > 0 ? [{ key, ...content }] : [],
   );
 }
 
-/** The manifest that travels inside a file; `undefined` where there is none. */
+/** The manifest inside a file; `undefined` if there is none. */
 export function bytecodeManifest(file: MlirBytecode): LinkManifest | undefined {
   return parseLinkManifest((name) => {
     const group = file.external.find((each) => each.name === name);
@@ -37,8 +37,8 @@ export function bytecodeManifest(file: MlirBytecode): LinkManifest | undefined {
 }
 
 /**
- * Lays a file out without the blobs that its manifest names: they stay declared, and the manifest travels inside.
- * New strings come last, so that no index of another section changes.
+ * Lays out a file without the blobs that its manifest names: they stay declared, and the manifest is inside. New
+ * strings come last, so that the indices in other sections stay valid.
  */
 export function thinBytecode(file: MlirBytecode, manifest: LinkManifest): MlirPiece[] {
   const strings = [...file.strings];
@@ -55,7 +55,7 @@ export function thinBytecode(file: MlirBytecode, manifest: LinkManifest): MlirPi
     .filter(({ name }) => !isLinkGroup(name))
     .map((group) => keepGroup(group, same));
   for (const [name, entries] of encodeLinkManifest(manifest)) {
-    // In LLVM's order: what the entries hold, the group's name, the entries' names.
+    // In LLVM's order: the entries' values, the group's name, the entries' names.
     const values = entries.map(([, text]) => indexOf(text));
     const owner = indexOf(name);
     const resources = entries.map(([key], nth) => {
@@ -71,7 +71,7 @@ export function thinBytecode(file: MlirBytecode, manifest: LinkManifest): MlirPi
   return layoutBytecode(file, { strings, external, dialects });
 }
 
-/** Bytes as a key: each is a character. */
+/** Bytes as a map key: each is a character. */
 function latin1(bytes: Uint8Array): string {
   let text = "";
   for (const byte of bytes) text += String.fromCharCode(byte);

@@ -1,11 +1,11 @@
 /**
- * Spells a number as MLIR does: as many low zero bits of the first byte as bytes follow it.
+ * Encodes a number as MLIR's varint: the low zero bits of the first byte count the bytes after it.
  * @param value whole, from 0 to 2^53 - 1
  */
 export function encodePrefixVarint(value: number): Uint8Array {
   for (let length = 1; length < 8; length++) {
     if (value >= 2 ** (7 * length)) continue;
-    // The value and the mark below it; by halves, since both together may pass 2^53.
+    // The value and the mark below it, as a `bigint`, since both together may pass 2^53.
     const bits = (BigInt(value) * 2n + 1n) << BigInt(length - 1);
     return Uint8Array.from({ length }, (_, index) => Number((bits >> BigInt(8 * index)) & 0xffn));
   }

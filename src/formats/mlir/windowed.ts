@@ -1,12 +1,12 @@
 import type { ByteSource, ReadOptions } from "../../io/byte-source.ts";
 
-/** Gives up to so many bytes at an offset: fewer only at the end of the file. */
+/** Reads up to so many bytes at an offset: fewer only at the end of the file. */
 export type Peek = (offset: number, length: number) => Promise<Uint8Array>;
 
-/** Small reads near each other as one: heads of neighbouring small blobs, headers of small sections. */
+/** Length of a window, in bytes: it covers headers of neighbouring small blobs and sections. */
 const WINDOW = 512;
 
-/** Reads small pieces of a source, each by a window that the next one may lie in. */
+/** Reads small pieces of a source through a window, which may cover the next piece too. */
 export function windowed(source: ByteSource, options: ReadOptions): Peek {
   let start = 0;
   let bytes: Uint8Array = new Uint8Array();

@@ -3,37 +3,37 @@ import { type MlirPiece, piecesLength } from "./piece.ts";
 import { HAS_ALIGNMENT, MAGIC, Section } from "./schema.ts";
 import { encodePrefixVarint } from "./varint.ts";
 
-/** What a resource holds in the file that is to be written. */
+/** The content of a resource to write. */
 export type NewContent =
   | { readonly kind: "declared" }
   | { readonly kind: "value"; readonly bytes: Uint8Array }
   | { readonly kind: "blob"; readonly alignment: number; readonly data: MlirPiece };
 
-/** A resource of the file that is to be written; its key is an index of its strings. */
+/** A resource to write. Its key is an index of the strings. */
 export interface NewResource {
   readonly key: number;
   readonly kindByte: number;
   readonly content: NewContent;
 }
 
-/** A group of them. */
+/** A group of resources to write. */
 export interface NewGroup {
   readonly owner: number;
   readonly resources: readonly NewResource[];
 }
 
-/** What changes of a file; everything else of it stays. */
+/** Changes to a file; everything else stays. */
 export interface BytecodeEdit {
   readonly strings: readonly Uint8Array[];
   readonly external: readonly NewGroup[];
   readonly dialects: readonly NewGroup[];
-  /** Appended to the producer: it moves what follows. */
+  /** Appended to the producer, to move the bytes after it. */
   readonly producerSuffix?: string;
 }
 
 /**
- * Lays a file of bytecode out anew with other resources, in the order of sections that it has: byte for byte what LLVM
- * writes for the same content, where LLVM wrote the file.
+ * Lays out a file of bytecode with other resources and its order of sections: byte for byte as LLVM for the same
+ * content, if LLVM wrote the file.
  */
 export function layoutBytecode(file: MlirBytecode, edit: BytecodeEdit): MlirPiece[] {
   const producer = new TextEncoder().encode(`${file.producer}${edit.producerSuffix ?? ""}\0`);
@@ -58,7 +58,7 @@ export function layoutBytecode(file: MlirBytecode, edit: BytecodeEdit): MlirPiec
   return pieces;
 }
 
-/** A section as LLVM writes it: with an alignment only where it does not come to lie right by chance. */
+/** Lays out a section as LLVM does, with an alignment only if the section is not aligned by chance. */
 function placeSection(
   id: number,
   at: number,
@@ -94,7 +94,7 @@ function layoutResources(groups: readonly NewGroup[]): { alignment: number; piec
   return { alignment: largest, pieces };
 }
 
-/** @param at where in the section it starts */
+/** @param at its offset in the section */
 function layoutContent(content: NewContent, at: number): MlirPiece[] {
   if (content.kind === "declared") return [];
   if (content.kind === "value") return [{ kind: "bytes", bytes: content.bytes }];
@@ -128,8 +128,8 @@ function encodeStrings(strings: readonly Uint8Array[]): Uint8Array {
 }
 
 /**
- * A group as it is, but for what is said of single resources.
- * @param renumber gives a string's new index
+ * Keeps a group, except for the content of given resources.
+ * @param renumber gives the new index of a string
  */
 export function keepGroup(
   group: MlirResourceGroup,
@@ -151,7 +151,7 @@ export function keepGroup(
   return { owner, resources };
 }
 
-/** Bytes end to end. */
+/** Concatenates bytes. */
 export function joinBytes(parts: readonly Uint8Array[]): Uint8Array {
   const bytes = new Uint8Array(parts.reduce((sum, part) => sum + part.byteLength, 0));
   let at = 0;

@@ -2,18 +2,18 @@ import type { ZipStyle } from "../../encodings/zip/records.ts";
 import { SUFFIX } from "./schema.ts";
 import { fileErrors, shorten } from "../../errors.ts";
 
-/** Longest name of an entry, in bytes. */
+/** Longest name of a file in an archive, in bytes. */
 const LONGEST = 65_535;
 
-/** How `numpy.savez` has its archives: as the module zipfile of Python streams to a file that it can seek in. */
+/** The archive style of `numpy.savez`: that of Python's zipfile for a file that it can seek in. */
 export const NPZ_STYLE: ZipStyle = {
   madeBy: (3 << 8) | 45,
   needed: 45,
   endMadeBy: 45,
   endNeeded: 45,
-  // The first of January 1980: without a date archives would differ each time.
+  // 1 January 1980: the same arrays give the same archive.
   date: (1 << 5) | 1,
-  // A file that its owner reads and writes.
+  // Mode of a file that its owner may read and write.
   attributes: 0o600 << 16,
   flagged: "not ascii",
   checksums: "before",
@@ -25,9 +25,9 @@ const fail = fileErrors({ format: ".npz" });
 const OTHER_NAME = "Give it another name";
 
 /**
- * What the arrays of an archive are called in it. NumPy takes names with and without their `.npy`, and so two that
- * differ by no more would be one.
- * @throws FormatError `bad-name` for what is no name of an entry, `duplicate`
+ * The file names of arrays in an archive. NumPy accepts names with and without `.npy`, so two names that differ only by
+ * it would be one.
+ * @throws FormatError `bad-name` for a name that a zip entry cannot have, `duplicate`
  */
 export function npzEntryNames(names: readonly string[]): string[] {
   const taken = new Set(names);

@@ -1,27 +1,27 @@
 import type { FileFail } from "../../errors.ts";
 import { MAGIC } from "./schema.ts";
 
-/** What stands before an array's elements. */
+/** The header of an array. */
 export interface NpyHeader {
-  /** Type of the elements as NumPy spells it, such as `<f4`. */
+  /** NumPy's name for the type of the elements, such as `<f4`. */
   readonly descr: string;
   /** Whether the first dimension varies fastest. */
   readonly fortranOrder: boolean;
   readonly shape: readonly number[];
-  /** In bytes from the start of the array. */
+  /** Start of the elements, in bytes from the start of the array. */
   readonly dataStart: number;
 }
 
-/** What version 1 can say; only structured types, which are refused, need more. */
+/** Longest header, in bytes: the limit of version 1. Only structured types, which are refused, need more. */
 const LONGEST = 65_535;
 /** NPY_MAXDIMS of NumPy 2. */
 export const MAX_RANK = 64;
-/** NumPy keeps room to grow the first dimension in place. */
+/** NumPy leaves room to grow the first dimension in place. */
 const GROWTH_DIGITS = 21;
 const ALIGNMENT = 64;
 
 /**
- * How many bytes from the start of an array {@link parseNpyHeader} needs, told by the first 12.
+ * The number of bytes that {@link parseNpyHeader} needs, by the first 12 bytes of an array.
  * @throws FormatError `unknown-format`, `malformed`, `unsupported`, `too-large`
  */
 export function npyHeaderSize(bytes: Uint8Array, fail: FileFail): number {
@@ -58,18 +58,18 @@ export function parseNpyHeader(bytes: Uint8Array, fail: FileFail): NpyHeader {
       offset: start,
     });
   }
-  // Version 3 is UTF-8, for the field names of structured types; all that is accepted here is ASCII.
+  // Version 3 is UTF-8, for the field names of structured types. Everything accepted here is ASCII.
   const text = new TextDecoder("latin1").decode(bytes.subarray(start, dataStart));
   return { ...parseDict(text, start, fail), dataStart };
 }
 
 interface Cursor {
   at: number;
-  /** Gives the last group of what a sticky pattern matches here. */
+  /** Matches a sticky pattern here. @returns its last group */
   take(pattern: RegExp, what: string): string;
 }
 
-/** Parses the one Python dictionary that a header is: three keys, in any order. */
+/** Parses the Python dictionary of a header: three keys, in any order. */
 function parseDict(text: string, start: number, fail: FileFail): Omit<NpyHeader, "dataStart"> {
   const cursor: Cursor = {
     at: 0,
@@ -107,12 +107,12 @@ function parseDict(text: string, start: number, fail: FileFail): Omit<NpyHeader,
   return { descr, fortranOrder, shape };
 }
 
-/** Parses what stands between the parentheses of a Python tuple of whole numbers. */
+/** Parses the inside of a Python tuple of whole numbers. */
 function parseShape(inner: string, offset: number, fail: FileFail): number[] {
   const parts = inner.split(",").map((part) => part.trim());
   const trailing = parts.at(-1) === "";
   if (trailing) parts.pop();
-  // In Python `(3)` is a number: a tuple of one has a comma.
+  // In Python `(3)` is a number: a tuple of one element has a comma.
   const tuple = parts.length !== 1 || trailing;
   // NumPy under Python 2 wrote long numbers as `3L`.
   if (!tuple || !parts.every((part) => /^(?:0|[1-9]\d*)L?$/.test(part))) {
@@ -124,7 +124,7 @@ function parseShape(inner: string, offset: number, fail: FileFail): number[] {
   return shape;
 }
 
-/** Spells the header of a row-major array, version 1.0, byte for byte as `numpy.save` does. */
+/** Encodes the header of a row-major array, version 1.0, byte for byte as `numpy.save`. */
 export function encodeNpyHeader(descr: string, shape: readonly number[]): Uint8Array {
   const tuple = shape.length === 1 ? `(${shape[0]},)` : `(${shape.join(", ")})`;
   const growth = shape.length === 0 ? 0 : GROWTH_DIGITS - String(shape[0]).length;

@@ -1,6 +1,6 @@
 /**
- * A copy with the bytes of every unit in reverse: big-endian to little-endian and back.
- * @param unit bytes of what is reversed: an element, or one half of a complex one
+ * Copies bytes with every unit reversed: big-endian to little-endian and back.
+ * @param unit bytes to reverse as one: an element, or one part of a complex element
  */
 export function swapBytes(bytes: Uint8Array, unit: number): Uint8Array {
   const swapped = new Uint8Array(bytes.byteLength);
@@ -13,7 +13,7 @@ export function swapBytes(bytes: Uint8Array, unit: number): Uint8Array {
 }
 
 /**
- * A copy with the last dimension varying fastest, of an array whose first one does.
+ * Copies a column-major array to row-major order.
  * @param width bytes an element
  */
 export function toRowMajor(bytes: Uint8Array, shape: readonly number[], width: number): Uint8Array {

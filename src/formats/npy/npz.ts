@@ -8,15 +8,15 @@ import { parseArray } from "./parse.ts";
 import { unzip } from "./unzip.ts";
 import { writeNpy } from "./write.ts";
 
-/** Largest typed array that every engine makes. */
+/** Largest typed array that every JavaScript engine supports, in bytes. */
 const LARGEST = 2 ** 32 - 1;
 
 /**
- * Parses a NumPy .npz archive, compressed or not, into its tensors by name; names may have slashes in them.
- * Tensors that are stored as they are come as views, not copied.
- * @param name of the file, for errors
- * @throws FormatError what `parseNpy` throws, and `duplicate`, `corrupted`; `too-large` where the archive would
- * unpack to over 2 GiB
+ * Parses a NumPy .npz archive, compressed or not, into its tensors by name. Names may contain slashes. Uncompressed
+ * tensors are views, not copies.
+ * @param name names the file in errors
+ * @throws FormatError what `parseNpy` throws, and `duplicate`, `corrupted`; `too-large` if the archive unpacks to over
+ * 2 GiB
  */
 export function parseNpz(bytes: Uint8Array, name: string): Record<string, Tensor> {
   const fail = fileErrors({ name });
@@ -25,7 +25,7 @@ export function parseNpz(bytes: Uint8Array, name: string): Record<string, Tensor
       throw fail("malformed", `"${entry.name}" in it is no .npy file`, { offset: entry.start });
     }
     const tensor = entry.name.slice(0, -SUFFIX.length);
-    // Offsets in a compressed array are none of the file's.
+    // Offsets in a compressed array have no place in the file.
     const inArray: FileFail = (code, reason, { offset = 0, hint } = {}) =>
       fail(code, reason, { tensor, offset: entry.start + (entry.stored ? offset : 0), hint });
     return [tensor, parseArray(entry.bytes, inArray)];
@@ -34,7 +34,7 @@ export function parseNpz(bytes: Uint8Array, name: string): Record<string, Tensor
 }
 
 /**
- * Writes tensors as `numpy.savez` does, byte for byte: uncompressed, without the time.
+ * Encodes tensors byte for byte as `numpy.savez`: uncompressed, without the time.
  * @throws FormatError what `writeNpy` and `npzEntryNames` throw; `too-large` from 4 GiB
  */
 export function writeNpz(tensors: Tensors): Uint8Array {

@@ -6,13 +6,13 @@ import { swapBytes, toRowMajor } from "./layout.ts";
 import { dtypeOfCode } from "./schema.ts";
 import { CHARACTER, decodeStrings } from "./strings.ts";
 
-/** Strings without characters take no bytes, so that the file's size does not bound their count. */
+/** Strings without characters take no bytes, so the file's size does not bound their count. */
 const MAX_EMPTY_STRINGS = 65_536;
 
 /**
  * Parses a NumPy .npy file, versions 1.0 to 3.0, of numbers or of `U` strings.
- * Big-endian and column-major arrays come out little-endian and row-major; others as a view, not copied.
- * @param name of the file, for errors
+ * Big-endian and column-major arrays are converted to little-endian and row-major; others are views, not copies.
+ * @param name names the file in errors
  * @throws FormatError `unknown-format`, `malformed`, `unsupported` (pickled objects, structures, dates, …),
  * `size-mismatch`, `too-large`
  */
@@ -20,7 +20,7 @@ export function parseNpy(bytes: Uint8Array, name: string): Tensor {
   return parseArray(bytes, fileErrors({ name }));
 }
 
-/** Parses one array, with errors as the file around it wants them. */
+/** Parses one array of a file. */
 export function parseArray(bytes: Uint8Array, fail: FileFail): Tensor {
   const header = parseNpyHeader(bytes, fail);
   const { shape, dataStart } = header;
@@ -53,11 +53,11 @@ export interface NpyElement {
   readonly dtype: DType | "string";
   /** In bytes. */
   readonly width: number;
-  /** Bytes to be reversed as one; 1 where there is nothing to reverse. */
+  /** Bytes to reverse as one; 1 if there is nothing to reverse. */
   readonly swap: number;
 }
 
-/** What a type such as `<f4`, `>c16`, `|b1` or `<U7` means. */
+/** Parses a type such as `<f4`, `>c16`, `|b1` or `<U7`. */
 export function elementOf({ descr, dataStart }: NpyHeader, fail: FileFail): NpyElement {
   const [, order = "", code = ""] = /^([<>|])([a-zA-Z]\d*)$/.exec(descr) ?? [];
   const big = order === ">";
@@ -81,11 +81,11 @@ function hintFor(kind: string): string {
     case "S":
       return "Save it with .astype(str)";
     case "V":
-      return "NumPy keeps no bfloat16: save it as float32, or in a .safetensors file";
+      return "NumPy does not store bfloat16: save it as float32, or in a .safetensors file";
     case "M":
     case "m":
       return 'Save it with .astype("int64")';
     default:
-      return "Save it with .astype() of a number type that tare has, such as float32";
+      return "Save it with .astype() of a number type that tare knows, such as float32";
   }
 }

@@ -7,13 +7,13 @@ import { fileErrors, type FileFail } from "../../errors.ts";
 import { npyHeaderSize, parseNpyHeader } from "./header.ts";
 import { elementOf } from "./parse.ts";
 
-/** Covers nearly every header. */
+/** Length of the first read, in bytes. Nearly every header is shorter. */
 const WINDOW = 256;
 
 /**
- * Reads NumPy files as models: a method for each file, a weight for each array of a .npz archive. Only headers are
- * read. Arrays that do not lie there as they are used (compressed, big-endian, column-major, strings) are no weights:
- * they stay in the file's other bytes, and the draft's notes say so.
+ * Reads NumPy files as models: a method for each file, a weight for each array of a .npz archive. Reads headers only.
+ * Arrays that cannot be used in place (compressed, big-endian, column-major, strings) are not weights: they stay in the
+ * file's other bytes, and a note of the draft says so.
  * @throws FormatError with file, tensor and offset
  */
 export async function readNumpy(
@@ -34,7 +34,7 @@ export async function readNumpy(
   return notes.length > 0 ? { ...draft, notes } : draft;
 }
 
-/** Whether a file is an archive of arrays: by its name, or by what it starts with where the name does not say it. */
+/** Whether a file is an archive of arrays, by its name, else by its first bytes. */
 async function isArchive({ path, source }: ModelFile, options: ReadOptions): Promise<boolean> {
   const [, named] = /\.np([yz])$/i.exec(path) ?? [];
   if (named !== undefined) return named.toLowerCase() === "z";
@@ -70,7 +70,7 @@ async function readSingle(
   return readArray(source, 0, file, name.split("/").at(-1) ?? name, notes, options);
 }
 
-/** The weight that an array is, or nothing and a note. */
+/** Reads an array as a weight, or adds a note. */
 async function readArray(
   source: ByteSource,
   start: number,

@@ -1,12 +1,12 @@
 import type { DType } from "../../tensor/dtype.ts";
 
-/** What every .npy file starts with, before its version. */
+/** First bytes of every .npy file, before its version. */
 export const MAGIC: Uint8Array = Uint8Array.of(0x93, 0x4e, 0x55, 0x4d, 0x50, 0x59);
 
-/** What the name of an array's file in an archive ends in. */
+/** End of an array's file name in an archive. */
 export const SUFFIX = ".npy";
 
-/** The type codes of `numpy.dtype.str` without their byte order: kind, then bytes an element. */
+/** The type codes of `numpy.dtype.str` without their byte order: kind, then bytes per element. */
 const CODES: Partial<Record<DType, string>> = {
   bool: "b1",
   int8: "i1",
@@ -26,12 +26,12 @@ const CODES: Partial<Record<DType, string>> = {
 
 const DTYPES = new Map(Object.entries(CODES).map(([dtype, code]) => [code, dtype as DType]));
 
-/** The dtype of a type code without its byte order, such as `f4`; `undefined` if tare has none for it. */
+/** The dtype of a type code without its byte order, such as `f4`; `undefined` for an unknown code. */
 export function dtypeOfCode(code: string): DType | undefined {
   return DTYPES.get(code);
 }
 
-/** How a header spells a little-endian dtype, such as `<f4`; `undefined` if NumPy has no such type. */
+/** NumPy's name for a little-endian dtype, such as `<f4`; `undefined` if NumPy has no such type. */
 export function descrOf(dtype: DType): string | undefined {
   const code = CODES[dtype];
   return code && (code.endsWith("1") ? "|" : "<") + code;

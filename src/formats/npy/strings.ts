@@ -4,10 +4,10 @@ import type { FileFail } from "../../errors.ts";
 export const CHARACTER = 4;
 
 /**
- * Decodes fixed-width little-endian UCS-4 strings; NULs at an end are padding.
- * @param characters of each string; may be 0
- * @param start where the bytes lie in the array, for errors
- * @throws FormatError `malformed` for what is no Unicode character
+ * Decodes fixed-width little-endian UCS-4 strings; trailing NULs are padding.
+ * @param characters characters per string; may be 0
+ * @param start offset of the bytes in the array, for errors
+ * @throws FormatError `malformed` for a code that is no Unicode character
  */
 export function decodeStrings(
   bytes: Uint8Array,

@@ -15,19 +15,19 @@ export interface UnzippedFile {
   readonly name: string;
   /** A view of the archive where the entry is stored uncompressed. */
   readonly bytes: Uint8Array;
-  /** Where the entry's data starts in the archive, in bytes. */
+  /** Start of the entry's data in the archive, in bytes. */
   readonly start: number;
-  /** Whether an offset in {@link bytes} is one in the archive, after {@link start}. */
+  /** Whether {@link bytes} is a view of the archive from {@link start} on. */
   readonly stored: boolean;
 }
 
-/** Inputs and outputs of a run, not models: what an archive may unpack to, over all its entries, in bytes. */
+/** Most bytes that all entries may unpack to. Such archives are inputs and outputs of a run, not models. */
 const LARGEST = 2 ** 31;
 
 /**
- * Unpacks a zip archive of tensors that is all in memory, after the sizes that its directory declares were checked.
- * @throws FormatError `unknown-format`, `malformed`, `unsupported`, `duplicate`, `corrupted`; `too-large` where
- * the entries would unpack to over 2 GiB
+ * Unpacks a zip archive of tensors in memory, and checks the sizes in its directory first.
+ * @throws FormatError `unknown-format`, `malformed`, `unsupported`, `duplicate`, `corrupted`; `too-large` where the
+ * entries would unpack to over 2 GiB
  */
 export function unzip(bytes: Uint8Array, path: string): UnzippedFile[] {
   const fail = zipErrors(path);
@@ -60,7 +60,7 @@ function readEntry(
 function inflate(data: Uint8Array, size: number, name: string, at: number, fail: FileFail): Uint8Array {
   let out: Uint8Array;
   try {
-    // A byte more than declared shows whether there was more; fflate never writes past what it is given.
+    // One byte more than declared shows whether there is more; fflate never writes past its output.
     out = inflateSync(data, { out: new Uint8Array(size + 1) });
   } catch (cause) {
     throw fail("malformed", `"${name}" does not unpack (${(cause as Error).message})`, { offset: at });

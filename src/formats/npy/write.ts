@@ -5,14 +5,14 @@ import { encodeNpyHeader, MAX_RANK } from "./header.ts";
 import { descrOf } from "./schema.ts";
 import { CHARACTER, encodeStrings } from "./strings.ts";
 
-/** Largest typed array that every engine makes. */
+/** Largest typed array that every JavaScript engine supports, in bytes. */
 const LARGEST = 2 ** 32 - 1;
 
 /**
- * Writes a tensor as `numpy.save` does, byte for byte: version 1.0, little-endian, row-major.
- * @param name of the tensor, for errors
- * @throws FormatError `unsupported` for what NumPy has no type for (bfloat16, float8, int4, …) and for strings that
- * it would not give back; `size-mismatch`, `too-large`
+ * Encodes a tensor byte for byte as `numpy.save`: version 1.0, little-endian, row-major.
+ * @param name names the tensor in errors
+ * @throws FormatError `unsupported` for a dtype that NumPy does not have (bfloat16, float8, int4, …) and for strings
+ * that it would not keep; `size-mismatch`, `too-large`
  */
 export function writeNpy(tensor: Tensor, name?: string): Uint8Array {
   const fail = arrayErrors(name);
@@ -25,9 +25,9 @@ export function writeNpy(tensor: Tensor, name?: string): Uint8Array {
 }
 
 /**
- * What `numpy.save` writes before the elements of an array of numbers, which follow little-endian and row-major.
- * @param name of the tensor, for errors
- * @throws FormatError `unsupported` for what NumPy has no type for, and for over 64 dimensions
+ * Encodes the header that `numpy.save` writes before an array of numbers, which follow little-endian and row-major.
+ * @param name names the tensor in errors
+ * @throws FormatError `unsupported` for a dtype that NumPy does not have, and for over 64 dimensions
  */
 export function npyHeaderFor(name: string, dtype: DType, shape: readonly number[]): Uint8Array {
   const fail = arrayErrors(name);
@@ -85,7 +85,7 @@ function ofStrings({ shape, strings }: StringTensor, fail: FileFail): Encoded {
   if (strings.length !== elementCount(shape)) {
     throw fail("size-mismatch", `its shape is [${shape.join(", ")}], it has ${strings.length} strings`);
   }
-  // NumPy's own smallest width is 1.
+  // NumPy's smallest width is 1.
   let characters = 1;
   for (const text of strings) {
     if (text.endsWith("\0")) throw fail("unsupported", "NumPy drops the NUL at the end of a string");

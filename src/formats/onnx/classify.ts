@@ -2,16 +2,16 @@ import { elementCount } from "../../tensor/dtype.ts";
 import type { OnnxModel, OnnxNode, OnnxTensor } from "./graph.ts";
 import { SHAPE_INPUTS } from "./schema.ts";
 
-/** More elements than any shape, and fewer than any table worth sharing. */
+/** Longest int64 vector that is a constant: longer than any shape, and shorter than any table worth sharing. */
 const MAX_SHAPE_LENGTH = 64;
 
 /**
- * Tells weights from constants: every tensor of more than one element that is not shape-like is a weight, however
- * small. Decided by dtype, shape and use alone, never by values, so that all models of a family agree.
+ * Separates weights from constants: every tensor of more than one element that is not shape-like is a weight, however
+ * small. Depends on dtype, shape and use, never on values, so that all models of a family agree.
  *
- * Constants, which stay in the program: strings, one-element tensors, int64 vectors of up to 64 elements, whatever
- * an operator reads as a shape, tensors in attributes other than `Constant`'s `value` (engines read those as
- * attributes), and data in fields that are not packed.
+ * Constants stay in the program: strings, one-element tensors, int64 vectors of up to 64 elements, tensors that an
+ * operator reads as a shape, tensors in attributes other than `Constant`'s `value` (engines read those as attributes),
+ * and data in unpacked fields.
  */
 export function weightsOf(model: OnnxModel): OnnxTensor[] {
   const shapes = shapeNames(model.graphs.flatMap((graph) => graph.nodes));
@@ -19,7 +19,7 @@ export function weightsOf(model: OnnxModel): OnnxTensor[] {
   return model.tensors.filter((tensor) => {
     const { role, dtype, shape, data, graph } = tensor;
     if (role === "attribute" || dtype === "string" || data.kind === "other") return false;
-    // Six-bit floats are one to a varint there, but packed in bytes: no array of varints.
+    // Six-bit floats are stored one per varint, but packed in bytes: they are not an array of varints.
     if (data.kind === "varint" && dtype.startsWith("float6")) return false;
     const count = elementCount(shape) ?? 0;
     if (count <= 1) return false;
@@ -29,7 +29,7 @@ export function weightsOf(model: OnnxModel): OnnxTensor[] {
   });
 }
 
-/** What nodes read as shapes, by name. */
+/** Names of values that nodes read as shapes. */
 function shapeNames(nodes: readonly OnnxNode[]): Set<string> {
   const names = new Set<string>();
   for (const { opType, domain, inputs } of nodes) {

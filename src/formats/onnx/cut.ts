@@ -4,28 +4,31 @@ import type { SparseBytes } from "../../encodings/protobuf/sparse-bytes.ts";
 import { encodeInput, encodeOutput, encodeShape, type ValueType } from "./encode.ts";
 import type { OnnxGraph, OnnxModel, OnnxNode } from "./graph.ts";
 
-/** A run of the main graph's nodes, with all that makes it a program of its own. */
+/** A run of the main graph's nodes, with everything that makes it a program. */
 export interface SegmentPlan {
-  /** Which of the runs asked for it is. */
+  /** Index of the requested run. */
   readonly run: number;
-  /** Indices of its nodes in the main graph, in order, the `Constant`s that it uses among them. */
+  /** Indices of its nodes in the main graph, in order, including the `Constant`s that it uses. */
   readonly nodes: readonly number[];
-  /** Names of the initializers that it uses, in bodies of its nodes too. */
+  /** Names of the initializers that it uses, also in bodies of its nodes. */
   readonly initializers: readonly string[];
-  /** Inputs of the graph, in its order, then values of earlier segments, in the order in which they are made. */
+  /** Inputs of the graph, in its order, then values of earlier segments, in the order of their nodes. */
   readonly inputs: readonly string[];
-  /** Values that later segments or the graph's caller need. */
+  /** Values that later segments or the graph's caller read. */
   readonly outputs: readonly string[];
 }
 
-/** A `Constant` costs nothing: whoever uses it has a copy, so that no weight travels between sessions. */
+/**
+ * Whether a node costs nothing: each segment copies the `Constant`s that it uses, so that no weight travels between
+ * sessions.
+ */
 export function isFree({ opType, domain }: OnnxNode): boolean {
   return opType === "Constant" && domain === "";
 }
 
-/** Why a model cannot be cut, if that is so. */
+/** The reason why a model cannot be cut; `undefined` if it can. */
 export function whyNotCut(model: OnnxModel): string | undefined {
-  if (model.trains) return "it says how it is trained, of its graph as a whole";
+  if (model.trains) return "it has training information for its graph as a whole";
   for (const { name, role, graph, data } of model.tensors) {
     if (role === "sparse") return `tensor "${name}" is sparse`;
     if (!graph && data.kind === "external") return `weight "${name}" belongs to a function`;
@@ -33,7 +36,7 @@ export function whyNotCut(model: OnnxModel): string | undefined {
   const { inputs, nodes } = model.graph;
   const made = new Set<string>([...initializersOf(model), ...inputs.map((input) => input.name)]);
   const bodies = model.graphs.filter((graph) => graph !== model.graph);
-  // Names of a body's own are no business of the nodes around it.
+  // Names that a body defines are unknown to the nodes around it.
   const own = new Set(
     bodies.flatMap((graph) => [...graph.inputs.map((each) => each.name), ...outputsOf(graph)]),
   );
@@ -53,9 +56,9 @@ export function whyNotCut(model: OnnxModel): string | undefined {
 }
 
 /**
- * Plans how the main graph is cut into runs of consecutive nodes: since nodes come after those they depend on, any
- * such runs can be run one after the other. What nothing needs is left out.
- * @param ends index of the node after each run's last, rising; the last is the number of nodes
+ * Plans a cut of the main graph into runs of consecutive nodes. Nodes come after those they depend on, so such runs can
+ * be executed one after the other. Nodes without a use are left out.
+ * @param ends index of the node after each run, ascending; the last is the number of nodes
  */
 export function planCut(model: OnnxModel, ends: readonly number[]): SegmentPlan[] {
   const main = model.graph;
@@ -66,7 +69,7 @@ export function planCut(model: OnnxModel, ends: readonly number[]): SegmentPlan[
     [...main.inputs.map((input) => input.name), ...makers.keys()].map((name, at) => [name, at]),
   );
   const needed = new Set(main.outputs.map((output) => output.name));
-  // What the graph hands on as it got it is the last segment's to give.
+  // The last segment outputs values that the graph passes on unchanged.
   const passed = [...needed].filter((name) => !makers.has(name));
 
   const plans: SegmentPlan[] = [];
@@ -110,21 +113,21 @@ export function planCut(model: OnnxModel, ends: readonly number[]): SegmentPlan[
   return plans;
 }
 
-/** Values that travel between the segments of a cut. */
+/** Values that pass between the segments of a cut. */
 export function crossingValues(model: OnnxModel, plans: readonly SegmentPlan[]): string[] {
   const given = new Set(model.graph.inputs.map((input) => input.name));
   return [...new Set(plans.flatMap((plan) => plan.inputs))].filter((name) => !given.has(name));
 }
 
-/** What the model itself says of its values, by name. */
+/** Types that the model declares, by the names of its values. */
 export function declaredTypes(model: OnnxModel): Map<string, ValueType> {
   const { inputs, outputs, values } = model.graph;
   return new Map([...values, ...outputs, ...inputs].map((value) => [value.name, value]));
 }
 
 /**
- * Writes a segment as a model of its own: its nodes as they are, byte for byte.
- * @param types of the values that travel
+ * Encodes a segment as a model, with its nodes byte for byte.
+ * @param types types of the values that pass between segments
  */
 export function writeSegment(
   view: SparseBytes,
@@ -150,7 +153,7 @@ export function writeSegment(
   for (const { role, graph, local, field } of model.tensors) {
     if (role === "initializer" && graph === main && field && !initializers.has(local)) drop(field);
   }
-  // An initializer that is an input as well stays both.
+  // An initializer that is also an input stays both.
   for (const { name, field } of main.inputs) if (!inputs.delete(name) && !initializers.has(name)) drop(field);
   for (const { name, field } of main.outputs) if (!outputs.delete(name)) drop(field);
   const inner = new Set(plan.nodes.flatMap((index) => main.nodes[index]?.outputs ?? []));
@@ -160,7 +163,7 @@ export function writeSegment(
   return splice(view, edits);
 }
 
-/** The model with further outputs, of types that are left to an engine to say. */
+/** Encodes the model with further outputs, whose types an engine infers. */
 export function writeProbe(view: SparseBytes, model: OnnxModel, names: readonly string[]): Uint8Array {
   const { frame } = model.graph;
   return splice(
@@ -170,8 +173,8 @@ export function writeProbe(view: SparseBytes, model: OnnxModel, names: readonly 
 }
 
 /**
- * The model with an output for each of some tensors, in their order after its own, whose only dimension is that
- * tensor's rank: engines may not tell a scalar from a tensor of any rank otherwise.
+ * Encodes the model with a further output for each given value, whose only dimension is the value's rank: engines may
+ * not otherwise tell a scalar from a tensor of unknown rank.
  */
 export function writeRankProbe(view: SparseBytes, model: OnnxModel, names: readonly string[]): Uint8Array {
   const { frame } = model.graph;
@@ -198,21 +201,21 @@ function initializersOf(model: OnnxModel): Set<string> {
   return new Set(initializers.map((tensor) => tensor.local));
 }
 
-/** What each node of the main graph reads: its inputs, and what its bodies take from around them. */
+/** The values that each node of the main graph reads: its inputs, and outer values in its bodies. */
 function readsOf(model: OnnxModel): Set<string>[] {
   const main = model.graph;
   const reads = main.nodes.map((node) => new Set(node.inputs.filter((name) => name !== "")));
   for (const graph of model.graphs) {
     const index = graph === main ? -1 : holderOf(main, graph);
     if (index < 0) continue;
-    // Names of the body's own are among these; nothing outside has them, so that nobody is misled.
+    // This includes names that the body defines, which no node outside has.
     for (const node of graph.nodes) for (const name of node.inputs) reads[index]?.add(name);
     for (const output of graph.outputs) reads[index]?.add(output.name);
   }
   return reads;
 }
 
-/** Index of the node whose attribute a graph is in, however deep; -1 if it is in none. */
+/** Index of the node whose attribute contains a graph, at any depth; -1 for none. */
 function holderOf(main: OnnxGraph, { frame }: OnnxGraph): number {
   let low = 0;
   let high = main.nodes.length - 1;

@@ -3,7 +3,7 @@ import { splice } from "../../encodings/protobuf/splice.ts";
 import type { SparseBytes } from "../../encodings/protobuf/sparse-bytes.ts";
 import type { OnnxModel, OnnxNode } from "./graph.ts";
 
-/** Operators that give the same for the same inputs, and tensors alone. Others stay where they are. */
+/** Operators that depend on their tensor inputs only. Others stay in the program. */
 const PURE: Readonly<Record<string, readonly string[]>> = {
   "": [
     "Abs Add Cast Ceil Clip Concat Div Einsum Exp Expand Flatten Floor Gather Gemm Identity Log",
@@ -13,29 +13,29 @@ const PURE: Readonly<Record<string, readonly string[]>> = {
   ].flatMap((line) => line.split(" ")),
   "com.microsoft": ["FusedGemm", "FusedMatMul"],
 };
-/** Operators that give the same bytes under another shape: an engine does them without a copy. */
+/** Operators that only change the shape: an engine runs them without a copy. */
 const VIEWS: readonly string[] = ["Flatten", "Identity", "Reshape", "Squeeze", "Unsqueeze"];
 
-/** A value of the main graph that nothing but weights and constants go into. */
+/** A value of the main graph that depends on weights and constants only. */
 export interface WeightOnlyValue {
   readonly name: string;
-  /** The nodes that make it, each after those that it takes from: the same order wherever they stand. */
+  /** The nodes that make it, each after those that it reads: the same order wherever they are. */
   readonly nodes: readonly OnnxNode[];
-  /** Weights that go in, in the order in which the nodes take them. */
+  /** Weights that it depends on, in the order in which the nodes read them. */
   readonly operands: readonly string[];
 }
 
-/** What takes the place of nodes, and what of a program is needed no more. */
+/** Values that replace nodes, and the parts of a program that they make superfluous. */
 export interface DerivedPlan {
   readonly values: readonly WeightOnlyValue[];
   readonly nodes: ReadonlySet<OnnxNode>;
-  /** Weights that only those nodes take. */
+  /** Weights that only those nodes read. */
   readonly weights: readonly string[];
 }
 
 /**
- * Finds the values that only weights and constants go into, by what the graph looks like alone.
- * @param weights inputs of the main graph that stand for weights
+ * Finds the values that depend on weights and constants only, by the structure of the graph.
+ * @param weights inputs of the main graph that are weights
  */
 export function weightOnlyValues(model: OnnxModel, weights: ReadonlySet<string>): Map<string, OnnxNode> {
   const main = model.graph;
@@ -49,7 +49,7 @@ export function weightOnlyValues(model: OnnxModel, weights: ReadonlySet<string>)
     const pure = PURE[node.domain]?.includes(node.opType);
     const inputs = node.inputs.filter((name) => name !== "");
     if (!pure || !inputs.every((name) => weights.has(name) || known.has(name) || made.has(name))) continue;
-    // What constants alone make is the optimizer's to fold.
+    // The engine's optimizer folds values of constants alone.
     if (!inputs.some((name) => weights.has(name) || made.has(name))) continue;
     for (const name of node.outputs) if (name !== "") made.set(name, node);
   }
@@ -57,8 +57,8 @@ export function weightOnlyValues(model: OnnxModel, weights: ReadonlySet<string>)
 }
 
 /**
- * Plans which of these values are derived once, instead of at each call: the last that are worth it.
- * @param made by {@link weightOnlyValues}
+ * Plans the values to derive once, instead of at each call: the last ones that are worth it.
+ * @param made the result of {@link weightOnlyValues}
  */
 export function planDerived(
   model: OnnxModel,
@@ -77,7 +77,7 @@ export function planDerived(
     const node = made.get(name);
     if (!node) continue;
     const value = valueOf(name, weights, made);
-    // A node with several outputs makes them all, or is gone.
+    // A node with several outputs makes all of them, or is removed.
     const alone = node.outputs.filter((each) => each !== "").length === 1 && !outputs.has(name);
     if (alone && value.nodes.some(({ opType }) => !VIEWS.includes(opType)) && isWorthIt(value)) {
       values.set(name, value);
@@ -88,14 +88,14 @@ export function planDerived(
   }
   const gone = [...values.values()];
   return {
-    // In the order of the graph, so that a program's plan is always the same.
+    // In the order of the graph, so that the plan is deterministic.
     values: [...made.keys()].flatMap((name) => values.get(name) ?? []),
     nodes: new Set(gone.flatMap((value) => value.nodes).filter((node) => !needed.has(node))),
     weights: [...new Set(gone.flatMap((value) => value.operands))].filter((name) => !seen.has(name)),
   };
 }
 
-/** Takes the planned nodes out; the values they made are then for a binding to give, as weights are. */
+/** Removes the planned nodes. A binding then supplies their values, like weights. */
 export function withoutDerived(view: SparseBytes, model: OnnxModel, plan: DerivedPlan): Uint8Array {
   const { frame, values } = model.graph;
   const gone = new Set([...plan.nodes].flatMap((node) => node.outputs));
@@ -109,7 +109,7 @@ export function withoutDerived(view: SparseBytes, model: OnnxModel, plan: Derive
   );
 }
 
-/** All that the rest of a program reads: other nodes, bodies of nodes, whoever takes its outputs. */
+/** All values that the rest of a program reads: in other nodes, in bodies, and as outputs. */
 function readsOf(model: OnnxModel, apart: ReadonlySet<OnnxNode>): string[] {
   return model.graphs.flatMap((graph) => [
     ...graph.nodes.filter((node) => !apart.has(node)).flatMap((node) => node.inputs),
@@ -117,7 +117,7 @@ function readsOf(model: OnnxModel, apart: ReadonlySet<OnnxNode>): string[] {
   ]);
 }
 
-/** Depth first from the value back, inputs in order. */
+/** Walks back from the value, depth first, inputs in order. */
 function valueOf(
   name: string,
   weights: ReadonlySet<string>,

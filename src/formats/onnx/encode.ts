@@ -20,23 +20,23 @@ import {
   ValueInfoFields,
 } from "./schema.ts";
 
-/** Where an engine finds a tensor's bytes: in a file beside the model, or in the model itself. */
+/** The place of a tensor's bytes for an engine: in a file beside the model, or in the model itself. */
 export type TensorBinding =
   | {
       readonly kind: "file";
       readonly location: string;
       readonly offset: number;
       readonly length: number;
-      /** Of the tensor's bytes: tare's own, in the place of the file's SHA-1. */
+      /** Digest of the tensor's bytes, which tare writes in the place of the file's SHA-1. */
       readonly digest?: Digest | undefined;
-      /** Packed copies in the same file. */
+      /** Prepacked copies in the same file. */
       readonly prepacked?: readonly PrepackedEntry[];
     }
   | { readonly kind: "inline"; readonly bytes: Uint8Array }
-  /** In the model itself, right behind the encoded message, of which they are the end. */
+  /** In the model itself: the end of the encoded message, which follows it. */
   | { readonly kind: "following"; readonly length: number };
 
-/** What a graph says of an input or output. */
+/** The name and type of an input or output. */
 export type ValueType = Pick<OnnxValue, "name" | "dtype" | "shape">;
 
 /** Encodes a `TensorProto` without its field tag. */
@@ -78,7 +78,7 @@ export function encodeInput(value: ValueType): Uint8Array {
   return encodeValue(GraphFields.input, value);
 }
 
-/** Encodes a field of a graph: an output; without a dtype, one whose type the engine infers. */
+/** Encodes a field of a graph: an output. Without a dtype, the engine infers its type. */
 export function encodeOutput(value: ValueType): Uint8Array {
   return encodeValue(GraphFields.output, value);
 }
@@ -103,12 +103,12 @@ function encodeValue(field: number, { name, dtype, shape }: ValueType): Uint8Arr
   return writer.join().join().join().finish();
 }
 
-/** Encodes a field of a graph: a node that passes one value on under another name. */
+/** Encodes a field of a graph: a node that copies a value to another name. */
 export function encodeIdentity(input: string, output: string): Uint8Array {
   return encodeUnary("Identity", input, output);
 }
 
-/** Encodes a field of a graph: a node that tells one value's shape. */
+/** Encodes a field of a graph: a node that gives the shape of a value. */
 export function encodeShape(input: string, output: string): Uint8Array {
   return encodeUnary("Shape", input, output);
 }

@@ -2,7 +2,7 @@ import type { Field, Frame } from "../../encodings/protobuf/fields.ts";
 import type { Digest } from "../../tensor/digest.ts";
 import type { DType } from "../../tensor/dtype.ts";
 
-/** How a tensor's elements are stored. */
+/** The storage of a tensor's elements. */
 export type TensorData =
   /** Little-endian elements in the file itself: `raw_data`, or a packed typed field of fixed width. */
   | { readonly kind: "plain"; readonly offset: number; readonly length: number }
@@ -14,25 +14,25 @@ export type TensorData =
       readonly location: string;
       readonly offset: number;
       readonly length: number;
-      /** Of the tensor's bytes, where tare wrote it. */
+      /** Digest of the tensor's bytes, if tare wrote it. */
       readonly digest?: Digest;
     }
-  /** Strings, fields that are not packed, nothing at all: never a weight. */
+  /** Strings, unpacked fields, or nothing: never a weight. */
   | { readonly kind: "other" };
 
-/** A `TensorProto`, wherever in the model it stands. */
+/** A `TensorProto` anywhere in the model. */
 export interface OnnxTensor {
   /** Unique in the model: the tensor's own name in the main graph, with a path before it elsewhere. */
   readonly name: string;
-  /** What nodes call it: an initializer's name, or a `Constant`'s output. */
+  /** The name that nodes use: an initializer's name, or a `Constant`'s output. */
   readonly local: string;
   readonly role: "initializer" | "constant" | "attribute" | "sparse";
   readonly dtype: DType | "string";
   readonly shape: readonly number[];
   readonly data: TensorData;
-  /** The message itself. */
+  /** Its message. */
   readonly frame: Frame;
-  /** The field to remove where the tensor is to go: of the initializer, or of the `Constant` node. */
+  /** The field to remove with the tensor: the initializer, or the `Constant` node. */
   readonly field: Field | undefined;
   /** The graph it belongs to; `undefined` in a function or in training information. */
   readonly graph: OnnxGraph | undefined;
@@ -40,27 +40,27 @@ export interface OnnxTensor {
 
 /** A `NodeProto`. */
 export interface OnnxNode {
-  /** The message itself. */
+  /** Its message. */
   readonly frame: Frame;
-  /** Often a path of modules; empty where nothing is said. */
+  /** Often a path of modules; empty if missing. */
   readonly name: string;
   readonly opType: string;
   /** Empty for ONNX's own operators. */
   readonly domain: string;
   readonly inputs: readonly string[];
   readonly outputs: readonly string[];
-  /** Where it stands in its graph. */
+  /** Its field in the graph. */
   readonly field: Field;
   /** Attribute of `Gemm`: whether its second input is [out, in]. */
   readonly transB: boolean;
 }
 
-/** A graph's input or output. A dimension is a number, a name, or `undefined` where nothing is said. */
+/** A graph's input or output. A dimension is a number, a name, or `undefined` if unknown. */
 export interface OnnxValue {
   readonly name: string;
   /** `undefined` for sequences, maps and optionals. */
   readonly dtype: DType | "string" | undefined;
-  /** `undefined` where even the rank is unknown. */
+  /** `undefined` if the rank is unknown. */
   readonly shape: readonly (number | string | undefined)[] | undefined;
   readonly field: Field;
 }
@@ -71,12 +71,12 @@ export interface OnnxGraph {
   readonly inputs: readonly OnnxValue[];
   readonly outputs: readonly OnnxValue[];
   readonly nodes: readonly OnnxNode[];
-  /** What the main graph says of values between its nodes; empty for the others. */
+  /** Types of values between the nodes of the main graph; empty for other graphs. */
   readonly values: readonly OnnxValue[];
   readonly parent: OnnxGraph | undefined;
 }
 
-/** A `ModelProto`, parsed as far as tare needs it. */
+/** The parts of a `ModelProto` that tare needs. */
 export interface OnnxModel {
   readonly irVersion: number;
   readonly opsets: ReadonlyMap<string, number>;
@@ -86,10 +86,10 @@ export interface OnnxModel {
   readonly graph: OnnxGraph;
   /** Every graph, the main one first. */
   readonly graphs: readonly OnnxGraph[];
-  /** Nodes in the bodies of functions; names there are apart from those in the graphs. */
+  /** Nodes in the bodies of functions, whose names are separate from those of graphs. */
   readonly functionNodes: readonly OnnxNode[];
-  /** Whether it says how it is trained. */
+  /** Whether it has training information. */
   readonly trains: boolean;
-  /** Every dense tensor, and the two of every sparse one, in the order of the file. */
+  /** Every dense tensor, and both of every sparse tensor, in the order of the file. */
   readonly tensors: readonly OnnxTensor[];
 }

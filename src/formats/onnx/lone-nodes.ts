@@ -8,23 +8,23 @@ import type { OnnxModel, OnnxNode } from "./graph.ts";
 import { GraphFields, ModelFields, NodeFields, TensorFields } from "./schema.ts";
 import { type CompiledTemplate, FREE_INITIALIZERS } from "./weightless.ts";
 
-/** Nodes of a program as a program of their own, in which nothing says where they were. */
+/** Nodes of a program as a separate program, independent of their place. */
 export interface LoneNodes {
-  /** To be bound to the operands. */
+  /** The template to bind to the operands. */
   readonly template: CompiledTemplate;
-  /** Weights that go in, in order: name here, name in the program that the nodes come from. */
+  /** Weights in order: name here, and name in the original program. */
   readonly operands: readonly (readonly [name: string, from: string])[];
-  /** What the program gives, in order, named likewise. */
+  /** Outputs in order, named likewise. */
   readonly results: readonly (readonly [name: string, from: string])[];
 }
 
 /**
- * Cuts nodes out of a program. Values are named by order, so that the same nodes give the same bytes wherever they
- * stand; attributes and constants are copied as they are.
- * @param weights values that are bound to weights; those used become operands, `first` before all
- * @param fed dtype of an input that is computed; `undefined` where that is not known
- * @param wanted what of the nodes' outputs the program gives; all unless said
- * @returns `undefined` if the dtype of an input is not known
+ * Cuts nodes out of a program. Values are named by order, so that the same nodes give the same bytes wherever they are.
+ * Attributes and constants are copied unchanged.
+ * @param weights values that are bound to weights; the used ones become operands, `first` before all
+ * @param fed gives the dtype of a computed input; `undefined` if unknown
+ * @param wanted which outputs of the nodes the program outputs; all by default
+ * @returns `undefined` if the dtype of an input is unknown
  */
 export function writeLoneNodes(
   view: SparseBytes,
@@ -103,7 +103,7 @@ function renamed(view: SparseBytes, frame: Frame, name: string): Uint8Array {
   return new BinaryWriter().raw(rest).tag(TensorFields.name, WireType.LengthDelimited).string(name).finish();
 }
 
-/** Fields of a message as they are. */
+/** Copies fields of a message. */
 function fieldsOf(view: SparseBytes, frame: Frame, keep: (number: number) => boolean): Uint8Array {
   const parts: Uint8Array[] = [];
   eachField(view, frame.start, frame.end, (field) => {

@@ -18,7 +18,7 @@ import { CHECKSUM, DATA_TYPES, EntryFields, TensorFields, TYPED_FIELDS } from ".
 /** Typed fields whose packed form is the little-endian tensor itself. */
 const FIXED_WIDTH: readonly number[] = [TensorFields.float, TensorFields.double];
 const PAYLOADS: readonly number[] = [TensorFields.raw, ...Object.keys(TYPED_FIELDS).map(Number)];
-/** Wire type of one element that stands by itself. */
+/** Wire type of an unpacked element. */
 const ELEMENT_WIRE: Readonly<Record<number, number>> = {
   [TensorFields.float]: Wire.fixed32,
   [TensorFields.double]: Wire.fixed64,
@@ -26,28 +26,28 @@ const ELEMENT_WIRE: Readonly<Record<number, number>> = {
   [TensorFields.int64]: Wire.varint,
   [TensorFields.uint64]: Wire.varint,
 };
-/** ONNX sets no limit; a rank above this is a mistake in every runtime. */
+/** Highest rank. ONNX sets no limit; every runtime has a lower one. */
 export const MAX_RANK = 64;
-/** Location, offset, length, checksum and what engines add. */
+/** Most entries of external data: location, offset, length, checksum, and those of engines. */
 const MAX_ENTRIES = 1000;
 
-/** What {@link parseTensor} knows without the tensor's surroundings. */
+/** A tensor without its surroundings. */
 export type ParsedTensor = Omit<OnnxTensor, "role" | "field" | "graph">;
 
-/** The fields of a tensor that hold elements: counted, since a file may have millions. */
+/** The fields of a tensor with elements. They are counted, since a file may have millions. */
 interface Payloads {
   first?: Field;
-  /** Of the same number as the first. */
+  /** Fields with the number of the first. */
   count: number;
-  /** The first that has another number. */
+  /** First field with another number. */
   odd?: Field;
-  /** The first that has another wire type. */
+  /** First field with another wire type. */
   mixed?: Field;
 }
 
 /**
  * Parses a `TensorProto` and checks its size against dims × data type, without reading its elements.
- * @param path goes before the tensor's name
+ * @param path prefix of the tensor's name
  */
 export function parseTensor(view: SparseBytes, frame: Frame, path: string): ParsedTensor {
   const dims: bigint[] = [];
@@ -92,7 +92,7 @@ export function parseTensor(view: SparseBytes, frame: Frame, path: string): Pars
 }
 
 function addPayload(payloads: Payloads, field: Field): void {
-  // An empty field is no data, unless it is an empty string.
+  // An empty field holds no data, unless it is an empty string.
   if (field.end === field.body && field.number !== TensorFields.string) return;
   payloads.first ??= field;
   if (field.number !== payloads.first.number) payloads.odd ??= field;
@@ -129,7 +129,7 @@ function inlineData(
   if (payloads.count > 1 || wire !== Wire.bytes) {
     if (number === TensorFields.raw)
       throw fail("malformed", "it has raw_data twice", { offset: first.start });
-    // Not packed: legal, rare, tiny. The elements stay in the program.
+    // Unpacked fields are legal, rare and small. The elements stay in the program.
     if (mixed || wire === Wire.bytes)
       throw fail("unsupported", "its data is in several packed runs", { offset: first.start });
     requireWire(first, ELEMENT_WIRE[number] as number, view);
@@ -153,7 +153,7 @@ function inlineData(
     }
     return { kind: "plain", offset, length };
   }
-  // The count of varints is checked where they are read; here only that they can be that many.
+  // The reader checks the number of varints. Here they are checked to be possible.
   const elements = elementsStored(number, dtype, count);
   if (length < elements || length > elements * 10) {
     throw fail("size-mismatch", `${elements} varints cannot take ${length} bytes`, { offset });
@@ -161,7 +161,7 @@ function inlineData(
   return { kind: "varint", offset, length };
 }
 
-/** How many numbers a typed field holds for a tensor: complex ones count twice, sub-byte ones are packed. */
+/** How many numbers a typed field holds for a tensor: complex elements count twice, sub-byte elements are packed. */
 function elementsStored(field: number, dtype: DType, count: number): number {
   if (dtype === "complex64" || dtype === "complex128") return count * 2;
   if (field !== TensorFields.int32) return count;
@@ -186,7 +186,7 @@ function externalData(entries: ReadonlyMap<string, string>, expected: number, fa
     throw fail("size-mismatch", `its shape takes ${expected} bytes, its external data has ${length}`);
   }
   if (!Number.isSafeInteger(offset + length)) throw fail("malformed", `its external data ends past 2^53`);
-  // Others write the SHA-1 of the whole file there, which says nothing of a tensor.
+  // Other writers put the SHA-1 of the whole file there.
   const digest = entries.get(CHECKSUM) ?? "";
   return { kind: "external", location, offset, length, ...(isDigest(digest) && { digest }) };
 }
@@ -197,7 +197,7 @@ function sizeOf(dtype: DType, shape: readonly number[], fail: FileFail): number 
   return bytes;
 }
 
-/** Stops past the highest rank: the caller refuses that. */
+/** Stops past the highest rank, which the caller refuses. */
 function readDims(view: SparseBytes, field: Field, dims: bigint[]): void {
   if (dims.length > MAX_RANK) return;
   if (field.wire === Wire.varint) {
@@ -228,7 +228,7 @@ function readEntry(view: SparseBytes, frame: Frame, entries: Map<string, string>
 
 const UTF8 = new TextDecoder("utf-8", { fatal: true });
 
-/** The text of a string field; names that are not UTF-8 are refused. */
+/** Reads a string field, and refuses one that is not UTF-8. */
 export function readString(view: SparseBytes, field: Field): string {
   requireWire(field, Wire.bytes, view);
   try {
@@ -239,7 +239,7 @@ export function readString(view: SparseBytes, field: Field): string {
   }
 }
 
-/** Text that nothing depends on: what is not UTF-8 is as good as none. */
+/** Reads a string field that may be dropped: empty if it is not UTF-8. */
 export function readHint(view: SparseBytes, field: Field): string {
   try {
     return readString(view, field);
@@ -249,7 +249,7 @@ export function readHint(view: SparseBytes, field: Field): string {
   }
 }
 
-/** A varint that must be a safe whole number. */
+/** Reads a varint that must be a safe whole number. */
 export function readUint(view: SparseBytes, field: Field): number {
   requireWire(field, Wire.varint, view);
   if (field.value > BigInt(Number.MAX_SAFE_INTEGER)) {
@@ -258,7 +258,7 @@ export function readUint(view: SparseBytes, field: Field): number {
   return Number(field.value);
 }
 
-/** A varint that is an int64; `-1` stands for an unknown dimension in some files. */
+/** Reads a varint as an int64: `-1` means an unknown dimension in some files. */
 export function readInt(view: SparseBytes, field: Field): number {
   requireWire(field, Wire.varint, view);
   return Number(BigInt.asIntN(64, field.value));

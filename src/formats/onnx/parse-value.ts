@@ -11,7 +11,7 @@ import {
   ValueInfoFields,
 } from "./schema.ts";
 
-/** Parses a `ValueInfoProto`; types other than dense tensors come out without dtype and shape. */
+/** Parses a `ValueInfoProto`; types other than dense tensors have neither dtype nor shape. */
 export function parseValue(view: SparseBytes, field: Field, parent: Frame): OnnxValue {
   let name = "";
   let dtype: OnnxValue["dtype"];

@@ -25,19 +25,21 @@ const HOLDERS: readonly number[] = [
   AttributeFields.graphs,
 ];
 
-/** A graph in a node's attribute takes four messages; protobuf implementations stop at 100. */
+/**
+ * Deepest nesting of graphs. A graph in a node's attribute takes four messages; protobuf implementations stop at 100.
+ */
 const MAX_GRAPH_DEPTH = 32;
 
-/** Fields of graphs, nodes and functions, each of which is kept: six times those of a graph of 100,000 nodes. */
+/** Most fields of graphs, nodes and functions, all of which are kept: six times those of a graph of 100,000 nodes. */
 const MAX_FIELDS = 4_000_000;
 
-/** Of all names together, in characters: each has those of the nodes around it, and a name may be long. */
+/** Longest total of all names, in characters: a name contains those of the nodes around it. */
 const MAX_NAMES_LENGTH = 32 * 1024 * 1024;
 
 type Mutable<T> = { -readonly [K in keyof T]: T[K] };
 
 /**
- * Parses an ONNX model of which the large payloads may be missing. Pure: reads nothing but the view.
+ * Parses an ONNX model without its large payloads. Pure: reads the view only.
  * @throws FormatError `malformed`, `duplicate`, `size-mismatch`, `unsupported`, `too-large`, with tensor and offset
  * @see https://github.com/onnx/onnx/blob/main/onnx/onnx.proto
  */
@@ -52,7 +54,7 @@ class Parser {
   readonly #functionNodes: OnnxNode[] = [];
   readonly #tensors: OnnxTensor[] = [];
   #depth = 0;
-  /** Cleared in functions and training information: what lies there belongs to no graph of the model's run. */
+  /** False in functions and training information, whose tensors belong to no graph. */
   #inGraph = true;
   #trainings = 0;
   #fields = 0;
@@ -144,7 +146,7 @@ class Parser {
     return graph;
   }
 
-  /** @param id path of the node, for the names of what it holds */
+  /** @param id path of the node, for the names of its contents */
   #node(nodeField: Field, frame: Frame, id: string, graph: OnnxGraph | undefined, path: string): OnnxNode {
     const view = this.#view;
     const node: Mutable<OnnxNode> = {
@@ -205,7 +207,7 @@ class Parser {
     const inner: Field[] = [];
     eachField(view, frame.start, frame.end, (field) => {
       if (field.number === AttributeFields.name) name = readString(view, field);
-      // Numbers and strings, of which a node may have millions, are not looked at.
+      // Numbers and strings are skipped: a node may have millions.
       else if (HOLDERS.includes(field.number)) {
         this.#count();
         inner.push(field);

@@ -7,13 +7,13 @@ import { readString } from "./parse-tensor.ts";
 import { EntryFields, TensorFields } from "./schema.ts";
 
 /**
- * What the keys of ONNX Runtime's entries for packed weights begin with, in a tensor's external data. The engine
- * trusts them blindly, so that they are never taken from a model's own files: binding a weight writes its tensor anew.
+ * Start of ONNX Runtime's keys for prepacked weights in a tensor's external data. The engine does not check these
+ * entries, so those of a model's files are never used: binding a weight replaces its tensor.
  */
 export const PREPACKED = "prepacked_";
 
 /**
- * Reads the entries that ONNX Runtime wrote for a tensor when it saved what it had packed.
+ * Reads the entries of prepacked weights that ONNX Runtime wrote for a tensor.
  * @throws FormatError `malformed`
  */
 export function readPrepacked(view: SparseBytes, tensor: OnnxTensor): PrepackedEntry[] {
@@ -33,7 +33,7 @@ export function readPrepacked(view: SparseBytes, tensor: OnnxTensor): PrepackedE
   return entries;
 }
 
-/** Spells an entry as ONNX Runtime reads it: key, then offset, length and an unused checksum of each buffer. */
+/** Encodes an entry for ONNX Runtime: key, then offset, length and an unused checksum of each buffer. */
 export function formatPacked({ key, buffers }: PrepackedEntry): string {
   return [key, ...buffers.map(({ offset, length }) => `${offset};${length};0`)].join("|");
 }

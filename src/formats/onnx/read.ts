@@ -10,15 +10,15 @@ import { parseOnnx } from "./parse.ts";
 import { MODEL_SHAPE } from "./schema.ts";
 import { parseSymbol } from "./symbol.ts";
 
-/** What to do about external data that names weights, and about a data file that is not there. */
+/** What to do about external data that names weights, and about a missing data file. */
 const ELSEWHERE =
-  "It names weights elsewhere: tare link FILE --scope NAME=WEIGHTS (or --remote) --embed --out OTHER.onnx";
+  "It names weights of another model: tare link FILE --scope NAME=WEIGHTS (or --remote) --embed --out OTHER.onnx";
 const BESIDE = "Put the data file beside the model, where the model was saved with it";
 
 /**
  * Reads the graphs of a model, one method each, and finds every weight in them and in their external data.
- * Costs what the graphs cost, whatever the weights' size.
- * @throws FormatError with file, tensor and offset; `not-found` names external data that is not there
+ * The cost depends on the graphs, not on the size of the weights.
+ * @throws FormatError with file, tensor and offset; `not-found` names missing external data
  */
 export async function readOnnx(
   files: readonly ModelFile[],
@@ -33,7 +33,7 @@ export async function readOnnx(
     const known = externals.get(location);
     if (known !== undefined) return known;
     if (files.some((file) => file.path === location)) {
-      const reason = "it lies in a model file outside of the model's tensors";
+      const reason = "it is in a model file, outside of that model's tensors";
       throw fileErrors({ name: path })("unsupported", reason, { tensor: tensor.name });
     }
     if (parseSymbol(location) || /^https?:/i.test(location)) {

@@ -1,7 +1,7 @@
 import type { MessageShape } from "../../encodings/protobuf/fetch-skeleton.ts";
 import type { DType } from "../../tensor/dtype.ts";
 
-/** Field numbers of onnx.proto (ONNX 1.23, IR version 14), for the fields tare looks at. */
+/** Field numbers of onnx.proto (ONNX 1.23, IR version 14) that tare uses. */
 export const ModelFields = {
   irVersion: 1,
   graph: 7,
@@ -95,7 +95,7 @@ export function dataTypeNumber(dtype: DType | "string"): number {
   return Number(Object.keys(DATA_TYPES).find((number) => DATA_TYPES[Number(number)] === dtype));
 }
 
-/** Which typed field may hold a data type's elements. */
+/** Data types whose elements each typed field may hold. */
 export const TYPED_FIELDS: Readonly<Record<number, readonly (DType | "string")[]>> = {
   [TensorFields.float]: ["float32", "complex64"],
   [TensorFields.double]: ["float64", "complex128"],
@@ -127,8 +127,8 @@ export const TYPED_FIELDS: Readonly<Record<number, readonly (DType | "string")[]
 };
 
 /**
- * Inputs whose values decide shapes: ONNX Runtime's shape inference and optimizers read them, whatever their
- * dtype, so they are part of the program.
+ * Inputs whose values determine shapes. ONNX Runtime's shape inference and optimizers read them, so they are part of
+ * the program, whatever their dtype.
  */
 export const SHAPE_INPUTS: Readonly<Record<string, readonly number[]>> = {
   AffineGrid: [1],
@@ -188,7 +188,7 @@ const training: MessageShape = {
   [TrainingFields.algorithm]: () => graph,
 };
 
-/** Where large payloads may lie in a `ModelProto`. */
+/** The fields of a `ModelProto` that may hold large payloads. */
 export const MODEL_SHAPE: MessageShape = {
   [ModelFields.graph]: () => graph,
   [ModelFields.trainingInfo]: () => training,

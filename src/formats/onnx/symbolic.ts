@@ -3,10 +3,10 @@ import { tensorBytes } from "../../tensor/dtype.ts";
 import type { OnnxModel, OnnxTensor } from "./graph.ts";
 import { type BindTensor, type BoundTensors, boundTensors, writeThin } from "./thin.ts";
 
-/** Goes before a weight's name where a file's name would stand. */
+/** Prefix of a weight's name, in the place of a file's name. */
 const SYMBOL = "weight:";
 
-/** A tensor of a symbolic program that is a weight. */
+/** A weight of a symbolic program. */
 export interface SymbolicWeight {
   readonly tensor: OnnxTensor;
   /** Name in the model's weight table. */
@@ -14,10 +14,10 @@ export interface SymbolicWeight {
 }
 
 /**
- * Writes a *symbolic* program: each weight is external data that names the weight itself instead of a file, and
- * every constant is in the program. So what is a weight is written down, once, for the whole program: no piece that is
- * cut out of it judges anew, and no weight's value is needed to compile it.
- * @param bind where constants in other files are (inline)
+ * Encodes a *symbolic* program: each weight is external data that names the weight instead of a file, and every
+ * constant is in the program. So the choice of weights is recorded once for the whole program and for each piece cut
+ * out of it, and compiling needs no weight's value.
+ * @param bind gives the bytes of constants in other files (inline)
  */
 export function writeSymbolic(view: SparseBytes, model: OnnxModel, bind: BindTensor): Uint8Array {
   const bound = boundTensors(model);
@@ -44,20 +44,20 @@ export function symbolicWeights(model: OnnxModel): SymbolicWeight[] {
   );
 }
 
-/** The tensors of a symbolic program that are bound: those that say so. */
+/** The tensors of a symbolic program to bind: its weights. */
 export function symbolicTensors(model: OnnxModel): BoundTensors {
   return { weights: symbolicWeights(model).map((weight) => weight.tensor), constants: [] };
 }
 
 /**
- * Binds a symbolic program: writes the thin model that any ONNX runtime opens.
- * @param bind where a tensor's bytes are, by its name in this program
+ * Binds a symbolic program: encodes a thin model that any ONNX runtime opens.
+ * @param bind gives the place of a tensor's bytes, by its name in this program
  */
 export function bindSymbolic(view: SparseBytes, model: OnnxModel, bind: BindTensor): Uint8Array {
   return writeThin(view, model, bind, symbolicTensors(model));
 }
 
-/** What a symbolic program names in a weight's place. */
+/** The location that a symbolic program has for a weight. */
 export function symbolicLocation(name: string): string {
   return SYMBOL + name;
 }

@@ -4,17 +4,17 @@ import { weightsOf } from "./classify.ts";
 import { encodeTensor, type TensorBinding } from "./encode.ts";
 import type { OnnxModel, OnnxTensor } from "./graph.ts";
 
-/** Says where a tensor's bytes are, by the name that {@link OnnxTensor.name} gives it. */
+/** Gives the place of a tensor's bytes, by its {@link OnnxTensor.name}. */
 export type BindTensor = (name: string) => TensorBinding;
 
-/** Tensors whose bytes are not in the program. */
+/** Tensors with bytes outside of the program. */
 export interface BoundTensors {
   readonly weights: readonly OnnxTensor[];
-  /** Constants that lie in another file. */
+  /** Constants in another file. */
   readonly constants: readonly OnnxTensor[];
 }
 
-/** Tells which tensors of a program as its exporter wrote it are bound: the weights, and constants of other files. */
+/** The tensors of an exported program to bind: the weights, and constants in other files. */
 export function boundTensors(model: OnnxModel): BoundTensors {
   const weights = weightsOf(model);
   const isWeight = new Set(weights);
@@ -25,8 +25,8 @@ export function boundTensors(model: OnnxModel): BoundTensors {
 }
 
 /**
- * Writes the thin model: the program, each of its weights bound to external data. Any ONNX runtime opens it.
- * @param view the program, a gap where each weight was
+ * Encodes the thin model: the program, with each weight bound to external data. Any ONNX runtime opens it.
+ * @param view the program, with a gap for each weight
  */
 export function writeThin(
   view: SparseBytes,
@@ -37,7 +37,7 @@ export function writeThin(
   return splice(view, edits(bind, bound));
 }
 
-/** The same with gaps for tensors that are bound to what follows them, in the order of the file. */
+/** Encodes the thin model with gaps for tensors whose bytes follow their message, in the order of the file. */
 export function writeSparse(
   view: SparseBytes,
   model: OnnxModel,
@@ -51,11 +51,11 @@ function edits(bind: BindTensor, { weights, constants }: BoundTensors): Edit[] {
   return [...weights, ...constants].map((tensor) => rebind(tensor, bind(tensor.name)));
 }
 
-/** Replaces a tensor's message by one with another binding. */
+/** Replaces a tensor's message by a message with another binding. */
 export function rebind(tensor: OnnxTensor, binding: TensorBinding): Edit {
   const { frame, local, dtype, shape, role } = tensor;
   if (dtype === "string") throw new TypeError("strings are never bound");
-  // A Constant's tensor has a name of its own, which nobody reads.
+  // The tensor of a Constant has another name, which has no use.
   const bytes = encodeTensor(role === "constant" ? "" : local, dtype, shape, binding);
   const gap = binding.kind === "following" ? binding.length : 0;
   return { frame, start: frame.start, end: frame.end, bytes, gap };

@@ -14,19 +14,19 @@ import type { OnnxGraph, OnnxModel } from "./graph.ts";
 import { parseOnnx } from "./parse.ts";
 import { type BindTensor, type BoundTensors, boundTensors, rebind } from "./thin.ts";
 
-/** A program whose weights are graph inputs: what a compiler may see. */
+/** A program whose weights are graph inputs, for compilers. */
 export interface Weightless {
   readonly bytes: Uint8Array;
   /** Graph input → weight. */
   readonly inputs: ReadonlyMap<string, string>;
 }
 
-/** Initializers need not be graph inputs from this IR version on. */
+/** First IR version where initializers need not be graph inputs. */
 export const FREE_INITIALIZERS = 4;
 
 /**
- * Why a model's weights cannot all become graph inputs, if that is so: a function's body and sparse tensors
- * cannot refer to them, and 4-bit weights that are dequantized before a MatMul are fused only where constant.
+ * The reason why a model's weights cannot all become graph inputs; `undefined` if they can. Functions and sparse
+ * tensors cannot refer to inputs, and engines fuse dequantized 4-bit weights with a MatMul only if they are constant.
  */
 export function whyNotWeightless(
   model: OnnxModel,
@@ -47,9 +47,9 @@ export function whyNotWeightless(
 }
 
 /**
- * Takes the weights out of a program for good: each becomes a graph input, so that nothing a compiler does can
- * depend on its values. Constants stay.
- * @param bind where constants in other files are (inline)
+ * Removes the weights of a program: each becomes a graph input, so that no compiler can depend on its values. Constants
+ * stay.
+ * @param bind gives the bytes of constants in other files (inline)
  */
 export function writeWeightless(
   view: SparseBytes,
@@ -71,7 +71,7 @@ export function writeWeightless(
     const direct = definitions.get(local) === 1 && !outputs.has(local);
     const name = direct ? local : freshName(definitions, inputs.size);
     inputs.set(name, weight.name);
-    // Where the name is taken elsewhere, or is an output, the weight comes in under another and is renamed here.
+    // If the name has other uses, the weight gets another name as an input, and is renamed here.
     const identity = direct ? new Uint8Array(0) : encodeIdentity(name, local);
     if (weight.role === "constant")
       edits.push({ frame: graph.frame, start: field.start, end: field.end, bytes: identity });
@@ -80,7 +80,7 @@ export function writeWeightless(
       if (!direct)
         edits.push({ frame: graph.frame, start: graph.frame.start, end: graph.frame.start, bytes: identity });
     }
-    // Before IR 4 an initializer is an input of its graph as well.
+    // Before IR 4 an initializer is also an input of its graph.
     const input = graph.inputs.find((each) => each.name === local)?.field;
     if (input && direct && graph === main) continue;
     if (input)
@@ -95,19 +95,19 @@ export function writeWeightless(
   return { bytes: splice(view, edits), inputs };
 }
 
-/** A compiled program, cut where weights are bound: binding is then a matter of putting pieces together. */
+/** A compiled program, cut at the place where weights are bound, so that binding is a concatenation. */
 export interface CompiledTemplate {
-  /** Up to the length prefix of the main graph. */
+  /** Bytes before the length prefix of the main graph. */
   readonly before: Uint8Array;
-  /** The main graph, without the inputs that stood for weights. */
+  /** The main graph, without the weight inputs. */
   readonly graph: Uint8Array;
-  /** After the main graph. */
+  /** Bytes after the main graph. */
   readonly after: Uint8Array;
 }
 
 /**
- * Takes the weight inputs out of what a compiler made of a weightless program.
- * @param bytes what the compiler made of {@link Weightless.bytes}
+ * Removes the weight inputs from a compiled weightless program.
+ * @param bytes the compiler's output for {@link Weightless.bytes}
  */
 export function cutTemplate(bytes: Uint8Array, inputs: ReadonlySet<string>): CompiledTemplate {
   const view = new SparseBytes("compiled program", bytes);
@@ -121,14 +121,14 @@ export function cutTemplate(bytes: Uint8Array, inputs: ReadonlySet<string>): Com
   return { before: cut.subarray(0, prefix), graph: cut.subarray(start, end), after: cut.subarray(end) };
 }
 
-/** Binds a template to weights: the model that an engine loads. */
+/** Binds a template to weights. @returns the model that an engine loads */
 export function bindTemplate(
   template: CompiledTemplate,
   weights: readonly {
     readonly input: string;
     readonly dtype: DType;
     readonly shape: readonly number[];
-    /** `undefined` for one that stays an input. */
+    /** `undefined` keeps it an input. */
     readonly binding: TensorBinding | undefined;
   }[],
 ): Uint8Array {
@@ -142,7 +142,7 @@ export function bindTemplate(
   return concatBytes([before, encodeVarint(length), graph, ...initializers, after]);
 }
 
-/** Fused nodes come from domains that the program did not import; initializers want a newer IR than old files have. */
+/** Fused nodes need domains that the program did not import, and initializers need a newer IR than old files have. */
 function headerEdits(model: OnnxModel): Edit[] {
   const end = { frame: model.frame, start: model.frame.end, end: model.frame.end };
   const domains = new Set(model.graphs.flatMap((graph) => graph.nodes.map((node) => node.domain)));
@@ -157,7 +157,7 @@ function headerEdits(model: OnnxModel): Edit[] {
   return edits;
 }
 
-/** How many graphs define a name; an initializer that is a graph input as well is one definition. */
+/** Counts the graphs that define a name. An initializer that is also a graph input counts once. */
 function countDefinitions(model: OnnxModel): Map<string, number> {
   const counts = new Map<string, number>();
   const initializers = new Map<OnnxGraph, Set<string>>();

@@ -1,11 +1,11 @@
 import type { DType } from "../../tensor/dtype.ts";
 
-/** A type of storage: how PyTorch calls its elements, their bytes, and tare's dtype for them. */
+/** An element type of storages: PyTorch's name, the bytes of an element, and tare's dtype. */
 export interface ElementType {
   readonly name: string;
-  /** Of an element. */
+  /** Bytes of an element. */
   readonly bytes: number;
-  /** `undefined` for quantized elements, whose scales are elsewhere. */
+  /** `undefined` for quantized elements, whose scales are stored elsewhere. */
   readonly dtype?: DType;
 }
 
@@ -15,7 +15,7 @@ const one = (name: string, bytes: number, dtype?: DType): ElementType => ({
   ...(dtype && { dtype }),
 });
 
-/** Storages by the classes that pickles name, whose elements' type they say. */
+/** Element types by the storage classes in pickles. */
 const STORAGES: ReadonlyMap<string, ElementType> = new Map([
   ["DoubleStorage", one("float64", 8, "float64")],
   ["FloatStorage", one("float32", 4, "float32")],
@@ -37,7 +37,7 @@ const STORAGES: ReadonlyMap<string, ElementType> = new Map([
   ["UntypedStorage", one("uint8", 1, "uint8")],
 ]);
 
-/** Types by the names that pickles have for `torch.dtype`. */
+/** Element types by the names of `torch.dtype` in pickles. */
 const DTYPES: ReadonlyMap<string, ElementType> = new Map(
   [
     ...STORAGES.values(),
@@ -54,26 +54,26 @@ const DTYPES: ReadonlyMap<string, ElementType> = new Map(
   ].map((each) => [each.name, each]),
 );
 
-/** What a storage's class says, `torch.FloatStorage` as well as `torch.cuda.FloatStorage`. */
+/** The element type of a storage class, such as `torch.FloatStorage` or `torch.cuda.FloatStorage`. */
 export function storageType(global: string): ElementType | undefined {
   const [, name = ""] = /^torch(?:\.cuda|\.storage)?\.(\w+)$/.exec(global) ?? [];
   return STORAGES.get(name);
 }
 
-/** What a `torch.dtype` is. */
+/** The element type of a `torch.dtype`. */
 export function elementType(global: string): ElementType | undefined {
   return global.startsWith("torch.") ? DTYPES.get(global.slice("torch.".length)) : undefined;
 }
 
-/** How a pickle says a tensor's type. */
+/** A tensor's type in a pickle. */
 export interface TorchType {
-  /** Module and name of the class of its storage. */
+  /** Module and name of the storage's class. */
   readonly storage: readonly [module: string, name: string];
-  /** What says the type where the class of the storage does not: such a storage counts bytes. */
+  /** The `torch.dtype`, if the storage's class has no element type: such a storage counts bytes. */
   readonly dtype?: string;
 }
 
-/** How PyTorch has a dtype; `undefined` if it has none, or none with elements of their own. */
+/** PyTorch's type for a dtype; `undefined` if it has none, or packs several elements into one. */
 export function torchTypeOf(dtype: DType): TorchType | undefined {
   for (const [name, type] of STORAGES) {
     if (type.dtype === dtype) return { storage: ["torch", name] };
@@ -84,7 +84,7 @@ export function torchTypeOf(dtype: DType): TorchType | undefined {
   return undefined;
 }
 
-/** What makes plain tensors, of storages or of another tensor. */
+/** Functions that make plain tensors from storages, or from another tensor. */
 export const Rebuild = {
   tensor: "torch._utils._rebuild_tensor",
   tensor2: "torch._utils._rebuild_tensor_v2",
@@ -94,7 +94,7 @@ export const Rebuild = {
   fromType: "torch._tensor._rebuild_from_type_v2",
 } as const;
 
-/** What else pickles of checkpoints name. Whatever it would make is part of the program. */
+/** Other names in pickles of checkpoints. The objects that they make are part of the program. */
 const OTHERS: ReadonlySet<string> = new Set([
   ...Object.values(Rebuild),
   ...["sparse_tensor", "qtensor", "meta_tensor_no_storage", "sparse_csr_tensor", "nested_tensor"].map(
@@ -129,7 +129,7 @@ const OTHERS: ReadonlySet<string> = new Set([
   ]),
 ]);
 
-/** Whether a pickle may name it. */
+/** Whether a pickle may contain the name. */
 export function isKnownGlobal(name: string): boolean {
   return OTHERS.has(name) || storageType(name) !== undefined || elementType(name) !== undefined;
 }

@@ -1,6 +1,6 @@
 /**
- * Opcodes of pickle protocols 2 to 5 that checkpoints are made of. Those of protocols 0 and 1 that later ones do
- * without are not among them, nor is what refers to other pickles, buffers and extension registries.
+ * Opcodes of pickle protocols 2 to 5 that checkpoints use. Left out are opcodes that only protocols 0 and 1 need, and
+ * references to other pickles, buffers and extension registries.
  * Source: the module pickletools of Python 3.
  */
 export const Op = {

@@ -1,17 +1,17 @@
 import { ByteWriter } from "../../io/byte-writer.ts";
 import { Op } from "./opcodes.ts";
 
-/** What Python's pickler sets at a time. */
+/** Items per batch of Python's pickler. */
 const BATCH = 1000;
 const TUPLES = [Op.emptyTuple, Op.tuple1, Op.tuple2, Op.tuple3] as const;
 
 /**
- * Writes a pickle of protocol 2 as Python's pickler does: whatever it may be asked for again is kept, and what is the
- * same object each time is said in full once. Source: the module pickletools of Python 3.
+ * Writes a pickle of protocol 2 as Python's pickler does: it memoizes every object, and writes an object that occurs
+ * again as a reference. Source: the module pickletools of Python 3.
  */
 export class PickleWriter {
   readonly #out = new ByteWriter();
-  /** What is said once, and the number that it is kept by. */
+  /** Memo index of each object that may occur again. */
   readonly #said = new Map<string, number>();
   #kept = 0;
 
@@ -24,7 +24,7 @@ export class PickleWriter {
     this.#out.uint8(code);
   }
 
-  /** A class or a function. */
+  /** Writes a class or a function. */
   global(module: string, name: string): void {
     const line = `${module}\n${name}\n`;
     this.#once(`c${line}`, () => {
@@ -33,18 +33,18 @@ export class PickleWriter {
     });
   }
 
-  /** A text that is the same object each time. */
+  /** Writes a string that is one object in Python. */
   constant(value: string): void {
     this.#once(`X${value}`, () => this.#text(value));
   }
 
-  /** A text of its own. */
+  /** Writes a string that is a new object. */
   text(value: string): void {
     this.#text(value);
     this.keep();
   }
 
-  /** @param value whole, and not negative */
+  /** @param value a whole number from 0 to 2^53 - 1 */
   number(value: number): void {
     if (value < 2 ** 8) {
       this.op(Op.binint1);
@@ -56,7 +56,7 @@ export class PickleWriter {
       this.op(Op.binint);
       this.#out.uint32(value);
     } else {
-      // Two's complement: one bit more than the number has, in whole bytes.
+      // Two's complement takes one bit more than the number has, in whole bytes.
       const length = Math.floor(value.toString(2).length / 8) + 1;
       this.op(Op.long1);
       this.#out.uint8(length);
@@ -64,7 +64,7 @@ export class PickleWriter {
     }
   }
 
-  /** A tuple of as many values as `each` writes. */
+  /** Writes a tuple of `length` values, which `each` writes. */
   tuple(length: number, each: () => void): void {
     const short = TUPLES[length];
     if (short === undefined) this.op(Op.mark);
@@ -79,7 +79,7 @@ export class PickleWriter {
     });
   }
 
-  /** An `OrderedDict`, of which `each` writes a key and its value. */
+  /** Writes an `OrderedDict`, whose keys and values `each` writes. */
   orderedDict<T>(items: readonly T[], each: (item: T, nth: number) => void): void {
     this.global("collections", "OrderedDict");
     this.op(Op.emptyTuple);
@@ -92,13 +92,13 @@ export class PickleWriter {
     }
   }
 
-  /** Calls what was said with the tuple behind it. */
+  /** Calls the function on the stack with the tuple above it. */
   call(): void {
     this.op(Op.reduce);
     this.keep();
   }
 
-  /** Keeps what was said last. */
+  /** Memoizes the last object. */
   keep(): void {
     const nth = this.#kept++;
     this.#place(Op.binput, Op.longBinput, nth);

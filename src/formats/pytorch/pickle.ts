@@ -3,26 +3,26 @@ import { isKnownGlobal } from "./globals.ts";
 import { Op } from "./opcodes.ts";
 import { isKind, type PickleList, type PickleValue } from "./values.ts";
 
-/** Objects that a pickle may make, and values that it may keep for later: checkpoints have seven for a tensor. */
+/** Most objects that a pickle may make, and most values that it may memoize. Checkpoints have seven per tensor. */
 const MOST = 1_000_000;
-/** Values in all, those in lists and those that are said again included. */
+/** Most values, including those in lists and references. */
 const MAX_VALUES = 8_000_000;
-/** In bytes: no whole number of a checkpoint is that long. */
+/** Longest whole number, in bytes. Those of checkpoints are far shorter. */
 const MAX_INTEGER_LENGTH = 64;
 const MAX_GLOBAL_LENGTH = 200;
 const NAME_HINT =
   "Naming it would let the file run code. Load it with PyTorch, and save its state_dict as safetensors";
 
 /**
- * Reads a pickle as data. Nothing is imported and nothing is called: what Python would call stands in the result by
- * its name, and names that are not known to belong to checkpoints are refused.
+ * Parses a pickle as data. Nothing is imported and nothing is called: the result names what Python would call, and
+ * names that do not belong to checkpoints are refused.
  * @throws FormatError `malformed`, `unsupported`, `too-large` with the offset in the pickle
  */
 export function parsePickle(bytes: Uint8Array, fail: FileFail): PickleValue {
   return new Machine(bytes, fail).run();
 }
 
-/** The machine that pickles are programs for: a stack, marks in it, and a memo. */
+/** The machine that runs pickles: a stack, marks in it, and a memo. */
 class Machine {
   readonly #bytes: Uint8Array;
   readonly #view: DataView;
@@ -31,7 +31,7 @@ class Machine {
   readonly #marks: number[] = [];
   readonly #stack: PickleValue[] = [];
   #at = 0;
-  /** Where the current opcode is. */
+  /** Offset of the current opcode. */
   #opcodeAt = 0;
   #made = 0;
   #pushed = 0;
@@ -49,7 +49,7 @@ class Machine {
       if (opcode === Op.stop) break;
       this.#step(opcode);
     }
-    if (this.#at !== this.#bytes.byteLength) throw this.#refuse("malformed", "it goes on after its end");
+    if (this.#at !== this.#bytes.byteLength) throw this.#refuse("malformed", "it continues after its end");
     const value = this.#pop();
     if (this.#stack.length > 0 || this.#marks.length > 0) {
       throw this.#refuse("malformed", "it leaves more than one value");
@@ -114,7 +114,7 @@ class Machine {
     }
   }
 
-  /** Opcodes that make something of what is on the stack. */
+  /** Runs an opcode that makes an object of values on the stack. */
   #compose(opcode: number): void {
     switch (opcode) {
       case Op.emptyList:
@@ -166,7 +166,7 @@ class Machine {
       case Op.stackGlobal: {
         const [module, name] = this.#popMany(2);
         if (typeof module !== "string" || typeof name !== "string") {
-          throw this.#refuse("malformed", "it names something by no text");
+          throw this.#refuse("malformed", "it has a name that is not a string");
         }
         return this.#name(`${module}.${name}`);
       }
@@ -178,7 +178,7 @@ class Machine {
         return this.#call(this.#pop());
       }
       case Op.build:
-        // The state of an object: of a state_dict, the versions of its modules.
+        // The state of an object; for a state_dict, the versions of its modules.
         this.#pop();
         this.#top();
         return;
@@ -191,17 +191,18 @@ class Machine {
 
   #call(args: PickleValue): void {
     const target = this.#pop();
-    if (!isKind(target, "global")) throw this.#refuse("malformed", "it calls what is no class or function");
+    if (!isKind(target, "global"))
+      throw this.#refuse("malformed", "it calls a value that is no class or function");
     if (!isKind(args, "tuple")) throw this.#refuse("malformed", `it calls ${target.name} without arguments`);
     if (/^collections\.(OrderedDict|defaultdict|Counter)$/.test(target.name)) return this.#makeDict(args);
     this.#make({ kind: "call", name: target.name, args: args.items });
   }
 
-  /** A dict, of one that is copied, or of pairs, as protocol 2 of Python 2 has them. */
+  /** Makes a dict from another dict, or from pairs, as protocol 2 of Python 2 writes them. */
   #makeDict(args: PickleList): void {
     const entries = new Map<PickleValue, PickleValue>();
     const from = args.items.at(-1);
-    // Before the copy: one large list may be said any number of times.
+    // Checked before the copy: a pickle may reference one large list any number of times.
     if (isKind(from, "dict")) this.#made += from.entries.size;
     if (isKind(from, "list")) this.#made += from.items.length;
     this.#checkMade();
@@ -209,7 +210,7 @@ class Machine {
     if (isKind(from, "list")) {
       for (const pair of from.items) {
         if (!(isKind(pair, "tuple") || isKind(pair, "list")) || pair.items.length !== 2) {
-          throw this.#refuse("malformed", "it makes a dict of what are no pairs");
+          throw this.#refuse("malformed", "it makes a dict from values that are no pairs");
         }
         entries.set(pair.items[0] as PickleValue, pair.items[1] as PickleValue);
       }
@@ -220,7 +221,7 @@ class Machine {
   #setItems(items: readonly PickleValue[]): void {
     const target = this.#top();
     if (!isKind(target, "dict") || items.length % 2 !== 0) {
-      throw this.#refuse("malformed", "it sets items of what is no dict");
+      throw this.#refuse("malformed", "it sets items of a value that is no dict");
     }
     for (let nth = 0; nth < items.length; nth += 2) {
       target.entries.set(items[nth] as PickleValue, items[nth + 1] as PickleValue);
@@ -229,7 +230,7 @@ class Machine {
 
   #name(name: string): void {
     if (name.length > MAX_GLOBAL_LENGTH)
-      throw this.#refuse("malformed", "it names something by over 200 characters");
+      throw this.#refuse("malformed", "it has a name of over 200 characters");
     if (!isKnownGlobal(name)) {
       throw this.#fail("unsupported", `its pickle names "${name}", which tare does not know`, {
         offset: this.#opcodeAt,
@@ -265,10 +266,10 @@ class Machine {
     this.#stack.push(value);
   }
 
-  /** Never below the last mark. */
+  /** Pops values above the last mark. */
   #popMany(count: number): PickleValue[] {
     if (this.#stack.length - count < (this.#marks.at(-1) ?? 0)) {
-      throw this.#refuse("malformed", "it takes what is not there");
+      throw this.#refuse("malformed", "it pops a value that is missing");
     }
     return this.#stack.splice(this.#stack.length - count, count);
   }
@@ -279,13 +280,13 @@ class Machine {
 
   #popMark(): PickleValue[] {
     const mark = this.#marks.pop();
-    if (mark === undefined) throw this.#refuse("malformed", "it takes what is not there");
+    if (mark === undefined) throw this.#refuse("malformed", "it pops a value that is missing");
     return this.#stack.splice(mark);
   }
 
   #top(): PickleValue {
     if (this.#stack.length <= (this.#marks.at(-1) ?? 0)) {
-      throw this.#refuse("malformed", "it takes what is not there");
+      throw this.#refuse("malformed", "it pops a value that is missing");
     }
     return this.#stack.at(-1) as PickleValue;
   }
@@ -293,25 +294,25 @@ class Machine {
   #list(kind: "list" | "set"): PickleList {
     const target = this.#top();
     if (!isKind(target, "list") && !isKind(target, "set")) {
-      throw this.#refuse("malformed", `it adds to what is no ${kind}`);
+      throw this.#refuse("malformed", `it adds to a value that is no ${kind}`);
     }
     return target;
   }
 
-  /** Passes over that many bytes. @returns where they start */
+  /** Moves past so many bytes. @returns their offset */
   #need(length: number): number {
     if (length > this.#bytes.byteLength - this.#at) throw this.#refuse("malformed", "it is cut off");
     this.#at += length;
     return this.#at - length;
   }
 
-  /** An unsigned number of 1 or 2 bytes. */
+  /** Reads an unsigned number of 1 or 2 bytes. */
   #take(length: 1 | 2): number {
     const at = this.#need(length);
     return length === 1 ? this.#view.getUint8(at) : this.#view.getUint16(at, true);
   }
 
-  /** An unsigned number of 4 or 8 bytes; over 2^53 it is rounded, and longer than every pickle all the same. */
+  /** Reads an unsigned number of 4 or 8 bytes. Over 2^53 it is rounded, and remains longer than every pickle. */
   #length(length: 4 | 8): number {
     const at = this.#need(length);
     return length === 4 ? this.#view.getUint32(at, true) : Number(this.#view.getBigUint64(at, true));
@@ -331,7 +332,7 @@ class Machine {
     }
   }
 
-  /** Two's complement, little-endian; numbers where they are exact. */
+  /** Reads a little-endian two's complement; returns a `number` if it is exact. */
   #integer(length: number): number | bigint {
     if (length > MAX_INTEGER_LENGTH)
       throw this.#refuse("too-large", `it has a whole number of ${length} bytes`);
@@ -345,7 +346,7 @@ class Machine {
   #line(): string {
     const end = this.#bytes.indexOf(0x0a, this.#at);
     if (end === -1 || end - this.#at > MAX_GLOBAL_LENGTH) {
-      throw this.#refuse("malformed", "it names something without an end");
+      throw this.#refuse("malformed", "it has a name without an end");
     }
     const text = this.#text(end - this.#at);
     this.#at = end + 1;

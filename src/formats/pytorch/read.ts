@@ -9,17 +9,17 @@ import { parsePickle } from "./pickle.ts";
 import { LEGACY_MAGIC, PICKLE_NAME } from "./schema.ts";
 import { collectTensors, type TensorView } from "./tensors.ts";
 
-/** Of a pickle, in bytes: it says some 200 about a tensor. */
+/** Longest pickle, in bytes. A tensor takes some 200. */
 const MAX_PICKLE_BYTES = 32 * 1024 * 1024;
-/** Views may overlap, and no checkpoint has its storages more often than that. */
+/** How often views may cover the bytes of a file. Checkpoints stay far below. */
 const MAX_OVERLAP = 16;
 const SAVE_AGAIN = "Load it with PyTorch, and save its state_dict again: with torch.save, or as safetensors";
 
 /**
- * Reads checkpoints that `torch.save` made: a method for each file, a weight for each tensor that lies in its storage
- * as it is used. Others stay in the file's other bytes, and the draft's notes say so. The pickle is read as data:
- * nothing that it names is called, and names that do not belong to checkpoints are refused.
- * The archive's directory is read, the pickle and the record of the byte order.
+ * Reads checkpoints of `torch.save`: a method for each file, a weight for each tensor that can be used in place. Other
+ * tensors stay in the file's other bytes, and a note of the draft says so. The pickle is parsed as data: nothing that
+ * it names is called, and names that do not belong to checkpoints are refused.
+ * Reads the archive's directory, the pickle and the record of the byte order only.
  * @throws FormatError with file, tensor and offset
  */
 export async function readPytorch(
@@ -42,7 +42,7 @@ async function readCheckpoint(
   const pickles = [...members.values()].filter(({ name }) => PICKLE_NAME.test(name));
   const [pickle] = pickles;
   if (!pickle || pickles.length > 1) {
-    throw fail("unknown-format", "it is no archive that torch.save made", { hint: SAVE_AGAIN });
+    throw fail("unknown-format", "it is no archive of torch.save", { hint: SAVE_AGAIN });
   }
   if (pickle.compression !== "stored") {
     throw fail("unsupported", "its pickle is compressed", { offset: pickle.start, hint: SAVE_AGAIN });
@@ -78,7 +78,7 @@ async function readCheckpoint(
 
 type Placed = Pick<WeightDraft, "dtype" | "shape"> & { readonly at: { offset: number; length: number } };
 
-/** Where in the file a tensor lies, or why nowhere. */
+/** Finds a tensor's bytes in the file, or the reason why they cannot be used in place. */
 function placeOf(
   { storage, element, shape, offset }: TensorView,
   members: ReadonlyMap<string, ZipMember>,
@@ -101,7 +101,7 @@ function placeOf(
   return { dtype, shape, at: { offset: member.start + offset * element.bytes, length } };
 }
 
-/** Before version 2.1 PyTorch wrote no record, and was little-endian where it mattered. */
+/** Before version 2.1 PyTorch wrote no record; its files are little-endian. */
 async function isLittleEndian(
   source: ByteSource,
   record: ZipMember | undefined,
@@ -124,11 +124,11 @@ async function refuseLegacy(source: ByteSource, fail: FileFail, options: ReadOpt
   throw fail("unsupported", reason, { offset: 0, hint: SAVE_AGAIN });
 }
 
-/** A small file must not become any number of large weights. */
+/** Bounds the bytes of all tensors: a small file must not become any number of large weights. */
 function checkOverlap(weights: readonly WeightDraft[], size: number, fail: FileFail): void {
   const ranges = new Map(weights.map(({ at }) => [`${at.offset}:${at.length}`, at.length]));
   const total = [...ranges.values()].reduce((sum, length) => sum + length, 0);
   if (total > size * MAX_OVERLAP) {
-    throw fail("too-large", `its tensors have ${total} bytes, over and over the same of ${size}`);
+    throw fail("too-large", `its tensors have ${total} bytes, and share those of a file of ${size}`);
   }
 }

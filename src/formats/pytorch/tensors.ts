@@ -3,49 +3,51 @@ import type { FileFail } from "../../errors.ts";
 import { type ElementType, elementType, Rebuild, storageType } from "./globals.ts";
 import { isKind, type PickleValue } from "./values.ts";
 
-/** A tensor that a checkpoint has. */
+/** A tensor of a checkpoint. */
 export interface CheckpointTensor {
-  /** The keys that lead to it, with dots between. */
+  /** The keys on the way to it, joined by dots. */
   readonly name: string;
   readonly view: TensorView | OddTensor;
 }
 
-/** A tensor whose elements lie in a storage in their order. */
+/** A tensor whose elements are a range of a storage. */
 export interface TensorView {
   readonly storage: CheckpointStorage;
   readonly element: ElementType;
   readonly shape: readonly number[];
-  /** In elements from the start of the storage. */
+  /** Elements from the start of the storage. */
   readonly offset: number;
 }
 
-/** A tensor that is no range of a storage. */
+/** A tensor that is not a range of a storage. */
 export interface OddTensor {
-  /** What it is, to follow "is". */
+  /** A description, to follow "is". */
   readonly odd: string;
 }
 
-/** A file of the archive that tensors are views of. */
+/** A file of the archive with the data of tensors. */
 export interface CheckpointStorage {
-  /** Of its file, in the archive's folder `data`. */
+  /** Name of the file, in the archive's folder `data`. */
   readonly key: string;
   /** In bytes. */
   readonly size: number;
 }
 
-/** Nested state dicts are a few levels deep. */
+/** Deepest nesting. State dicts are a few levels deep. */
 const DEEPEST = 64;
-/** A value that stands in several places counts as often: a small pickle may say a large list any number of times. */
+/**
+ * Most values. A value counts each time that it occurs: a small pickle may reference a large list any number of times.
+ */
 const MAX_VALUES = 5_000_000;
 /** PyTorch's own limit. */
 const MAX_DIMENSIONS = 64;
-/** Of a tensor, in characters. */
+/** Longest name of a tensor, in characters. */
 export const MAX_NAME_LENGTH = 4096;
-/** Of all names together, in characters. */
+/** Longest total of all names, in characters. */
 const MAX_NAMES_LENGTH = 32 * 1024 * 1024;
 
 /**
- * Finds the tensors of a checkpoint, in their order: of a dict, and of all dicts, lists and tuples in it.
+ * Finds the tensors of a checkpoint, in order: in a dict, and in all dicts, lists and tuples inside it.
  * @throws FormatError `malformed`, `duplicate`, `too-large`
  */
 export function collectTensors(root: PickleValue, fail: FileFail): CheckpointTensor[] {
@@ -59,15 +61,15 @@ export function collectTensors(root: PickleValue, fail: FileFail): CheckpointTen
       const path = name || "tensor";
       characters += path.length;
       if (path.length > MAX_NAME_LENGTH || characters > MAX_NAMES_LENGTH) {
-        throw fail("too-large", "the keys to its tensors are too long");
+        throw fail("too-large", "the names of its tensors are too long");
       }
-      if (found.has(path)) throw fail("duplicate", "several keys lead to it by that name", { tensor: path });
+      if (found.has(path)) throw fail("duplicate", "several tensors have that name", { tensor: path });
       found.set(path, { name: path, view });
       return;
     }
     const below = (key: string, child: PickleValue): void => {
       if (++values > MAX_VALUES) throw fail("too-large", `it has over ${MAX_VALUES} values`);
-      // Without others in it, it is no tensor and has none: most values.
+      // Most values contain no others: they neither are tensors nor have any.
       if (typeof child !== "object" || child === null || child instanceof Uint8Array) return;
       visit(child, name === "" ? key : `${name}.${key}`, depth + 1);
     };
@@ -82,7 +84,7 @@ export function collectTensors(root: PickleValue, fail: FileFail): CheckpointTen
   return [...found.values()];
 }
 
-/** Keys that are no text or number are called by their place. */
+/** Names a key; keys that are neither strings nor numbers are named by their place. */
 function keyOf(key: PickleValue, nth: number): string {
   if (typeof key === "string") return key.length > MAX_NAME_LENGTH ? key.slice(0, MAX_NAME_LENGTH + 1) : key;
   return typeof key === "number" || typeof key === "bigint" ? String(key) : `#${nth}`;
@@ -90,7 +92,7 @@ function keyOf(key: PickleValue, nth: number): string {
 
 function tensorOf(value: PickleValue, name: string, fail: FileFail): TensorView | OddTensor | undefined {
   let call = value;
-  // A parameter is around a tensor, and a subclass's around that; nothing has it deeper.
+  // A parameter wraps a tensor, and a subclass wraps the parameter. Eight levels are more than files have.
   for (let depth = 0; depth < 8; depth++) {
     if (!isKind(call, "call")) return undefined;
     const { name: called, args } = call;
@@ -107,7 +109,7 @@ function tensorOf(value: PickleValue, name: string, fail: FileFail): TensorView 
       case Rebuild.fromType: {
         const [rebuild, , inner] = args;
         if (!isKind(rebuild, "global") || !isKind(inner, "tuple")) {
-          throw fail("malformed", "it says no way to make it", { tensor: name });
+          throw fail("malformed", "its constructor is missing", { tensor: name });
         }
         call = { kind: "call", name: rebuild.name, args: inner.items };
         break;
@@ -116,7 +118,7 @@ function tensorOf(value: PickleValue, name: string, fail: FileFail): TensorView 
         return called.startsWith("torch._utils._rebuild_") ? { odd: `made by ${called}` } : undefined;
     }
   }
-  throw fail("too-large", "it is a parameter of a parameter, over and over", { tensor: name });
+  throw fail("too-large", "its parameters are nested too deep", { tensor: name });
 }
 
 function viewOf(
@@ -133,7 +135,7 @@ function viewOf(
   const shape = wholesOf(size);
   const stride = wholesOf(strides);
   if (!element || !isWhole(offset) || !shape || stride?.length !== shape.length) {
-    throw fail("malformed", "its type, offset, shape and stride are not what they should be", {
+    throw fail("malformed", "its type, offset, shape or stride is invalid", {
       tensor: name,
     });
   }
@@ -151,7 +153,7 @@ function viewOf(
   return { storage, element, shape, offset: count > 0 ? offset : 0 };
 }
 
-/** `("storage", type, key, location, number of elements)`, as `torch.save` names storages. */
+/** Parses `("storage", type, key, location, number of elements)`, the storages of `torch.save`. */
 function storageOf(
   value: PickleValue | undefined,
   name: string,
@@ -168,7 +170,7 @@ function storageOf(
   return { storage: { key, size }, element };
 }
 
-/** Whether the elements lie in their order, one after another; dimensions of one element may have any stride. */
+/** Whether the elements are stored in row-major order. Dimensions of one element may have any stride. */
 function isContiguous(shape: readonly number[], stride: readonly number[]): boolean {
   if (shape.includes(0)) return true;
   let expected = 1;
@@ -181,7 +183,7 @@ function isContiguous(shape: readonly number[], stride: readonly number[]): bool
   return true;
 }
 
-/** A tuple of whole numbers, or a `torch.Size` of one. */
+/** Parses a tuple of whole numbers, or a `torch.Size`. */
 function wholesOf(value: PickleValue | undefined): number[] | undefined {
   const tuple = isKind(value, "call") && value.name === "torch.Size" ? value.args[0] : value;
   if (!isKind(tuple, "tuple") && !isKind(tuple, "list")) return undefined;

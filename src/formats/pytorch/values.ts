@@ -1,7 +1,7 @@
-/** What a pickle says, as plain data: nothing is called to make it. */
+/** A value of a pickle, as plain data. */
 export type PickleValue = null | boolean | number | bigint | string | Uint8Array | PickleObject;
 
-/** A value with others in it. */
+/** A value that contains others. */
 export type PickleObject = PickleList | PickleDict | PickleGlobal | PickleCall | PicklePersistent;
 
 /** A list, a tuple or a set. */
@@ -22,15 +22,15 @@ export interface PickleGlobal {
   readonly name: string;
 }
 
-/** What Python would make by calling something; here nobody does. */
+/** An object that Python would make by a call. The call is not made here. */
 export interface PickleCall {
   readonly kind: "call";
-  /** Of what is called. */
+  /** Name of the class or function. */
   readonly name: string;
   readonly args: readonly PickleValue[];
 }
 
-/** Something that is kept outside of the pickle: a storage. */
+/** An object outside of the pickle: a storage. */
 export interface PicklePersistent {
   readonly kind: "persistent";
   readonly id: PickleValue;

@@ -6,7 +6,7 @@ import { Op } from "./opcodes.ts";
 import { PickleWriter } from "./pickle-writer.ts";
 import { MAX_NAME_LENGTH } from "./tensors.ts";
 
-/** How PyTorch has its archives. */
+/** The archive style of PyTorch. */
 export const CHECKPOINT_STYLE: ZipStyle = {
   madeBy: 0,
   needed: 0,
@@ -23,24 +23,24 @@ export const CHECKPOINT_STYLE: ZipStyle = {
 
 const fail = fileErrors({ format: "a checkpoint" });
 
-/** A tensor that a checkpoint is to have. */
+/** A tensor to write. */
 export interface CheckpointSpec {
   readonly name: string;
   readonly dtype: DType;
   readonly shape: readonly number[];
 }
 
-/** A file of a checkpoint's archive: bytes of its own, or a tensor's data, little-endian and row-major. */
+/** A file of a checkpoint's archive: bytes, or a tensor's data, little-endian and row-major. */
 export type CheckpointFile<T> =
   | { readonly name: string; readonly bytes: Uint8Array }
   | { readonly name: string; readonly tensor: T };
 
 /**
- * What the archive of `torch.save` has of an `OrderedDict` of tensors, in its order, each file's bytes as there. Left
- * out is the last, `.data/serialization_id`: it has hashes of the C++ library, in that library's order, and loading
- * asks for none.
- * @param path the checkpoint's: PyTorch calls the archive's folder by its name
- * @throws FormatError `unsupported` for what PyTorch has no type for, `bad-name`
+ * Lists the files that `torch.save` writes for an `OrderedDict` of tensors, in order and byte for byte. The last,
+ * `.data/serialization_id`, is left out: it holds hashes of the C++ library, in that library's order, and loading does
+ * not need it.
+ * @param path of the checkpoint: PyTorch names the archive's folder after it
+ * @throws FormatError `unsupported` for a dtype that PyTorch does not have, `bad-name`
  */
 export function checkpointFiles<T extends CheckpointSpec>(
   path: string,
@@ -60,7 +60,7 @@ export function checkpointFiles<T extends CheckpointSpec>(
   ];
 }
 
-/** PyTorch has no names but those of ASCII, and calls the others' folder "archive". */
+/** Names the archive's folder. PyTorch uses ASCII names, and "archive" otherwise. */
 function folderOf(path: string): string {
   const name = path.replace(/^.*[\\/]/s, "").replace(/\.[^.]*$/s, "");
   return /^(?!\.*$)[\x20-\x7e]+$/.test(name) ? name : "archive";
@@ -78,7 +78,7 @@ function encodeStateDict(tensors: readonly CheckpointSpec[]): Uint8Array {
   return out.finish();
 }
 
-/** Storage, offset, size and stride; no gradient, and no hooks. */
+/** Writes storage, offset, size and stride; no gradient, and no hooks. */
 function writeArguments(
   out: PickleWriter,
   { dtype, shape }: CheckpointSpec,
@@ -101,7 +101,7 @@ function writeArguments(
   if (type.dtype !== undefined) out.global("torch", type.dtype);
 }
 
-/** In elements; those without any count as one. */
+/** Strides in elements; an empty dimension counts as one. */
 function stridesOf(shape: readonly number[]): number[] {
   const strides: number[] = [];
   let stride = 1;

@@ -5,36 +5,36 @@ import { DTYPES, MAX_HEADER_LENGTH, METADATA, PREFIX } from "./schema.ts";
 
 /** The file that a header is of. */
 export interface SafetensorsFile {
-  /** For errors. */
+  /** Names the file in errors. */
   readonly name: string;
   /** In bytes. */
   readonly size: number;
 }
 
-/** A tensor of a safetensors file that was not read. */
+/** A tensor of a safetensors file; its data is not read. */
 export interface SafetensorsEntry {
   readonly name: string;
   readonly dtype: DType;
   readonly shape: readonly number[];
-  /** In bytes from the start of the file. */
+  /** Bytes from the start of the file. */
   readonly offset: number;
-  /** In bytes; that of shape and dtype. */
+  /** In bytes, by shape and dtype. */
   readonly length: number;
 }
 
-/** What stands before the data of a safetensors file. */
+/** The header of a safetensors file: everything before its data. */
 export interface SafetensorsHeader {
-  /** Where the data starts, in bytes: the size of the length and the header. */
+  /** Start of the data, in bytes: the size of the header and its length field. */
   readonly dataStart: number;
-  /** The file's own remarks, such as `format: "pt"`; any key may be there, `__proto__` too. */
+  /** Remarks of the writer, such as `format: "pt"`. Any key is possible, `__proto__` too. */
   readonly metadata: Readonly<Record<string, string>> | undefined;
-  /** In the order of their data, which they cover without overlaps or holes. */
+  /** In the order of their data, which they cover without overlaps or gaps. */
   readonly tensors: readonly SafetensorsEntry[];
 }
 
 /**
- * How many bytes from the start of the file {@link parseSafetensorsHeader} needs, told by the first 8.
- * @param first at least those 8, unless the file is shorter
+ * The number of bytes that {@link parseSafetensorsHeader} needs, by the first 8 bytes of the file.
+ * @param first at least 8 bytes, unless the file is shorter
  * @throws FormatError `malformed`; `too-large` for a header over 100 MB
  */
 export function safetensorsHeaderSize(first: Uint8Array, file: SafetensorsFile): number {
@@ -55,11 +55,11 @@ export function safetensorsHeaderSize(first: Uint8Array, file: SafetensorsFile):
 }
 
 /**
- * Parses the header of a safetensors file; of the data nothing is needed but its size.
- * Refuses what the reference implementation refuses, and keys that stand twice: data that overlaps, or belongs to
- * no tensor, or is not of its tensor's size. Further fields of a tensor are let pass, as there.
+ * Parses the header of a safetensors file. The data itself is not needed.
+ * Refuses what the reference implementation refuses (data that overlaps, belongs to no tensor, or is not of its
+ * tensor's size), and duplicate keys. Further fields of a tensor are accepted, as there.
  * Source: https://github.com/huggingface/safetensors#format
- * @param bytes the start of the file, of at least {@link safetensorsHeaderSize} bytes
+ * @param bytes the start of the file, at least {@link safetensorsHeaderSize} bytes
  * @throws FormatError `malformed`, `duplicate`, `unsupported`, `size-mismatch`, `too-large`
  */
 export function parseSafetensorsHeader(bytes: Uint8Array, file: SafetensorsFile): SafetensorsHeader {
@@ -75,7 +75,7 @@ export function parseSafetensorsHeader(bytes: Uint8Array, file: SafetensorsFile)
   } catch {
     throw fail("malformed", "its header is not UTF-8", { offset: PREFIX });
   }
-  // It starts with a brace: it is an object.
+  // JSON that starts with a brace is an object.
   const json = parseStrictJson(text, file.name, PREFIX) as Record<string, unknown>;
   const tensors: SafetensorsEntry[] = [];
   let metadata: Record<string, string> | undefined;
@@ -83,7 +83,7 @@ export function parseSafetensorsHeader(bytes: Uint8Array, file: SafetensorsFile)
     if (name === METADATA) metadata = parseMetadata(value, fail);
     else tensors.push(parseEntry(name, value, dataStart, fail));
   }
-  // Of tensors at one place those without data come first: there may be many, and they overlap nothing.
+  // Of tensors at one offset, those without data come first: they may be many, and overlap nothing.
   tensors.sort((a, b) => a.offset - b.offset || a.length - b.length);
   checkCover(tensors, dataStart, file.size, fail);
   return { dataStart, metadata, tensors };
@@ -113,7 +113,7 @@ function parseEntry(name: string, value: unknown, dataStart: number, fail: FileF
   const count = elementCount(shape);
   const bits = count === undefined ? undefined : count * DTYPE_BITS[dtype];
   if (!Number.isSafeInteger(bits)) throw bad("too-large", `its shape is [${shorten(shape.join(", "))}]`);
-  // Elements of less than a byte must fill their last one; then this is whole, or never equal.
+  // Sub-byte elements must fill their last byte: a fraction never equals the length.
   const bytes = (bits as number) / 8;
   if (bytes !== end - begin) {
     throw bad(
@@ -125,7 +125,7 @@ function parseEntry(name: string, value: unknown, dataStart: number, fail: FileF
   return { name, dtype, shape, offset: dataStart + begin, length: bytes };
 }
 
-/** Refuses overlaps, holes, and data that the file does not have or no tensor does. */
+/** Refuses overlaps, gaps, and data past the end of the file. */
 function checkCover(
   tensors: readonly SafetensorsEntry[],
   dataStart: number,

@@ -2,8 +2,8 @@ import type { NumberTensor } from "../../tensor/tensor.ts";
 import { parseSafetensorsHeader } from "./parse-header.ts";
 
 /**
- * Parses a safetensors file that is all in memory into its tensors by name; their bytes are views, not copied.
- * @param name of the file, for errors
+ * Parses a safetensors file in memory into its tensors by name. Their bytes are views, not copies.
+ * @param name names the file in errors
  * @throws FormatError what `parseSafetensorsHeader` throws
  */
 export function parseSafetensors(bytes: Uint8Array, name: string): Record<string, NumberTensor> {

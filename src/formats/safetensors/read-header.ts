@@ -1,12 +1,11 @@
 import type { ByteSource, ReadOptions } from "../../io/byte-source.ts";
 import { parseSafetensorsHeader, type SafetensorsHeader, safetensorsHeaderSize } from "./parse-header.ts";
 
-/** The first read: most headers are shorter. */
+/** Length of the first read, in bytes. Most headers are shorter. */
 const WINDOW = 64 * 1024;
 
 /**
- * Reads the header of a safetensors file, whose first bytes tell how long it is: in two reads at most, and nothing
- * twice.
+ * Reads the header of a safetensors file, in at most two reads, and no byte twice.
  * @throws FormatError what {@link parseSafetensorsHeader} throws
  */
 export async function readSafetensorsHeader(

@@ -6,11 +6,11 @@ import { modelName, parseShardName } from "./shard-name.ts";
 import { gatherShards, type ReadFile, readFile } from "./shards.ts";
 
 /**
- * Reads safetensors models: a method for each file, or for all shards of a model together; shards that are not given
- * are found in the folder, and so is their index, which must agree with them. Every tensor is a weight, and what is
- * left of the first file is the program.
- * Only headers and indexes are read. An index whose total is wrong is let pass, and the draft's notes say so.
- * @throws FormatError with file, tensor and offset; `not-found` for a shard that is not there
+ * Reads safetensors models: a method for each file, or for all shards of a model together. Shards that are not given,
+ * and their index, are opened in the folder; shards and index must agree. Every tensor is a weight; the rest of the
+ * first file is the program.
+ * Reads headers and indexes only. An index with a wrong total is accepted, and a note of the draft says so.
+ * @throws FormatError with file, tensor and offset; `not-found` for a missing shard
  */
 export async function readSafetensors(
   files: readonly ModelFile[],
@@ -22,7 +22,7 @@ export async function readSafetensors(
   const models = new Map<string, readonly number[]>();
   const indexes: FileDraft[] = [];
   const notes: string[] = [];
-  // Not over `all`: the shards that come from the folder are added to it.
+  // Not over `all`, which grows by the shards of the folder.
   for (const nth of files.keys()) {
     const { path } = all[nth] as ReadFile;
     const name = modelName(path);

@@ -1,15 +1,15 @@
 import type { DType } from "../../tensor/dtype.ts";
 
-/** Longest header that the reference implementation reads, in bytes; the 8 of its length not counted. */
+/** Longest header that the reference implementation reads, in bytes, without the 8 bytes of its length. */
 export const MAX_HEADER_LENGTH = 100_000_000;
 /** Bytes of the length before the header: u64, little-endian. */
 export const PREFIX = 8;
-/** The key of the header that is no tensor: strings by name. */
+/** The only key of the header that is not a tensor: strings by name. */
 export const METADATA = "__metadata__";
 
 /**
- * Element types by the names that headers use, in the order of the reference implementation, which writes tensors
- * from the last type to the first: so every tensor is aligned to its elements.
+ * Element types by their names in headers, in the order of the reference implementation. It writes tensors from the
+ * last type to the first, so that every tensor is aligned to its elements.
  * Source: enum Dtype of safetensors 0.8. F4 and F6 shapes count elements, not bytes.
  */
 export const DTYPES: ReadonlyMap<string, DType> = new Map([

@@ -5,17 +5,17 @@ import { fileErrors, shorten } from "../../errors.ts";
 import type { SafetensorsHeader } from "./parse-header.ts";
 import { MAX_HEADER_LENGTH } from "./schema.ts";
 
-/** What the index of a sharded model says. */
+/** The index of a sharded model. */
 export interface ShardIndex {
-  /** Of the file, for errors. */
+  /** Names the file in errors. */
   readonly name: string;
-  /** The file that each tensor is in, relative to the index's folder: plain paths. */
+  /** The file of each tensor: plain paths, relative to the index's folder. */
   readonly files: ReadonlyMap<string, string>;
-  /** Bytes of all tensors; only a remark, which some writers get wrong. */
+  /** Bytes of all tensors. Some writers give a wrong total. */
   readonly totalSize: number | undefined;
 }
 
-/** A shard whose header was read. */
+/** A shard with its parsed header. */
 interface IndexedShard {
   /** Relative to the index's folder. */
   readonly path: string;
@@ -32,8 +32,8 @@ export async function readShardIndex(source: ByteSource, options: ReadOptions = 
 }
 
 /**
- * Parses an index: `{"metadata": {"total_size": …}, "weight_map": {tensor: file}}`. Other fields are let pass.
- * Source: https://huggingface.co/docs/safetensors/metadata_parsing
+ * Parses an index: `{"metadata": {"total_size": …}, "weight_map": {tensor: file}}`. Other fields are accepted. Source:
+ * https://huggingface.co/docs/safetensors/metadata_parsing
  * @throws FormatError what {@link readShardIndex} throws
  */
 function parseShardIndex(bytes: Uint8Array, name: string): ShardIndex {
@@ -62,8 +62,8 @@ function parseShardIndex(bytes: Uint8Array, name: string): ShardIndex {
 }
 
 /**
- * Checks that an index and the shards say the same of every tensor.
- * @param shards those the index names, and any others that are of the model
+ * Checks that an index and its shards agree on every tensor.
+ * @param shards all shards of the model, also those that the index does not name
  * @throws FormatError `mismatch`, naming the tensor and both sides
  */
 export function checkShardIndex(index: ShardIndex, shards: readonly IndexedShard[]): void {
@@ -82,11 +82,10 @@ export function checkShardIndex(index: ShardIndex, shards: readonly IndexedShard
   }
 }
 
-/** What to do about an index that says something else than the shards. */
-export const HINT =
-  "Get the model's files again; an index that is of no use may be taken away: shards are then known by their names";
+/** What to do about an index that contradicts the shards. */
+export const HINT = "Get the model's files again. Without an index, shards are found by their names";
 
-/** A field of what should be an object. */
+/** A field of a value that should be an object. */
 function fieldOf(value: unknown, key: string): unknown {
   if (typeof value !== "object" || value === null || !Object.hasOwn(value, key)) return undefined;
   return (value as Record<string, unknown>)[key];

@@ -1,18 +1,18 @@
-/** One file of a model that is split over several, as its name says. */
+/** The name of one file of a model that is split into several. */
 export interface ShardName {
-  /** What the names of all its shards start with, folders included. */
+  /** Start of the names of all its shards, folders included. */
   readonly prefix: string;
-  /** Before the number. */
+  /** The character before the number. */
   readonly separator: string;
-  /** Counted from 1, by some writers from 0. */
+  /** Counted from 1; by some writers from 0. */
   readonly no: number;
-  /** How many there are; the number of the last, unless they are counted from 0. */
+  /** Number of shards, which is the last shard's number if they are counted from 1. */
   readonly count: number;
 }
 
 const SHARD_NAME = /^(.*)([-_])(\d{5})-of-(\d{5})\.safetensors$/s;
 
-/** Tells a shard from a file that is a model of its own; only its name says so. */
+/** Parses a shard's name; `undefined` for the name of a whole model. */
 export function parseShardName(path: string): ShardName | undefined {
   const [, prefix, separator = "", no, count] = SHARD_NAME.exec(path) ?? [];
   return prefix === undefined ? undefined : { prefix, separator, no: Number(no), count: Number(count) };
@@ -28,7 +28,7 @@ export function indexName({ prefix }: ShardName): string {
   return `${prefix}.safetensors.index.json`;
 }
 
-/** What a model is called: the name of its file or files, without what all safetensors files or shards have. */
+/** The name of a model: that of its file, without the extension and the shard's number. */
 export function modelName(path: string): string {
   return path.replace(/([-_]\d{5}-of-\d{5})?\.safetensors$/i, "") || path;
 }

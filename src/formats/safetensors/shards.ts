@@ -7,31 +7,31 @@ import { readSafetensorsHeader } from "./read-header.ts";
 import { checkShardIndex, HINT, readShardIndex, type ShardIndex } from "./shard-index.ts";
 import { indexName, parseShardName, type ShardName, shardName } from "./shard-name.ts";
 
-/** A file whose header was read. */
+/** A file with its parsed header. */
 export interface ReadFile extends FileDraft {
   readonly header: SafetensorsHeader;
 }
 
 /** All files of a sharded model. */
 export interface GatheredShards {
-  /** Their indices, in the order of their names. */
+  /** Indices of the files, in the order of their names. */
   readonly shards: readonly number[];
-  /** The file that says which tensor is in which shard. */
+  /** The file that maps tensors to shards. */
   readonly index: FileDraft | undefined;
-  /** What is odd about them and does no harm. */
+  /** Harmless oddities. */
   readonly notes: readonly string[];
 }
 
-/** Reads a file's header. */
+/** Reads the header of a file. */
 export async function readFile(file: ModelFile, options: ReadOptions): Promise<ReadFile> {
   return { path: file.path, source: file.source, header: await readSafetensorsHeader(file.source, options) };
 }
 
 /**
- * Finds all shards of a model: those that its index names, or, where there is none, as many as their names say.
- * @param all those that were read; those that come from the folder are added
- * @throws FormatError `not-found` for a shard that is not there; `mismatch` where shards and index disagree;
- * `duplicate` for a tensor in two shards; `bad-name`
+ * Finds all shards of a model: those that its index names, or, without an index, as many as their names say.
+ * @param all files that were read; the function adds those of the folder
+ * @throws FormatError `not-found` for a missing shard; `mismatch` if shards and index disagree; `duplicate` for a
+ * tensor in two shards; `bad-name`
  */
 export async function gatherShards(
   one: ShardName,
@@ -54,7 +54,7 @@ export async function gatherShards(
 
   const paths = [...new Set([...named, ...given])].sort();
   if (index && paths.length < one.count) {
-    const reason = `it names ${named.length} of the ${one.count} shards that there are by the name of "${shardName(one)}"`;
+    const reason = `it names ${named.length} of ${one.count} shards, the number in the name "${shardName(one)}"`;
     throw fileErrors(index)("mismatch", reason, { hint: HINT });
   }
   const shards = paths.map((path) => found.get(path) as number);
@@ -66,7 +66,7 @@ export async function gatherShards(
   return { shards, index: indexFile, notes: notesOf(index, read) };
 }
 
-/** Whether a file is a shard of the same model. */
+/** Whether a file is another shard of the model. */
 function isOf(one: ShardName, path: string): boolean {
   const other = parseShardName(path);
   return other?.prefix === one.prefix && other.separator === one.separator && other.count === one.count;
@@ -82,7 +82,7 @@ async function openIndex(
   return source && { path, source };
 }
 
-/** @returns the paths of all shards that an index names */
+/** Opens all shards that an index names. @returns their paths */
 async function findIndexed(
   index: ShardIndex,
   base: string,
@@ -101,7 +101,7 @@ async function findIndexed(
   return [...paths];
 }
 
-/** @returns the paths of shards 1 to N; where there is a shard 0, it may be the Nth that is not there */
+/** Opens shards 1 to N; if there is a shard 0, the Nth may be missing. @returns their paths */
 async function findNumbered(
   one: ShardName,
   given: readonly string[],
@@ -109,10 +109,7 @@ async function findNumbered(
 ): Promise<string[]> {
   for (const path of given) {
     if ((parseShardName(path)?.no ?? 0) <= one.count) continue;
-    throw fileErrors({ name: path })(
-      "bad-name",
-      `by its name it comes after the last of ${one.count} shards`,
-    );
+    throw fileErrors({ name: path })("bad-name", `its number is past the last of ${one.count} shards`);
   }
   const paths: string[] = [];
   for (let no = 0; no <= one.count; no++) {
@@ -146,5 +143,5 @@ function notesOf(index: ShardIndex, shards: readonly ReadFile[]): string[] {
   let total = 0;
   for (const { header } of shards) for (const { length } of header.tensors) total += length;
   if (index.totalSize === undefined || index.totalSize === total) return [];
-  return [`"${index.name}" says that the tensors have ${index.totalSize} bytes, they have ${total}`];
+  return [`"${index.name}" gives the tensors ${index.totalSize} bytes; they have ${total}`];
 }

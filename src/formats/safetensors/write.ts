@@ -4,33 +4,33 @@ import type { DType } from "../../tensor/dtype.ts";
 import type { NumberTensor, Tensor, Tensors } from "../../tensor/tensor.ts";
 import { DTYPES, MAX_HEADER_LENGTH, METADATA, PREFIX } from "./schema.ts";
 
-/** Data starts at a multiple of this, so that a mapped file can be read in place. */
+/** Alignment of the data in bytes, so that a mapped file can be read in place. */
 const ALIGNMENT = 8;
 const fail = fileErrors({ format: "safetensors" });
 const CODES = [...DTYPES].map(([code, dtype]) => ({ code, dtype }));
 
-/** A tensor that a header is to announce. */
+/** A tensor to list in a header. */
 export interface SafetensorsSpec {
   readonly name: string;
   readonly dtype: DType;
   readonly shape: readonly number[];
 }
 
-/** A header, and where the data that follows it goes. */
+/** An encoded header, and the places of the data after it. */
 export interface EncodedSafetensorsHeader<T> {
-  /** The data follows at once. */
+  /** The data follows immediately. */
   readonly bytes: Uint8Array;
-  /** In the order of their data, with where each starts, in bytes from the start of the file. */
+  /** In the order of their data, each with its start in bytes from the start of the file. */
   readonly tensors: readonly { readonly spec: T; readonly offset: number; readonly length: number }[];
-  /** Of the whole file, in bytes. */
+  /** Size of the whole file, in bytes. */
   readonly size: number;
 }
 
 /**
- * Writes the header of a safetensors file, byte for byte as the reference implementation orders and pads it: by dtype
- * from the widest, then by name.
- * @param metadata the file's own remarks; readers of PyTorch weights ask for `{ format: "pt" }`
- * @throws FormatError `unsupported` for types that the format does not have; `bad-name`, `size-mismatch`, `too-large`
+ * Encodes the header of a safetensors file, byte for byte as the reference implementation: ordered by dtype from the
+ * widest, then by name.
+ * @param metadata remarks of the writer; readers of PyTorch weights require `{ format: "pt" }`
+ * @throws FormatError `unsupported` for a dtype that the format does not have; `bad-name`, `size-mismatch`, `too-large`
  */
 export function encodeSafetensorsHeader<T extends SafetensorsSpec>(
   specs: readonly T[],
@@ -54,7 +54,7 @@ export function encodeSafetensorsHeader<T extends SafetensorsSpec>(
 
 /**
  * Writes tensors as a safetensors file, in memory.
- * @param metadata the file's own remarks
+ * @param metadata remarks of the writer
  * @throws FormatError what {@link encodeSafetensorsHeader} throws, and `unsupported` for strings
  */
 export function writeSafetensors(tensors: Tensors, metadata?: Readonly<Record<string, string>>): Uint8Array {
@@ -80,9 +80,9 @@ function numbersOf(name: string, tensor: Tensor): NumberTensor {
   throw fail("unsupported", "the format has no strings", { tensor: name, hint: "Write a .npz file" });
 }
 
-/** How the format calls a tensor's dtype, the dtype's place among all, and its bytes. */
+/** The format's name for a tensor's dtype, the dtype's place among all, and the tensor's bytes. */
 function layoutOf({ name, dtype, shape }: SafetensorsSpec): { code: string; order: number; length: number } {
-  if (name === METADATA) throw fail("bad-name", "the format keeps that name for itself", { tensor: name });
+  if (name === METADATA) throw fail("bad-name", "the format reserves that name", { tensor: name });
   const order = CODES.findIndex((known) => known.dtype === dtype);
   const code = CODES[order]?.code;
   if (!code) {
@@ -98,12 +98,12 @@ function layoutOf({ name, dtype, shape }: SafetensorsSpec): { code: string; orde
   return { code, order, length };
 }
 
-/** The length and the header, padded with spaces. */
+/** Encodes the length and the header, padded with spaces. */
 function encodeHeader(
   entries: readonly [string, unknown][],
   metadata: Readonly<Record<string, string>> | undefined,
 ): Uint8Array {
-  // Spelled by hand: an object would move keys such as "0" to its front.
+  // Joined by hand: an object would move keys such as "0" to its front.
   const parts = metadata === undefined ? entries : [[METADATA, metadata] as const, ...entries];
   const json = `{${parts.map(([key, value]) => `${JSON.stringify(key)}:${JSON.stringify(value)}`).join(",")}}`;
   const text = new TextEncoder().encode(json);
@@ -112,7 +112,7 @@ function encodeHeader(
     throw operationError(FormatError, {
       code: "too-large",
       doing: `write a safetensors header of ${length} bytes`,
-      hint: "Its readers stop at 100 MB: write several files",
+      hint: "Readers stop at 100 MB: write several files",
     });
   }
   const bytes = new Uint8Array(PREFIX + length).fill(0x20);

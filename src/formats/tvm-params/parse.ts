@@ -13,9 +13,9 @@ import {
   PREFIX,
 } from "./schema.ts";
 
-/** The file that parameters are in. */
+/** The file of parameters. */
 export interface ParamsFile {
-  /** For errors. */
+  /** Names the file in errors. */
   readonly name: string;
   /** In bytes. */
   readonly size: number;
@@ -24,31 +24,31 @@ export interface ParamsFile {
 /** The names of a file's arrays. */
 export interface ParamsNames {
   readonly names: readonly string[];
-  /** Where the first array starts, in bytes from the start of the file. */
+  /** Start of the first array, in bytes from the start of the file. */
   readonly end: number;
 }
 
-/** What stands before the data of an array. */
+/** The header of an array. */
 export interface ParamsArray {
   readonly type: DLType;
   readonly shape: readonly number[];
-  /** Of the data, in bytes from the start of the file. */
+  /** Start of the data, in bytes from the start of the file. */
   readonly offset: number;
-  /** Of the data, in bytes. */
+  /** Length of the data, in bytes. */
   readonly length: number;
 }
 
 /**
- * Parses the names that a parameter file starts with.
- * @param bytes from the start of the file on
- * @returns `undefined` if more of the file is needed
+ * Parses the names at the start of a parameter file.
+ * @param bytes the start of the file
+ * @returns `undefined` if it needs more bytes
  * @throws FormatError `unknown-format`, `malformed`, `unsupported`, `duplicate`, `too-large`
  */
 export function parseParamsNames(bytes: Uint8Array, file: ParamsFile): ParamsNames | undefined {
   const fail = fileErrors(file);
   const view = new DataView(bytes.buffer, bytes.byteOffset, bytes.byteLength);
   if (file.size < PREFIX + 8 || (view.byteLength >= 8 && view.getBigUint64(0, true) !== LIST_MAGIC)) {
-    const hint = "Parameters that MXNet saved have the same ending, and are not read";
+    const hint = "MXNet's parameters have the same extension; tare does not read them";
     throw fail("unknown-format", "it does not start as TVM's parameters do", { offset: 0, hint });
   }
   if (view.byteLength < PREFIX + 8) return undefined;
@@ -56,7 +56,7 @@ export function parseParamsNames(bytes: Uint8Array, file: ParamsFile): ParamsNam
     throw fail("unsupported", "its reserved number is not 0", { offset: 8 });
   const count = view.getBigUint64(PREFIX, true);
   if (count > BigInt(Math.floor((file.size - PREFIX - 8) / 8))) {
-    throw fail("malformed", `${count} names are more than it has bytes for`, { offset: PREFIX });
+    throw fail("malformed", `${count} names do not fit its bytes`, { offset: PREFIX });
   }
   const decoder = new TextDecoder("utf-8", { fatal: true, ignoreBOM: true });
   const names = new Set<string>();
@@ -73,7 +73,7 @@ export function parseParamsNames(bytes: Uint8Array, file: ParamsFile): ParamsNam
     } catch {
       throw fail("malformed", `name ${index} is not UTF-8`, { offset: at + 8 });
     }
-    if (names.has(name)) throw fail("duplicate", "it is there twice", { offset: at, tensor: name });
+    if (names.has(name)) throw fail("duplicate", "it occurs twice", { offset: at, tensor: name });
     names.add(name);
     at += 8 + length;
   }
@@ -92,10 +92,10 @@ export function parseParamsNames(bytes: Uint8Array, file: ParamsFile): ParamsNam
 }
 
 /**
- * Parses what stands before the data of an array.
- * @param bytes from `start` on: as many as there are of the 40 and 8 more a dimension
- * @param start where the array starts in the file
- * @returns the number of bytes needed, if those are not enough
+ * Parses the header of an array.
+ * @param bytes the file from `start` on: of 40 bytes and 8 more per dimension, as many as there are
+ * @param start start of the array, in bytes from the start of the file
+ * @returns the number of bytes that it needs, if `bytes` are too few
  * @throws FormatError `malformed`, `unsupported`, `too-large`, `size-mismatch`
  */
 export function parseParamsArray(
@@ -113,7 +113,7 @@ export function parseParamsArray(
   need(ARRAY_FIXED + 8);
   if (view.byteLength < ARRAY_FIXED) return ARRAY_FIXED;
   if (view.getBigUint64(0, true) !== ARRAY_MAGIC) {
-    throw fail("malformed", "no array starts where it should", { offset: start, tensor: name });
+    throw fail("malformed", "no array starts at its place", { offset: start, tensor: name });
   }
   if (view.getBigUint64(8, true) !== 0n) {
     throw fail("unsupported", "its reserved number is not 0", { offset: start + 8, tensor: name });

@@ -6,19 +6,19 @@ import { readPerFile } from "../method-per-file.ts";
 import { type ParamsArray, type ParamsNames, parseParamsArray, parseParamsNames } from "./parse.ts";
 import { ARRAY_FIXED, dtypeOfType } from "./schema.ts";
 
-/** The first read: most lists of names are shorter. */
+/** Length of the first read, in bytes. Most lists of names are shorter. */
 const WINDOW = 64 * 1024;
-/** Covers an array of four dimensions. */
+/** Length of the first read of an array, in bytes: covers a header of four dimensions. */
 const ARRAY_WINDOW: number = ARRAY_FIXED + 5 * 8;
 
-/** An array of a parameter file that was not read. */
+/** An array of a parameter file; its data is not read. */
 export interface ParamsEntry extends ParamsArray {
   readonly name: string;
 }
 
 /**
- * Reads parameters that TVM saved: a method for each file, a weight for each array. Arrays of types that are not known
- * are plain bytes, and the draft's notes say so. The names are read, and what stands before the data of each array.
+ * Reads parameters that TVM saved: a method for each file, a weight for each array. Arrays of unknown types are plain
+ * bytes, and a note of the draft says so. Reads the names and the arrays' headers only.
  * @throws FormatError with file, tensor and offset
  */
 export async function readTvmParams(
@@ -33,9 +33,9 @@ export async function readTvmParams(
 }
 
 /**
- * Reads where the arrays of a parameter file lie.
- * @throws FormatError what {@link parseParamsNames} and {@link parseParamsArray} throw; `malformed` for bytes after
- * the last
+ * Reads the headers of all arrays of a parameter file.
+ * @throws FormatError what {@link parseParamsNames} and {@link parseParamsArray} throw; `malformed` for bytes after the
+ * last array
  */
 export async function readTvmParamsEntries(
   source: ByteSource,
@@ -54,7 +54,7 @@ export async function readTvmParamsEntries(
     at = array.offset + array.length;
   }
   if (at !== source.size) {
-    throw fileErrors(source)("malformed", `it goes on after its ${names.length} arrays`, { offset: at });
+    throw fileErrors(source)("malformed", `it continues after its ${names.length} arrays`, { offset: at });
   }
   return entries;
 }

@@ -1,21 +1,21 @@
 import type { DType } from "../../tensor/dtype.ts";
 
-/** What a file of named arrays starts with. */
+/** First bytes of a file of named arrays. */
 export const LIST_MAGIC = 0xf7e58d4f05049cb7n;
-/** What each array starts with. */
+/** First bytes of each array. */
 export const ARRAY_MAGIC = 0xdd5e40f096b4a13fn;
-/** DLPack's number of the device that saved arrays are on. */
+/** DLPack's number of the device of saved arrays. */
 export const CPU = 1;
-/** Of the magic numbers and what is reserved after them, in bytes. */
+/** Bytes of a magic number and the reserved number after it. */
 export const PREFIX = 16;
-/** Of an array before its shape, in bytes: magic, reserved, device, number of dimensions, type. */
+/** Bytes of an array before its shape: magic number, reserved number, device, number of dimensions, type. */
 export const ARRAY_FIXED = 32;
-/** NumPy's own limit; compilers use far fewer. */
+/** NumPy's limit. Compilers use far fewer. */
 export const MAX_DIMENSIONS = 64;
-/** Several million names, in bytes; more is no list of parameters. */
+/** Longest list of names, in bytes: enough for several million. */
 export const MAX_NAMES_LENGTH: number = 128 * 1024 * 1024;
 
-/** The type of an array's elements, as DLPack says it. */
+/** DLPack's type of an array's elements. */
 export interface DLType {
   readonly code: number;
   readonly bits: number;
@@ -23,8 +23,8 @@ export interface DLType {
 }
 
 /**
- * Types by DLPack's code and bits, the first of two is the one to write.
- * Source: DLDataTypeCode of DLPack 1.1. Types of less than a byte are not among them: TVM saves a byte an element.
+ * Dtypes by DLPack's code and bits. If a dtype has two, the first is written.
+ * Source: DLDataTypeCode of DLPack 1.1. Sub-byte types are left out: TVM saves a byte per element.
  */
 const TYPES: readonly (readonly [code: number, bits: number, dtype: DType])[] = [
   [0, 8, "int8"],
@@ -50,18 +50,18 @@ const TYPES: readonly (readonly [code: number, bits: number, dtype: DType])[] = 
   [14, 8, "float8_e8m0"],
 ];
 
-/** The dtype that a type is; `undefined` for those that are kept as bytes. */
+/** The dtype of a type; `undefined` for a type that is kept as plain bytes. */
 export function dtypeOfType({ code, bits, lanes }: DLType): DType | undefined {
   return lanes === 1 ? TYPES.find((each) => each[0] === code && each[1] === bits)?.[2] : undefined;
 }
 
-/** How arrays of a dtype are saved; `undefined` for what DLPack has not, or packs otherwise. */
+/** The type of a dtype; `undefined` for a dtype that DLPack does not have, or packs in another way. */
 export function typeOfDType(dtype: DType): DLType | undefined {
   const found = TYPES.find((each) => each[2] === dtype);
   return found && { code: found[0], bits: found[1], lanes: 1 };
 }
 
-/** Bytes of that many elements. */
+/** Bytes of so many elements. */
 export function bytesOf({ bits, lanes }: DLType, count: number): number {
   return Math.ceil((bits * lanes) / 8) * count;
 }

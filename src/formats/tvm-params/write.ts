@@ -11,28 +11,28 @@ import {
   PREFIX,
 } from "./schema.ts";
 
-/** An array that a parameter file is to have; what `readTvmParamsEntries` gives fits. */
+/** An array to write. The results of `readTvmParamsEntries` are such. */
 export interface ParamsSpec {
   readonly name: string;
   readonly type: DLType;
   readonly shape: readonly number[];
 }
 
-/** An array's place in a parameter file. */
+/** The place of an array in a parameter file. */
 export interface ParamsPlace {
-  /** What stands before its data: of the first array the names of all, too. */
+  /** Bytes before the data. Those of the first array start with the names of all. */
   readonly header: Uint8Array;
-  /** Of its data, in bytes from the start of the file. */
+  /** Start of the data, in bytes from the start of the file. */
   readonly offset: number;
-  /** Of its data, in bytes. */
+  /** Length of the data, in bytes. */
   readonly length: number;
 }
 
 const fail = fileErrors({ format: "TVM parameter" });
 
 /**
- * Writes all of a parameter file but its data, byte for byte as TVM does: the file is each array's header and data in
- * turn, and of no arrays what `empty` has.
+ * Encodes a parameter file without its data, byte for byte as TVM. The file is the header and data of each array in
+ * turn, or `empty` if there are no arrays.
  * @throws FormatError `duplicate`, `unsupported`, `too-large`
  */
 export function encodeTvmParams(specs: readonly ParamsSpec[]): {
@@ -58,7 +58,7 @@ function encodeNames(specs: readonly ParamsSpec[]): Uint8Array {
   const encoder = new TextEncoder();
   const seen = new Set<string>();
   const names = specs.map(({ name }) => {
-    if (seen.has(name)) throw fail("duplicate", "it is there twice", { tensor: name });
+    if (seen.has(name)) throw fail("duplicate", "it occurs twice", { tensor: name });
     seen.add(name);
     return encoder.encode(name);
   });

@@ -11,7 +11,7 @@ import { highBits, setHighBits } from "./high-bits.ts";
 
 /** Minimum + scale × (0 to 15), 32 to a scale. */
 export const Q4_1: Block = affine(false);
-/** Minimum + scale × (0 to 31), 32 to a scale; the fifth bits lie apart. */
+/** Minimum + scale × (0 to 31), 32 to a scale; the fifth bits are stored separately. */
 export const Q5_1: Block = affine(true);
 
 function affine(fifth: boolean): Block {

@@ -8,17 +8,17 @@ export interface Block {
   decode(bytes: Uint8Array, at: number, out: Float32Array, to: number): void;
   /**
    * Encodes `elements` finite values from `from` on.
-   * @returns `false`, with nothing of use written, where a scale would be past the largest float16
+   * @returns `false`, with undefined output, if a scale would be past the largest float16
    */
   readonly encode?: (values: Float32Array, from: number, out: Uint8Array, at: number) => boolean;
-  /** The most by which decoded values may be off from the encoded ones, for the block that is given. */
+  /** The largest absolute error of decoded values, for the given block. */
   readonly bound?: (values: Float32Array) => number;
 }
 
-/** Bits of the first float16 that is none: infinity. */
+/** Bits of the float16 infinity. */
 const FLOAT16_INFINITY = 0x7c00;
 
-/** What float32 arithmetic on the way may add to a bound, by the largest magnitude of a block. */
+/** The error that float32 arithmetic may add to a bound, relative to the largest magnitude of a block. */
 export const ARITHMETIC: number = 2 ** -20;
 
 /** Value of the little-endian float16 at an offset. */
@@ -57,8 +57,8 @@ export function magnitude(values: Float32Array): number {
 }
 
 /**
- * One over a scale as float32, as ggml has it; 0 for no scale. Also 0 where it is past float32: such a scale is 0 as
- * float16, and what ggml makes of the infinity depends on its compiler.
+ * One over a scale as float32, as in ggml; 0 for a scale of 0. Also 0 if it overflows float32: such a scale is 0 as
+ * float16, and ggml's result for the infinity depends on its compiler.
  */
 export function inverseOf(scale: number): number {
   const inverse = Math.fround(1 / scale);

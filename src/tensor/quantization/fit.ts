@@ -1,9 +1,9 @@
 import { nearestLevel } from "./levels.ts";
 
-/** Numbers of steps that the range of a part is tried with, about the one that just fills it. */
+/** Offsets to the number of steps in a part's range, each of which is tried. */
 const SPREAD: readonly number[] = [-0.9, -0.7, -0.5, -0.3, -0.1, 0, 0.1, 0.3, 0.5, 0.7, 0.9];
 
-/** A part as step × level - offset. */
+/** A fit of a part: step × level - offset. */
 export interface Affine {
   readonly step: number;
   /** From 0 up. */
@@ -11,8 +11,8 @@ export interface Affine {
 }
 
 /**
- * Step and offset of the least squared error that a few starts lead to: each gives every element a level, and for those
- * levels the best line is known.
+ * Finds the step and offset of the least squared error over a few starts: each assigns a level to every element, and
+ * the best line for those levels is known.
  * @param highest levels are 0 to this one
  */
 export function fitAffine(block: Float32Array, from: number, size: number, highest: number): Affine {
@@ -48,7 +48,7 @@ export function fitAffine(block: Float32Array, from: number, size: number, highe
       offset = 0;
       step = product / squares;
     }
-    // By how much the squared error is less than that of all zeros.
+    // The reduction of the squared error, compared to all zeros.
     const gain = step * product - offset * sum;
     if (step <= 0 || gain <= gained) continue;
     gained = gain;
@@ -58,8 +58,8 @@ export function fitAffine(block: Float32Array, from: number, size: number, highe
 }
 
 /**
- * Step of the least squared error that a few starts lead to, each of which puts the element of the largest magnitude
- * near the lowest level; negative where that element is positive.
+ * Finds the step of the least squared error over a few starts, each of which puts the element of the largest magnitude
+ * near the lowest level. The step is negative if that element is positive.
  * @param lowest levels are this one to -lowest - 1
  */
 export function fitStep(block: Float32Array, from: number, size: number, lowest: number): number {

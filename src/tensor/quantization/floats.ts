@@ -20,7 +20,7 @@ export const FLOAT16: Codec = {
   blockBytes: 2,
   decode: widenFloat16,
   encode(values, out) {
-    // Halfway between the largest, 65504, and what would be the next one, up it goes.
+    // Halfway between the largest value, 65504, and the next one, values round up to infinity.
     refuseFrom(65520, "float16", values);
     narrowFloat16(values, out);
   },
@@ -38,7 +38,7 @@ export const BFLOAT16: Codec = {
   bound: (values) => Math.max(magnitude(values) * 2 ** -8, 2 ** -134),
 };
 
-/** Decoded only: float32 does not hold all of it. */
+/** Decodes only: float32 does not hold every float64. */
 export const FLOAT64: Codec = {
   blockElements: 1,
   blockBytes: 8,

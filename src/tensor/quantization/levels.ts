@@ -1,13 +1,13 @@
-/** How a block is cut: element = step × level - offset, with a step and an offset for each part. */
+/** The levels of a block: element = step × level - offset, with a step and an offset for each part. */
 export interface Cut {
-  /** One a part; parts are of equal size. */
+  /** One per part; parts have equal size. */
   readonly steps: Float64Array;
   readonly offsets: Float64Array;
   readonly lowest: number;
   readonly highest: number;
 }
 
-/** What {@link assignLevels} found. */
+/** The result of {@link assignLevels}. */
 export interface Assigned {
   /** Nearest level of each element. */
   readonly levels: Int8Array;
@@ -17,7 +17,7 @@ export interface Assigned {
   readonly squares: number;
 }
 
-/** Gives each element of a block the level nearest to it. */
+/** Assigns the nearest level to each element of a block. */
 export function assignLevels(block: Float32Array, { steps, offsets, lowest, highest }: Cut): Assigned {
   const levels = new Int8Array(block.length);
   const size = block.length / steps.length;
@@ -43,6 +43,6 @@ export function assignLevels(block: Float32Array, { steps, offsets, lowest, high
 export function nearestLevel(value: number, lowest: number, highest: number): number {
   if (value <= lowest) return lowest;
   if (value >= highest) return highest;
-  // Cut, which is cheap, and rounds down only from 0 up.
+  // Truncation is cheap, and rounds down from 0 up.
   return ((value - lowest + 0.5) | 0) + lowest;
 }

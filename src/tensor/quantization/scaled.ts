@@ -11,7 +11,7 @@ import { highBits, setHighBits } from "./high-bits.ts";
 
 /** Scale × (-8 to 7), 32 to a scale. */
 export const Q4_0: Block = scaled(false);
-/** Scale × (-16 to 15), 32 to a scale; the fifth bits lie apart. */
+/** Scale × (-16 to 15), 32 to a scale; the fifth bits are stored separately. */
 export const Q5_0: Block = scaled(true);
 
 /** Scale × (-127 to 127), 32 to a scale. */
@@ -33,7 +33,7 @@ export const Q8_0: Block = {
     const inverse = inverseOf(scale);
     for (let index = 0; index < 32; index++) {
       const level = Math.fround((values[from + index] as number) * inverse);
-      // Ties go away from zero. The sum is a double, so it is not rounded before it is cut.
+      // Ties round away from zero. The sum is a double, so it is not rounded before truncation.
       out[at + 2 + index] = level < 0 ? level - 0.5 : level + 0.5;
     }
     return setFloat16(out, at, scale);
@@ -47,8 +47,8 @@ export const Q8_0: Block = {
 };
 
 /**
- * The element of the largest magnitude becomes the lowest level, whatever its sign: the scale takes it over. The level
- * that would lie opposite is missing, so a value there may be off by a whole step; all others by half of one.
+ * The element of the largest magnitude gets the lowest level; the scale has its sign. There is no opposite level, so a
+ * value there may have an error of a whole step; all others of half a step.
  */
 function scaled(fifth: boolean): Block {
   const middle = fifth ? 16 : 8;
@@ -95,7 +95,7 @@ function scaled(fifth: boolean): Block {
         below = Math.max(below, -value);
       }
       const past = Math.min(above, below) - (middle - 1) * scale;
-      // Where both ends are as far out, either may be the one that the scale takes over.
+      // If both ends have the same magnitude, either may set the scale.
       return (
         Math.max(scale / 2, past) + middle * Math.abs(scale - nearestFloat16(scale)) + largest * ARITHMETIC
       );

@@ -34,12 +34,12 @@ export const Q2_K: Block = {
 
 /** Scale × one of 8 six-bit scales × (0 to 15) - minimum × one of 8 six-bit factors. */
 export const Q4_K: Block = superAffine(false);
-/** As Q4_K, with levels up to 31; the fifth bits lie apart. */
+/** As Q4_K, with levels up to 31; the fifth bits are stored separately. */
 export const Q5_K: Block = superAffine(true);
 
 /**
- * How many of the largest step of {@link cover} an element may be off. Half a step would rule out nearly every second
- * fit of normally distributed weights: those cut off the outermost values.
+ * Allowed error of an element, in largest steps of {@link cover}. Half a step would rule out nearly every second fit of
+ * normally distributed weights: those cut off the outermost values.
  */
 const LATITUDE = 0.75;
 
@@ -105,8 +105,8 @@ function superAffine(fifth: boolean): Block {
 }
 
 /**
- * Scales with which no element lies past the levels. Minimum and scale are rounded up in turn, so that every element is
- * off by half a step at most: what a fit falls back on.
+ * Scales that keep every element within the levels. Minimum and scale are rounded up in turn, so that the error is at
+ * most half a step. The fallback for a bad fit.
  */
 function cover(block: Float32Array, highest: number): Scales {
   const depths = Float64Array.from({ length: 8 }, (_, part) => -extreme(block, part, Math.min, 0));

@@ -69,19 +69,19 @@ export const Q6_K: Block = {
   bound: (values) => boundOf(cover(values), values),
 };
 
-/** How many of the largest step of {@link cover} an element may be off; half a step would rule out good fits. */
+/** Allowed error of an element, in largest steps of {@link cover}. Half a step would rule out good fits. */
 const LATITUDE = 0.75;
 
 interface Scales {
   /** A float16. */
   readonly scale: number;
-  /** What it is multiplied by, for each 16 elements. */
+  /** The factor of the scale for each 16 elements. */
   readonly factors: Int8Array;
 }
 
 /**
- * Scales with which no element lies past the levels -31 to 31. They are rounded up, so that every element is off by half
- * a step at most: what a fit falls back on.
+ * Scales that keep every element within the levels -31 to 31. They are rounded up, so that the error is at most half a
+ * step. The fallback for a bad fit.
  */
 function cover(block: Float32Array): Scales {
   const steps = Float64Array.from(
@@ -127,7 +127,7 @@ function write({ scale, factors }: Scales, levels: Int8Array, out: Uint8Array, a
   setFloat16(out, at + 208, scale);
 }
 
-/** Where the levels of 16 elements lie in a block at an offset: four bits each, and two bits each. */
+/** Places of the levels of 16 elements in a block: four bits each, and two bits each. */
 function sixBits(
   at: number,
   part: number,
