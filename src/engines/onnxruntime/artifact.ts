@@ -67,12 +67,38 @@ export interface Artifact {
 
 const PARTS = ["before", "graph", "after"] as const;
 
+/** An artifact's header in JSON, in the words of the first version of the cache. */
+interface Header {
+  readonly signature: Signature;
+  readonly weights: readonly WantedWeight[];
+  readonly prepacking?: string | undefined;
+  readonly packed: readonly string[];
+  readonly packings: readonly Prepacking[];
+  readonly whole?: string | undefined;
+  readonly derived?:
+    | { readonly derivations: readonly Folding[]; readonly dropped: readonly string[] }
+    | undefined;
+  /** Of each part of the templates, in bytes. */
+  readonly lengths: readonly number[];
+}
+
 /** Encodes an artifact: u32 length of a JSON header, the header, the parts of its templates. */
-export function encodeArtifact({ template, folded, ...rest }: Artifact): Uint8Array {
-  const parts = [template, folded?.template].flatMap((each) => (each ? PARTS.map((part) => each[part]) : []));
-  const values = folded && { derivations: folded.foldings, dropped: folded.dropped };
-  const lengths = parts.map((part) => part.byteLength);
-  const header = new TextEncoder().encode(JSON.stringify({ ...rest, derived: values, lengths }));
+export function encodeArtifact(artifact: Artifact): Uint8Array {
+  const { signature, weights, folded } = artifact;
+  const parts = [artifact.template, folded?.template].flatMap((each) =>
+    each ? PARTS.map((part) => each[part]) : [],
+  );
+  const fields: Header = {
+    signature,
+    weights,
+    prepacking: artifact.prepackingOperator,
+    packed: artifact.prepacked,
+    packings: artifact.prepackings,
+    whole: artifact.weightlessBlocker,
+    derived: folded && { derivations: folded.foldings, dropped: folded.dropped },
+    lengths: parts.map((part) => part.byteLength),
+  };
+  const header = new TextEncoder().encode(JSON.stringify(fields));
   const prefix = new Uint8Array(4);
   new DataView(prefix.buffer).setUint32(0, header.byteLength, true);
   return Buffer.concat([prefix, header, ...parts]);
@@ -82,27 +108,25 @@ export function encodeArtifact({ template, folded, ...rest }: Artifact): Uint8Ar
 export function decodeArtifact(bytes: Uint8Array): Artifact {
   const view = new DataView(bytes.buffer, bytes.byteOffset, bytes.byteLength);
   const headerEnd = 4 + view.getUint32(0, true);
-  const { lengths, derived, ...rest } = JSON.parse(
-    new TextDecoder().decode(bytes.subarray(4, headerEnd)),
-  ) as Omit<Artifact, "template" | "derived"> & {
-    readonly lengths: readonly number[];
-    readonly derived?: Omit<FoldedProgram, "template">;
-  };
+  const header = JSON.parse(new TextDecoder().decode(bytes.subarray(4, headerEnd))) as Header;
   let at = headerEnd;
-  const parts = lengths.map((length) => bytes.subarray(at, (at += length)));
+  const parts = header.lengths.map((length) => bytes.subarray(at, (at += length)));
   if (at !== bytes.byteLength) {
     throw new EngineError("engine", "Cannot read a compiled program: its parts do not add up", {
-      hint: "tare gc --cache drops compiled programs; they are made again",
+      hint: "Drop compiled programs with tare gc --cache; they are compiled again",
     });
   }
-  const template = templateOf(parts.slice(0, PARTS.length));
+  const { signature, weights, derived } = header;
   const other = templateOf(parts.slice(PARTS.length));
   return {
-    ...rest,
-    prepackingOperator: rest.prepackingOperator,
-    weightlessBlocker: rest.weightlessBlocker,
-    template,
-    folded: derived && other && { ...derived, template: other },
+    signature,
+    weights,
+    prepackingOperator: header.prepacking,
+    prepacked: header.packed,
+    prepackings: header.packings,
+    weightlessBlocker: header.whole,
+    template: templateOf(parts.slice(0, PARTS.length)),
+    folded: derived && other && { foldings: derived.derivations, dropped: derived.dropped, template: other },
   };
 }
 

@@ -277,7 +277,7 @@ describe("TareStore.load() of a program that computes weights of weights", () =>
       `import { openStore } from ${JSON.stringify(index)};
        const store = await openStore({ path: process.argv[2], workers: 2 });
        const sessions = await Promise.all(["m", "tuned", "m"].map((name) => store.load(name)));
-       for (const session of sessions) if (session.derived.length !== ${DERIVED.length}) process.exit(3);
+       for (const session of sessions) if (session.foldedWeights.length !== ${DERIVED.length}) process.exit(3);
        await store[Symbol.asyncDispose]();`,
     );
     const children = [1, 2, 3].map(() =>

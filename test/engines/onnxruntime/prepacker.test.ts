@@ -198,7 +198,7 @@ describe("TareStore.load() of a quantized family", () => {
       `import { openStore } from ${JSON.stringify(index)};
        const store = await openStore({ path: process.argv[2], workers: 2 });
        const sessions = await Promise.all(["base", "tuned"].map((name) => store.load(name)));
-       for (const session of sessions) if (session.packed.length !== 4) process.exit(3);
+       for (const session of sessions) if (session.prepackedWeights.length !== 4) process.exit(3);
        await store[Symbol.asyncDispose]();`,
     );
     const children = [1, 2, 3].map(() =>
