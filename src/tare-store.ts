@@ -9,8 +9,7 @@ import type { LlamaSession } from "./engines/llama/session.ts";
 import type { OnnxRuntime, OrtLoadOptions } from "./engines/onnxruntime/engine.ts";
 import type { OrtSessionInfo } from "./engines/onnxruntime/session.ts";
 import { type ModelDiff, diffModels } from "./operations/diff/diff.ts";
-import { type OnnxProgram, openOnnxProgram } from "./link/onnx-program.ts";
-import { methodOf, planLink } from "./model/plan.ts";
+import { methodOf } from "./model/plan.ts";
 import { sharesOf, usersOf } from "./model/sharing.ts";
 import { type Digest } from "./tensor/digest.ts";
 import type { Tensors } from "./tensor/tensor.ts";
@@ -40,13 +39,15 @@ import {
   storedPlaces,
 } from "./compile/compile-stored.ts";
 import { describeModel, type ModelInfo } from "./operations/describe.ts";
-import { requireEngine } from "./engines/engine-of.ts";
+import { LLAMA } from "./engines/llama/entry.ts";
+import { ONNX_RUNTIME } from "./engines/onnxruntime/entry.ts";
+import { OpenEngines } from "./engines/open-engines.ts";
+import { ENGINES } from "./engines/registry.ts";
 import { familyMap } from "./operations/family-map.ts";
 import { bindStored, type BindOptions } from "./link/bind.ts";
 import { bindFile, type BindFileOptions } from "./link/bind-file.ts";
-import { BoundProgram } from "./link/bound-program.ts";
+import { BoundProgram, type LoadProgram } from "./link/bound-program.ts";
 import { linkFolder } from "./link/link-folder.ts";
-import type { LoadProgram } from "./link/load-bound.ts";
 import { loadCompiledMethod } from "./compile/load-compiled.ts";
 import {
   attachMlir,
@@ -66,6 +67,7 @@ import { splitModels, type SplitOptions, type SplitResult } from "./operations/s
 import { type LoraInfo, lorasOf } from "./lora/lora-bases.ts";
 import { mergeLoras, type MergeLora, type MergeOptions, type MergeResult } from "./operations/merge.ts";
 import { TextPool, type TextPoolOptions } from "./runtime/text-pool.ts";
+import { loadModel } from "./runtime/load-model.ts";
 import { loadText, type TextLoadOptions } from "./runtime/load-text.ts";
 import { compareSessions, type RefitCheck } from "./operations/refit/verify-refit.ts";
 import { writeCompiled } from "./compile/write-compiled.ts";
@@ -120,10 +122,7 @@ export async function openStore(options: OpenStoreOptions = {}): Promise<TareSto
 /** A store and the engines over it. Dispose it to end its sessions. */
 export class TareStore implements AsyncDisposable {
   readonly #files: FileStore;
-  readonly #workers: number | undefined;
-  readonly #cached: boolean;
-  #engine: Promise<OnnxRuntime> | undefined;
-  #llama: Promise<Llama> | undefined;
+  readonly #engines: OpenEngines;
 
   /**
    * Use {@link openStore}.
@@ -131,13 +130,18 @@ export class TareStore implements AsyncDisposable {
    */
   constructor(files: FileStore, options: OpenStoreOptions, cached = true) {
     this.#files = files;
-    this.#workers = options.workers;
-    this.#cached = cached;
+    const { layout } = files;
+    const caches = {
+      compiled: new FileCompileCache(layout),
+      prepacked: new FilePrepackedCache(layout),
+      folded: new FileFoldedCache(layout),
+    };
+    this.#engines = new OpenEngines(ENGINES, { workers: options.workers, ...(cached && { caches }) });
   }
 
-  /** Loads what a bound program was placed as. */
-  readonly #loadProgram: LoadProgram = async (source, folder, options) =>
-    (await this.#openEngine()).load(source, folder, options);
+  /** Loads a program that was bound to other weights. */
+  readonly #loadProgram: LoadProgram = async (program, options) =>
+    (await this.#openEngine()).load(program, options);
 
   /** The store's folder. */
   get path(): string {
@@ -345,15 +349,7 @@ export class TareStore implements AsyncDisposable {
    * @throws StoreError `not-found`, `corrupted`; LinkError; EngineError `no-engine`
    */
   async load(name: string, options: LoadOptions = {}): Promise<OrtSessionInfo & Session> {
-    return this.#files.withModel(name, async (model) => {
-      requireEngine(model, "ONNX Runtime", "load");
-      const engine = await this.#openEngine();
-      const method = methodOf(model, options.method);
-      await this.#files.requireModel(model, options.verify, options.signal);
-      const plan = planLink(model, method, (blob) => this.#files.layout.location(blob));
-      const open = (): Promise<OnnxProgram> => openOnnxProgram(this.#files, model, method, plan);
-      return engine.load({ plan, open }, this.#files.layout.root, options);
-    });
+    return loadModel({ store: this.#files, engines: this.#engines }, ONNX_RUNTIME, name, options);
   }
 
   /**
@@ -454,10 +450,7 @@ export class TareStore implements AsyncDisposable {
   }
 
   async [Symbol.asyncDispose](): Promise<void> {
-    const engines = await Promise.all([this.#engine, this.#llama]);
-    for (const engine of engines) await engine?.[Symbol.asyncDispose]();
-    this.#engine = undefined;
-    this.#llama = undefined;
+    await this.#engines[Symbol.asyncDispose]();
   }
 
   #compileHost(): CompileHost {
@@ -469,18 +462,11 @@ export class TareStore implements AsyncDisposable {
   }
 
   #openLlama(): Promise<Llama> {
-    this.#llama ??= import("./engines/llama/engine.ts").then(({ openLlama }) => openLlama());
-    return this.#llama;
+    return this.#engines.get(LLAMA);
   }
 
   #openEngine(): Promise<OnnxRuntime> {
-    const cache = new FileCompileCache(this.#files.layout);
-    const prepacked = new FilePrepackedCache(this.#files.layout);
-    const folded = new FileFoldedCache(this.#files.layout);
-    this.#engine ??= import("./engines/onnxruntime/engine.ts").then(({ openOnnxRuntime }) =>
-      openOnnxRuntime({ workers: this.#workers, ...(this.#cached && { cache, prepacked, folded }) }),
-    );
-    return this.#engine;
+    return this.#engines.get(ONNX_RUNTIME);
   }
 }
 

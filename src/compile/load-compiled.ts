@@ -6,12 +6,9 @@ import {
   type RunningPartition,
 } from "./backends/backend.ts";
 import type { CompiledMethod, CompiledPartition } from "./backends/compiled-model.ts";
-import { SparseBytes } from "../encodings/protobuf/sparse-bytes.ts";
 import type { OnnxRuntime, OrtLoadOptions } from "../engines/onnxruntime/engine.ts";
-import { findMispackedNode, findPrepackingOperator } from "../engines/onnxruntime/prepacking.ts";
-import { EngineError, LinkError } from "../errors.ts";
-import { parseOnnx } from "../formats/onnx/parse.ts";
-import { writeThin } from "../formats/onnx/thin.ts";
+import { EngineError } from "../errors.ts";
+import { linkPartition } from "./link-partition.ts";
 import { inPartition, type LoadedPartition, PartitionedSession } from "./partitioned-session.ts";
 
 /** Where compiled programs and the weights that they bind are. */
@@ -20,7 +17,7 @@ export interface CompiledPlaces {
   readonly folder: string;
   program(partition: CompiledPartition): Promise<Uint8Array>;
   data(key: string): Promise<Uint8Array | undefined>;
-  /** Where a weight lies: a range of a file in the folder, and its bytes. */
+  /** Where a weight is: a range of a file in the folder, and its bytes. */
   locate(binding: CompiledPartition["bindings"][number]): Omit<BoundWeight, keyof typeof binding | "name">;
 }
 
@@ -54,7 +51,7 @@ export async function loadCompiledMethod(
         data: (key) => places.data(key),
       };
       const running = await (partition.form === ONNX_FORM
-        ? openOnnx(name, program, engine, options)
+        ? engine.load(linkPartition(name, partition.program.digest, program), options)
         : loadOther(name, partition.backend, program, backends, options.signal)
       ).catch((error: unknown) => {
         throw inPartition("load", name, error);
@@ -68,81 +65,6 @@ export async function loadCompiledMethod(
   return new PartitionedSession(method.signature, loaded);
 }
 
-/** Binds a program strictly, whatever its locations were, and opens it. */
-async function openOnnx(
-  name: string,
-  program: LoadableProgram,
-  engine: OnnxRuntime,
-  options: OrtLoadOptions,
-): Promise<RunningPartition> {
-  const view = new SparseBytes(name, program.bytes);
-  const graph = parseOnnx(view);
-  const table = new Map(program.weights.map((weight) => [weight.input, weight]));
-  const tensors = graph.tensors.filter((tensor) => tensor.data.kind === "external");
-  const bound = new Map<string, BoundWeight>();
-  for (const { name: input, dtype, shape } of tensors) {
-    const weight = table.get(input);
-    table.delete(input);
-    if (!weight) {
-      throw new LinkError("missing-weight", `Cannot bind ${name}: its record says nothing of "${input}"`, {
-        tensor: input,
-      });
-    }
-    const [wanted, given] = [dtype, weight.dtype].map((each, index) => {
-      return `${each} [${(index === 0 ? shape : weight.shape).join(", ")}]`;
-    });
-    if (wanted !== given) {
-      throw new LinkError(
-        "mismatch",
-        `Cannot bind "${input}" of ${name}: the program wants ${wanted}, its record has ${given}`,
-        { tensor: weight.name, digest: weight.digest },
-      );
-    }
-    bound.set(input, weight);
-  }
-  const [unused] = table.values();
-  if (unused) {
-    throw new LinkError("unused-weight", `Cannot bind ${name}: its program has no "${unused.input}"`, {
-      tensor: unused.name,
-      digest: unused.digest,
-    });
-  }
-  const model = writeThin(
-    view,
-    graph,
-    (input) => {
-      const { location, offset, length } = bound.get(input) as BoundWeight;
-      return { kind: "file", location, offset, length };
-    },
-    { weights: tensors, constants: [] },
-  );
-  const level = (["disabled", "basic", "extended", "all"] as const).find(
-    (each) => each === program.settings.level,
-  );
-  if (!level) {
-    throw new EngineError("bad-input", `Cannot load ${name}: its record has no level of optimization`);
-  }
-  const { signature } = program;
-  const constants = new Set(graph.tensors.map((tensor) => tensor.local));
-  const unpackable = findMispackedNode(graph, (value) => constants.has(value));
-  const prepackingOperator = unpackable ? undefined : findPrepackingOperator(graph);
-  const weightlessBlocker = program.settings.whole;
-  return engine.open(
-    {
-      model,
-      signature,
-      level,
-      prepackingOperator,
-      prepackedWeights: [],
-      foldedWeights: [],
-      weightlessBlocker,
-      cached: true,
-    },
-    program.folder,
-    options,
-  );
-}
-
 async function loadOther(
   name: string,
   id: string,
@@ -153,6 +75,6 @@ async function loadOther(
   const backend = backends.find((each) => each.id === id);
   if (backend?.load) return backend.load(program, { signal });
   throw new EngineError("unsupported", `Cannot load ${name}: no backend here loads "${program.form}"`, {
-    hint: "hand the backend that compiled it to load",
+    hint: "Give the backend that compiled it to load",
   });
 }

@@ -1,5 +1,5 @@
 import type { FileRange, WeightSource, UrlRange } from "../weights/weight-source.ts";
-import type { OnnxProgram } from "./onnx-program.ts";
+import type { OnnxProgram } from "./linked-program.ts";
 import type { Digest } from "../tensor/digest.ts";
 import type { DType } from "../tensor/dtype.ts";
 import type { Binding } from "../model/link-plan.ts";

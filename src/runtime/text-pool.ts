@@ -7,7 +7,8 @@ import { modelWeights, type StoredModel } from "../model/stored-model.ts";
 import { processMemory } from "../node/process-memory.ts";
 import type { FileStore } from "../local-store/file-store.ts";
 import type { Tag } from "../local-store/tags.ts";
-import { type Adapter, loadText, type SeenModels, type TextLoadOptions } from "./load-text.ts";
+import type { Adapter, SeenModels } from "../link/link-gguf.ts";
+import { loadText, type TextLoadOptions } from "./load-text.ts";
 
 /** Options of `TareStore.openTexts`. Those of a load hold for every model. */
 export interface TextPoolOptions extends Omit<TextLoadOptions, "adapters" | "signal"> {
@@ -225,13 +226,13 @@ export class TextPool implements AsyncDisposable {
     return this.#measure && pid !== undefined ? processMemory(pid) : undefined;
   }
 
-  /** What a model and its adapters are at this moment. */
+  /** The key of a model and its adapters as the store has them now. */
   async #keyOf(name: string, adapters: readonly Adapter[]): Promise<string> {
     const all = await this.#files.tags();
     const tags = new Map(all.map((tag) => [tag.name, tag]));
     const digests = new Set(all.map((tag) => tag.digest));
     for (const digest of this.#seen.keys()) if (!digests.has(digest)) this.#seen.delete(digest);
-    // Of a model that is not there the store tells what there is instead.
+    // For a missing model the store's error names those that there are.
     const find = async (each: string): Promise<Tag> => tags.get(each) ?? this.#files.model(each);
     return keyOf(await find(name), adapters, await Promise.all(adapters.map(({ model }) => find(model))));
   }

@@ -2,7 +2,8 @@ import type { GenerateOptions } from "../../engines/engine.ts";
 import type { LlamaSession } from "../../engines/llama/session.ts";
 import { UsageError } from "../../errors.ts";
 import type { TareStore } from "../../tare-store.ts";
-import type { Adapter, TextLoadOptions } from "../../runtime/load-text.ts";
+import type { Adapter } from "../../link/link-gguf.ts";
+import type { TextLoadOptions } from "../../runtime/load-text.ts";
 import type { Context } from "../context.ts";
 
 /** What the command line takes for a model that generates text. */

@@ -14,13 +14,13 @@ export interface WantedWeight {
   readonly shape: readonly number[];
 }
 
-/** A weight that the engine packs, and what to pack it with to get the same as in its program. */
+/** A weight that the engine prepacks, and what to prepack it with to get the same as in its program. */
 export interface Prepacking {
   /** Name of the initializer in the compiled program. */
   readonly input: string;
   /** Weights of the program that go in, that one first: name in the lone nodes, name in the compiled program. */
   readonly operands: LoneNodes["operands"];
-  /** The nodes that it is packed for, alone: the template's parts in base64. */
+  /** The nodes that it is prepacked for, alone: the template's parts in base64. */
   readonly before: string;
   readonly graph: string;
 }
@@ -40,10 +40,10 @@ export interface Folding {
   readonly graph: string;
 }
 
-/** The same program with values derived once, where its template makes them at each call. */
+/** The same program with constants folded once, where its template computes them at each call. */
 export interface FoldedProgram {
   readonly foldings: readonly Folding[];
-  /** Initializers that it does not take: the derivations alone do. */
+  /** Initializers that it does not take: its foldings alone do. */
   readonly dropped: readonly string[];
   readonly template: CompiledTemplate;
 }
@@ -56,12 +56,12 @@ export interface Artifact {
   readonly prepackingOperator: string | undefined;
   /** Names of the weights that the engine copies for each session where it prepacks. */
   readonly prepacked: readonly string[];
-  /** Weights of which one packed copy can serve every session. */
+  /** Weights of which one prepacked copy can serve every session. */
   readonly prepackings: readonly Prepacking[];
-  /** `undefined` where the engine has to optimize with the weights at each load, for the reason in `whole`. */
+  /** `undefined` where the engine has to optimize with the weights at each load, because of the blocker. */
   readonly template: CompiledTemplate | undefined;
   readonly weightlessBlocker: string | undefined;
-  /** `undefined` where there is nothing to derive. */
+  /** `undefined` where there is nothing to fold. */
   readonly folded: FoldedProgram | undefined;
 }
 
