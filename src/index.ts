@@ -127,7 +127,8 @@ export {
   TareError,
   UsageError,
 } from "./errors.ts";
-export type { Adapter, TextLoadOptions } from "./runtime/load-text.ts";
+export type { Adapter } from "./link/link-gguf.ts";
+export type { TextLoadOptions } from "./runtime/load-text.ts";
 export {
   type CompiledFolder,
   type CompiledLoadOptions,

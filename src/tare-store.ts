@@ -11,8 +11,7 @@ import type { LlamaSession } from "./engines/llama/session.ts";
 import type { OnnxRuntime, OrtLoadOptions } from "./engines/onnxruntime/engine.ts";
 import type { OrtSessionInfo } from "./engines/onnxruntime/session.ts";
 import { type ModelDiff, diffModels } from "./operations/diff/diff.ts";
-import { type OnnxProgram, openOnnxProgram } from "./link/onnx-program.ts";
-import { methodOf, planLink } from "./model/plan.ts";
+import { methodOf } from "./model/plan.ts";
 import { sharesOf, usersOf } from "./model/sharing.ts";
 import { type Digest } from "./tensor/digest.ts";
 import type { Tensors } from "./tensor/tensor.ts";
@@ -41,13 +40,16 @@ import {
   storedPlaces,
 } from "./compile/compile-stored.ts";
 import { describeModel, type ModelInfo } from "./operations/describe.ts";
-import { requireEngine } from "./engines/engine-of.ts";
+import { LLAMA } from "./engines/llama/entry.ts";
+import { ONNX_RUNTIME } from "./engines/onnxruntime/entry.ts";
+import { OpenEngines } from "./engines/open-engines.ts";
+import { ENGINES } from "./engines/registry.ts";
+import { loadModel } from "./runtime/load-model.ts";
 import { familyMap } from "./operations/family-map.ts";
 import { bindStored, type BindOptions } from "./link/bind.ts";
 import { bindFile, type BindFileOptions } from "./link/bind-file.ts";
-import { BoundProgram } from "./link/bound-program.ts";
+import { BoundProgram, type LoadProgram } from "./link/bound-program.ts";
 import { linkFolder } from "./link/link-folder.ts";
-import type { LoadProgram } from "./link/load-bound.ts";
 import { loadCompiledMethod } from "./compile/load-compiled.ts";
 import {
   attachMlir,
@@ -125,10 +127,7 @@ export async function openStore(options: OpenStoreOptions = {}): Promise<TareSto
 /** A store and the engines over it. Dispose it to end its sessions. */
 export class TareStore implements AsyncDisposable {
   readonly #files: LocalStore;
-  readonly #workers: number | undefined;
-  readonly #cached: boolean;
-  #engine: Promise<OnnxRuntime> | undefined;
-  #llama: Promise<Llama> | undefined;
+  readonly #engines: OpenEngines;
 
   /**
    * Use {@link openStore}.
@@ -136,13 +135,17 @@ export class TareStore implements AsyncDisposable {
    */
   constructor(files: LocalStore, options: OpenStoreOptions, cached = true) {
     this.#files = files;
-    this.#workers = options.workers;
-    this.#cached = cached;
+    const caches = {
+      compiled: new FileCompileCache(files),
+      prepacked: new FilePrepackedCache(files),
+      folded: new FileFoldedCache(files),
+    };
+    this.#engines = new OpenEngines(ENGINES, { workers: options.workers, ...(cached && { caches }) });
   }
 
   /** Loads what a bound program was placed as. */
-  readonly #loadProgram: LoadProgram = async (source, folder, options) =>
-    (await this.#openEngine()).load(source, folder, options);
+  readonly #loadProgram: LoadProgram = async (program, options) =>
+    (await this.#openEngine()).load(program, options);
 
   /** The store's folder. */
   get path(): string {
@@ -346,15 +349,7 @@ export class TareStore implements AsyncDisposable {
    * @throws StoreError `not-found`, `corrupted`; LinkError; EngineError `no-engine`
    */
   async load(name: string, options: LoadOptions = {}): Promise<OrtSessionInfo & Session> {
-    return withModel(this.#files, name, async (model) => {
-      requireEngine(model, "ONNX Runtime", "load");
-      const engine = await this.#openEngine();
-      const method = methodOf(model, options.method);
-      await requireModel(this.#files, model, { full: options.verify, signal: options.signal });
-      const plan = planLink(model, method, (blob) => this.#files.location(blob));
-      const open = (): Promise<OnnxProgram> => openOnnxProgram(this.#files, model, method, plan);
-      return engine.load({ plan, open }, this.#files.name, options);
-    });
+    return loadModel({ store: this.#files, engines: this.#engines }, ONNX_RUNTIME, name, options);
   }
 
   /**
@@ -463,10 +458,7 @@ export class TareStore implements AsyncDisposable {
   }
 
   async [Symbol.asyncDispose](): Promise<void> {
-    const engines = await Promise.all([this.#engine, this.#llama]);
-    for (const engine of engines) await engine?.[Symbol.asyncDispose]();
-    this.#engine = undefined;
-    this.#llama = undefined;
+    await this.#engines[Symbol.asyncDispose]();
   }
 
   #compileHost(): CompileHost {
@@ -478,18 +470,11 @@ export class TareStore implements AsyncDisposable {
   }
 
   #openLlama(): Promise<Llama> {
-    this.#llama ??= import("./engines/llama/engine.ts").then(({ openLlama }) => openLlama());
-    return this.#llama;
+    return this.#engines.get(LLAMA);
   }
 
   #openEngine(): Promise<OnnxRuntime> {
-    const cache = new FileCompileCache(this.#files);
-    const prepacked = new FilePrepackedCache(this.#files);
-    const folded = new FileFoldedCache(this.#files);
-    this.#engine ??= import("./engines/onnxruntime/engine.ts").then(({ openOnnxRuntime }) =>
-      openOnnxRuntime({ workers: this.#workers, ...(this.#cached && { cache, prepacked, folded }) }),
-    );
-    return this.#engine;
+    return this.#engines.get(ONNX_RUNTIME);
   }
 }
 

@@ -2,7 +2,7 @@ import { readFile, stat } from "node:fs/promises";
 import { parseStrictJson } from "../encodings/json.ts";
 import { UsageError } from "../errors.ts";
 import { fileError } from "../node/file-source.ts";
-import type { Adapter } from "../runtime/load-text.ts";
+import type { Adapter } from "../link/link-gguf.ts";
 import { parseNameMap } from "../weights/name-map.ts";
 
 /** A JSON file on the command line lists names or rules; a larger file is something else. */

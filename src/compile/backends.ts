@@ -2,12 +2,13 @@ import type { Backend } from "./backends/backend.ts";
 import type { CompileSettings } from "./backends/compile-model.ts";
 import type { Machine } from "./backends/fit.ts";
 import { PortableBackend } from "./backends/portable.ts";
-import { installedVersion, type OnnxRuntime } from "../engines/onnxruntime/engine.ts";
+import type { OnnxRuntime } from "../engines/onnxruntime/engine.ts";
+import { installedVersion } from "../engines/onnxruntime/installed-version.ts";
 import { UsageError } from "../errors.ts";
 import type { CompileOptions } from "./compile-stored.ts";
 import { OnnxRuntimeBackend } from "./ort-backend.ts";
 
-/** What a compilation is made with: what its caller said, and the built-in backends. */
+/** The settings of a compilation: those of its caller, and the built-in backends. */
 export function compileSettings(
   { backends = [], partition = [], settings = {} }: CompileOptions,
   engine: () => Promise<OnnxRuntime>,

@@ -7,8 +7,9 @@ import type { MethodSource } from "./backends/cut-method.ts";
 import type { Machine } from "./backends/fit.ts";
 import type { PartitionRule } from "./backends/partition.ts";
 import { SparseBytes } from "../encodings/protobuf/sparse-bytes.ts";
-import { programKey, signatureOf } from "../engines/onnxruntime/compile.ts";
 import type { OnnxRuntime } from "../engines/onnxruntime/engine.ts";
+import { programKey } from "../engines/onnxruntime/program-key.ts";
+import { signatureOf } from "../engines/onnxruntime/signature.ts";
 import { EngineError, LinkError } from "../errors.ts";
 import { writeProbe, writeRankProbe } from "../formats/onnx/cut.ts";
 import { parseOnnx } from "../formats/onnx/parse.ts";
@@ -114,10 +115,14 @@ export function storedPlaces(
     locate({ weight, digest }) {
       const place = model.locations.get(digest);
       if (!place) {
-        throw new LinkError("missing-weight", `Cannot link "${model.name}": weight "${weight}" is nowhere`, {
-          tensor: weight,
-          digest,
-        });
+        throw new LinkError(
+          "missing-weight",
+          `Cannot link "${model.name}": weight "${weight}" has no location in the manifest`,
+          {
+            tensor: weight,
+            digest,
+          },
+        );
       }
       const { blob, offset, length } = place;
       return {
@@ -169,20 +174,20 @@ async function openMethod(
     signature,
     weights: method.weights,
     async inferTypes(names) {
-      // Types need no weights, but an engine that opens a model wants them to be somewhere.
+      // Types do not depend on weights, but an engine opens no model without them.
       const places = new Map(symbolicWeights(graph).map((each) => [each.tensor.name, each.name]));
-      const bound = bindSymbolic(symbolic, graph, (input) => bind(places.get(input) ?? input));
-      const whole = new SparseBytes(view.name, bound);
-      const parsed = parseOnnx(whole);
+      const model = bindSymbolic(symbolic, graph, (input) => bind(places.get(input) ?? input));
+      const bound = new SparseBytes(view.name, model);
+      const parsed = parseOnnx(bound);
       const ask = async (probe: Uint8Array): Promise<readonly Port[]> =>
         (await engine()).outputsOf(probe, store.name, signal);
       const asked = new Set(names);
-      const ports = (await ask(writeProbe(whole, parsed, names))).filter((port) => asked.has(port.name));
+      const ports = (await ask(writeProbe(bound, parsed, names))).filter((port) => asked.has(port.name));
       const unranked = ports.filter((port) => port.dtype !== undefined && !port.shape);
       // Models import the operators of the empty domain, but for very odd ones.
       if (unranked.length === 0 || !parsed.opsets.has("")) return ports;
       const probe = writeRankProbe(
-        whole,
+        bound,
         parsed,
         unranked.map((port) => port.name),
       );

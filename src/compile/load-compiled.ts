@@ -6,13 +6,9 @@ import {
   type RunningPartition,
 } from "./backends/backend.ts";
 import type { CompiledMethod, CompiledPartition } from "./backends/compiled-model.ts";
-import { SparseBytes } from "../encodings/protobuf/sparse-bytes.ts";
 import type { OnnxRuntime, OrtLoadOptions } from "../engines/onnxruntime/engine.ts";
-import { findMispackedNode, findPrepackingOperator } from "../engines/onnxruntime/prepacking.ts";
 import { EngineError } from "../errors.ts";
-import { parseOnnx } from "../formats/onnx/parse.ts";
-import { writeThin } from "../formats/onnx/thin.ts";
-import { matchWeights, weightTable } from "../weights/match-weights.ts";
+import { linkPartition } from "./link-partition.ts";
 import { inPartition, type LoadedPartition, PartitionedSession } from "./partitioned-session.ts";
 
 /** Where compiled programs and the weights that they bind are. */
@@ -21,7 +17,7 @@ export interface CompiledPlaces {
   readonly folder: string;
   program(partition: CompiledPartition): Promise<Uint8Array>;
   data(key: string): Promise<Uint8Array | undefined>;
-  /** Where a weight lies: a range of a file in the folder, and its bytes. */
+  /** Where a weight is: a range of a file in the folder, and its bytes. */
   locate(binding: CompiledPartition["bindings"][number]): Omit<BoundWeight, keyof typeof binding | "name">;
 }
 
@@ -55,7 +51,7 @@ export async function loadCompiledMethod(
         data: (key) => places.data(key),
       };
       const running = await (partition.form === ONNX_FORM
-        ? openOnnx(name, program, engine, options)
+        ? engine.load(linkPartition(name, partition.program.digest, program), options)
         : loadOther(name, partition.backend, program, backends, options.signal)
       ).catch((error: unknown) => {
         throw inPartition("load", name, error);
@@ -69,58 +65,6 @@ export async function loadCompiledMethod(
   return new PartitionedSession(method.signature, loaded);
 }
 
-/** Binds a program strictly, whatever its locations were, and opens it. */
-async function openOnnx(
-  name: string,
-  program: LoadableProgram,
-  engine: OnnxRuntime,
-  options: OrtLoadOptions,
-): Promise<RunningPartition> {
-  const view = new SparseBytes(name, program.bytes);
-  const graph = parseOnnx(view);
-  const table = new Map(program.weights.map((weight) => [weight.input, weight]));
-  const tensors = graph.tensors.filter((tensor) => tensor.data.kind === "external");
-  const expected = tensors.flatMap(({ name: input, dtype, shape }) =>
-    dtype === "string" ? [] : [{ name: input, dtype, shape }],
-  );
-  const given = program.weights.map(({ input, dtype, shape }) => ({ name: input, dtype, shape }));
-  matchWeights(expected, weightTable("its record", given), { program: name });
-  const model = writeThin(
-    view,
-    graph,
-    (input) => {
-      const { location, offset, length } = table.get(input) as BoundWeight;
-      return { kind: "file", location, offset, length };
-    },
-    { weights: tensors, constants: [] },
-  );
-  const level = (["disabled", "basic", "extended", "all"] as const).find(
-    (each) => each === program.settings.level,
-  );
-  if (!level) {
-    throw new EngineError("bad-input", `Cannot load ${name}: its record has no level of optimization`);
-  }
-  const { signature } = program;
-  const constants = new Set(graph.tensors.map((tensor) => tensor.local));
-  const unpackable = findMispackedNode(graph, (value) => constants.has(value));
-  const prepackingOperator = unpackable ? undefined : findPrepackingOperator(graph);
-  const weightlessBlocker = program.settings.whole;
-  return engine.open(
-    {
-      model,
-      signature,
-      level,
-      prepackingOperator,
-      prepackedWeights: [],
-      foldedWeights: [],
-      weightlessBlocker,
-      cached: true,
-    },
-    program.folder,
-    options,
-  );
-}
-
 async function loadOther(
   name: string,
   id: string,
@@ -131,6 +75,6 @@ async function loadOther(
   const backend = backends.find((each) => each.id === id);
   if (backend?.load) return backend.load(program, { signal });
   throw new EngineError("unsupported", `Cannot load ${name}: no backend here loads "${program.form}"`, {
-    hint: "hand the backend that compiled it to load",
+    hint: "Give the backend that compiled it to load",
   });
 }

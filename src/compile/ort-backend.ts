@@ -4,15 +4,17 @@ import { freeDimensions } from "./backends/dimensions.ts";
 import type { Machine } from "./backends/fit.ts";
 import { countNodes } from "./backends/operators.ts";
 import { SparseBytes } from "../encodings/protobuf/sparse-bytes.ts";
-import { LEVEL, type OnnxRuntime } from "../engines/onnxruntime/engine.ts";
+import type { OnnxRuntime } from "../engines/onnxruntime/engine.ts";
+import { DEFAULT_LEVEL } from "../engines/onnxruntime/program-key.ts";
+import { type CreateSettings, LEVELS } from "../engines/onnxruntime/protocol.ts";
 import { UsageError } from "../errors.ts";
 import { parseOnnx } from "../formats/onnx/parse.ts";
+import { WEIGHTLESS_BLOCKER } from "./link-partition.ts";
 import { symbolicLocation, symbolicTensors } from "../formats/onnx/symbolic.ts";
 import { bindTemplate } from "../formats/onnx/weightless.ts";
 import { tensorBytes } from "../tensor/dtype.ts";
 
-const LEVELS = ["disabled", "basic", "extended", "all"] as const;
-type Level = (typeof LEVELS)[number];
+type Level = CreateSettings["level"];
 
 /** ONNX Runtime as a backend: optimizes each partition without its weights, once for a family. */
 export class OnnxRuntimeBackend implements Backend {
@@ -72,7 +74,7 @@ export class OnnxRuntimeBackend implements Backend {
         bytes: program,
         bindings: weights.map(({ input, weight }) => ({ input, weight, layout: "row-major" })),
         nodes: countNodes(graph),
-        settings: { level, whole: artifact.weightlessBlocker ?? "" },
+        settings: { level, [WEIGHTLESS_BLOCKER]: artifact.weightlessBlocker ?? "" },
       };
     }
     const wanted = artifact.weights.map((each) => ({ ...each, weight: names.get(each.name) ?? each.name }));
@@ -95,12 +97,12 @@ export class OnnxRuntimeBackend implements Backend {
 }
 
 function levelOf(options: BackendOptions): Level {
-  const { level = LEVEL, ...others } = options;
+  const { level = DEFAULT_LEVEL, ...others } = options;
   const known = LEVELS.find((each) => each === level);
   const [odd] = Object.keys(others);
   if (known !== undefined && odd === undefined) return known;
   const what = odd === undefined ? `level "${level}"` : `setting "${odd}"`;
   throw new UsageError("usage", `Cannot compile with ONNX Runtime: it has no ${what}`, {
-    hint: `level is one of ${LEVELS.join(", ")}`,
+    hint: `Levels are ${LEVELS.join(", ")}`,
   });
 }

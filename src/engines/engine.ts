@@ -1,7 +1,4 @@
-import type { FoldedFile } from "../model/folded-weight.ts";
-import type { Digest } from "../tensor/digest.ts";
-import type { Binding } from "../model/link-plan.ts";
-import type { PrepackedFile, PrepackedParts } from "../model/prepacked-weight.ts";
+import type { LinkedProgram } from "../link/linked-program.ts";
 import type { Signature } from "../tensor/signature.ts";
 import type { Tensors } from "../tensor/tensor.ts";
 
@@ -17,6 +14,11 @@ export interface EngineCapabilities {
   readonly compilesWeightless: boolean;
   /** `abort` stops a run that has begun; otherwise its result is dropped when it comes. */
   readonly abortsRunning: boolean;
+}
+
+/** Options of a load that every engine has. */
+export interface EngineLoadOptions {
+  readonly signal?: AbortSignal | undefined;
 }
 
 /** Options of a run. */
@@ -97,54 +99,24 @@ export interface TextSession extends AsyncDisposable {
   release(): Promise<void>;
 }
 
-/** Where compiled programs are kept: by a key that says all that they depend on. */
-export interface CompileCache {
-  get(key: string): Promise<Uint8Array | undefined>;
-  put(key: string, bytes: Uint8Array): Promise<void>;
-}
-
-/** Where weights are kept as an engine packed them: by a key that says all they depend on. */
-export interface PrepackedCache {
-  /**
-   * @param options `full`: hash the file, whether it was written since that was done or not
-   * @returns `undefined` where there is none, or a damaged one
-   */
-  get(key: string, options?: { readonly full?: boolean }): Promise<PrepackedFile | undefined>;
-  /**
-   * Makes a file of a weight and its packed copies.
-   * @param pack is given an empty folder to write in
-   * @returns `undefined` where it cannot be kept
-   */
-  make(
-    key: string,
-    weight: Binding,
-    pack: (folder: string) => Promise<PrepackedParts>,
-  ): Promise<PrepackedFile | undefined>;
-}
-
-/** Where what an engine derived from weights is kept: by a key that says all it depends on. */
-export interface FoldedCache {
-  /**
-   * @param options `full`: hash the file, whether it was written since that was done or not
-   * @returns `undefined` where there is none, or a damaged one
-   */
-  get(key: string, options?: { readonly full?: boolean }): Promise<FoldedFile | undefined>;
-  /**
-   * Makes a file of a derived weight.
-   * @param operands digests of the weights that it is derived from
-   * @param derive writes the file that it is given the path of, and says the sha256 of its bytes in hexadecimal
-   * @returns `undefined` where it cannot be kept
-   */
-  make(
-    key: string,
-    operands: readonly Digest[],
-    derive: (path: string) => Promise<string>,
-  ): Promise<FoldedFile | undefined>;
-}
-
-/** The seam to an engine. Dispose it to end its threads and sessions. */
-export interface Engine extends AsyncDisposable {
+/**
+ * The seam to an engine. Dispose it to end its threads or processes, and its sessions.
+ * `P` is the part of a linked program that it reads, `O` the options of a load, `S` its sessions.
+ */
+export interface Engine<
+  P = LinkedProgram,
+  O extends EngineLoadOptions = EngineLoadOptions,
+  S extends AsyncDisposable = AsyncDisposable,
+> extends AsyncDisposable {
+  /** The id of its entry in the registry. */
   readonly id: string;
+  /** The version of the library that it runs on. */
   readonly version: string;
   readonly capabilities: EngineCapabilities;
+  /**
+   * Loads a program over its weights. The session takes the program's lease over: it ends with the session. If the load
+   * fails, the lease stays the caller's.
+   * @throws EngineError `no-engine`, `engine`, `unsupported`, `released`; LinkError for weights that do not fit
+   */
+  load(program: P, options?: O): Promise<S>;
 }

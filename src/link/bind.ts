@@ -40,7 +40,7 @@ export interface BindOptions {
 export async function bindStored(store: LocalStore, name: string, options: BindOptions): Promise<BoundParts> {
   const { signal, map = {}, weights } = options;
   const model = await readModel(store, name);
-  requireEngine(model, "ONNX Runtime", "link");
+  requireEngine(model, "onnxruntime", "link");
   const method = methodOf(model, options.method);
   const plan = planLink(model, method, (blob) => blob);
   const program = await openOnnxProgram(store, model, method, plan);

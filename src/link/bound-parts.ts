@@ -1,7 +1,7 @@
 import type { FileRange } from "../weights/locate-weight.ts";
 import type { UrlRange } from "../weights/remote-weight.ts";
 import type { WeightSource } from "../weights/weight-source.ts";
-import type { OnnxProgram } from "./onnx-program.ts";
+import type { OnnxProgram } from "./linked-program.ts";
 import type { Digest } from "../tensor/digest.ts";
 import type { DType } from "../tensor/dtype.ts";
 import type { Binding } from "../model/link-plan.ts";

@@ -1,9 +1,13 @@
 import type { OrtLoadOptions } from "../engines/onnxruntime/engine.ts";
 import type { OrtSessionInfo } from "../engines/onnxruntime/session.ts";
 import type { BoundParts, WeightBinding } from "./bound-parts.ts";
-import { type LoadProgram, loadBound } from "./load-bound.ts";
+import { linkBound } from "./link-bound.ts";
+import type { LinkedOnnx } from "./linked-program.ts";
 import { writeBound, type WriteBoundOptions, type WrittenProgram } from "./write-bound.ts";
 import type { LocalStore } from "../local-store/local-store.ts";
+
+/** Loads a linked program in an engine. */
+export type LoadProgram = (program: LinkedOnnx, options: OrtLoadOptions) => Promise<OrtSessionInfo>;
 
 /**
  * An ONNX program, joined strictly with weights that are wherever they are: in a store, in a checkpoint, on the web, in
@@ -39,12 +43,26 @@ export class BoundProgram implements AsyncDisposable {
   }
 
   /**
-   * Loads the program. Weights that lie in files of this machine are mapped there; others are fetched, piece by piece, into
-   * a temporary file of the store, which goes with the session.
-   * @throws EngineError, LinkError; StoreError `corrupted` for weights that are not what their digests say
+   * Links the program for an engine. Weights in files of this machine are mapped there; others are fetched, piece by
+   * piece, into a temporary file of the store, which the program's lease keeps: a session that loads it takes it over.
+   * @throws StoreError `corrupted` for weights that do not have their digests; LinkError, SourceError
+   */
+  async link(options: { readonly signal?: AbortSignal | undefined } = {}): Promise<LinkedOnnx> {
+    return linkBound(this.#parts, this.#files, options);
+  }
+
+  /**
+   * Links and loads the program.
+   * @throws what {@link link} throws; EngineError
    */
   async load(options: OrtLoadOptions = {}): Promise<OrtSessionInfo> {
-    return loadBound(this.#parts, this.#files, this.#load, options);
+    const program = await this.link(options);
+    try {
+      return await this.#load(program, options);
+    } catch (error) {
+      await program.lease?.[Symbol.asyncDispose]();
+      throw error;
+    }
   }
 
   async [Symbol.asyncDispose](): Promise<void> {

@@ -1,8 +1,7 @@
 import { SparseBytes } from "../encodings/protobuf/sparse-bytes.ts";
 import { LinkError } from "../errors.ts";
-import type { OnnxModel } from "../formats/onnx/graph.ts";
 import { parseOnnx } from "../formats/onnx/parse.ts";
-import { type BindTensor, type BoundTensors, boundTensors, writeThin } from "../formats/onnx/thin.ts";
+import { type BoundTensors, boundTensors, writeThin } from "../formats/onnx/thin.ts";
 import type { TensorBinding } from "../formats/onnx/encode.ts";
 import type { Method } from "../model/config.ts";
 import type { LinkPlan } from "../model/link-plan.ts";
@@ -10,16 +9,7 @@ import type { StoredModel } from "../model/stored-model.ts";
 import { readBlob } from "../store/read-blob.ts";
 import type { BlobReader } from "../store/store.ts";
 import { matchWeights, weightTable } from "../weights/match-weights.ts";
-
-/** An ONNX program of a store, and what its tensors are bound to. */
-export interface OnnxProgram {
-  readonly view: SparseBytes;
-  readonly graph: OnnxModel;
-  /** Binds weights to the plan's files, and constants to their bytes. */
-  readonly bind: BindTensor;
-  /** Which of its tensors are bound. */
-  readonly bound: BoundTensors;
-}
+import type { OnnxProgram } from "./linked-program.ts";
 
 /**
  * Opens a method's program and joins it with a plan, strictly: every tensor that the program leaves open is in the

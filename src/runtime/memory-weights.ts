@@ -1,18 +1,17 @@
-import type { LiveSession, OnnxRuntime } from "../engines/onnxruntime/engine.ts";
-import type { Session } from "../engines/engine.ts";
+import type { OnnxRuntime } from "../engines/onnxruntime/engine.ts";
+import type { ThreadSession } from "../engines/onnxruntime/session.ts";
 import { LinkError } from "../errors.ts";
-import { openOnnxProgram } from "../link/onnx-program.ts";
-import { planLink } from "../model/plan.ts";
+import { StoredOnnx } from "../link/stored-program.ts";
 import type { Method } from "../model/config.ts";
 import type { StoredModel } from "../model/stored-model.ts";
 import type { NumberTensor } from "../tensor/tensor.ts";
 import { matchesPattern } from "../model/wildcard.ts";
+import type { LocalStore } from "../local-store/local-store.ts";
 import type { MutableWeights, WeightChanges } from "./mutable-weights.ts";
 import type { MutableOptions } from "./mutable-model.ts";
-import type { LocalStore } from "../local-store/local-store.ts";
 import { requireModel } from "../store/require-model.ts";
 
-/** What fed weights work with. */
+/** What weights in memory are loaded with. */
 export interface MemoryWeightsContext {
   readonly files: LocalStore;
   readonly engine: OnnxRuntime;
@@ -20,58 +19,61 @@ export interface MemoryWeightsContext {
 }
 
 /**
- * Weights that are inputs of the compiled program, held in the session's thread and fed with every run: changing one
- * is handing it over. One that was mapped until then takes another session, over the same mappings.
+ * Weights that are inputs of the compiled program, held in the session's thread and fed with every run: to change one is
+ * to send it there. A weight that was mapped so far needs another session, over the same mappings.
  */
 export class MemoryWeights implements MutableWeights {
   readonly #host: MemoryWeightsContext;
   readonly #method: Method;
-  /** Fed from the start, and for good. */
+  /** In memory from the start, until the release. */
   readonly #declared: ReadonlySet<string>;
-  #live: LiveSession;
-  #fed: ReadonlySet<string>;
+  #session: ThreadSession;
+  #inMemory: ReadonlySet<string>;
 
   private constructor(
     host: MemoryWeightsContext,
     method: Method,
-    live: LiveSession,
+    session: ThreadSession,
     declared: ReadonlySet<string>,
   ) {
     this.#host = host;
     this.#method = method;
-    this.#live = live;
+    this.#session = session;
     this.#declared = declared;
-    this.#fed = declared;
+    this.#inMemory = declared;
   }
 
   static async open(host: MemoryWeightsContext, model: StoredModel, method: Method): Promise<MemoryWeights> {
     const names = declaredNames(model, method, host.options.mutable ?? []);
-    const live = await loadOver(host, model, method, names, undefined);
+    const session = await loadOver(host, model, method, names, undefined);
     try {
       // One by one: they are in memory once, and one of them twice.
       for (const name of names)
-        await hold(live, await storedTensors(host.files, model, method, new Set([name])));
+        await session.hold(await storedTensors(host.files, model, method, new Set([name])));
     } catch (error) {
-      await live.session.release();
+      await session.release();
       throw error;
     }
-    return new MemoryWeights(host, method, live, names);
+    return new MemoryWeights(host, method, session, names);
   }
 
-  get session(): Session {
-    return this.#live.session;
+  get session(): ThreadSession {
+    return this.#session;
   }
 
   get names(): readonly string[] {
-    return [...this.#fed];
+    return [...this.#inMemory];
   }
 
   async put(changes: WeightChanges, current: () => Promise<StoredModel>): Promise<"in-place" | "relink"> {
     const back = [...changes].flatMap(([name, tensor]) => (tensor ? [] : [name]));
-    const fed = new Set(
-      [...this.#fed, ...changes.keys()].filter((name) => this.#declared.has(name) || !back.includes(name)),
+    const inMemory = new Set(
+      [...this.#inMemory, ...changes.keys()].filter(
+        (name) => this.#declared.has(name) || !back.includes(name),
+      ),
     );
-    const relink = fed.size !== this.#fed.size || [...fed].some((name) => !this.#fed.has(name));
+    const relink =
+      inMemory.size !== this.#inMemory.size || [...inMemory].some((name) => !this.#inMemory.has(name));
     const all = new Map(changes);
     const again = new Set(back.filter((name) => this.#declared.has(name)));
     if (again.size > 0) {
@@ -79,26 +81,26 @@ export class MemoryWeights implements MutableWeights {
       for (const [name, tensor] of stored) all.set(name, tensor);
     }
     if (!relink) {
-      await hold(this.#live, all);
+      await this.#session.hold(all);
       return "in-place";
     }
-    const live = await loadOver(this.#host, await current(), this.#method, fed, this.#live);
+    const session = await loadOver(this.#host, await current(), this.#method, inMemory, this.#session);
     try {
-      await hold(live, all);
+      await session.hold(all);
     } catch (error) {
-      await live.session.release();
+      await session.release();
       throw error;
     }
     // The next run goes to the new session; the old one ends when its runs are done.
-    const old = this.#live;
-    this.#live = live;
-    this.#fed = fed;
-    await old.session.release();
+    const old = this.#session;
+    this.#session = session;
+    this.#inMemory = inMemory;
+    await old.release();
     return "relink";
   }
 
   async release(): Promise<void> {
-    await this.#live.session.release();
+    await this.#session.release();
   }
 }
 
@@ -112,7 +114,7 @@ function declaredNames(model: StoredModel, method: Method, patterns: readonly st
         "not-found",
         `Cannot keep "${pattern}" of "${model.name}" in memory: no weight has such a name`,
         {
-          hint: `tare show ${model.name} lists the names`,
+          hint: `List the names with tare show ${model.name}`,
         },
       );
     }
@@ -125,23 +127,11 @@ async function loadOver(
   { files, engine, options }: MemoryWeightsContext,
   model: StoredModel,
   method: Method,
-  fed: ReadonlySet<string>,
-  previous: LiveSession | undefined,
-): Promise<LiveSession> {
+  inMemory: ReadonlySet<string>,
+  previous: ThreadSession | undefined,
+): Promise<ThreadSession> {
   await requireModel(files, model, { full: options.verify, signal: options.signal });
-  const plan = planLink(model, method, (blob) => files.location(blob));
-  const source = { plan, open: () => openOnnxProgram(files, model, method, plan) };
-  return engine.loadLive(source, files.name, fed, options, previous?.session);
-}
-
-/** Hands weights over, by the inputs of the compiled program. */
-async function hold(
-  { session, inputs }: LiveSession,
-  tensors: ReadonlyMap<string, NumberTensor | undefined>,
-): Promise<void> {
-  await session.hold(
-    Object.fromEntries([...tensors].map(([name, tensor]) => [inputs.get(name) ?? name, tensor])),
-  );
+  return engine.load(new StoredOnnx(files, model, method, inMemory), options, previous);
 }
 
 async function storedTensors(

@@ -20,7 +20,7 @@ export interface MutableOptions extends OrtLoadOptions {
   readonly method?: string | undefined;
   /**
    * Names of weights that are kept in memory from the start, `*` for any characters: changing one is then a matter
-   * of handing it over. Others are mapped from the store until they are changed.
+   * of sending it there. Others are mapped from the store until they are changed.
    */
   readonly mutable?: readonly string[] | undefined;
   /**
@@ -163,7 +163,7 @@ export class MutableModel implements Session {
           `Cannot add "${lora}" to weight "${changed.weight.name}": it was changed in memory`,
           {
             tensor: changed.weight.name,
-            hint: "merge the LoRA into the weights that are set, or load the model anew",
+            hint: "Merge the LoRA into the weights that are set, or load the model anew",
           },
         );
       }
@@ -209,7 +209,7 @@ export class MutableModel implements Session {
             "mismatch",
             `Cannot take the weights of "${name}": its program is another one`,
             {
-              hint: "recompile: true takes the program too",
+              hint: "Take the program too with recompile: true",
             },
           );
         }
@@ -250,7 +250,7 @@ export class MutableModel implements Session {
     return change;
   }
 
-  /** The model as it lies now: another process may have laid it out anew. */
+  /** The model as the store has it now: another process may have laid it out anew. */
   async #current(): Promise<StoredModel> {
     const model = await currentModel(this.#files, this.#model);
     if (model.manifest.config.digest !== this.#model.manifest.config.digest) {
@@ -258,7 +258,7 @@ export class MutableModel implements Session {
         "source-changed",
         `Cannot go on with "${this.#name}": another model took its name`,
         {
-          hint: "loadModel takes the new one's weights",
+          hint: "Take the new one's weights with loadModel",
         },
       );
     }
@@ -268,7 +268,7 @@ export class MutableModel implements Session {
 }
 
 function checkedMethod(model: StoredModel, { method }: MutableOptions): Method {
-  requireEngine(model, "ONNX Runtime", "load");
+  requireEngine(model, "onnxruntime", "load");
   return methodOf(model, method);
 }
 

@@ -13,7 +13,7 @@ export interface MutableWeights {
   readonly names: readonly string[];
   /**
    * Changes weights, all at once; if it fails nothing changed.
-   * @param current the model as it lies now, for what has to be read again
+   * @param current gives the model as the store has it now, for what has to be read again
    */
   put(changes: WeightChanges, current: () => Promise<StoredModel>): Promise<"in-place" | "relink">;
   release(): Promise<void>;

@@ -11,7 +11,7 @@ import type { LocalStore } from "../local-store/local-store.ts";
 /** Loads a method of a model. */
 export type LoadMethod = (model: StoredModel) => Promise<Session>;
 
-/** A weight that was changed, and where it lies. */
+/** A weight that was changed, and where it is. */
 interface Staged {
   readonly weight: Weight;
   readonly location: Location;
@@ -64,7 +64,11 @@ export class RelinkedWeights implements MutableWeights {
       const stored = await from?.model();
       for (const weight of stored?.config.methods.flatMap((method) => method.weights) ?? []) {
         const location = stored?.locations.get(weight.digest);
-        if (!location || !from) throw new LinkError("missing-weight", `Weight "${weight.name}" is nowhere`);
+        if (!location || !from)
+          throw new LinkError(
+            "missing-weight",
+            `Cannot link weight "${weight.name}": it has no location in the manifest`,
+          );
         staged.set(weight.name, { weight, location, from });
       }
       const session = await this.#load(withWeights(model, this.#method, staged));
@@ -87,7 +91,7 @@ export class RelinkedWeights implements MutableWeights {
   }
 }
 
-/** A model with other weights in one method, which lie where they were staged. */
+/** A model with other weights in one method, at the places where they were staged. */
 function withWeights(model: StoredModel, method: Method, staged: ReadonlyMap<string, Staged>): StoredModel {
   const weights = method.weights.map((weight) => {
     const digest = staged.get(weight.name)?.weight.digest;

@@ -4,7 +4,8 @@ import { beforeAll, describe, expect, test } from "vitest";
 import { memorySource } from "../../src/io/byte-source.ts";
 import { writeSafetensors } from "../../src/formats/safetensors/write.ts";
 import { convertWeights } from "../../src/operations/convert/convert.ts";
-import { FileStore } from "../../src/local-store/file-store.ts";
+import { LocalStore } from "../../src/local-store/local-store.ts";
+import type { Store } from "../../src/store/store.ts";
 import type { TareStore } from "../../src/tare-store.ts";
 import type { NumberTensor } from "../../src/tensor/tensor.ts";
 import { hashWeight } from "../../src/weights/hash-weight.ts";
@@ -145,14 +146,20 @@ describe("openWeights()", () => {
     expect(await digest(path, { scopes })).toBe(digestOf(1));
     await writeFile(join(folder, "other.safetensors"), writeSafetensors(one(2)));
     await store.add([join(folder, "other.safetensors")], { as: "other" });
-    const models = {
-      has: async (name: string) => name === path,
-      model: async () => (await files(store)).model("other"),
-      requireModel: async () => undefined,
-      readBlob: async () => new Uint8Array(),
-      openBlob: async (blob: `sha256:${string}`) => (await files(store)).openBlob(blob),
+    const local = await LocalStore.open(store.path);
+    const { names } = local;
+    const renamed: Store = {
+      name: local.name,
+      createDigest: () => local.createDigest(),
+      blobs: local.blobs,
+      names: {
+        list: async () => (await names.list()).map((tag) => (tag.name === "other" ? { ...tag, name: path } : tag)),
+        resolve: async (name) => names.resolve(name === path ? "other" : name),
+        tag: async (name, model, options) => names.tag(name, model, options),
+        untag: async (gone) => names.untag(gone),
+      },
     };
-    expect(await digest(path, { store: models })).toBe(digestOf(2));
+    expect(await digest(path, { store: renamed })).toBe(digestOf(2));
   });
 
   test("opens one weight of a scope, which is a reference itself or given", async () => {
@@ -212,8 +219,4 @@ function createSha256Of(bytes: Uint8Array): string {
   const hash = createSha256();
   hash.update(bytes);
   return hash.digest();
-}
-
-async function files(store: TareStore): Promise<FileStore> {
-  return FileStore.open(store.path);
 }

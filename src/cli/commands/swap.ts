@@ -1,6 +1,6 @@
 import type { Generation } from "../../engines/engine.ts";
 import { UsageError } from "../../errors.ts";
-import type { Adapter } from "../../runtime/load-text.ts";
+import type { Adapter } from "../../link/link-gguf.ts";
 import type { PooledText, TextPool } from "../../runtime/text-pool.ts";
 import { type DefineCommand, examples } from "../command.ts";
 import { bytes, type Context, table } from "../context.ts";

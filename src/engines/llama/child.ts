@@ -1,24 +1,25 @@
 import { setTimeout as delay } from "node:timers/promises";
 import { EngineError, packError, TareError } from "../../errors.ts";
-import { type LoadedModel, loadModel, type OpenedEngine } from "./model.ts";
+import { type LoadedModel, loadModel } from "./model.ts";
 import type { LlamaNative } from "./native.ts";
 import type { Answers, Call, LoadSettings, ProcessSettings, Reply, Request } from "./protocol.ts";
+import type { OpenedEngine } from "./text-model.ts";
 
 const { cores, gpu } = JSON.parse(process.argv[2] as string) as ProcessSettings;
 const models = new Map<number, LoadedModel>();
 const underway = new Map<number, AbortController>();
-/** What the engine complained of while the last model was loaded. */
+/** Errors that the engine logged while the last model was loaded. */
 const loadErrors: string[] = [];
 let opening: Promise<OpenedEngine> | undefined;
 let serial = 0;
-// One load at a time: complaints are of that one.
+// One load at a time: logged errors are of that one.
 let lastLoad: Promise<unknown> = Promise.resolve();
 
 process.on("message", (call: Call) => {
   if ("abort" in call) underway.get(call.id)?.abort();
   else void serve(call.id, call.request);
 });
-// It goes when its host goes, and not before: the terminal sends its signals to both.
+// It ends when its host ends, and not before: the terminal sends its signals to both.
 process.on("disconnect", () => process.kill(process.pid, "SIGKILL"));
 for (const signal of ["SIGINT", "SIGTERM", "SIGHUP"] as const) process.on(signal, () => undefined);
 
@@ -116,12 +117,12 @@ async function open(): Promise<OpenedEngine> {
     return { native, llama, cores };
   } catch (error) {
     throw new EngineError("no-engine", `Cannot load llama.cpp: ${messageOf(error)}`, {
-      hint: "does this platform have it?",
+      hint: "Is there a build of it for this platform?",
     });
   }
 }
 
-/** The engine's reason for a failure, which comes on a way of its own, and often later. */
+/** The engine's reason for a failure: it is logged, and often arrives later than the failure. */
 async function firstLoadError(): Promise<string | undefined> {
   for (let tries = 0; tries < 20 && loadErrors.length === 0; tries++) await delay(10);
   // "llama_model_load: error loading model: unknown model architecture: 'x'"
@@ -129,7 +130,7 @@ async function firstLoadError(): Promise<string | undefined> {
 }
 
 function hintAt(reason: string): string | undefined {
-  return reason.includes("architecture") ? "a later node-llama-cpp may know it" : undefined;
+  return reason.includes("architecture") ? "A later node-llama-cpp may know it" : undefined;
 }
 
 function messageOf(error: unknown): string {

@@ -1,11 +1,12 @@
 import { readFileSync } from "node:fs";
 import { createRequire } from "node:module";
 import { availableParallelism } from "node:os";
-import { basename, dirname, join, resolve } from "node:path";
+import { dirname, join, resolve } from "node:path";
 import { EngineError } from "../../errors.ts";
-import type { Engine, EngineCapabilities } from "../engine.ts";
+import type { LinkedGguf } from "../../link/linked-program.ts";
+import type { Engine, EngineCapabilities, EngineLoadOptions } from "../engine.ts";
 import { EngineProcess } from "./process.ts";
-import type { LoadSettings, LoraSettings } from "./protocol.ts";
+import type { LoadSettings } from "./protocol.ts";
 import { type LlamaSession, ProcessSession } from "./session.ts";
 
 /** Options of {@link openLlama}. */
@@ -17,21 +18,20 @@ export interface LlamaOptions {
 }
 
 /** How a model is loaded. */
-export interface LlamaLoadOptions {
-  /** The model's name in errors; the file's unless given. */
-  readonly name?: string | undefined;
+export interface LlamaLoadOptions extends EngineLoadOptions {
   /** Tokens that prompt and answer have together; what it was trained on, up to 4096, unless given. */
   readonly contextSize?: number | undefined;
   /** Threads that it uses when it runs alone; one for each 32 MiB of weights unless given. */
   readonly threads?: number | undefined;
-  /** LoRA adapters to lay over it; other ones take another load. */
-  readonly loras?: readonly LoraSettings[] | undefined;
   /** Loads it for `embed`, and not to generate text. */
   readonly embedding?: boolean | undefined;
   /** How many generations run at once, each with a context of its own; 1 unless given, and others wait. */
   readonly sequences?: number | undefined;
-  readonly signal?: AbortSignal | undefined;
 }
+
+/** The part of a linked program that llama.cpp reads. */
+export type LlamaProgram = Pick<LinkedGguf, "name" | "path" | "lease"> &
+  Partial<Pick<LinkedGguf, "adapters">>;
 
 const CAPABILITIES: EngineCapabilities = {
   formats: ["gguf"],
@@ -44,7 +44,7 @@ const CAPABILITIES: EngineCapabilities = {
  * llama.cpp behind the engine seam: stock `node-llama-cpp`, with all models in one process of its own, so that they
  * share what they map, and what the native library does not survive costs the models and not the host.
  */
-export class Llama implements Engine {
+export class Llama implements Engine<LlamaProgram, LlamaLoadOptions, LlamaSession> {
   readonly id = "llama";
   readonly version: string;
   readonly capabilities: EngineCapabilities = CAPABILITIES;
@@ -77,21 +77,20 @@ export class Llama implements Engine {
 
   /**
    * Loads a model. The engine maps its files and does not check them: check them before.
-   * @param path the GGUF file, or the first shard of several
    * @throws EngineError `no-engine`, `engine` with the native reason, `bad-input`, `released`
    */
-  async load(path: string, options: LlamaLoadOptions = {}): Promise<LlamaSession> {
-    const { name = basename(path), contextSize, threads, loras = [], embedding = false } = options;
-    const { sequences = 1, signal } = options;
+  async load(program: LlamaProgram, options: LlamaLoadOptions = {}): Promise<LlamaSession> {
+    const { name, path, adapters: given = [] } = program;
+    const { contextSize, threads, embedding = false, sequences = 1, signal } = options;
     requireCount("contextSize", contextSize);
     requireCount("threads", threads);
     requireCount("sequences", sequences);
     const refuse = (code: "bad-input" | "released", reason: string): EngineError =>
       new EngineError(code, `Cannot load "${name}": ${reason}`, { path });
     if (this.#closed) throw refuse("released", "the engine was closed");
-    if (embedding && loras.length > 0) throw refuse("bad-input", "embeddings with a LoRA are not supported");
-    const overlays = loras.map((lora) => ({ path: resolve(lora.path), scale: lora.scale }));
-    const where = { name, path: resolve(path), loras: overlays };
+    if (embedding && given.length > 0) throw refuse("bad-input", "embeddings with a LoRA are not supported");
+    const adapters = given.map(({ path: file, scale }) => ({ path: resolve(file), scale }));
+    const where = { name, path: resolve(path), adapters };
     const settings: LoadSettings = { ...where, contextSize, threads, sequences, embedding };
     const process = this.#live();
     const loaded = await process.ask(
@@ -99,12 +98,11 @@ export class Llama implements Engine {
       { doing: "loading", model: name, path },
       { signal },
     );
-    const session = new ProcessSession(process, loaded, name, path);
     if (signal?.aborted) {
-      await session.release();
+      await new ProcessSession(process, loaded, { name, path }).release();
       throw signal.reason;
     }
-    return session;
+    return new ProcessSession(process, loaded, program);
   }
 
   /** The process, or a new one if there is none that lives. */
@@ -131,7 +129,7 @@ export function openLlama(options: LlamaOptions = {}): Llama {
   });
 }
 
-/** The package does not export its package.json: that lies above its entry. */
+/** The package does not export its package.json, which is in the folder above its entry. */
 function installedVersion(): string | undefined {
   try {
     const entry = createRequire(import.meta.url).resolve("node-llama-cpp");

@@ -1,21 +1,13 @@
 import type { ChatMessage, Generation, StopReason } from "../engine.ts";
-import type { LoadedModel } from "./model.ts";
-import type {
-  NativeChatItem,
-  NativeGenerateOptions,
-  NativeGrammar,
-  NativeResponse,
-  NativeSequence,
-} from "./native.ts";
+import type { NativeGenerateOptions, NativeGrammar, NativeSequence } from "./native.ts";
+import { preparePrompt, type Prompt } from "./prompt.ts";
 import type { GenerateSettings } from "./protocol.ts";
 import type { SequencePool } from "./sequence-pool.ts";
 import { StopFilter } from "./stop-filter.ts";
+import type { TextModel } from "./text-model.ts";
 
 /** Tokens of a prompt that are read between two looks at the signal. */
 const PROMPT_STEP = 128;
-/** Tokens that decide whether the next one starts with a space. */
-const DETOKENIZER_MEMORY = 32;
-
 /** What is to be generated. */
 export interface GenerateRequest {
   readonly prompt: string | readonly ChatMessage[];
@@ -24,25 +16,18 @@ export interface GenerateRequest {
   readonly onText: (text: string) => void;
 }
 
-/** A prompt as the model reads it. */
-interface Prompt {
-  readonly tokens: readonly number[];
-  /** Generates on a sequence that has read some of the tokens, and reads the others. */
-  run(sequence: NativeSequence, options: NativeGenerateOptions): Promise<NativeResponse>;
-}
-
 /**
  * Generates text on one of a model's sequences. What a sequence has read before is not read again, unless there is a
  * seed: other batches round differently, and a sampled text may depend on that.
  */
 export async function generate(
-  loaded: LoadedModel,
+  loaded: TextModel,
   sequences: SequencePool,
   request: GenerateRequest,
 ): Promise<Generation> {
   const { signal, settings } = request;
   signal.throwIfAborted();
-  const prompt = prepare(loaded, request.prompt);
+  const prompt = preparePrompt(loaded, request.prompt);
   if (prompt.tokens.length === 0) throw loaded.refusal("the prompt is empty");
   loaded.requireFit(prompt.tokens.length, 2);
   const grammar = settings.jsonSchema && (await grammarOf(loaded, settings.jsonSchema));
@@ -56,82 +41,12 @@ export async function generate(
   }
 }
 
-async function grammarOf(loaded: LoadedModel, schema: object): Promise<NativeGrammar> {
+async function grammarOf(loaded: TextModel, schema: object): Promise<NativeGrammar> {
   try {
     return await loaded.engine.llama.createGrammarForJsonSchema(schema);
   } catch (error) {
     throw loaded.refusal(`the engine cannot follow the JSON schema: ${(error as Error).message}`);
   }
-}
-
-function prepare(loaded: LoadedModel, prompt: string | readonly ChatMessage[]): Prompt {
-  return typeof prompt === "string" ? prepareText(loaded, prompt) : prepareChat(loaded, prompt);
-}
-
-function prepareText(loaded: LoadedModel, text: string): Prompt {
-  const { model, engine } = loaded;
-  const { bos, shouldPrependBosToken } = model.tokens;
-  const given = loaded.tokenize(text);
-  const start = shouldPrependBosToken && bos !== null ? [bos] : [];
-  const tokens = start.length > 0 && given[0] === bos ? given.slice(1) : given;
-  const all = [...start, ...tokens];
-  return {
-    tokens: all,
-    async run(sequence, options) {
-      const completion = new engine.native.LlamaCompletion({ contextSequence: sequence });
-      const before = all.slice(-DETOKENIZER_MEMORY);
-      try {
-        return await completion.generateCompletionWithMeta(tokens, {
-          ...options,
-          disableContextShift: true,
-          contextShiftSize: 1,
-          onToken(ids) {
-            // The library's text would lose a space between the prompt and the first word.
-            options.onToken(ids);
-            options.onTextChunk(model.detokenize(ids, false, before));
-            before.push(...ids);
-            before.splice(0, before.length - DETOKENIZER_MEMORY);
-          },
-          onTextChunk: () => undefined,
-        });
-      } finally {
-        completion.dispose();
-      }
-    },
-  };
-}
-
-function prepareChat(loaded: LoadedModel, messages: readonly ChatMessage[]): Prompt {
-  const { model, engine } = loaded;
-  const chatWrapper = loaded.chatWrapper();
-  for (const { content } of messages) loaded.requireSpellable(content);
-  if (messages.length === 0) throw loaded.refusal("there are no messages");
-  const history = messages.map(toChatItem);
-  const last = history.at(-1);
-  const begun: NativeChatItem[] = last?.type === "model" ? [] : [{ type: "model", response: [] }];
-  let tokens: number[];
-  try {
-    tokens = chatWrapper
-      .generateContextState({ chatHistory: [...history, ...begun] })
-      .contextText.tokenize(model.tokenizer);
-  } catch (error) {
-    throw loaded.refusal(`its chat template refuses the messages: ${(error as Error).message}`);
-  }
-  return {
-    tokens,
-    async run(sequence, options) {
-      const chat = new engine.native.LlamaChat({ contextSequence: sequence, chatWrapper });
-      try {
-        return await chat.generateResponse(history, options);
-      } finally {
-        chat.dispose();
-      }
-    },
-  };
-}
-
-function toChatItem({ role, content }: ChatMessage): NativeChatItem {
-  return role === "assistant" ? { type: "model", response: [content] } : { type: role, text: content };
 }
 
 /**

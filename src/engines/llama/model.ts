@@ -1,37 +1,24 @@
 import { EngineError } from "../../errors.ts";
 import type { ChatMessage, Generation } from "../engine.ts";
 import { generate } from "./generate.ts";
-import type {
-  LlamaNative,
-  NativeChatWrapper,
-  NativeContext,
-  NativeEmbeddingContext,
-  NativeLlama,
-  NativeModel,
-} from "./native.ts";
+import type { NativeChatWrapper, NativeContext, NativeEmbeddingContext, NativeModel } from "./native.ts";
 import type { GenerateSettings, LoadSettings, ModelFacts } from "./protocol.ts";
 import { SequencePool } from "./sequence-pool.ts";
+import type { OpenedEngine, TextModel } from "./text-model.ts";
 import { idealThreads } from "./threads.ts";
 import { type FindUntokenizable, untokenizableFinder } from "./vocabulary.ts";
 
 /** Context of a model, unless asked for or trained on less: its cache takes memory for every token. */
 const DEFAULT_CONTEXT = 4096;
 
-/** The engine, as the process has it. */
-export interface OpenedEngine {
-  readonly native: LlamaNative;
-  readonly llama: NativeLlama;
-  readonly cores: number;
-}
-
 /** A model in the engine's process. */
-export class LoadedModel {
+export class LoadedModel implements TextModel {
   readonly name: string;
   readonly model: NativeModel;
   readonly engine: OpenedEngine;
   readonly info: ModelFacts;
   readonly #contexts: Contexts;
-  readonly #speller: FindUntokenizable | undefined;
+  readonly #findUntokenizable: FindUntokenizable | undefined;
   readonly #running = new Set<Promise<unknown>>();
   #wrapper: NativeChatWrapper | undefined;
 
@@ -42,7 +29,7 @@ export class LoadedModel {
     this.name = name;
     this.model = model;
     this.#contexts = contexts;
-    this.#speller = untokenizableFinder(tokenizer);
+    this.#findUntokenizable = untokenizableFinder(tokenizer);
     this.info = {
       contextSize: contexts.size,
       trainContext: model.trainContextSize,
@@ -61,50 +48,46 @@ export class LoadedModel {
     onText: (text: string) => void,
   ): Promise<Generation> {
     const { sequences } = this.#contexts;
-    if (!sequences) throw this.refusal("it was loaded for embeddings", "load it without embedding");
+    if (!sequences) throw this.refusal("it was loaded for embeddings", "Load it without embedding");
     return this.#run(generate(this, sequences, { prompt, settings, signal, onText }));
   }
 
   async embed(text: string): Promise<Float32Array> {
     const { embedding } = this.#contexts;
-    if (!embedding) throw this.refusal("it was loaded to generate text", "load it with embedding: true");
+    if (!embedding) throw this.refusal("it was loaded to generate text", "Load it with embedding: true");
     const tokens = this.tokenize(text);
     if (tokens.length === 0) throw this.refusal("the text is empty");
     this.requireFit(embedding.calculateInputLength(tokens), 1);
     return this.#run(embedding.getEmbeddingFor(tokens).then(({ vector }) => Float32Array.from(vector)));
   }
 
-  /** Ids of a text as it stands, without what begins or ends a sequence; special tokens are recognized. */
   tokenize(text: string): number[] {
-    this.requireSpellable(text);
+    this.requireTokenizable(text);
     return this.model.tokenize(text, true);
   }
 
-  /** How the model's own template turns messages into text. */
   chatWrapper(): NativeChatWrapper {
     const template = this.model.fileInfo.metadata.tokenizer?.chat_template ?? "";
-    if (template === "") throw this.refusal("its file has no chat template", "give the prompt as a text");
-    this.requireSpellable(template);
-    // To compare the template with the ones it knows, the library spells texts of its own.
-    const type = this.#speller ? "jinjaTemplate" : "auto";
+    if (template === "") throw this.refusal("its file has no chat template", "Give the prompt as a text");
+    this.requireTokenizable(template);
+    // To compare the template with those that it knows, the library tokenizes texts of its own.
+    const type = this.#findUntokenizable ? "jinjaTemplate" : "auto";
     this.#wrapper ??= this.engine.native.resolveChatWrapper(this.model, { type, warningLogs: false });
     return this.#wrapper;
   }
 
-  /** Refuses a text that the engine could not spell and would abort at. */
-  requireSpellable(text: string): void {
-    const character = this.#speller?.(text);
+  requireTokenizable(text: string): void {
+    const character = this.#findUntokenizable?.(text);
     if (character !== undefined) {
       throw this.refusal(`its vocabulary has no token for ${JSON.stringify(character)}`);
     }
   }
 
-  /** Refuses more tokens than the context takes, beside those that must be free. */
   requireFit(tokens: number, free: number): void {
     const { contextSize } = this.info;
     if (tokens + free <= contextSize) return;
     const message = `Cannot run "${this.name}": the prompt has ${tokens} tokens and the context ${contextSize}`;
-    const hint = "shorten the prompt, or load the model with a larger contextSize";
+    const hint = "Shorten the prompt, or load the model with a larger contextSize";
     throw new EngineError("too-large", message, { hint });
   }
 
@@ -165,7 +148,7 @@ async function createContexts(
   model: NativeModel,
   createSignal: AbortSignal,
 ): Promise<Contexts> {
-  const { sequences, loras, embedding } = settings;
+  const { sequences, embedding } = settings;
   const contextSize = settings.contextSize ?? Math.min(model.trainContextSize, DEFAULT_CONTEXT);
   const ideal = idealThreads(model.size, cores, settings.threads);
   const common = { contextSize, ignoreMemorySafetyChecks: true, createSignal } as const;
@@ -173,7 +156,7 @@ async function createContexts(
     const native = await model.createEmbeddingContext({ ...common, threads: ideal });
     return { size: contextSize, native, embedding: native };
   }
-  const adapters = loras.map(({ path, scale }) => ({ filePath: path, scale }));
+  const adapters = settings.adapters.map(({ path, scale }) => ({ filePath: path, scale }));
   const native: NativeContext = await model.createContext({
     ...common,
     sequences,

@@ -8,7 +8,7 @@ const MAX_STDERR_TAIL_LENGTH = 2000;
 /** What a call is about, for errors. */
 export interface CallContext {
   readonly doing: "starting" | "loading" | "running";
-  /** The model's name; the engine's where it is about no model. */
+  /** The model's name; the engine's if the call is about no model. */
   readonly model: string;
   readonly path?: string | undefined;
 }
@@ -22,7 +22,7 @@ export interface AskOptions {
 }
 
 interface Pending extends AskOptions {
-  readonly errand: CallContext;
+  readonly context: CallContext;
   readonly resolve: (value: never) => void;
   readonly reject: (error: unknown) => void;
 }
@@ -34,7 +34,7 @@ export class EngineProcess {
   readonly #pending = new Map<number, Pending>();
   #serial = 0;
   #held = 0;
-  #lastWords = "";
+  #stderrTail = "";
   #death: string | undefined;
   #ended = false;
 
@@ -48,7 +48,7 @@ export class EngineProcess {
     });
     this.#child.on("message", (reply: Reply) => this.#settle(reply));
     this.#child.stderr?.setEncoding("utf8").on("data", (text: string) => {
-      this.#lastWords = (this.#lastWords + text).slice(-MAX_STDERR_TAIL_LENGTH);
+      this.#stderrTail = (this.#stderrTail + text).slice(-MAX_STDERR_TAIL_LENGTH);
     });
     this.#closed = new Promise((resolve) => {
       this.#child.once("close", (code, signal) => {
@@ -80,18 +80,18 @@ export class EngineProcess {
    */
   async ask<R extends Request>(
     request: R,
-    errand: CallContext,
+    context: CallContext,
     options: AskOptions = {},
   ): Promise<Answers[R["op"]]> {
     const { signal } = options;
     signal?.throwIfAborted();
-    if (!this.alive) throw this.#failure(errand);
+    if (!this.alive) throw this.#failure(context);
     const id = ++this.#serial;
     const abort = (): void => this.#send({ id, abort: true });
     this.#hold(1);
     try {
       return await new Promise<Answers[R["op"]]>((resolve, reject) => {
-        this.#pending.set(id, { ...options, errand, resolve, reject });
+        this.#pending.set(id, { ...options, context, resolve, reject });
         this.#send({ id, request });
         signal?.addEventListener("abort", abort, { once: true });
       });
@@ -144,17 +144,17 @@ export class EngineProcess {
 
   #die(how: string): void {
     const all = [...this.#pending.values()];
-    const underway = all.map(({ errand }) => `${errand.doing} "${errand.model}"`).join(", ");
-    const words = this.#lastWords.trim().split("\n").at(-1) ?? "";
-    this.#death = `${how}${underway && ` while ${underway}`}${words && `: ${words}`}`;
+    const underway = all.map(({ context }) => `${context.doing} "${context.model}"`).join(", ");
+    const lastLine = this.#stderrTail.trim().split("\n").at(-1) ?? "";
+    this.#death = `${how}${underway && ` while ${underway}`}${lastLine && `: ${lastLine}`}`;
     this.#pending.clear();
-    for (const { errand, reject } of all) reject(this.#failure(errand));
+    for (const { context, reject } of all) reject(this.#failure(context));
   }
 
   #failure({ doing, model, path }: CallContext): EngineError {
     const cannot = doing === "starting" ? `Cannot start ${model}` : `Cannot ${VERBS[doing]} "${model}"`;
     if (this.#ended) return new EngineError("released", `${cannot}: the engine was closed`, { path });
-    const hint = "all models that the engine had are gone with it: load them again";
+    const hint = "All models that the engine had are gone with it: load them again";
     return new EngineError("engine", `${cannot}: llama.cpp crashed (${this.#death})`, { path, hint });
   }
 }

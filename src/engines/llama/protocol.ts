@@ -1,4 +1,5 @@
 import type { PackedError } from "../../errors.ts";
+import type { LinkedAdapter } from "../../link/linked-program.ts";
 import type { ChatMessage, Generation } from "../engine.ts";
 
 /** What the process is started with. */
@@ -17,14 +18,7 @@ export interface LoadSettings {
   readonly threads: number | undefined;
   readonly sequences: number;
   readonly embedding: boolean;
-  readonly loras: readonly LoraSettings[];
-}
-
-/** A LoRA that is laid over a model. */
-export interface LoraSettings {
-  /** Of its GGUF file. */
-  readonly path: string;
-  readonly scale: number;
+  readonly adapters: readonly LinkedAdapter[];
 }
 
 /** How text is generated: the options of `generate` that can be sent. */

@@ -1,4 +1,5 @@
 import { EngineError } from "../../errors.ts";
+import type { LinkedGguf } from "../../link/linked-program.ts";
 import type { ChatMessage, GenerateOptions, Generation, TextSession } from "../engine.ts";
 import type { AskOptions, EngineProcess, CallContext } from "./process.ts";
 import type { Answers, GenerateSettings, ModelFacts, Request } from "./protocol.ts";
@@ -20,25 +21,30 @@ export interface LlamaSession extends TextSession {
   embed(text: string, options?: { readonly signal?: AbortSignal | undefined }): Promise<Float32Array>;
   /**
    * Ids of a text's tokens, without what begins or ends a sequence.
-   * @throws EngineError `bad-input` for a character that the vocabulary cannot spell, `released`, `engine`
+   * @throws EngineError `bad-input` for a character that the vocabulary has no token for, `released`, `engine`
    */
   tokenize(text: string, options?: { readonly signal?: AbortSignal | undefined }): Promise<readonly number[]>;
 }
 
-/** A model that lives in the engine's process. */
+/** What a session is of. */
+export type SessionProgram = Pick<LinkedGguf, "name" | "path" | "lease">;
+
+/** A model in the engine's process. */
 export class ProcessSession implements LlamaSession {
   readonly info: ModelFacts;
   readonly #process: EngineProcess;
   readonly #id: number;
-  readonly #errand: CallContext;
+  readonly #context: CallContext;
+  readonly #lease: AsyncDisposable | undefined;
   #released: Promise<void> | undefined;
   #running = 0;
 
-  constructor(process: EngineProcess, loaded: Answers["load"], model: string, path: string) {
+  constructor(process: EngineProcess, loaded: Answers["load"], { name, path, lease }: SessionProgram) {
     this.info = loaded.info;
     this.#process = process;
     this.#id = loaded.session;
-    this.#errand = { doing: "running", model, path };
+    this.#context = { doing: "running", model: name, path };
+    this.#lease = lease;
   }
 
   get live(): boolean {
@@ -55,7 +61,7 @@ export class ProcessSession implements LlamaSession {
   ): Promise<Generation> {
     this.#requireLive();
     const settings = settingsOf(options, (reason) => {
-      throw new EngineError("bad-input", `Cannot run "${this.#errand.model}": ${reason}`);
+      throw new EngineError("bad-input", `Cannot run "${this.#context.model}": ${reason}`);
     });
     const request = { op: "generate", session: this.#id, prompt, settings } as const;
     return this.#ask(request, { signal: options.signal, onText: options.onText });
@@ -83,9 +89,9 @@ export class ProcessSession implements LlamaSession {
   }
 
   async #release(): Promise<void> {
-    // A model whose process is gone, is gone.
-    if (!this.#process.alive) return;
-    await this.#process.ask({ op: "release", session: this.#id }, this.#errand);
+    // The end of the process released its models.
+    if (this.#process.alive) await this.#process.ask({ op: "release", session: this.#id }, this.#context);
+    await this.#lease?.[Symbol.asyncDispose]();
   }
 
   async [Symbol.asyncDispose](): Promise<void> {
@@ -95,7 +101,7 @@ export class ProcessSession implements LlamaSession {
   async #ask<R extends Request>(request: R, options: AskOptions): Promise<Answers[R["op"]]> {
     this.#running++;
     try {
-      return await this.#process.ask(request, this.#errand, options);
+      return await this.#process.ask(request, this.#context, options);
     } finally {
       this.#running--;
     }
@@ -103,7 +109,7 @@ export class ProcessSession implements LlamaSession {
 
   #requireLive(): void {
     if (!this.#released) return;
-    throw new EngineError("released", `Cannot run "${this.#errand.model}": the session was released`);
+    throw new EngineError("released", `Cannot run "${this.#context.model}": the session was released`);
   }
 }
 
@@ -114,12 +120,12 @@ function settingsOf(options: GenerateOptions, refuse: (reason: string) => never)
     if (value === undefined || (value >= least && value <= most)) return;
     refuse(`${name} is ${value}, not ${most === Infinity ? `${least} or more` : `from ${least} to ${most}`}`);
   };
-  const whole = (name: string, value: number | undefined): void => {
+  const integer = (name: string, value: number | undefined): void => {
     if (value !== undefined && !Number.isInteger(value)) refuse(`${name} is ${value}, not a whole number`);
   };
-  whole("maxTokens", maxTokens);
-  whole("topK", topK);
-  whole("seed", seed);
+  integer("maxTokens", maxTokens);
+  integer("topK", topK);
+  integer("seed", seed);
   within("maxTokens", maxTokens, 1, Infinity);
   within("temperature", temperature, 0, Infinity);
   within("topK", topK, 0, Infinity);

@@ -1,23 +1,23 @@
 import type { NativeTokenizerMetadata } from "./native.ts";
 
 /**
- * Tells which text a vocabulary has no tokens for: gives its first character that cannot be spelled, if there is one.
+ * Tells which text a vocabulary has no tokens for: gives its first character without one, if there is one.
  * Only SentencePiece vocabularies without all 256 byte tokens have such text, and llama.cpp aborts the process on it.
  * Source: llama.cpp, src/llama-vocab.cpp, `llama_vocab::impl::byte_to_token`
  */
 export type FindUntokenizable = (text: string) => string | undefined;
 
-/** Makes the speller of a model; `undefined` where every text has tokens. */
+/** Makes the check of a model; `undefined` if every text has tokens. */
 export function untokenizableFinder(
   tokenizer: NativeTokenizerMetadata | undefined,
 ): FindUntokenizable | undefined {
   const { model, tokens } = tokenizer?.ggml ?? {};
   if (model !== "llama" || !tokens) return undefined;
   const known = new Set(tokens);
-  const spelled = (byte: number): boolean =>
+  const hasToken = (byte: number): boolean =>
     known.has(`<0x${byte.toString(16).toUpperCase().padStart(2, "0")}>`) ||
     (byte < 0x80 && known.has(String.fromCharCode(byte)));
-  const missing = new Set(Array.from({ length: 256 }, (_, byte) => byte).filter((byte) => !spelled(byte)));
+  const missing = new Set(Array.from({ length: 256 }, (_, byte) => byte).filter((byte) => !hasToken(byte)));
   if (missing.size === 0) return undefined;
   const encoder = new TextEncoder();
   return (text) => {

@@ -2,23 +2,24 @@ import { createHash } from "node:crypto";
 import { bindTemplate } from "../../formats/onnx/weightless.ts";
 import type { FoldedFile } from "../../model/folded-weight.ts";
 import { tensorBytes } from "../../tensor/dtype.ts";
-import type { LinkPlan } from "../../model/link-plan.ts";
-import type { FoldedCache } from "../engine.ts";
+import type { LinkedOnnx } from "../../link/linked-program.ts";
+import type { FoldedCache } from "../engine-caches.ts";
 import type { Artifact, Folding } from "./artifact.ts";
 import { cpuFingerprint } from "./cpu.ts";
-import { operandsOf, type Operand, type PrepackOptions, type PrepackTarget } from "./prepacker.ts";
+import type { CachedFileOptions, CacheTarget } from "./cache-target.ts";
+import { type Operand, operandsOf } from "./operands.ts";
 import type { CreateSettings } from "./protocol.ts";
 import type { EngineThread } from "./thread.ts";
 import { SingleFlight } from "../../io/single-flight.ts";
 
-/** Version of how derived files are made: part of every key. */
+/** Version of how folded files are made: part of every key. */
 const RECIPE = 1;
 
-/** Derives weights once for every session and process, in the engine itself: it is given the file, and maps it. */
+/** Folds constants from weights once for every session and process, in the engine itself: it is given the file, and maps it. */
 export class ConstantFolder {
-  readonly #target: PrepackTarget;
+  readonly #target: CacheTarget;
   readonly #cache: FoldedCache;
-  readonly #makings = new SingleFlight<FoldedFile>();
+  readonly #underway = new SingleFlight<FoldedFile>();
 
   constructor(version: string, cache: FoldedCache) {
     this.#target = { version, cpu: cpuFingerprint() };
@@ -26,49 +27,47 @@ export class ConstantFolder {
   }
 
   /**
-   * Finds or makes the file of each value that a program can be given derived.
-   * @param folder that the plan's locations are relative to
-   * @returns by initializer of the compiled program; `undefined` where one is lacking: its nodes then have to run
+   * Finds or makes the file of each constant that can be folded from a program's weights.
+   * @returns by initializer of the folded program; `undefined` if one is missing: its nodes then have to run
    */
   async fold(
     artifact: Artifact,
-    plan: LinkPlan,
-    folder: string,
+    { plan, folder }: Pick<LinkedOnnx, "plan" | "folder">,
     thread: EngineThread,
-    options: PrepackOptions = {},
+    options: CachedFileOptions = {},
   ): Promise<ReadonlyMap<string, FoldedFile> | undefined> {
     const files = new Map<string, FoldedFile>();
-    for (const derivation of artifact.folded?.foldings ?? []) {
+    for (const folding of artifact.folded?.foldings ?? []) {
       options.signal?.throwIfAborted();
-      const operands = operandsOf(derivation, artifact, plan);
+      const operands = operandsOf(folding, artifact, plan);
       if (!operands) return undefined;
-      const key = foldKey(derivation, operands, this.#target);
+      const key = foldKey(folding, operands, this.#target);
       const known = await this.#cache.get(key, { full: options.verify ?? false });
-      const file = known ?? (await this.#make(key, derivation, operands, folder, thread));
-      if (!file || file.length !== tensorBytes(derivation.dtype, derivation.shape)) return undefined;
-      files.set(derivation.input, file);
+      const file = known ?? (await this.#make(key, folding, operands, folder, thread));
+      if (!file || file.length !== tensorBytes(folding.dtype, folding.shape)) return undefined;
+      files.set(folding.input, file);
     }
     return files;
   }
 
   async #make(
     key: string,
-    derivation: Folding,
+    folding: Folding,
     operands: readonly Operand[],
     folder: string,
     thread: EngineThread,
   ): Promise<FoldedFile | undefined> {
     const digests = operands.map(([, { digest }]) => digest);
-    const work = (path: string): Promise<string> => foldAlone(derivation, operands, folder, path, thread);
-    return this.#makings.make(key, () => this.#cache.make(key, digests, work));
+    const work = (path: string): Promise<string> => foldAlone(folding, operands, folder, path, thread);
+    return this.#underway.make(key, () => this.#cache.make(key, digests, work));
   }
 }
 
-/** The key of a derived weight: all that its bytes depend on, and nothing of where or in which model that is. */
+/** The key of a folded constant: all that its bytes depend on, and nothing of where or in which model that is. */
 export function foldKey(
   { before, graph, result }: Pick<Folding, "before" | "graph" | "result">,
   operands: readonly Operand[],
-  { version, cpu }: PrepackTarget,
+  { version, cpu }: CacheTarget,
 ): string {
   const parts = operands.map(([name, { dtype, shape, digest }]) => [name, dtype, shape, digest]);
   const nodes = [before, graph, result];
@@ -102,5 +101,5 @@ async function foldAlone(
     }),
   );
   const settings = { ...SETTINGS, folder };
-  return thread.ask({ op: "derive", model, settings, output: result, dtype, shape, path });
+  return thread.ask({ op: "fold", model, settings, output: result, dtype, shape, path });
 }

@@ -13,16 +13,16 @@ import { cutTemplate } from "../../formats/onnx/weightless.ts";
 import { type DType, tensorBytes } from "../../tensor/dtype.ts";
 import type { Port } from "../engine.ts";
 import type { Folding, FoldedProgram, WantedWeight } from "./artifact.ts";
-import { isWorthAFile } from "./packings.ts";
+import { isWorthAFile } from "./prepackings.ts";
 import type { CreateSettings } from "./protocol.ts";
 import type { EngineThread } from "./thread.ts";
 
-/** A file may be this much larger than what it is derived from: 16-bit weights that are widened to 32. */
+/** A file may be this much larger than what it is folded from: 16-bit weights that are widened to 32. */
 const MAX_GROWTH = 2;
 
 /**
- * Finds what of a compiled program can be derived once from its weights, instead of at each call; nothing but the
- * program decides.
+ * Finds the values of a compiled program that can be folded from its weights once, instead of at each call; nothing
+ * but the program decides.
  * @param unfed inputs that {@link cutTemplate} takes out
  */
 export async function foldingsOf(

@@ -1,49 +1,50 @@
-import type { OnnxModel } from "../../formats/onnx/graph.ts";
-import type { BoundTensors } from "../../formats/onnx/thin.ts";
+import type { LinkedOnnx, OnnxProgram } from "../../link/linked-program.ts";
 import { whyNotWeightless } from "../../formats/onnx/weightless.ts";
+import type { EngineCaches } from "../engine-caches.ts";
+import { type LoadForecast, plainForecast } from "../load-forecast.ts";
 import type { Artifact } from "./artifact.ts";
-import { isWorthAFile } from "./packings.ts";
+import { readArtifact } from "./compiler.ts";
+import { installedVersion } from "./installed-version.ts";
 import { findPrepackingOperator, prepackedWeights, prepackingNodes } from "./prepacking.ts";
+import { isWorthAFile } from "./prepackings.ts";
+import { compileKey, DEFAULT_LEVEL, programKey } from "./program-key.ts";
+import { signatureOf } from "./signature.ts";
 
-/** What the engine does with the weights of a program where it is loaded as tare chooses. */
-export interface LoadForecast {
-  /** The operator that makes it prepack; `undefined` where it gains nothing. */
-  readonly prepackingOperator: string | undefined;
-  /** Names of the weights that it keeps a packed copy of for each session. */
-  readonly copied: ReadonlySet<string>;
-  /** Names of the weights that have one packed copy for all sessions and processes. */
-  readonly prepacked: ReadonlySet<string>;
-  /** Names of the weights that it does not map: it has what is derived from them. Known once it was compiled. */
-  readonly folded: ReadonlySet<string>;
-  /** Why the program cannot be compiled without its weights; `undefined` where it can. */
-  readonly weightlessBlocker: string | undefined;
+/** Forecasts what ONNX Runtime does with a program: from its compilation if there was one, else from its graph. */
+export async function forecastLoad(
+  program: LinkedOnnx,
+  { compiled }: Pick<EngineCaches, "compiled">,
+): Promise<LoadForecast> {
+  const opened = await program.open();
+  const version = installedVersion();
+  const key =
+    version !== undefined && compileKey(programKey(program.plan), { version, level: DEFAULT_LEVEL });
+  const artifact = key ? await readArtifact(compiled, key) : undefined;
+  return artifact ? forecastCompiled(opened, artifact) : forecastProgram(opened);
 }
 
-/** Tells what a compilation showed: fusion makes operators that the program does not name. */
-export function forecastCompiled(artifact: Artifact): LoadForecast {
+/** Forecasts from a compilation: fusion makes operators that the program does not name. */
+function forecastCompiled({ graph }: OnnxProgram, artifact: Artifact): LoadForecast {
   const { prepackingOperator, weightlessBlocker, prepackings } = artifact;
   const names = new Map(artifact.weights.map(({ input, name }) => [input, name]));
   const nameOf = (input: string): string => names.get(input) ?? "";
   const folded = new Set(artifact.folded?.dropped.map(nameOf));
+  const forecast = { ...plainForecast(signatureOf(graph)), prepackingOperator, weightlessBlocker, folded };
+  if (prepackingOperator === undefined) return forecast;
   const inside = new Set(prepackings.flatMap(({ operands }) => operands.map(([, input]) => nameOf(input))));
   return {
-    prepackingOperator,
-    weightlessBlocker,
-    ...(prepackingOperator === undefined
-      ? NOTHING
-      : {
-          copied: new Set(artifact.prepacked.filter((name) => !inside.has(name))),
-          prepacked: new Set(prepackings.map(({ input }) => nameOf(input))),
-        }),
-    folded,
+    ...forecast,
+    copied: new Set(artifact.prepacked.filter((name) => !inside.has(name))),
+    prepacked: new Set(prepackings.map(({ input }) => nameOf(input))),
   };
 }
 
-/** Tells what can be expected of a program that was not compiled yet. */
-export function forecastProgram(graph: OnnxModel, bound: BoundTensors): LoadForecast {
+/** Forecasts for a program that was not compiled yet. */
+function forecastProgram({ graph, bound }: OnnxProgram): LoadForecast {
   const prepackingOperator = findPrepackingOperator(graph);
   const weightlessBlocker = whyNotWeightless(graph, bound);
-  if (prepackingOperator === undefined) return { prepackingOperator, weightlessBlocker, ...NOTHING };
+  const forecast = { ...plainForecast(signatureOf(graph)), prepackingOperator, weightlessBlocker };
+  if (prepackingOperator === undefined) return forecast;
   const weights = new Map(bound.weights.map((tensor) => [tensor.local, tensor]));
   const prepacked = new Set<string>();
   const inside = new Set<string>();
@@ -53,13 +54,6 @@ export function forecastProgram(graph: OnnxModel, bound: BoundTensors): LoadFore
     prepacked.add(weight.name);
     for (const input of nodes.flatMap((node) => node.inputs)) inside.add(weights.get(input)?.name ?? "");
   }
-  return {
-    prepackingOperator,
-    weightlessBlocker,
-    copied: new Set(prepackedWeights(graph, bound).filter((name) => !inside.has(name))),
-    prepacked,
-    folded: NOTHING.folded,
-  };
+  const copied = prepackedWeights(graph, bound).filter((name) => !inside.has(name));
+  return { ...forecast, copied: new Set(copied), prepacked };
 }
-
-const NOTHING = { copied: new Set<string>(), prepacked: new Set<string>(), folded: new Set<string>() };

@@ -4,47 +4,31 @@ import { SparseBytes } from "../../encodings/protobuf/sparse-bytes.ts";
 import { parseOnnx } from "../../formats/onnx/parse.ts";
 import { readPrepacked } from "../../formats/onnx/prepacked.ts";
 import { bindTemplate } from "../../formats/onnx/weightless.ts";
+import type { LinkedOnnx } from "../../link/linked-program.ts";
 import { digestHex } from "../../tensor/digest.ts";
-import { ANONYMOUS, type Binding, type LinkPlan } from "../../model/link-plan.ts";
 import type { PrepackedFile, PrepackedParts } from "../../model/prepacked-weight.ts";
-import type { CompileCache, PrepackedCache } from "../engine.ts";
+import type { CompileCache, PrepackedCache } from "../engine-caches.ts";
 import type { Artifact, Prepacking } from "./artifact.ts";
+import type { CachedFileOptions, CacheTarget } from "./cache-target.ts";
 import { cpuFingerprint } from "./cpu.ts";
-import { takesPacked } from "./packing-probe.ts";
-import { type CreateSettings, PACKED_DATA } from "./protocol.ts";
+import { type Operand, operandsOf } from "./operands.ts";
+import { takesPrepacked } from "./prepacking-probe.ts";
+import { type CreateSettings, PREPACKED_DATA } from "./protocol.ts";
 import type { EngineThread } from "./thread.ts";
 import { SingleFlight } from "../../io/single-flight.ts";
 
-/** Version of how packed files are made: part of every key. */
+/** Version of how prepacked files are made: part of every key. */
 const RECIPE = 1;
 
-/** What packed bytes depend on, besides the weight and its nodes. */
-export interface PrepackTarget {
-  /** Of the engine. */
-  readonly version: string;
-  /** Kernels choose a layout by instruction set. */
-  readonly cpu: string;
-}
-
-/** How packings are made and found again. */
-export interface PrepackOptions {
-  /** Hash packed files, instead of trusting what was not written since it was hashed. */
-  readonly verify?: boolean | undefined;
-  readonly signal?: AbortSignal | undefined;
-}
-
-/** An operand's own name, and what it is bound to. */
-export type Operand = readonly [name: string, binding: Binding];
-
-/** Packs weights once for every session and process: the engine is given the file, and maps it. */
+/** Prepacks weights once for every session and process: the engine is given the file, and maps it. */
 export class Prepacker {
-  readonly #target: PrepackTarget;
+  readonly #target: CacheTarget;
   readonly #cache: PrepackedCache;
   readonly #results: CompileCache | undefined;
-  readonly #makings = new SingleFlight<PrepackedFile>();
+  readonly #underway = new SingleFlight<PrepackedFile>();
   #takes: Promise<boolean> | undefined;
 
-  /** @param results keeps whether the engine takes packed weights on this machine */
+  /** @param results keeps whether the engine maps prepacked weights on this machine */
   constructor(version: string, cache: PrepackedCache, results: CompileCache | undefined) {
     this.#target = { version, cpu: cpuFingerprint() };
     this.#cache = cache;
@@ -52,75 +36,73 @@ export class Prepacker {
   }
 
   /**
-   * Finds or makes the packed file of each weight that one can be shared of.
-   * @param folder that the plan's locations are relative to
-   * @returns by initializer of the compiled program; what is not there the engine packs for the session alone
+   * Finds or makes the file of each weight whose prepacked copy can be shared.
+   * @returns by initializer of the compiled program; others the engine prepacks for the session alone
    */
-  async pack(
+  async prepack(
     artifact: Artifact,
-    plan: LinkPlan,
-    folder: string,
+    { plan, folder }: Pick<LinkedOnnx, "plan" | "folder">,
     thread: EngineThread,
-    options: PrepackOptions = {},
+    options: CachedFileOptions = {},
   ): Promise<ReadonlyMap<string, PrepackedFile>> {
     const files = new Map<string, PrepackedFile>();
     if (artifact.prepackings.length === 0) return files;
-    this.#takes ??= takesPacked(this.#target, thread, this.#results);
+    this.#takes ??= takesPrepacked(this.#target, thread, this.#results);
     if (!(await this.#takes)) return files;
-    const jobs = artifact.prepackings.flatMap((packing) => {
-      const operands = operandsOf(packing, artifact, plan);
-      return operands ? [{ packing, operands, key: prepackKey(packing, operands, this.#target) }] : [];
+    const jobs = artifact.prepackings.flatMap((prepacking) => {
+      const operands = operandsOf(prepacking, artifact, plan);
+      return operands ? [{ prepacking, operands, key: prepackKey(prepacking, operands, this.#target) }] : [];
     });
     const known = await Promise.all(
       jobs.map(({ key }) => this.#cache.get(key, { full: options.verify ?? false })),
     );
-    // One at a time: the engine's file goes before the next is made.
-    for (const [index, { packing, operands, key }] of jobs.entries()) {
+    // One at a time: the engine's file is removed before the next is made.
+    for (const [index, { prepacking, operands, key }] of jobs.entries()) {
       options.signal?.throwIfAborted();
-      const file = known[index] ?? (await this.#make(key, packing, operands, folder, thread));
-      if (file && file.entries.length > 0) files.set(packing.input, file);
+      const file = known[index] ?? (await this.#make(key, prepacking, operands, folder, thread));
+      if (file && file.entries.length > 0) files.set(prepacking.input, file);
     }
     return files;
   }
 
   async #make(
     key: string,
-    packing: Prepacking,
+    prepacking: Prepacking,
     operands: readonly Operand[],
     folder: string,
     thread: EngineThread,
   ): Promise<PrepackedFile | undefined> {
     const [[, weight]] = operands as [Operand];
     const work = (into: string): Promise<PrepackedParts> =>
-      packAlone(packing, operands, folder, into, thread);
-    return this.#makings.make(key, () => this.#cache.make(key, weight, work));
+      prepackAlone(prepacking, operands, folder, into, thread);
+    return this.#underway.make(key, () => this.#cache.make(key, weight, work));
   }
 }
 
-/** The key of a packed weight: its own digest (which a cache may look for), and all that its packed bytes depend on. */
+/** The key of a prepacked weight: its own digest (which a cache may look for), and all that its bytes depend on. */
 export function prepackKey(
-  packing: Pick<Prepacking, "before" | "graph">,
+  prepacking: Pick<Prepacking, "before" | "graph">,
   operands: readonly Operand[],
-  { version, cpu }: PrepackTarget,
+  { version, cpu }: CacheTarget,
 ): string {
   const [[, weight]] = operands as [Operand];
   const parts = operands.map(([name, { dtype, shape, digest }]) => [name, dtype, shape, digest]);
-  const nodes = [packing.before, packing.graph];
+  const nodes = [prepacking.before, prepacking.graph];
   const all = JSON.stringify([RECIPE, version, process.platform, process.arch, cpu, nodes, parts]);
   return `${digestHex(weight.digest)}-${createHash("sha256").update(all).digest("hex").slice(0, 32)}`;
 }
 
-/** What a packing is made with: nothing but the kernels decides. */
-const PACK_SETTINGS: Omit<CreateSettings, "folder"> = {
+/** What a weight is prepacked with: nothing but the kernels decides. */
+const SETTINGS: Omit<CreateSettings, "folder"> = {
   level: "disabled",
   prepack: true,
   threads: 1,
   spinning: false,
 };
 
-/** Lets the engine pack a weight for its nodes alone, into a file of a folder. */
-async function packAlone(
-  packing: Prepacking,
+/** Lets the engine prepack a weight for its nodes alone, into a file of a folder. */
+async function prepackAlone(
+  prepacking: Prepacking,
   operands: readonly Operand[],
   folder: string,
   into: string,
@@ -128,8 +110,8 @@ async function packAlone(
 ): Promise<PrepackedParts> {
   const fromBase64 = (text: string): Uint8Array => new Uint8Array(Buffer.from(text, "base64"));
   const template = {
-    before: fromBase64(packing.before),
-    graph: fromBase64(packing.graph),
+    before: fromBase64(prepacking.before),
+    graph: fromBase64(prepacking.graph),
     after: new Uint8Array(0),
   };
   const bound = operands.map(([input, { dtype, shape, location, offset, length }]) => {
@@ -137,24 +119,9 @@ async function packAlone(
   });
   const model = bindTemplate(template, bound);
   const [[name, weight]] = operands as [Operand];
-  const settings = { ...PACK_SETTINGS, folder };
-  const saved = await thread.ask({ op: "pack", model, settings, into, least: weight.length });
-  const view = new SparseBytes("packed program", saved);
+  const settings = { ...SETTINGS, folder };
+  const saved = await thread.ask({ op: "prepack", model, settings, into, minBytes: weight.length });
+  const view = new SparseBytes("prepacked program", saved);
   const tensor = parseOnnx(view).tensors.find((each) => each.local === name);
-  return { path: join(into, PACKED_DATA), entries: tensor ? readPrepacked(view, tensor) : [] };
-}
-
-/** Finds the weights that go into lone nodes; `undefined` where a model lacks one, or nobody hashed it. */
-export function operandsOf(
-  packing: Pick<Prepacking, "operands">,
-  artifact: Artifact,
-  plan: LinkPlan,
-): Operand[] | undefined {
-  const names = new Map(artifact.weights.map(({ input, name }) => [input, name]));
-  const bindings = new Map(plan.weights.map((weight) => [weight.name, weight]));
-  const operands = packing.operands.flatMap(([name, input]): Operand[] => {
-    const binding = bindings.get(names.get(input) ?? "");
-    return binding && binding.digest !== ANONYMOUS ? [[name, binding]] : [];
-  });
-  return operands.length === packing.operands.length ? operands : undefined;
+  return { path: join(into, PREPACKED_DATA), entries: tensor ? readPrepacked(view, tensor) : [] };
 }

@@ -3,18 +3,18 @@ import type { BoundTensors } from "../../formats/onnx/thin.ts";
 import type { DType } from "../../tensor/dtype.ts";
 
 /** How ONNX Runtime's CPU provider prepacks an operator. */
-interface Packs {
+interface PrepackingRule {
   /** Inputs that it copies into a layout of its own. */
   readonly inputs: readonly number[];
   /** Those that stand for all of them, where others go into the same copy; all unless given. */
   readonly main?: readonly number[];
-  /** What running it unpacked costs: times, measured on x86 with AVX-512; 1 where nothing was resolved. */
+  /** What running it without prepacking costs: times, measured on x86 with AVX-512; 1 where nothing was resolved. */
   readonly slowdown: number;
   /** Dtypes of the inputs that are computed, or the number of the input that has the same. */
   readonly fed?: Readonly<Record<number, DType | number>>;
 }
 
-const PREPACKED: Readonly<Record<string, Packs>> = {
+const PREPACKED: Readonly<Record<string, PrepackingRule>> = {
   MatMulNBits: { inputs: [1, 2, 3], main: [1], slowdown: 150, fed: { 0: 2 } },
   QLinearMatMul: { inputs: [3], slowdown: 9, fed: { 0: 2 } },
   DynamicQuantizeMatMul: { inputs: [1], slowdown: 5, fed: { 0: "float32" } },
@@ -54,12 +54,12 @@ export function prepackedValues(graph: OnnxModel): Set<string> {
   return values;
 }
 
-/** Values that the engine makes packed copies of, and the nodes that it makes them for. */
+/** Values that the engine makes prepacked copies of, and the nodes that it makes them for. */
 export function prepackingNodes(graph: OnnxModel): Map<string, OnnxNode[]> {
   const nodes = new Map<string, OnnxNode[]>();
   for (const node of nodesOf(graph)) {
-    const packs = PREPACKED[node.opType];
-    for (const index of packs?.main ?? packs?.inputs ?? []) {
+    const rule = PREPACKED[node.opType];
+    for (const index of rule?.main ?? rule?.inputs ?? []) {
       const value = node.inputs[index];
       if (value) nodes.set(value, [...(nodes.get(value) ?? []), node]);
     }
@@ -81,7 +81,7 @@ export function fedDType(
 }
 
 /**
- * A node that packing makes wrong without a word: scales or zero points of a constant `MatMulNBits` weight that are no
+ * A node that prepacking makes wrong without an error: scales or zero points of a constant `MatMulNBits` weight that are no
  * constants are taken as nothing (ONNX Runtime 1.30).
  * @param constant whether a value is one
  */

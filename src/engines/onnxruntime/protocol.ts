@@ -3,9 +3,12 @@ import type { DType } from "../../tensor/dtype.ts";
 import type { NumberTensor, Tensors } from "../../tensor/tensor.ts";
 import type { Port } from "../engine.ts";
 
+/** Levels of optimization. */
+export const LEVELS = ["disabled", "basic", "extended", "all"] as const;
+
 /** How a model is created; the settings that a compiled program depends on are part of its key. */
 export interface CreateSettings {
-  readonly level: "disabled" | "basic" | "extended" | "all";
+  readonly level: (typeof LEVELS)[number];
   readonly prepack: boolean;
   /** Threads for one operator; the engine's default, one a core, if 0. */
   readonly threads: number;
@@ -15,31 +18,31 @@ export interface CreateSettings {
   readonly folder: string | undefined;
 }
 
-/** File that a packing leaves: large initializers, and what was packed of them. */
-export const PACKED_DATA = "packed.data";
+/** Name of the file that prepacking writes: large initializers, and their prepacked copies. */
+export const PREPACKED_DATA = "prepacked.data";
 
 /** What the engine's threads are asked to do. */
 export type Request =
   | { readonly op: "compile"; readonly model: Uint8Array; readonly settings: CreateSettings }
   | { readonly op: "outputs"; readonly model: Uint8Array; readonly settings: CreateSettings }
   | {
-      readonly op: "pack";
+      readonly op: "prepack";
       readonly model: Uint8Array;
       readonly settings: CreateSettings;
-      /** Existing folder for {@link PACKED_DATA}. */
+      /** Existing folder for {@link PREPACKED_DATA}. */
       readonly into: string;
-      /** In bytes: smaller initializers stay in the program. */
-      readonly least: number;
+      /** Smaller initializers stay in the program. */
+      readonly minBytes: number;
     }
-  /** Runs a program that takes nothing, and leaves what it gives in a file. */
+  /** Runs a program that takes nothing, and writes its output into a file. */
   | {
-      readonly op: "derive";
+      readonly op: "fold";
       readonly model: Uint8Array;
       readonly settings: CreateSettings;
       readonly output: string;
       readonly dtype: DType;
       readonly shape: readonly number[];
-      /** A file that is not there yet. */
+      /** Of a file that does not exist yet. */
       readonly path: string;
     }
   | {
@@ -49,7 +52,7 @@ export type Request =
       /** A session of this thread, whose held inputs the new one takes over. */
       readonly held?: number | undefined;
     }
-  /** Keeps tensors here, to be fed to a session with each run; `undefined` lets go of one. */
+  /** Holds tensors here, to be fed to a session with each run; `undefined` frees one. */
   | {
       readonly op: "hold";
       readonly session: number;
@@ -66,12 +69,12 @@ export type Request =
 /** What each request answers. */
 export interface Answers {
   readonly compile: Uint8Array;
-  /** What the model gives, its types inferred where it does not say them. */
+  /** The model's outputs, with types that are inferred where it does not say them. */
   readonly outputs: readonly Port[];
-  /** The program as the engine saved it, which says where in the file what was packed lies. */
-  readonly pack: Uint8Array;
-  /** sha256 of what the file holds, in hexadecimal. */
-  readonly derive: string;
+  /** The program as the engine saved it, with the place of each prepacked copy in the file. */
+  readonly prepack: Uint8Array;
+  /** sha256 of the file, in hexadecimal. */
+  readonly fold: string;
   /** The session's number in its thread. */
   readonly load: number;
   readonly hold: null;

@@ -7,80 +7,85 @@ import { abortable } from "../../io/abortable.ts";
 
 /** A session, and what the engine made of its program. */
 export interface OrtSessionInfo extends Session {
-  /** Whether the engine keeps packed copies of weights. */
+  /** Whether the engine prepacks weights. */
   readonly prepacked: boolean;
-  /** Names of the weights whose packed copies it maps, and shares with every session of whatever process. */
+  /** Names of the weights whose prepacked copies it maps, and shares with the sessions of all processes. */
   readonly prepackedWeights: readonly string[];
-  /** Names of the weights that it does not map: it has what is derived from them, shared likewise. */
+  /** Names of the weights that it does not map, since it maps constants folded from them, shared in the same way. */
   readonly foldedWeights: readonly string[];
-  /** Why the engine optimizes with the weights at each load; `undefined` where the family's program serves. */
+  /** Why the engine optimizes with the weights at each load; `undefined` if the family's program serves. */
   readonly weightlessBlocker: string | undefined;
   /** Whether the program had been compiled before. */
   readonly cached: boolean;
 }
 
+/** What a session is made of. */
+export interface SessionFacts
+  extends Pick<
+    OrtSessionInfo,
+    "signature" | "prepacked" | "prepackedWeights" | "foldedWeights" | "weightlessBlocker" | "cached"
+  > {
+  /** Inputs of the program, by the names of the weights that they take. */
+  readonly inputs: ReadonlyMap<string, string>;
+}
+
+/** The thread of a session, and its number there. */
+export interface SessionPlace {
+  readonly thread: EngineThread;
+  readonly id: number;
+}
+
 /** A session in a thread. */
 export class ThreadSession implements OrtSessionInfo {
+  readonly place: SessionPlace;
   readonly signature: Signature;
   readonly prepacked: boolean;
   readonly prepackedWeights: readonly string[];
   readonly foldedWeights: readonly string[];
   readonly weightlessBlocker: string | undefined;
   readonly cached: boolean;
-  readonly #thread: EngineThread;
-  readonly #id: number;
+  readonly #inputs: ReadonlyMap<string, string>;
+  readonly #lease: AsyncDisposable | undefined;
   #released: Promise<void> | undefined;
 
-  /** @param id of the session in its thread */
-  constructor(
-    thread: EngineThread,
-    id: number,
-    info: Pick<
-      OrtSessionInfo,
-      "signature" | "prepacked" | "prepackedWeights" | "foldedWeights" | "weightlessBlocker" | "cached"
-    >,
-  ) {
-    this.#thread = thread;
-    this.#id = id;
-    this.signature = info.signature;
-    this.prepacked = info.prepacked;
-    this.prepackedWeights = info.prepackedWeights;
-    this.foldedWeights = info.foldedWeights;
-    this.weightlessBlocker = info.weightlessBlocker;
-    this.cached = info.cached;
-  }
-
-  /** The thread that it lives in, and its number there. */
-  get place(): { readonly thread: EngineThread; readonly id: number } {
-    return { thread: this.#thread, id: this.#id };
+  /** @param lease ends with the session */
+  constructor(place: SessionPlace, facts: SessionFacts, lease: AsyncDisposable | undefined) {
+    this.place = place;
+    this.signature = facts.signature;
+    this.prepacked = facts.prepacked;
+    this.prepackedWeights = facts.prepackedWeights;
+    this.foldedWeights = facts.foldedWeights;
+    this.weightlessBlocker = facts.weightlessBlocker;
+    this.cached = facts.cached;
+    this.#inputs = facts.inputs;
+    this.#lease = lease;
   }
 
   /**
-   * Keeps weights in the session's thread, to be fed with every run from now on; runs under way finish on the old ones.
-   * @param tensors by input of the compiled program; `undefined` lets go of one
+   * Holds weights in the session's thread, to be fed with each later run; runs under way finish on the old ones.
+   * @param weights by name; `undefined` frees one
    * @throws EngineError `bad-input`, `released`
    */
-  async hold(tensors: Readonly<Record<string, NumberTensor | undefined>>): Promise<void> {
+  async hold(weights: ReadonlyMap<string, NumberTensor | undefined>): Promise<void> {
     if (this.#released)
       throw new EngineError("released", "Cannot change the weights of a session that was released");
-    // A copy, which goes over: the caller's memory stays the caller's.
-    const copies = Object.fromEntries(
-      Object.entries(tensors).map(([name, tensor]) => [
-        name,
-        tensor && { ...tensor, bytes: new Uint8Array(tensor.bytes) },
-      ]),
-    );
-    const memory = Object.values(copies).flatMap((tensor) => (tensor ? [tensor.bytes.buffer] : []));
-    await this.#thread.ask({ op: "hold", session: this.#id, tensors: copies }, memory);
+    // A copy is transferred: the caller's memory stays the caller's.
+    const copies = [...weights].map(([name, tensor]) => {
+      const copy = tensor && { ...tensor, bytes: new Uint8Array(tensor.bytes) };
+      return [this.#inputs.get(name) ?? name, copy] as const;
+    });
+    const memory = copies.flatMap(([, tensor]) => (tensor ? [tensor.bytes.buffer] : []));
+    const { thread, id } = this.place;
+    await thread.ask({ op: "hold", session: id, tensors: Object.fromEntries(copies) }, memory);
   }
 
   async run(inputs: Tensors, options: RunOptions = {}): Promise<Tensors> {
     if (this.#released) throw new EngineError("released", "Cannot run a session that was released");
     options.signal?.throwIfAborted();
     requireFeeds(this.signature, inputs);
-    const answer = this.#thread.ask({
+    const answer = this.place.thread.ask({
       op: "run",
-      session: this.#id,
+      session: this.place.id,
       inputs,
       outputs: options.outputs,
     });
@@ -93,10 +98,13 @@ export class ThreadSession implements OrtSessionInfo {
   }
 
   async #release(): Promise<void> {
-    // A session whose engine was closed before it is gone already.
-    if (this.#thread.ended) return;
-    await this.#thread.ask({ op: "release", session: this.#id });
-    this.#thread.sessions--;
+    const { thread, id } = this.place;
+    // If the engine was closed, its sessions are gone already.
+    if (!thread.ended) {
+      await thread.ask({ op: "release", session: id });
+      thread.sessions--;
+    }
+    await this.#lease?.[Symbol.asyncDispose]();
   }
 
   async [Symbol.asyncDispose](): Promise<void> {

@@ -38,8 +38,8 @@ export function toOrt(native: OrtNative, name: string, tensor: Tensor, copy = tr
     );
   }
   const Half = (globalThis as { Float16Array?: new (buffer: ArrayBuffer) => ArrayBufferView }).Float16Array;
-  const whole = bytes.byteOffset === 0 && bytes.byteLength === bytes.buffer.byteLength;
-  const { buffer } = copy || !whole ? new Uint8Array(bytes) : (bytes as Uint8Array<ArrayBuffer>);
+  const ownsBuffer = bytes.byteOffset === 0 && bytes.byteLength === bytes.buffer.byteLength;
+  const { buffer } = copy || !ownsBuffer ? new Uint8Array(bytes) : (bytes as Uint8Array<ArrayBuffer>);
   return new native.Tensor(dtype, new (dtype === "float16" && Half ? Half : Elements)(buffer), shape);
 }
 

@@ -12,7 +12,7 @@ import {
   type Answers,
   type Call,
   type CreateSettings,
-  PACKED_DATA,
+  PREPACKED_DATA,
   type Reply,
   type Request,
 } from "./protocol.ts";
@@ -23,9 +23,9 @@ const native = (await import("onnxruntime-node")) as unknown as OrtNative;
 const CHUNK = 1024 * 1024;
 const sessions = new Map<number, OrtSession>();
 let serial = 0;
-// One at a time, in order: a release must not overtake the run before it.
-/** Weights that are fed, by session. */
+/** Weights in memory, by session: they are fed with each run. */
 const held = new Map<number, Map<string, OrtTensor>>();
+// One request at a time, in order: a release must not overtake the run before it.
 let last: Promise<void> = Promise.resolve();
 
 parentPort?.on("message", ({ id, request }: Call) => {
@@ -48,17 +48,17 @@ async function answer(request: Request): Promise<Answers[keyof Answers]> {
       return inTemporaryFolder((folder) => save(request.model, options(request.settings), folder));
     case "outputs":
       return outputsOf(request.model, request.settings);
-    case "pack": {
-      const { model, settings, into, least } = request;
+    case "prepack": {
+      const { model, settings, into, minBytes } = request;
       const extra = {
         save_external_prepacked_constant_initializers: "1",
-        optimized_model_external_initializers_file_name: PACKED_DATA,
-        optimized_model_external_initializers_min_size_in_bytes: String(least),
+        optimized_model_external_initializers_file_name: PREPACKED_DATA,
+        optimized_model_external_initializers_min_size_in_bytes: String(minBytes),
       };
       return save(model, options(settings, extra), into);
     }
-    case "derive":
-      return derive(request);
+    case "fold":
+      return fold(request);
     case "load": {
       sessions.set(++serial, await native.InferenceSession.create(request.model, options(request.settings)));
       held.set(serial, new Map(held.get(request.held ?? 0)));
@@ -92,8 +92,8 @@ async function save(model: Uint8Array, settings: OrtSessionOptions, folder: stri
   return new Uint8Array(await readFile(path));
 }
 
-/** Runs a program without inputs; its output goes to a file from here, so that no other thread ever has it. */
-async function derive(request: Extract<Request, { readonly op: "derive" }>): Promise<string> {
+/** Runs a program without inputs; its output is written here, so that no other thread has it in memory. */
+async function fold(request: Extract<Request, { readonly op: "fold" }>): Promise<string> {
   const { model, settings, output, dtype, shape, path } = request;
   const session = await native.InferenceSession.create(model, options(settings));
   try {
@@ -106,7 +106,7 @@ async function derive(request: Extract<Request, { readonly op: "derive" }>): Pro
       tensor.dtype !== dtype ||
       tensor.shape.join() !== shape.join()
     )
-      throw new EngineError("engine", `Cannot derive a weight: it is not ${dtype} [${shape.join(", ")}]`);
+      throw new EngineError("engine", `Cannot fold a constant: it is not ${dtype} [${shape.join(", ")}]`);
     const hash = createHash("sha256");
     const file = await open(path, "wx", 0o600);
     try {
@@ -146,7 +146,7 @@ async function outputsOf(model: Uint8Array, settings: CreateSettings): Promise<P
   return ports;
 }
 
-/** Keeps tensors for a session; those that came over as they are, are not copied again. */
+/** Holds tensors for a session; what was transferred is not copied again. */
 function hold(id: number, tensors: Readonly<Record<string, NumberTensor | undefined>>): void {
   const all = held.get(id);
   if (!all) throw new EngineError("released", "Cannot change the weights of a session that was released");

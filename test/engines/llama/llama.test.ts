@@ -1,10 +1,11 @@
 import { execFile } from "node:child_process";
 import { cp, mkdir, readFile, writeFile } from "node:fs/promises";
-import { join } from "node:path";
+import { basename, join } from "node:path";
 import { fileURLToPath, pathToFileURL } from "node:url";
 import { promisify } from "node:util";
 import { afterAll, beforeAll, describe, expect, onTestFinished, test } from "vitest";
 import { type Llama, openLlama } from "../../../src/engines/llama/engine.ts";
+import type { LinkedAdapter } from "../../../src/link/linked-program.ts";
 import type { LlamaSession } from "../../../src/engines/llama/session.ts";
 import {
   type CharlmModel,
@@ -39,10 +40,19 @@ beforeAll(async () => {
 });
 afterAll(() => llama[Symbol.asyncDispose]());
 
-async function load(model: CharlmModel, options: Parameters<Llama["load"]>[1] = {}): Promise<LlamaSession> {
-  const session = await llama.load(await charlmGguf(model), { name: model, ...options });
+async function load(
+  model: CharlmModel,
+  options: Parameters<Llama["load"]>[1] & { readonly adapters?: readonly LinkedAdapter[] } = {},
+): Promise<LlamaSession> {
+  const { adapters = [], ...rest } = options;
+  const session = await llama.load({ ...gguf(await charlmGguf(model), model), adapters }, rest);
   onTestFinished(() => session.release());
   return session;
+}
+
+/** A GGUF file as a program. */
+function gguf(path: string, name = basename(path)): { readonly name: string; readonly path: string } {
+  return { name, path };
 }
 
 /** An engine whose process may die. */
@@ -102,7 +112,7 @@ describe("openLlama()", () => {
     const script = `
       import { openLlama } from ${JSON.stringify(pathToFileURL(join(DIST, "engines/llama/engine.js")).href)};
       const llama = openLlama({ threads: 1 });
-      const session = await llama.load(${JSON.stringify(await charlmGguf("base"))});
+      const session = await llama.load(${JSON.stringify(gguf(await charlmGguf("base")))});
       const { text } = await session.generate("And", { maxTokens: 5 });
       console.log(JSON.stringify({ pid: llama.pid, text }));`;
     const path = await file("host.mjs", Buffer.from(script));
@@ -127,7 +137,7 @@ describe("Llama.load()", () => {
   });
 
   test("opens shards, and gives the text of the whole file", async () => {
-    const session = await llama.load(await shards(0, "u16"));
+    const session = await llama.load(gguf(await shards(0, "u16")));
     const { text } = await session.generate(PROMPT, { maxTokens: 40 });
     await session.release();
     expect(text).toBe(expected.base.greedy_text);
@@ -136,7 +146,7 @@ describe("Llama.load()", () => {
   test("lays LoRA adapters over the model, as strongly as asked", async () => {
     const path = await file("lora.gguf", noisyLora());
     const text = async (scale: number): Promise<string> => {
-      const session = await load("base", { loras: [{ path, scale }] });
+      const session = await load("base", { adapters: [{ path, scale }] });
       return (await session.generate(PROMPT, { maxTokens: 40 })).text;
     };
     expect(await text(0)).toBe(expected.base.greedy_text);
@@ -146,7 +156,7 @@ describe("Llama.load()", () => {
   test("gives the native reason for a failure", async () => {
     const whole = await readFile(await charlmGguf("base"));
     const cut = await file("cut.gguf", whole.subarray(0, 2_000_000));
-    await expect(llama.load(cut)).rejects.toMatchObject({
+    await expect(llama.load(gguf(cut))).rejects.toMatchObject({
       name: "EngineError",
       code: "engine",
       path: cut,
@@ -155,19 +165,21 @@ describe("Llama.load()", () => {
       ) as string,
     });
     const odd: GgufMetadata = [["general.architecture", ["string", "perceptron"]]];
-    await expect(llama.load(await file("odd.gguf", encodeGguf(odd, [])))).rejects.toThrow(/perceptron/);
-    await expect(llama.load(await file("text.gguf", Buffer.from("not a model")))).rejects.toThrow(/magic/);
-    await expect(llama.load("/nowhere.gguf")).rejects.toThrow(/ENOENT/);
-    await expect(load("base", { loras: [{ path: cut, scale: 1 }] })).rejects.toMatchObject({
+    await expect(llama.load(gguf(await file("odd.gguf", encodeGguf(odd, []))))).rejects.toThrow(/perceptron/);
+    await expect(llama.load(gguf(await file("text.gguf", Buffer.from("not a model"))))).rejects.toThrow(
+      /magic/,
+    );
+    await expect(llama.load(gguf("/nowhere.gguf"))).rejects.toThrow(/ENOENT/);
+    await expect(load("base", { adapters: [{ path: cut, scale: 1 }] })).rejects.toMatchObject({
       code: "engine",
     });
   });
 
   test("stops when it is aborted", async () => {
     const path = await charlmGguf("base");
-    await expect(llama.load(path, { signal: AbortSignal.abort() })).rejects.toThrow(/abort/i);
+    await expect(llama.load(gguf(path), { signal: AbortSignal.abort() })).rejects.toThrow(/abort/i);
     const abort = new AbortController();
-    const loading = llama.load(path, { signal: abort.signal });
+    const loading = llama.load(gguf(path), { signal: abort.signal });
     abort.abort();
     await expect(loading).rejects.toThrow(/abort/i);
     await expect(load("base")).resolves.toBeDefined();
@@ -296,7 +308,7 @@ describe("LlamaSession.generate()", () => {
       key === "tokenizer.ggml.add_space_prefix" ? [key, ["bool", true]] : [key, value],
     );
     const path = await file("space.gguf", encodeGguf(metadata, [...(await charlmTensors("base"))]));
-    const session = await llama.load(path);
+    const session = await llama.load(gguf(path));
     const { text, promptTokens } = await session.generate(PROMPT, { maxTokens: 10 });
     await session.release();
     expect(promptTokens).toBe(expected.base.input_ids.length + 1);
@@ -312,7 +324,7 @@ describe("LlamaSession.generate()", () => {
       ["tokenizer.chat_template", ["string", template]],
     ];
     const path = await file("chat.gguf", encodeGguf(metadata, [...(await charlmTensors("base"))]));
-    const session = await llama.load(path);
+    const session = await llama.load(gguf(path));
     onTestFinished(() => session.release());
     expect(session.info.chatTemplate).toBe(true);
     const pieces: string[] = [];
@@ -399,7 +411,7 @@ describe("a crash of the engine", () => {
   test("rejects what is under way, and the next load starts anew", async () => {
     const engine = anotherEngine();
     const path = await charlmGguf("kjv");
-    const session = await engine.load(path, { name: "kjv" });
+    const session = await engine.load(gguf(path, "kjv"));
     const killed = engine.pid as number;
     const running = session.generate(PROMPT, { onText: () => process.kill(killed, "SIGKILL") });
     await expect(running).rejects.toMatchObject({
@@ -409,16 +421,16 @@ describe("a crash of the engine", () => {
     });
     await expect(session.generate(PROMPT)).rejects.toMatchObject({ code: "engine" });
     await session.release();
-    await using again = await engine.load(path, { name: "kjv" });
+    await using again = await engine.load(gguf(path, "kjv"));
     expect(engine.pid).not.toBe(killed);
     expect((await again.generate(PROMPT, { maxTokens: 40 })).text).toBe(expected.kjv.greedy_text);
   });
 
   test("comes from a shard whose number has another type, and does not take the host down", async () => {
     const engine = anotherEngine();
-    await using bystander = await engine.load(await charlmGguf("base"), { name: "bystander" });
+    await using bystander = await engine.load(gguf(await charlmGguf("base"), "bystander"));
     const path = await shards(0, "u32");
-    await expect(engine.load(path, { name: "odd" })).rejects.toMatchObject({
+    await expect(engine.load(gguf(path, "odd"))).rejects.toMatchObject({
       code: "engine",
       path,
       message: expect.stringMatching(
@@ -426,14 +438,14 @@ describe("a crash of the engine", () => {
       ) as string,
     });
     await expect(bystander.generate(PROMPT)).rejects.toMatchObject({ code: "engine" });
-    await using next = await engine.load(await charlmGguf("base"));
+    await using next = await engine.load(gguf(await charlmGguf("base")));
     expect((await next.generate(PROMPT, { maxTokens: 40 })).text).toBe(expected.base.greedy_text);
   });
 
   test("or an error comes from a tensor in two shards, and the host goes on", async () => {
     const engine = anotherEngine();
-    await expect(engine.load(await shards(1, "u16"))).rejects.toMatchObject({ code: "engine" });
-    await using next = await engine.load(await charlmGguf("base"));
+    await expect(engine.load(gguf(await shards(1, "u16")))).rejects.toMatchObject({ code: "engine" });
+    await using next = await engine.load(gguf(await charlmGguf("base")));
     expect((await next.generate(PROMPT, { maxTokens: 40 })).text).toBe(expected.base.greedy_text);
   });
 
@@ -445,13 +457,13 @@ describe("a crash of the engine", () => {
 
   test("is not what closing the engine is", async () => {
     const engine = anotherEngine();
-    const session = await engine.load(await charlmGguf("base"));
+    const session = await engine.load(gguf(await charlmGguf("base")));
     const running = session.generate(PROMPT);
     await engine[Symbol.asyncDispose]();
     await expect(running).rejects.toMatchObject({ code: "released" });
     await session.release();
     await expect(session.generate(PROMPT)).rejects.toMatchObject({ code: "released" });
-    await expect(engine.load(await charlmGguf("base"))).rejects.toMatchObject({ code: "released" });
+    await expect(engine.load(gguf(await charlmGguf("base")))).rejects.toMatchObject({ code: "released" });
   });
 });
 

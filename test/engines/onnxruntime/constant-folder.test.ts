@@ -7,15 +7,14 @@ import * as ort from "onnxruntime-node";
 import { describe, expect, onTestFinished, test } from "vitest";
 import { openOnnxRuntime } from "../../../src/engines/onnxruntime/engine.ts";
 import { openStore, type TareStore } from "../../../src/tare-store.ts";
-import { openOnnxProgram } from "../../../src/link/onnx-program.ts";
-import { planLink } from "../../../src/model/plan.ts";
+import { StoredOnnx } from "../../../src/link/stored-program.ts";
 import type { Method } from "../../../src/model/config.ts";
 import type { Tensor, Tensors } from "../../../src/tensor/tensor.ts";
+import { LocalStore } from "../../../src/local-store/local-store.ts";
 import { SEAL } from "../../../src/local-store/commit-blob.ts";
 import { CHARLM_GRAPHS, charlm } from "../../support/charlm.ts";
 import { graph, ints, type Message, model, node, tensor, value } from "../../support/onnx-builder.ts";
 import { temporaryFolder } from "../../support/temporary.ts";
-import { LocalStore } from "../../../src/local-store/local-store.ts";
 import { readModel } from "../../../src/store/read-model.ts";
 
 const SIZE = 128;
@@ -72,8 +71,8 @@ function folded(options: { readonly lora?: number; readonly prefix?: string } = 
   });
 }
 
-/** Weights that only derived values take. */
-const DERIVED = ["a", "b", "base", "half", "k", "q", "table"];
+/** Weights that only folded constants take. */
+const FOLDED = ["a", "b", "base", "half", "k", "q", "table"];
 const ids: Tensor = {
   dtype: "int64",
   shape: [ROWS],
@@ -113,9 +112,9 @@ async function stock(bytes: Uint8Array): Promise<Buffer> {
   return Buffer.from((y as { data: Float32Array }).data.slice().buffer);
 }
 
-const derivedFolder = (store: TareStore): string => join(store.path, "cache", "derived");
+const foldedFolder = (store: TareStore): string => join(store.path, "cache", "derived");
 const filesOf = async (store: TareStore): Promise<string[]> =>
-  (await readdir(derivedFolder(store)).catch(() => [])).sort();
+  (await readdir(foldedFolder(store)).catch(() => [])).sort();
 
 async function spoil(path: string): Promise<void> {
   const bytes = await readFile(path);
@@ -130,7 +129,7 @@ describe("TareStore.load() of a program that computes weights of weights", () =>
   test("derives them once, and gives bit for bit what their nodes give at each call, and what stock gives", async () => {
     const store = await storeOf({ m: folded() });
     await using session = await store.load("m");
-    expect([...session.foldedWeights].sort()).toEqual(DERIVED);
+    expect([...session.foldedWeights].sort()).toEqual(FOLDED);
     const output = bytesOf(await session.run({ ids }));
     expect((await filesOf(store)).length).toBe(4);
     await using live = await store.openMutable("m", { mutable: ["s"] });
@@ -142,7 +141,7 @@ describe("TareStore.load() of a program that computes weights of weights", () =>
     const store = await storeOf({ m: folded() });
     const right = await outputOf(store, "m");
     for (const name of await filesOf(store)) {
-      const path = join(derivedFolder(store), name);
+      const path = join(foldedFolder(store), name);
       await spoil(path);
       await utimes(path, SEAL, SEAL);
     }
@@ -155,7 +154,7 @@ describe("TareStore.load() of a program that computes weights of weights", () =>
     const store = await storeOf({ m: folded() });
     const right = await outputOf(store, "m");
     for (const name of await filesOf(store)) {
-      const path = join(derivedFolder(store), name);
+      const path = join(foldedFolder(store), name);
       const whole = await readFile(path);
       for (const damage of [
         () => spoil(path),
@@ -240,7 +239,7 @@ describe("TareStore.load() of a program that computes weights of weights", () =>
     expect(await filesOf(store)).toEqual([]);
   });
 
-  test("is shown and counted, and collected with the last model that has all it is derived from", async () => {
+  test("is shown and counted, and collected with the last model that has all that it is folded from", async () => {
     const store = await storeOf({ m: folded(), tuned: folded({ lora: 9 }) });
     const said = async (): Promise<string[]> =>
       ((await store.show("m")).methods[0]?.weights ?? [])
@@ -249,12 +248,12 @@ describe("TareStore.load() of a program that computes weights of weights", () =>
         .sort();
     expect((await store.status()).foldedBytes).toBe(0);
     await outputOf(store, "m");
-    expect(await said()).toEqual(DERIVED);
+    expect(await said()).toEqual(FOLDED);
     const files = await filesOf(store);
     await outputOf(store, "tuned");
     const all = await filesOf(store);
     const sizes = await Promise.all(
-      all.map(async (name) => (await stat(join(derivedFolder(store), name))).size),
+      all.map(async (name) => (await stat(join(foldedFolder(store), name))).size),
     );
     const { foldedBytes, cacheBytes } = await store.status();
     expect(foldedBytes).toBe(sizes.reduce((sum, size) => sum + size, 0));
@@ -278,7 +277,7 @@ describe("TareStore.load() of a program that computes weights of weights", () =>
       `import { openStore } from ${JSON.stringify(index)};
        const store = await openStore({ path: process.argv[2], workers: 2 });
        const sessions = await Promise.all(["m", "tuned", "m"].map((name) => store.load(name)));
-       for (const session of sessions) if (session.derived.length !== ${DERIVED.length}) process.exit(3);
+       for (const session of sessions) if (session.foldedWeights.length !== ${FOLDED.length}) process.exit(3);
        await store[Symbol.asyncDispose]();`,
     );
     const children = [1, 2, 3].map(() =>
@@ -296,11 +295,9 @@ describe("TareStore.load() of a program that computes weights of weights", () =>
     const files = await LocalStore.open(path);
     const stored = await readModel(files, "m");
     const method = stored.config.methods[0] as Method;
-    const plan = planLink(stored, method, (blob) => files.location(blob));
-    const source = { plan, open: () => openOnnxProgram(files, stored, method, plan) };
     const full = { get: () => Promise.resolve(undefined), make: () => Promise.resolve(undefined) };
-    await using engine = openOnnxRuntime({ workers: 1, folded: full });
-    await using session = await engine.load(source, files.name);
+    await using engine = openOnnxRuntime({ workers: 1, caches: { folded: full } });
+    await using session = await engine.load(new StoredOnnx(files, stored, method));
     expect(session.foldedWeights).toEqual([]);
     expect(bytesOf(await session.run({ ids })).equals(await stock(folded()))).toBe(true);
   });

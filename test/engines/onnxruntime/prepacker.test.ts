@@ -16,8 +16,8 @@ import { temporaryFolder } from "../../support/temporary.ts";
 const FIXTURES = fileURLToPath(new URL("../../../fixtures/onnx-quantized/", import.meta.url));
 const SIZE = 192;
 const MODELS = ["base", "tuned"] as const;
-/** Weights that have one packed copy for all: the scales and zero points of `MatMulNBits` go into its. */
-const PACKED = ["head.weight", "layer.0.weight", "layer.1.weight", "layer.2.weight"];
+/** Weights that have one prepacked copy for all: the scales and zero points of `MatMulNBits` go into its. */
+const PREPACKED = ["head.weight", "layer.0.weight", "layer.1.weight", "layer.2.weight"];
 
 async function storeOf(...models: readonly string[]): Promise<TareStore> {
   const store = await open(join(await temporaryFolder(), "store"));
@@ -53,21 +53,21 @@ async function stock(path: string, rows = 16): Promise<Buffer> {
 }
 
 const fixture = (name: string): string => join(FIXTURES, `${name}.onnx`);
-const packedFolder = (store: TareStore): string => join(store.path, "cache", "packed");
+const prepackedFolder = (store: TareStore): string => join(store.path, "cache", "packed");
 
 async function weightOf(store: TareStore, name: string, weight: string): Promise<string> {
   const found = (await store.show(name)).methods[0]?.weights.find((each) => each.name === weight);
   return (found?.digest ?? "").slice("sha256:".length);
 }
 
-/** The packed file of a weight. */
-async function packedFile(store: TareStore, name: string, weight: string): Promise<string> {
+/** The prepacked file of a weight. */
+async function prepackedFile(store: TareStore, name: string, weight: string): Promise<string> {
   const digest = await weightOf(store, name, weight);
-  const [file] = (await readdir(packedFolder(store))).filter((each) => each.startsWith(digest));
-  return join(packedFolder(store), file as string);
+  const [file] = (await readdir(prepackedFolder(store))).filter((each) => each.startsWith(digest));
+  return join(prepackedFolder(store), file as string);
 }
 
-/** Changes bytes in the middle of what was packed. */
+/** Changes bytes in the middle of what was prepacked. */
 async function spoil(path: string): Promise<void> {
   const bytes = await readFile(path);
   for (let at = bytes.length >> 1; at < (bytes.length >> 1) + 4096; at++) bytes[at] = ~(bytes[at] ?? 0) & 255;
@@ -95,20 +95,20 @@ describe("TareStore.load() of a quantized family", () => {
     },
   );
 
-  test("has one packed copy of what models share, and makes none again", async () => {
+  test("has one prepacked copy of what models share, and makes none again", async () => {
     const store = await storeOf(...MODELS);
     await using base = await store.load("base");
-    expect([...base.prepackedWeights].sort()).toEqual(PACKED);
-    expect((await readdir(packedFolder(store))).length).toBe(4);
+    expect([...base.prepackedWeights].sort()).toEqual(PREPACKED);
+    expect((await readdir(prepackedFolder(store))).length).toBe(4);
     const inodes = async (): Promise<number[]> =>
       Promise.all(
-        (await readdir(packedFolder(store))).sort().map(async (name) => {
-          return (await stat(join(packedFolder(store), name))).ino;
+        (await readdir(prepackedFolder(store))).sort().map(async (name) => {
+          return (await stat(join(prepackedFolder(store), name))).ino;
         }),
       );
     const before = await inodes();
     await using tuned = await store.load("tuned");
-    expect([...tuned.prepackedWeights].sort()).toEqual(PACKED);
+    expect([...tuned.prepackedWeights].sort()).toEqual(PREPACKED);
     const after = await inodes();
     expect(after.length).toBe(5);
     expect(after).toEqual(expect.arrayContaining(before));
@@ -117,11 +117,11 @@ describe("TareStore.load() of a quantized family", () => {
     expect(await readdir(join(store.path, "tmp"))).toEqual([]);
   });
 
-  test("maps packed bytes from the file: others there change the output", async () => {
+  test("maps prepacked bytes from the file: others there change the output", async () => {
     const store = await storeOf("base");
     await outputOf(store, "base");
-    for (const weight of PACKED) {
-      const path = await packedFile(store, "base", weight);
+    for (const weight of PREPACKED) {
+      const path = await prepackedFile(store, "base", weight);
       const whole = await readFile(path);
       await spoil(path);
       await utimes(path, SEAL, SEAL);
@@ -131,10 +131,10 @@ describe("TareStore.load() of a quantized family", () => {
     expect((await outputOf(store, "base")).equals(await stock(fixture("base")))).toBe(true);
   });
 
-  test("makes a packed file anew that was written to or cut off", async () => {
+  test("makes a prepacked file anew that was written to or cut off", async () => {
     const store = await storeOf("base");
     const right = await outputOf(store, "base");
-    const path = await packedFile(store, "base", "layer.1.weight");
+    const path = await prepackedFile(store, "base", "layer.1.weight");
     const whole = await readFile(path);
     for (const damage of [
       () => spoil(path),
@@ -153,17 +153,17 @@ describe("TareStore.load() of a quantized family", () => {
   test("finds damage behind a kept time where it is told to hash", async () => {
     const store = await storeOf("base");
     const right = await outputOf(store, "base");
-    const path = await packedFile(store, "base", "head.weight");
+    const path = await prepackedFile(store, "base", "head.weight");
     await spoil(path);
     await utimes(path, SEAL, SEAL);
     expect((await outputOf(store, "base", 16, true)).equals(right)).toBe(true);
     expect((await outputOf(store, "base")).equals(right)).toBe(true);
   });
 
-  test("trusts a packed file that was copied only after hashing it", async () => {
+  test("trusts a prepacked file that was copied only after hashing it", async () => {
     const store = await storeOf("base");
     const right = await outputOf(store, "base");
-    const path = await packedFile(store, "base", "layer.0.weight");
+    const path = await prepackedFile(store, "base", "layer.0.weight");
     await utimes(path, new Date(), new Date());
     const { ino } = await stat(path);
     expect((await outputOf(store, "base")).equals(right)).toBe(true);
@@ -174,18 +174,18 @@ describe("TareStore.load() of a quantized family", () => {
     const store = await storeOf(...MODELS);
     for (const name of MODELS) await outputOf(store, name);
     const own = await weightOf(store, "tuned", "layer.2.weight");
-    const files = await readdir(packedFolder(store));
+    const files = await readdir(prepackedFolder(store));
     const sizes = await Promise.all(
-      files.map(async (name) => (await stat(join(packedFolder(store), name))).size),
+      files.map(async (name) => (await stat(join(prepackedFolder(store), name))).size),
     );
     expect((await store.status()).prepackedBytes).toBe(sizes.reduce((sum, size) => sum + size, 0));
     await store.gc();
-    expect(await readdir(packedFolder(store))).toEqual(files);
+    expect(await readdir(prepackedFolder(store))).toEqual(files);
     await store.remove(["tuned"]);
     await store.gc();
-    expect(await readdir(packedFolder(store))).toEqual(files.filter((name) => !name.startsWith(own)));
+    expect(await readdir(prepackedFolder(store))).toEqual(files.filter((name) => !name.startsWith(own)));
     await store.gc({ cache: true });
-    expect(await readdir(packedFolder(store))).toEqual([]);
+    expect(await readdir(prepackedFolder(store))).toEqual([]);
     expect((await outputOf(store, "base")).equals(await stock(fixture("base")))).toBe(true);
   });
 
@@ -198,7 +198,7 @@ describe("TareStore.load() of a quantized family", () => {
       `import { openStore } from ${JSON.stringify(index)};
        const store = await openStore({ path: process.argv[2], workers: 2 });
        const sessions = await Promise.all(["base", "tuned"].map((name) => store.load(name)));
-       for (const session of sessions) if (session.packed.length !== 4) process.exit(3);
+       for (const session of sessions) if (session.prepackedWeights.length !== 4) process.exit(3);
        await store[Symbol.asyncDispose]();`,
     );
     const children = [1, 2, 3].map(() =>
@@ -206,13 +206,13 @@ describe("TareStore.load() of a quantized family", () => {
     );
     const codes = await Promise.all(children.map(async (child) => (await once(child, "exit"))[0] as number));
     expect(codes).toEqual([0, 0, 0]);
-    expect((await readdir(packedFolder(store))).length).toBe(5);
+    expect((await readdir(prepackedFolder(store))).length).toBe(5);
     expect(await readdir(join(store.path, "tmp"))).toEqual([]);
     for (const name of MODELS)
       expect((await outputOf(store, name)).equals(await stock(fixture(name))), name).toBe(true);
   });
 
-  test("packs for each session where prepacking is off or told to stay private", async () => {
+  test("prepacks for each session where prepacking is off or told to stay private", async () => {
     const store = await storeOf("base");
     await using off = await store.load("base", { prepacking: "off" });
     expect([off.prepacked, off.prepackedWeights]).toEqual([false, []]);
@@ -220,9 +220,9 @@ describe("TareStore.load() of a quantized family", () => {
     expect([on.prepacked, on.prepackedWeights.length]).toEqual([true, 4]);
   });
 
-  test("says which weights are packed and shared", async () => {
+  test("says which weights are prepacked and shared", async () => {
     const store = await storeOf(...MODELS);
-    const packed = async (): Promise<string[]> => {
+    const prepacked = async (): Promise<string[]> => {
       const weights = (await store.show("base")).methods[0]?.weights ?? [];
       expect(weights.filter((weight) => weight.copied)).toEqual([]);
       return weights
@@ -230,9 +230,9 @@ describe("TareStore.load() of a quantized family", () => {
         .map((weight) => weight.name)
         .sort();
     };
-    expect(await packed()).toEqual(PACKED);
+    expect(await prepacked()).toEqual(PREPACKED);
     await outputOf(store, "base");
-    expect(await packed()).toEqual(PACKED);
+    expect(await prepacked()).toEqual(PREPACKED);
   });
 });
 
@@ -298,7 +298,7 @@ describe("TareStore.load() of a program with MatMulNBits", () => {
     expect(session.prepackedWeights).toEqual(["b"]);
     const output = await outputOf(store, "m");
     expect(output.equals(await stock(path))).toBe(true);
-    const file = await packedFile(store, "m", "b");
+    const file = await prepackedFile(store, "m", "b");
     await spoil(file);
     await utimes(file, SEAL, SEAL);
     expect((await outputOf(store, "m")).equals(output)).toBe(false);
@@ -327,7 +327,7 @@ describe("TareStore.load() of a program with MatMulNBits", () => {
     expect(output.every((byte) => byte === 0)).toBe(false);
   });
 
-  test("does not pack where scales are an input: packed, all outputs would be zero", async () => {
+  test("does not prepack where scales are an input: prepacked, all outputs would be zero", async () => {
     const { store } = await storeWith(
       model({
         opsets,
@@ -347,7 +347,7 @@ describe("TareStore.load() of a program with MatMulNBits", () => {
     expect(values.filter((each) => each === 0).length).toBeLessThan(SIZE / 2);
   });
 
-  test("shares packed weights with the branches of an If, and between nodes of one", async () => {
+  test("shares prepacked weights with the branches of an If, and between nodes of one", async () => {
     const { store, path } = await storeWith(
       model({
         opsets,
@@ -383,7 +383,7 @@ describe("TareStore.load() of a program with MatMulNBits", () => {
     expect(session.prepackedWeights).toEqual(["weight"]);
     for (const rows of [1, 2, 16])
       expect((await outputOf(store, "m", rows)).equals(await stock(path, rows)), `${rows}`).toBe(true);
-    const file = await packedFile(store, "m", "weight");
+    const file = await prepackedFile(store, "m", "weight");
     await spoil(file);
     await utimes(file, SEAL, SEAL);
     expect((await outputOf(store, "m")).equals(await stock(path))).toBe(false);
@@ -427,7 +427,7 @@ describe("packKey()", () => {
     ).toBe(key);
   });
 
-  test("differs by all that packed bytes depend on", () => {
+  test("differs by all that prepacked bytes depend on", () => {
     const rest = { ...scales, digest: `sha256:${"c".repeat(64)}` } as const;
     const others = [
       prepackKey(
@@ -475,7 +475,7 @@ describe("packKey()", () => {
   });
 });
 
-describe("models that say themselves what is packed", () => {
+describe("models that say themselves what is prepacked", () => {
   test("are not believed, by no engine that a link or a load leads to", async () => {
     const folder = await temporaryFolder();
     const data = Buffer.from(Float32Array.from({ length: 64 * 64 }, (_, index) => Math.cos(index)).buffer);

@@ -73,9 +73,10 @@ describe("TareStore.split()", () => {
     await using llama = openLlama({ threads: 2 });
     for (const model of CHARLM_MODELS) {
       const { prompt, greedy_ids: ids, greedy_text: text } = EXPECTED[model];
-      await using session = await llama.load(join(device, model, `${model}-00001-of-00002.gguf`), {
-        contextSize: 128,
-      });
+      await using session = await llama.load(
+        { name: model, path: join(device, model, `${model}-00001-of-00002.gguf`) },
+        { contextSize: 128 },
+      );
       expect(await session.generate(prompt, { maxTokens: ids.length })).toMatchObject({ text, tokens: ids });
     }
   });
@@ -177,7 +178,10 @@ describe("TareStore.split()", () => {
     const [before] = (await store.split(["base", "kjv"], undefined)).files;
     expect(files[0]?.weights).toBe((before?.weights ?? 0) - 9 - 7);
     await using llama = openLlama({ threads: 2 });
-    await using session = await llama.load(join(out, "kjv", "kjv-00001-of-00002.gguf"), { contextSize: 128 });
+    await using session = await llama.load(
+      { name: "kjv", path: join(out, "kjv", "kjv-00001-of-00002.gguf") },
+      { contextSize: 128 },
+    );
     const { prompt, greedy_ids: ids, greedy_text: text } = EXPECTED.kjv;
     expect(await session.generate(prompt, { maxTokens: ids.length })).toMatchObject({ text });
   });

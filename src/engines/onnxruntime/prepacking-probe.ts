@@ -16,9 +16,9 @@ import { parseOnnx } from "../../formats/onnx/parse.ts";
 import { readPrepacked } from "../../formats/onnx/prepacked.ts";
 import { AttributeFields, GraphFields, ModelFields, NodeFields } from "../../formats/onnx/schema.ts";
 import { PREPACKED_ALIGNMENT, type PrepackedEntry } from "../../model/prepacked-weight.ts";
-import type { CompileCache } from "../engine.ts";
-import type { PrepackTarget } from "./prepacker.ts";
-import { type CreateSettings, PACKED_DATA } from "./protocol.ts";
+import type { CompileCache } from "../engine-caches.ts";
+import type { CacheTarget } from "./cache-target.ts";
+import { type CreateSettings, PREPACKED_DATA } from "./protocol.ts";
 import type { EngineThread } from "./thread.ts";
 
 const SIZE = 64;
@@ -28,19 +28,20 @@ const WEIGHT_BYTES = (SIZE * SIZE) / 2;
 const SCALES = { dtype: "float32", shape: [SIZE, SIZE / BLOCK] } as const;
 
 /**
- * Whether the engine takes packed bytes from a file on this machine: where it does not it packs for each session,
- * without a word, and files would be made for nothing. It is handed another weight's packed bytes: its output tells.
+ * Tests whether the engine maps prepacked bytes of a file on this machine: where it does not, it prepacks for each
+ * session without an error, and files would be made for nothing. It is given the bytes of another weight, and its output
+ * shows which it used.
  * @param results keeps the answer, which is the same for an engine's version and a processor
  */
-export async function takesPacked(
-  { version, cpu }: PrepackTarget,
+export async function takesPrepacked(
+  { version, cpu }: CacheTarget,
   thread: EngineThread,
   results: CompileCache | undefined,
 ): Promise<boolean> {
   const key = ["onnxruntime", version, process.platform, process.arch, "packing", cpu].join("-");
   const known = await results?.get(key);
   if (known) return known[0] === 1;
-  const folder = await mkdtemp(join(tmpdir(), "tare-packing-"));
+  const folder = await mkdtemp(join(tmpdir(), "tare-prepacking-"));
   try {
     const takes = await probe(folder, thread);
     await results?.put(key, Uint8Array.of(takes ? 1 : 0));
@@ -60,8 +61,8 @@ async function probe(folder: string, thread: EngineThread): Promise<boolean> {
   await writeFile(join(folder, "one"), one);
   await writeFile(join(folder, "other"), other);
   const [ours, theirs] = [
-    await packed(folder, "one", settings, thread),
-    await packed(folder, "other", settings, thread),
+    await prepacked(folder, "one", settings, thread),
+    await prepacked(folder, "other", settings, thread),
   ];
   if (!ours || !theirs || ours.bytes.byteLength !== theirs.bytes.byteLength) return false;
   const at = Math.ceil(WEIGHT_BYTES / PREPACKED_ALIGNMENT) * PREPACKED_ALIGNMENT;
@@ -82,33 +83,33 @@ async function probe(folder: string, thread: EngineThread): Promise<boolean> {
   return mixed.equals(await run(program("other", []))) && !mixed.equals(await run(program("one", [])));
 }
 
-/** What the engine packs of a file; `undefined` where that is not one buffer. */
-async function packed(
+/** Prepacks the weight of a file; `undefined` if that does not give one buffer. */
+async function prepacked(
   folder: string,
   file: string,
   settings: CreateSettings,
   thread: EngineThread,
 ): Promise<{ key: string; bytes: Uint8Array } | undefined> {
-  const into = join(folder, `packed-${file}`);
+  const into = join(folder, `prepacked-${file}`);
   await mkdir(into);
   const saved = await thread.ask({
-    op: "pack",
+    op: "prepack",
     model: program(file, []),
     settings,
     into,
-    least: WEIGHT_BYTES,
+    minBytes: WEIGHT_BYTES,
   });
   const view = new SparseBytes("probe", saved);
   const weight = parseOnnx(view).tensors.find((tensor) => tensor.local === "b");
   const [entry, ...more] = weight ? readPrepacked(view, weight) : [];
   const [buffer, ...others] = entry?.buffers ?? [];
   if (!entry || !buffer || more.length > 0 || others.length > 0) return undefined;
-  const data = await readFile(join(into, PACKED_DATA));
+  const data = await readFile(join(into, PREPACKED_DATA));
   return { key: entry.key, bytes: data.subarray(buffer.offset, buffer.offset + buffer.length) };
 }
 
 /** A program of one `MatMulNBits` over the weight in a file. */
-function program(location: string, prepacked: readonly PrepackedEntry[]): Uint8Array {
+function program(location: string, entries: readonly PrepackedEntry[]): Uint8Array {
   const bytes = WireType.LengthDelimited;
   const node = new BinaryWriter().tag(GraphFields.node, bytes).fork();
   for (const input of ["x", "b", "s"]) node.tag(NodeFields.input, bytes).string(input);
@@ -125,7 +126,7 @@ function program(location: string, prepacked: readonly PrepackedEntry[]): Uint8A
       .join();
   }
   const scales = new Uint8Array(new Float32Array(SCALES.shape[0] * SCALES.shape[1]).fill(0.01).buffer);
-  const weight = { kind: "file", location, offset: 0, length: WEIGHT_BYTES, prepacked } as const;
+  const weight = { kind: "file", location, offset: 0, length: WEIGHT_BYTES, prepacked: entries } as const;
   const graph = new BinaryWriter().raw(node.join().finish());
   graph.raw(encodeInitializer(encodeTensor("b", WEIGHT.dtype, WEIGHT.shape, weight)));
   graph.raw(

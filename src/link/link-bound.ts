@@ -1,21 +1,12 @@
 import { open, realpath } from "node:fs/promises";
 import { dirname, join, relative, sep } from "node:path";
 import { alignUp } from "../io/align.ts";
-import type { OrtSource } from "../engines/onnxruntime/compile.ts";
-import type { OrtLoadOptions } from "../engines/onnxruntime/engine.ts";
-import type { OrtSessionInfo } from "../engines/onnxruntime/session.ts";
 import { ANONYMOUS, type Binding, type LinkPlan } from "../model/link-plan.ts";
+import type { LocalStore } from "../local-store/local-store.ts";
 import { writeAll } from "../node/write-chunks.ts";
 import type { BoundParts, WeightBinding } from "./bound-parts.ts";
 import { checkedWeight, requireDigest } from "./checked-weight.ts";
-import type { LocalStore } from "../local-store/local-store.ts";
-
-/** Loads a program whose weights are files in a folder. */
-export type LoadProgram = (
-  source: OrtSource,
-  folder: string,
-  options: OrtLoadOptions,
-) => Promise<OrtSessionInfo>;
+import type { LinkedOnnx } from "./linked-program.ts";
 
 /** Of weights in a file, as vector units like it. */
 const ALIGNMENT = 64;
@@ -26,36 +17,44 @@ interface Place {
   readonly offset: number;
 }
 
-/** Loads a program over its weights, wherever they are: see {@link BoundProgram.load}. */
-export async function loadBound(
+/**
+ * Links a program to its weights, wherever they are: those in files stay there, others are written into a temporary file of
+ * the store, which the lease of the program keeps.
+ * @throws StoreError `corrupted` for weights that do not have their digests; LinkError, SourceError
+ */
+export async function linkBound(
   parts: BoundParts,
   files: LocalStore,
-  load: LoadProgram,
-  options: OrtLoadOptions,
-): Promise<OrtSessionInfo> {
+  options: { readonly signal?: AbortSignal | undefined } = {},
+): Promise<LinkedOnnx> {
   const lease = await files.blobs.lease();
   try {
     const places = await placesOf(parts, join(lease.folder, "weights"), options.signal);
     const root = await realpath(files.name);
     const paths = [...places.values()].map(({ path }) => path);
     const own = paths.every((path) => path.startsWith(root + sep));
-    // What is made of weights lies in the store: only a program that is wholly there has it in reach.
+    // The store's cache is inside the store: only a program that is all there can use it.
     const folder = own ? root : commonFolder(paths);
     const placed = planOf(parts, places, folder);
     const plan = own ? placed : anonymous(placed);
-    const session = await load(
-      { plan, open: async () => ({ ...parts.program, bind: binder(parts, plan) }) },
+    return {
+      format: "onnx",
+      name: parts.name,
+      method: parts.method,
       folder,
-      options,
-    );
-    return endingWith(session, async () => lease[Symbol.asyncDispose]());
+      bindings: plan.weights,
+      weights: parts.data,
+      lease,
+      plan,
+      open: async () => ({ ...parts.program, bind: binder(parts, plan) }),
+    };
   } catch (error) {
     await lease[Symbol.asyncDispose]();
     throw error;
   }
 }
 
-/** Where each weight can be mapped: where it lies, or in a file that is made now for all that lie in none. */
+/** Where each weight can be mapped: in its own file, or in one that is written now for those that are in no file. */
 async function placesOf(
   parts: BoundParts,
   temporary: string,
@@ -118,26 +117,11 @@ function binder({ program }: BoundParts, { weights }: LinkPlan): BoundParts["pro
   };
 }
 
-/** The engine opens nothing outside of the one folder that it is given. */
+/** The deepest folder of all paths: the engine opens no file outside of the one folder that it is given. */
 function commonFolder(paths: readonly string[]): string {
   let folder = dirname(paths[0] ?? "/");
   for (const path of paths) {
     while (!path.startsWith(folder.endsWith(sep) ? folder : folder + sep)) folder = dirname(folder);
   }
   return folder;
-}
-
-/** A session that lets go of something else when it is released. */
-function endingWith(session: OrtSessionInfo, end: () => Promise<void>): OrtSessionInfo {
-  const release = async (): Promise<void> => {
-    await session.release();
-    await end();
-  };
-  return new Proxy(session, {
-    get(target, key) {
-      if (key === "release" || key === Symbol.asyncDispose) return release;
-      const value: unknown = Reflect.get(target, key, target);
-      return typeof value === "function" ? value.bind(target) : value;
-    },
-  });
 }

@@ -5,11 +5,11 @@ import { type DType, tensorBytes } from "../../tensor/dtype.ts";
 import type { Prepacking, WantedWeight } from "./artifact.ts";
 import { fedDType, prepackingNodes } from "./prepacking.ts";
 
-/** Smaller weights lie in the model's pack; a packed copy of each session's own is not worth a file. */
+/** Smaller weights are stored in one bundle; a prepacked copy in each session costs less than a file. */
 const MIN_BYTES = 16 * 1024;
 
 /**
- * Finds what of a compiled program can be packed once for all sessions: large weights whose nodes can be taken out.
+ * Finds what of a compiled program can be prepacked once for all sessions: large weights whose nodes can be taken out.
  * @param weights those that its inputs stand for
  */
 export function prepackingsOf(
@@ -22,7 +22,7 @@ export function prepackingsOf(
   const dtypes = new Map<string, DType>(weights.map(({ input, dtype }) => [input, dtype]));
   for (const { role, local, dtype } of compiled.tensors)
     if (role === "initializer" && dtype !== "string") dtypes.set(local, dtype);
-  const packings: Prepacking[] = [];
+  const prepackings: Prepacking[] = [];
   for (const [input, nodes] of prepackingNodes(compiled)) {
     const weight = wanted.get(input);
     if (!weight || !isWorthAFile(weight)) continue;
@@ -31,9 +31,9 @@ export function prepackingsOf(
     );
     if (!lone) continue;
     const { template, operands } = lone;
-    packings.push({ input, operands, before: toBase64(template.before), graph: toBase64(template.graph) });
+    prepackings.push({ input, operands, before: toBase64(template.before), graph: toBase64(template.graph) });
   }
-  return packings;
+  return prepackings;
 }
 
 /** Whether a weight is large enough for a file of its own. */

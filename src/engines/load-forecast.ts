@@ -1,0 +1,28 @@
+import type { Signature } from "../tensor/signature.ts";
+
+/** What an engine does with the weights of a program when it loads it with the default options. */
+export interface LoadForecast {
+  readonly signature: Signature;
+  /** The operator (in llama.cpp, the types) that makes the engine prepack; `undefined` if it prepacks nothing. */
+  readonly prepackingOperator: string | undefined;
+  /** Names of the weights that have a prepacked copy in each session. */
+  readonly copied: ReadonlySet<string>;
+  /** Names of the weights that have one prepacked copy for all sessions and processes. */
+  readonly prepacked: ReadonlySet<string>;
+  /** Names of the weights that are not mapped, since constants folded from them are. Known once it was compiled. */
+  readonly folded: ReadonlySet<string>;
+  /** Why the program cannot be compiled without its weights; `undefined` if it can. */
+  readonly weightlessBlocker: string | undefined;
+}
+
+/** The forecast of a program whose weights are mapped, and no more. */
+export function plainForecast(signature: Signature = { inputs: [], outputs: [] }): LoadForecast {
+  return {
+    signature,
+    prepackingOperator: undefined,
+    copied: new Set(),
+    prepacked: new Set(),
+    folded: new Set(),
+    weightlessBlocker: undefined,
+  };
+}

@@ -1,0 +1,29 @@
+import { createHash } from "node:crypto";
+import type { LinkPlan } from "../../model/link-plan.ts";
+import type { CreateSettings } from "./protocol.ts";
+
+/** Version of what is done to a program before and after the engine optimizes it: part of every key. */
+const RECIPE = 6;
+
+/** The highest level at which numbers and layouts do not depend on the machine. */
+export const DEFAULT_LEVEL = "extended";
+
+/** What a compiled program depends on, besides the program. */
+export interface CompileTarget {
+  /** Of the engine. */
+  readonly version: string;
+  readonly level: CreateSettings["level"];
+}
+
+/** Makes the key of a program: its own digest (which a cache may look for), and those of its constants in other files. */
+export function programKey({ program, constants }: LinkPlan): string {
+  const hash = createHash("sha256");
+  for (const { name, digest } of constants) hash.update(`${JSON.stringify(name)} ${digest}\n`);
+  const hex = program.slice("sha256:".length);
+  return constants.length === 0 ? hex : `${hex}-${hash.digest("hex").slice(0, 16)}`;
+}
+
+/** Makes the key of a compiled program: the program, the engine, and the platform, by which an optimizer may choose. */
+export function compileKey(program: string, { version, level }: CompileTarget): string {
+  return ["onnxruntime", version, process.platform, process.arch, level, RECIPE, program].join("-");
+}

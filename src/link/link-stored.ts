@@ -1,0 +1,32 @@
+import type { LocalStore } from "../local-store/local-store.ts";
+import { methodOf } from "../model/plan.ts";
+import type { StoredModel } from "../model/stored-model.ts";
+import { linkGguf } from "./link-gguf.ts";
+import type { LinkedProgram } from "./linked-program.ts";
+import { storedProgram } from "./stored-program.ts";
+import { requireModel } from "../store/require-model.ts";
+
+/** Options of {@link linkStored}. */
+export interface LinkStoredOptions {
+  /** May be left out where the model has one method. */
+  readonly method?: string | undefined;
+  /** Hash every weight, even if nobody wrote to it since it was hashed. */
+  readonly verify?: boolean | undefined;
+  readonly signal?: AbortSignal | undefined;
+}
+
+/**
+ * Links a method of a stored model to the store's own files, for its engine: blobs, or for llama.cpp a view of shards.
+ * Every weight is there, and unchanged since it was hashed.
+ * @throws StoreError `missing-blob`, `corrupted`; LinkError `not-found`, `missing-weight`
+ */
+export async function linkStored(
+  store: LocalStore,
+  model: StoredModel,
+  options: LinkStoredOptions = {},
+): Promise<LinkedProgram> {
+  const method = methodOf(model, options.method);
+  if (model.config.format === "gguf") return (await linkGguf(store, model.name, options)).program;
+  await requireModel(store, model, { full: options.verify, signal: options.signal });
+  return storedProgram(store, model, method);
+}
