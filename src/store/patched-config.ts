@@ -83,7 +83,7 @@ export function placesOf(
   for (const use of uses) {
     const place = places.get(useKey(use));
     if (place === undefined || !holes.has(place)) throw refuse(use.name, "its place is not in its files");
-    if (crossed.has(place)) throw refuse(use.name, "another weight overlaps it");
+    if (crossed.has(place)) throw refuse(use.name, "another weight lies over part of it");
     const other = stays.get(place);
     if (other !== undefined) throw refuse(use.name, `"${other}" is the same bytes of its file, and stays`);
   }
