@@ -1,5 +1,7 @@
+import { availableParallelism } from "node:os";
 import { defineConfig, type ViteUserConfig } from "vitest/config";
 
+/** `npm test`: without the tests that `test/support/speed.ts` calls long. */
 const config: ViteUserConfig = defineConfig({
   resolve: {
     // Tests name the sources and run what is shipped: worker threads load compiled files.
@@ -7,8 +9,14 @@ const config: ViteUserConfig = defineConfig({
   },
   test: {
     include: ["test/**/*.test.ts"],
+    globalSetup: ["test/support/prepare.ts"],
+    tags: [
+      { name: "long", description: "skipped by npm test" },
+      { name: "sampled", description: "npm test runs some of its cases" },
+    ],
     testTimeout: 60_000,
     hookTimeout: 120_000,
+    maxWorkers: availableParallelism(),
   },
 });
 
