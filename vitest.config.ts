@@ -14,9 +14,12 @@ const config: ViteUserConfig = defineConfig({
       { name: "long", description: "skipped by npm test" },
       { name: "sampled", description: "npm test runs some of its cases" },
     ],
+    env: { TARE_TESTS: process.env.TARE_TESTS ?? "quick" },
     testTimeout: 60_000,
     hookTimeout: 120_000,
     maxWorkers: availableParallelism(),
+    // Node itself loads what is shipped: transformed for mocks, it starts and runs slower.
+    server: { deps: { external: [/\/dist\//] } },
   },
 });
 

@@ -12,6 +12,7 @@ const config: ViteUserConfig = defineConfig({
     include: ["test/fuzz/**/*.test.ts"],
     globalSetup: ordinary.test?.globalSetup ?? [],
     tags: ordinary.test?.tags ?? [],
+    server: ordinary.test?.server ?? {},
     env: { TARE_TESTS: "all", TARE_FUZZ_CASES: process.env.TARE_FUZZ_CASES ?? "100000" },
     // What hangs is found by a watchdog, which says at which case.
     testTimeout: 3_600_000,

@@ -8,6 +8,7 @@ const config: ViteUserConfig = defineConfig({
     include: ["test/interop/**/*.interop.ts"],
     globalSetup: ordinary.test?.globalSetup ?? [],
     tags: ordinary.test?.tags ?? [],
+    server: ordinary.test?.server ?? {},
     env: { TARE_TESTS: "all" },
     testTimeout: 300_000,
     hookTimeout: 120_000,

@@ -22,7 +22,7 @@ beforeAll(async () => {
 
 /** A store with `base` and `kjv`, and kjv's decoder weights as checkpoints in a folder of their own. */
 async function checkpoints(): Promise<Home & { readonly weights: string }> {
-  const at = await home({ workers: 1 }, (path) => prepareStore(path, "onnx", ["base", "kjv"]));
+  const at = await home({ workers: 1 }, (path) => prepareStore(path, "onnx-compiled", ["base", "kjv"]));
   const weights = join(at.folder, "weights");
   await mkdir(weights);
   const tensors = await storedTensors(at.store, "kjv", "decoder");

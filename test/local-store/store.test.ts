@@ -292,7 +292,11 @@ describe("TareStore.show()", () => {
     expect(decoder?.signature.inputs).toEqual([
       { name: "input_ids", dtype: "int64", shape: ["batch", "sequence"] },
     ]);
-    expect(decoder).toMatchObject({ family: ["base", "licence"], prepacking: undefined, whole: undefined });
+    expect(decoder).toMatchObject({
+      family: ["base", "licence"],
+      prepackingOperator: undefined,
+      weightlessBlocker: undefined,
+    });
   });
 
   test("names the models there are when one is not", async () => {

@@ -22,7 +22,7 @@ beforeAll(async () => {
 
 async function familyStore(): Promise<{ store: TareStore; folder: string }> {
   const folder = await temporaryFolder();
-  await prepareStore(join(folder, "store"), "onnx", ["base", "kjv"]);
+  await prepareStore(join(folder, "store"), "onnx-compiled", ["base", "kjv"]);
   const store = await openStore({ path: join(folder, "store"), workers: 1 });
   onTestFinished(() => store[Symbol.asyncDispose]());
   return { store, folder };

@@ -5,7 +5,9 @@ import { fileURLToPath } from "node:url";
 import { inject } from "vitest";
 import { type CharlmModel, charlmGguf } from "../../fixtures/charlm/rebuild-gguf.mjs";
 import { openStore } from "../../src/tare-store.ts";
-import { charlm } from "./charlm.ts";
+import { CHARLM_GRAPHS, charlm } from "./charlm.ts";
+
+type PreparedFormat = "onnx" | "onnx-compiled" | "gguf";
 
 /** Stores that the tests copy, a folder for each state of the sources. */
 const FOLDER = fileURLToPath(new URL("../../build/fixtures/stores", import.meta.url));
@@ -13,10 +15,11 @@ const FOLDER = fileURLToPath(new URL("../../build/fixtures/stores", import.meta.
 /**
  * Makes a store at a path to which models of the charlm family were added, in this order and under their own names. It
  * is a copy of a store that the sources as they are made once: for tests that are not about adding.
+ * @param format with `onnx-compiled` the engine's cache has the programs too: for tests that are not about compiling
  */
 export async function prepareStore(
   path: string,
-  format: "onnx" | "gguf",
+  format: PreparedFormat,
   models: readonly CharlmModel[],
 ): Promise<void> {
   const prepared = join(FOLDER, inject("sources"), [format, ...models].join("-"));
@@ -28,7 +31,7 @@ export async function prepareStore(
 
 async function prepare(
   prepared: string,
-  format: "onnx" | "gguf",
+  format: PreparedFormat,
   models: readonly CharlmModel[],
 ): Promise<void> {
   await mkdir(dirname(prepared), { recursive: true });
@@ -38,6 +41,8 @@ async function prepare(
     for (const model of models) {
       const file = format === "gguf" ? await charlmGguf(model) : join(await charlm(), model);
       await store.add([file], { as: model, threads: 1 });
+      if (format !== "onnx-compiled") continue;
+      for (const method of CHARLM_GRAPHS) await (await store.load(model, { method, threads: 1 })).release();
     }
     await store[Symbol.asyncDispose]();
     await rename(join(folder, "store"), prepared).catch(async (error: unknown) => {

@@ -22,7 +22,7 @@ async function familyStore(
   models: readonly CharlmModel[] = ["base", "kjv"],
 ): Promise<{ store: TareStore; folder: string }> {
   const folder = await temporaryFolder();
-  await prepareStore(join(folder, "store"), "onnx", models);
+  await prepareStore(join(folder, "store"), "onnx-compiled", models);
   const store = await openStore({ path: join(folder, "store"), workers: 1 });
   onTestFinished(() => store[Symbol.asyncDispose]());
   return { store, folder };
