@@ -4,7 +4,7 @@ import type { TestOptions } from "vitest";
 export const THOROUGH: boolean = process.env.TARE_TESTS === "all";
 
 /**
- * Options of a test that takes long (kills, crashes, many processes, many models): `npm test` skips it, and
+ * Options of a test that takes long (kills, crashes, many processes, files of a million entries): `npm test` skips it, and
  * `npm run test:all` runs it.
  * @example test("is whole after a kill", LONG, async () => …)
  */

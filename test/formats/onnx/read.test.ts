@@ -688,7 +688,7 @@ describe("readOnnx() of bad input", () => {
     }
   });
 
-  test("refuses millions of dimensions at once", async () => {
+  test("refuses millions of dimensions at once", LONG, async () => {
     const dims = repeat(1, 3_000_000);
     for (const packedDims of [true, false]) {
       await expect(
@@ -701,7 +701,7 @@ describe("readOnnx() of bad input", () => {
     }
   });
 
-  test("counts millions of loose elements without keeping them", async () => {
+  test("counts millions of loose elements without keeping them", LONG, async () => {
     const unpacked = repeat(1, 1_000_000);
     expect(weightsOf(await read(holding(tensor("w", "float32", [1000, 1000], { unpacked }))))).toEqual([]);
   });
