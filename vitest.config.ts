@@ -1,5 +1,7 @@
+import { availableParallelism } from "node:os";
 import { defineConfig, type ViteUserConfig } from "vitest/config";
 
+/** `npm test`: without the tests that `test/support/speed.ts` calls long. */
 const config: ViteUserConfig = defineConfig({
   resolve: {
     // Tests name the sources and run what is shipped: worker threads load compiled files.
@@ -7,8 +9,17 @@ const config: ViteUserConfig = defineConfig({
   },
   test: {
     include: ["test/**/*.test.ts"],
+    globalSetup: ["test/support/prepare.ts"],
+    tags: [
+      { name: "long", description: "skipped by npm test" },
+      { name: "sampled", description: "npm test runs some of its cases" },
+    ],
+    env: { TARE_TESTS: process.env.TARE_TESTS ?? "quick" },
     testTimeout: 60_000,
     hookTimeout: 120_000,
+    maxWorkers: availableParallelism(),
+    // Node itself loads what is shipped: transformed for mocks, it starts and runs slower.
+    server: { deps: { external: [/\/dist\//] } },
   },
 });
 

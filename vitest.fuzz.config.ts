@@ -10,7 +10,10 @@ const config: ViteUserConfig = defineConfig({
   ...(ordinary.resolve && { resolve: ordinary.resolve }),
   test: {
     include: ["test/fuzz/**/*.test.ts"],
-    env: { TARE_FUZZ_CASES: process.env.TARE_FUZZ_CASES ?? "100000" },
+    globalSetup: ordinary.test?.globalSetup ?? [],
+    tags: ordinary.test?.tags ?? [],
+    server: ordinary.test?.server ?? {},
+    env: { TARE_TESTS: "all", TARE_FUZZ_CASES: process.env.TARE_FUZZ_CASES ?? "100000" },
     // What hangs is found by a watchdog, which says at which case.
     testTimeout: 3_600_000,
     maxWorkers: availableParallelism(),

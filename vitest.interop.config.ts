@@ -6,6 +6,10 @@ const config: ViteUserConfig = defineConfig({
   ...(ordinary.resolve && { resolve: ordinary.resolve }),
   test: {
     include: ["test/interop/**/*.interop.ts"],
+    globalSetup: ordinary.test?.globalSetup ?? [],
+    tags: ordinary.test?.tags ?? [],
+    server: ordinary.test?.server ?? {},
+    env: { TARE_TESTS: "all" },
     testTimeout: 300_000,
     hookTimeout: 120_000,
   },

@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
 # Tests against other tools: ONNX's own test vectors, skopeo, Python's onnx, onnxruntime, numpy, safetensors, gguf and IREE,
-# mlir-opt of LLVM 19 and 22, a full disk. Installs what is missing, builds, and runs them.
+# mlir-opt of LLVM 19 and 22, a full disk. Installs what is missing, and runs them.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 
@@ -28,5 +28,4 @@ if [ "$(cat "$venv/stamp" 2>/dev/null || true)" != "$stamp" ]; then
   echo "$stamp" > "$venv/stamp"
 fi
 
-npm run build
-npx vitest run --config vitest.interop.config.ts "$@"
+npx vitest run --config=vitest.interop.config.ts "$@"

@@ -1,4 +1,5 @@
-import { mkdir, readFile, writeFile } from "node:fs/promises";
+import { mkdir, mkdtemp, readFile, rm, writeFile } from "node:fs/promises";
+import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { Writable } from "node:stream";
 import { beforeAll, describe, expect, test } from "vitest";
@@ -64,11 +65,12 @@ async function tare(...argv: readonly string[]): Promise<Outcome> {
 
 describe("tare", () => {
   beforeAll(async () => {
-    shared = join(family, "..", `cli-store-${process.pid}`);
+    const folder = await mkdtemp(join(tmpdir(), "tare-test-"));
+    shared = join(folder, "store");
     const { code, out } = await tare("add", join(family, "base"), join(family, "kjv"));
     expect(code).toBe(0);
     expect(out).toMatch(/^added base: 16.8 MB in files, 106 weights/);
-    return async () => (await import("node:fs/promises")).rm(shared, { recursive: true, force: true });
+    return () => rm(folder, { recursive: true, force: true });
   });
 
   test("ls lists models with what they share, as text and as JSON", async () => {

@@ -7,6 +7,7 @@ import { TareError } from "../../src/errors.ts";
 import { openStore, type TareStore } from "../../src/tare-store.ts";
 import type { Tensors } from "../../src/tensor/tensor.ts";
 import { findVectors, readTensor, type Vector } from "../support/onnx-vectors.ts";
+import { LONG } from "../support/speed.ts";
 import { temporaryFolder } from "../support/temporary.ts";
 
 const FIXTURES = fileURLToPath(new URL("../../fixtures/onnx-vectors", import.meta.url));
@@ -63,7 +64,7 @@ async function cut(store: TareStore, vector: Vector): Promise<number | string> {
   }
 }
 
-describe("ONNX's test vectors, cut anywhere", () => {
+describe("ONNX's test vectors, cut anywhere", LONG, () => {
   test("give what they give whole, bit for bit, or say why they cannot be cut", async () => {
     await using store = await openStore({ path: join(await temporaryFolder(), "store"), workers: 2 });
     const outcomes = new Map<string, number | string>();

@@ -1,7 +1,8 @@
 import { readdir, readFile, rm, truncate, writeFile } from "node:fs/promises";
 import { join } from "node:path";
 import * as ort from "onnxruntime-node";
-import { beforeAll, describe, expect, onTestFinished, test } from "vitest";
+import { describe, expect, onTestFinished, test } from "vitest";
+import type { CharlmModel } from "../../fixtures/charlm/rebuild-gguf.mjs";
 import type { Backend } from "../../src/compile/backends/backend.ts";
 import type { CompiledModel } from "../../src/compile/backends/compiled-model.ts";
 import type { OrtLoadOptions } from "../../src/engines/onnxruntime/engine.ts";
@@ -10,19 +11,16 @@ import type { CompileOptions } from "../../src/compile/compile-stored.ts";
 import { openStore, type TareStore } from "../../src/tare-store.ts";
 import type { Tensor, Tensors } from "../../src/tensor/tensor.ts";
 import { changeJson } from "../support/change-json.ts";
-import { CHARLM_GRAPHS, charlm } from "../support/charlm.ts";
+import { CHARLM_GRAPHS } from "../support/charlm.ts";
 import { floats, graph, ints, model, node, tensor, value } from "../support/onnx-builder.ts";
+import { prepareStore } from "../support/prepared-store.ts";
 import { temporaryFolder } from "../support/temporary.ts";
 
-let family: string;
-beforeAll(async () => {
-  family = await charlm();
-});
-
-async function familyStore(...models: readonly string[]): Promise<TareStore> {
-  const store = await openStore({ path: join(await temporaryFolder(), "store"), workers: 2 });
+async function familyStore(...models: readonly CharlmModel[]): Promise<TareStore> {
+  const path = join(await temporaryFolder(), "store");
+  await prepareStore(path, "onnx", models);
+  const store = await openStore({ path, workers: 2 });
   onTestFinished(() => store[Symbol.asyncDispose]());
-  for (const each of models) await store.add([join(family, each)]);
   return store;
 }
 
@@ -134,7 +132,7 @@ describe("TareStore.compile()", () => {
 
   test("gives the same programs for other weights", async () => {
     const partition = [{ nodes: "Softmax", backend: "portable" }];
-    const [a, b] = await Promise.all(["base", "licence"].map((name) => familyStore(name)));
+    const [a, b] = await Promise.all((["base", "licence"] as const).map((name) => familyStore(name)));
     const first = await (a as TareStore).compile("base", { partition });
     const second = await (b as TareStore).compile("licence", { partition });
     expect(second.cached).toBe(false);

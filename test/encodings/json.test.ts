@@ -2,6 +2,7 @@ import fc from "fast-check";
 import { describe, expect, test } from "vitest";
 import { parseStrictJson } from "../../src/encodings/json.ts";
 import { FormatError } from "../../src/errors.ts";
+import { LONG, SAMPLED, some } from "../support/speed.ts";
 
 function thrown(text: string, start?: number): FormatError {
   try {
@@ -23,7 +24,7 @@ describe("parseStrictJson()", () => {
     );
   });
 
-  test("refuses everything that JSON.parse refuses", () => {
+  test("refuses everything that JSON.parse refuses", SAMPLED, () => {
     const piece = fc.constantFrom(
       ..."{}[],:\"\\0123456789.eE+-truefalsn \n\t\u00a0\ufeff/*'ux".split(""),
       '"a"',
@@ -41,7 +42,7 @@ describe("parseStrictJson()", () => {
         }
         if (!valid) expect(thrown(text).code).toBe("malformed");
       }),
-      { numRuns: 5000 },
+      { numRuns: some(5000) },
     );
   });
 
@@ -98,7 +99,7 @@ describe("parseStrictJson()", () => {
     expect(parseStrictJson(`["${"x".repeat(20_000)}"]`, "x")).toHaveLength(1);
   });
 
-  test("goes over spaces, lists of nothing and what is not JSON without holding any", () => {
+  test("goes over spaces, lists of nothing and what is not JSON without holding any", LONG, () => {
     const spaces = " ".repeat(40_000_000);
     expect(parseStrictJson(`{${spaces}}`, "x")).toEqual({});
     expect(thrown(`{${spaces}`)).toMatchObject({ code: "malformed", offset: undefined });

@@ -15,6 +15,7 @@ import {
 import { SparseBytes } from "../../src/encodings/protobuf/sparse-bytes.ts";
 import { type Edit, splice } from "../../src/encodings/protobuf/splice.ts";
 import { countingSource } from "../support/counting-source.ts";
+import { SAMPLED, some } from "../support/speed.ts";
 
 /** In these tests field 1 is a message like its parent, field 2 a payload; all others are opaque. */
 const MESSAGE = 1;
@@ -192,7 +193,7 @@ describe("SparseBytes", () => {
 });
 
 describe("splice()", () => {
-  test("equals encoding anew, for random messages and edits", () => {
+  test("equals encoding anew, for random messages and edits", SAMPLED, () => {
     fc.assert(
       fc.property(trees(small), (tree) => {
         const view = new SparseBytes("m", encode(tree.fields));
@@ -202,32 +203,37 @@ describe("splice()", () => {
           Buffer.from(encode([...tree.fields, ...tree.append], true)),
         );
       }),
-      { numRuns: 500 },
+      { numRuns: some(500) },
     );
   });
 
-  test("equals encoding anew where large payloads are missing and all of them are removed", async () => {
-    const removing = (tree: Tree): Tree => ({
-      append: tree.append,
-      fields: tree.fields.map((field) => {
-        const { number, value, edit } = field;
-        if (isTree(value)) return { ...field, value: removing(value) };
-        return number === PAYLOAD
-          ? { number, value, edit: { remove: true, before: edit?.before ?? [] } }
-          : field;
-      }),
-    });
-    await fc.assert(
-      fc.asyncProperty(trees(mixed).map(removing), async (tree) => {
-        const view = await fetchSkeleton(memorySource(encode(tree.fields)), shape);
-        const edits: Edit[] = [];
-        editsOf(view, outermost(view), tree, edits);
-        expect(Buffer.from(splice(view, edits))).toEqual(
-          Buffer.from(encode([...tree.fields, ...tree.append], true)),
-        );
-      }),
-    );
-  });
+  test(
+    "equals encoding anew where large payloads are missing and all of them are removed",
+    SAMPLED,
+    async () => {
+      const removing = (tree: Tree): Tree => ({
+        append: tree.append,
+        fields: tree.fields.map((field) => {
+          const { number, value, edit } = field;
+          if (isTree(value)) return { ...field, value: removing(value) };
+          return number === PAYLOAD
+            ? { number, value, edit: { remove: true, before: edit?.before ?? [] } }
+            : field;
+        }),
+      });
+      await fc.assert(
+        fc.asyncProperty(trees(mixed).map(removing), async (tree) => {
+          const view = await fetchSkeleton(memorySource(encode(tree.fields)), shape);
+          const edits: Edit[] = [];
+          editsOf(view, outermost(view), tree, edits);
+          expect(Buffer.from(splice(view, edits))).toEqual(
+            Buffer.from(encode([...tree.fields, ...tree.append], true)),
+          );
+        }),
+        { numRuns: some(100) },
+      );
+    },
+  );
 
   test("keeps a prefix that is longer than it needs to be, unless its message changes", () => {
     const view = new SparseBytes(

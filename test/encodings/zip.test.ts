@@ -7,6 +7,7 @@ import { readZip } from "../../src/encodings/zip/read.ts";
 import { NPZ_STYLE } from "../../src/formats/npy/archive.ts";
 import { CHECKPOINT_STYLE } from "../../src/formats/pytorch/write.ts";
 import { counting } from "../support/bytes.ts";
+import { LONG } from "../support/speed.ts";
 
 const STYLES = { NumPy: NPZ_STYLE, PyTorch: CHECKPOINT_STYLE };
 /** As if it were large: each number stands in a zip64 field. */
@@ -85,7 +86,7 @@ describe("layOutZip()", () => {
     expect(hex.at(-1)).toBe(TORCH_TAIL);
   });
 
-  test("has room for more files than 16 bits count", async () => {
+  test("has room for more files than 16 bits count", LONG, async () => {
     const files = Array.from({ length: 65_536 }, (_, nth) => ({ name: String(nth), size: 0 }));
     const bytes = written(layOutZip(files, NPZ_STYLE), files);
     const directory = findZipDirectory(bytes, 0, zipErrors("x"));

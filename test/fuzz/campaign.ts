@@ -9,6 +9,7 @@ import { hit } from "./mutate.ts";
 import { must } from "./must.ts";
 import { Random } from "./random.ts";
 import { Watchdog } from "./watchdog.ts";
+import { LONG } from "../support/speed.ts";
 
 /** The files of a model by their paths. */
 export type Files = Readonly<Record<string, Uint8Array>>;
@@ -265,7 +266,7 @@ export function fuzz<F extends Fixture, T>(target: Target<F, T>): void {
       }
     });
 
-    test("are read or refused, whatever is done to them", async () => {
+    test("are read or refused, whatever is done to them", LONG, async () => {
       const start = performance.now();
       await using watchdog = new Watchdog(KINDS, {
         rerun: rerunOf(target.name, seed),

@@ -3,6 +3,7 @@ import { join } from "node:path";
 import { describe, expect, test } from "vitest";
 import { FormatError } from "../../src/errors.ts";
 import type { ModelDraft } from "../../src/model/draft.ts";
+import { LONG } from "../support/speed.ts";
 import { temporaryFolder } from "../support/temporary.ts";
 import { type CampaignResult, campaign, type Target } from "./campaign.ts";
 import { checkDraft } from "./check-draft.ts";
@@ -167,7 +168,7 @@ describe("Watchdog", () => {
   test.each([
     ["hangs", 1000, 2 ** 40],
     ["makes the process grow", 600_000, 2 ** 27],
-  ])("says which case %s, while it does", async (what, hangs, grows) => {
+  ])("says which case %s, while it does", LONG, async (what, hangs, grows) => {
     const report = join(await temporaryFolder(), "report");
     await using watchdog = new Watchdog(["made"], { rerun: "rerun #", hangs, grows, report });
     const target = planted(async ({ given }) => {

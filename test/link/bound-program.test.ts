@@ -11,6 +11,7 @@ import { openWeights } from "../../src/weights/open-weights.ts";
 import { charlm } from "../support/charlm.ts";
 import { serveFiles } from "../support/file-server.ts";
 import { type Home, home } from "../support/home.ts";
+import { prepareStore } from "../support/prepared-store.ts";
 import { storedTensors } from "../support/stored-tensors.ts";
 import { thrown } from "../support/thrown.ts";
 
@@ -21,8 +22,7 @@ beforeAll(async () => {
 
 /** A store with `base` and `kjv`, and kjv's decoder weights as checkpoints in a folder of their own. */
 async function checkpoints(): Promise<Home & { readonly weights: string }> {
-  const at = await home({ workers: 1 });
-  for (const model of ["base", "kjv"]) await at.store.add([join(family, model)], { threads: 1 });
+  const at = await home({ workers: 1 }, (path) => prepareStore(path, "onnx-compiled", ["base", "kjv"]));
   const weights = join(at.folder, "weights");
   await mkdir(weights);
   const tensors = await storedTensors(at.store, "kjv", "decoder");

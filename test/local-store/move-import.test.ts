@@ -21,6 +21,7 @@ import { openStore, type TareStore } from "../../src/tare-store.ts";
 import { punchHole } from "../../src/node/punch-hole.ts";
 import { type Home, home } from "../support/home.ts";
 import { canPunchHoles } from "../support/punch-holes.ts";
+import { LONG } from "../support/speed.ts";
 import { temporaryFolder } from "../support/temporary.ts";
 import { thrown } from "../support/thrown.ts";
 
@@ -134,7 +135,7 @@ describe("TareStore.add() that moves", () => {
     expect(await readdir(model)).toEqual(["mine.bin"]);
   });
 
-  test.runIf(frees)("goes on where it was killed, and loses nothing", { timeout: 120_000 }, async () => {
+  test.runIf(frees)("goes on where it was killed, and loses nothing", LONG, async () => {
     const index = fileURLToPath(new URL("../../dist/index.js", import.meta.url));
     for (const lines of [1, 9, COUNT + 1]) {
       const at = await place();

@@ -6,6 +6,7 @@ import { fileURLToPath } from "node:url";
 import { beforeAll, describe, expect, test } from "vitest";
 import { openStore } from "../../src/tare-store.ts";
 import { CHARLM_MODELS, charlm } from "../support/charlm.ts";
+import { LONG } from "../support/speed.ts";
 import { temporaryFolder } from "../support/temporary.ts";
 
 const MAIN = fileURLToPath(new URL("../../dist/cli/main.js", import.meta.url));
@@ -19,7 +20,7 @@ function tare(store: string, ...args: readonly string[]): ChildProcess {
   return spawn(process.execPath, [MAIN, "--store", store, ...args], { stdio: "ignore" });
 }
 
-describe("a store under several processes", () => {
+describe("a store under several processes", LONG, () => {
   test("is whole after an add was killed at any instant, and the next add sweeps", async () => {
     const path = join(await temporaryFolder(), "store");
     await openStore({ path });

@@ -2,9 +2,11 @@ import { createHash } from "node:crypto";
 import { chmod, copyFile, cp, mkdir, readdir, readFile, rm, stat, utimes, writeFile } from "node:fs/promises";
 import { join } from "node:path";
 import { beforeAll, describe, expect, test } from "vitest";
+import type { CharlmModel } from "../../fixtures/charlm/rebuild-gguf.mjs";
 import { openStore, type TareStore } from "../../src/tare-store.ts";
 import { defaultStorePath } from "../../src/local-store/default-path.ts";
 import { CHARLM_GRAPHS, CHARLM_MODELS, charlm } from "../support/charlm.ts";
+import { prepareStore } from "../support/prepared-store.ts";
 import { temporaryFolder } from "../support/temporary.ts";
 
 let family: string;
@@ -12,10 +14,10 @@ beforeAll(async () => {
   family = await charlm();
 });
 
-async function familyStore(models: readonly string[] = CHARLM_MODELS): Promise<TareStore> {
-  const store = await openStore({ path: join(await temporaryFolder(), "store") });
-  for (const model of models) await store.add([join(family, model)], { threads: 1 });
-  return store;
+async function familyStore(models: readonly CharlmModel[] = CHARLM_MODELS): Promise<TareStore> {
+  const path = join(await temporaryFolder(), "store");
+  if (models.length > 0) await prepareStore(path, "onnx", models);
+  return openStore({ path });
 }
 
 describe("openStore()", () => {

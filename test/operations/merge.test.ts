@@ -15,6 +15,8 @@ import { codecOf } from "../../src/tensor/quantization/codec-of.ts";
 import { charlm } from "../support/charlm.ts";
 import { FORTUNE_DIFFERS, FORTUNE_SHA256 } from "../support/fortune.ts";
 import { writeGgufLora } from "../support/lora-models.ts";
+import { prepareStore } from "../support/prepared-store.ts";
+import { LONG } from "../support/speed.ts";
 import { temporaryFolder } from "../support/temporary.ts";
 
 const fixture = (path: string): string =>
@@ -36,9 +38,9 @@ interface Home {
 /** A store with `base` as GGUF, and `fortune`. */
 async function home(): Promise<Home> {
   const folder = await temporaryFolder();
+  await prepareStore(join(folder, "store"), "gguf", ["base"]);
   const store = await openStore({ path: join(folder, "store") });
   onTestFinished(() => store[Symbol.asyncDispose]());
-  await store.add([await charlmGguf("base")], { as: "base" });
   await store.add([GGUF_LORA], { as: "fortune" });
   return { store, folder };
 }
@@ -274,7 +276,7 @@ describe("TareStore.merge()", () => {
   });
 });
 
-describe("a merge that is killed", () => {
+describe("a merge that is killed", LONG, () => {
   test("leaves a store that is whole, and nothing that gc does not take", async () => {
     const { store } = await home();
     const before = await blobs(store);

@@ -5,8 +5,8 @@ import { fileURLToPath } from "node:url";
 import { describe, expect, onTestFinished, test } from "vitest";
 import { run } from "../../src/cli/run.ts";
 import { openStore, type TareStore } from "../../src/tare-store.ts";
-import { charlmGguf } from "../../fixtures/charlm/rebuild-gguf.mjs";
 import { noisyLora } from "../support/noisy-lora.ts";
+import { prepareStore } from "../support/prepared-store.ts";
 import { temporaryFolder } from "../support/temporary.ts";
 
 const MODELS = ["base", "kjv", "licence"] as const;
@@ -15,9 +15,10 @@ const EXPECTED = JSON.parse(
 ) as Record<(typeof MODELS)[number], { prompt: string; greedy_ids: number[]; greedy_text: string }>;
 
 async function familyStore(models: readonly (typeof MODELS)[number][] = MODELS): Promise<TareStore> {
-  const store = await openStore({ path: join(await temporaryFolder(), "store") });
+  const path = join(await temporaryFolder(), "store");
+  await prepareStore(path, "gguf", models);
+  const store = await openStore({ path });
   onTestFinished(() => store[Symbol.asyncDispose]());
-  for (const model of models) await store.add([await charlmGguf(model)], { as: model });
   return store;
 }
 

@@ -8,6 +8,7 @@ import { openStore, type TareStore } from "../../src/tare-store.ts";
 import type { NumberTensor, Tensors } from "../../src/tensor/tensor.ts";
 import { charlm } from "../support/charlm.ts";
 import { storedTensors } from "../support/stored-tensors.ts";
+import { prepareStore } from "../support/prepared-store.ts";
 import { temporaryFolder } from "../support/temporary.ts";
 
 const FIXTURES = fileURLToPath(new URL("../../fixtures", import.meta.url));
@@ -21,9 +22,9 @@ beforeAll(async () => {
 
 async function familyStore(): Promise<{ store: TareStore; folder: string }> {
   const folder = await temporaryFolder();
+  await prepareStore(join(folder, "store"), "onnx-compiled", ["base", "kjv"]);
   const store = await openStore({ path: join(folder, "store"), workers: 1 });
   onTestFinished(() => store[Symbol.asyncDispose]());
-  for (const model of ["base", "kjv"]) await store.add([join(family, model)], { threads: 1 });
   return { store, folder };
 }
 

@@ -5,9 +5,13 @@ import { describe, expect, onTestFinished, test } from "vitest";
 import { type Llama, openLlama } from "../../src/engines/llama/engine.ts";
 import { encodeGgufHeader } from "../../src/formats/gguf/write.ts";
 import { openStore, type TareStore } from "../../src/tare-store.ts";
+import { loadText } from "../../src/runtime/load-text.ts";
 import { TextPool, type TextPoolOptions } from "../../src/runtime/text-pool.ts";
 import { type CharlmModel, charlmGguf } from "../../fixtures/charlm/rebuild-gguf.mjs";
+import { sharedLlama } from "../support/llama.ts";
 import { noisyLora } from "../support/noisy-lora.ts";
+import { prepareStore } from "../support/prepared-store.ts";
+import { LONG } from "../support/speed.ts";
 import { temporaryFolder } from "../support/temporary.ts";
 import { LocalStore } from "../../src/local-store/local-store.ts";
 
@@ -18,21 +22,26 @@ const PROMPT = "And he said";
 const OPTIONS = { contextSize: 128, threads: 1 } as const;
 
 async function storeOf(...models: readonly CharlmModel[]): Promise<TareStore> {
-  const store = await openStore({ path: join(await temporaryFolder(), "store") });
+  const path = join(await temporaryFolder(), "store");
+  await prepareStore(path, "gguf", models);
+  const store = await openStore({ path });
   onTestFinished(() => store[Symbol.asyncDispose]());
-  for (const model of models) await store.add([await charlmGguf(model)], { as: model });
   return store;
 }
 
-/** A pool with an engine of its own, whose process can be looked into. */
+/** A pool over an engine whose process can be looked into; the file's unless given. */
 async function poolOver(
   store: TareStore,
-  options: TextPoolOptions,
+  options: TextPoolOptions = {},
+  engine: Llama = sharedLlama(),
 ): Promise<{ readonly texts: TextPool; readonly engine: Llama }> {
-  const engine = openLlama({ threads: 2 });
-  onTestFinished(() => engine[Symbol.asyncDispose]());
   const files = await LocalStore.open(store.path);
   return { texts: new TextPool(files, async () => engine, { ...OPTIONS, ...options }), engine };
+}
+
+/** A pool over the file's engine. */
+async function openTexts(store: TareStore, options: TextPoolOptions = {}): Promise<TextPool> {
+  return (await poolOver(store, options)).texts;
 }
 
 async function textOf(texts: TextPool, model: CharlmModel): Promise<string> {
@@ -81,7 +90,7 @@ describe("TareStore.openTexts()", () => {
 describe("TextPool.swap()", () => {
   test("keeps those used last, and going back to one loads nothing", async () => {
     const store = await storeOf("base", "kjv", "licence");
-    await using texts = store.openTexts({ ...OPTIONS, keep: 2 });
+    await using texts = await openTexts(store, { keep: 2 });
     const base = await texts.swap("base");
     const kjv = await texts.swap("kjv");
     const again = await texts.swap("base");
@@ -121,7 +130,7 @@ describe("TextPool.swap()", () => {
   test("takes a model with an adapter for a task of its own", async () => {
     const store = await storeOf("base");
     await addLora(store);
-    await using texts = store.openTexts({ ...OPTIONS, keep: 3 });
+    await using texts = await openTexts(store, { keep: 3 });
     const prompt = EXPECTED.base.prompt;
     const generate = async (scale?: number): Promise<string> => {
       const adapters = scale === undefined ? [] : [{ model: "lora", scale }];
@@ -144,7 +153,7 @@ describe("TextPool.swap()", () => {
 
   test("lets a generation under way finish on the model before", async () => {
     const store = await storeOf("base", "kjv");
-    await using texts = store.openTexts(OPTIONS);
+    await using texts = await openTexts(store);
     const { session } = await texts.swap("base");
     let begun = (): void => undefined;
     const started = new Promise<void>((resolve) => (begun = resolve));
@@ -157,7 +166,7 @@ describe("TextPool.swap()", () => {
 
   test("does swaps that are asked for at once one after the other", async () => {
     const store = await storeOf("base", "kjv", "licence");
-    await using texts = store.openTexts({ ...OPTIONS, keep: 2 });
+    await using texts = await openTexts(store, { keep: 2 });
     const models = ["base", "kjv", "base", "licence", "kjv"] as const;
     const turns = await Promise.all(models.map((model) => texts.swap(model)));
     expect(turns.map(({ model, fresh }) => [model, fresh])).toEqual([
@@ -174,7 +183,7 @@ describe("TextPool.swap()", () => {
   test("leaves everything as it was when the next model cannot be loaded", async () => {
     const store = await storeOf("base", "kjv");
     await addOdd(store);
-    await using texts = store.openTexts(OPTIONS);
+    await using texts = await openTexts(store);
     const { session } = await texts.swap("base");
     await expect(texts.swap("odd")).rejects.toMatchObject({ code: "engine" });
     await expect(texts.swap("nobody")).rejects.toMatchObject({
@@ -190,7 +199,7 @@ describe("TextPool.swap()", () => {
 
   test("does not wait for its turn once it is aborted", async () => {
     const store = await storeOf("base", "kjv");
-    await using texts = store.openTexts(OPTIONS);
+    await using texts = await openTexts(store);
     const first = texts.swap("base");
     const controller = new AbortController();
     const second = texts.swap("kjv", { signal: controller.signal });
@@ -202,7 +211,7 @@ describe("TextPool.swap()", () => {
 
   test("looks at what a name stands for now", async () => {
     const store = await storeOf("base", "kjv");
-    await using texts = store.openTexts({ ...OPTIONS, keep: 2 });
+    await using texts = await openTexts(store, { keep: 2 });
     await texts.swap("kjv");
     const { session } = await texts.swap("base");
     await store.remove(["kjv"]);
@@ -238,9 +247,10 @@ describe("TextPool.swap()", () => {
     await texts[Symbol.asyncDispose]();
   });
 
-  test("loads anew what the engine's process took with it", async () => {
+  test("loads anew what the engine's process took with it", LONG, async () => {
     const store = await storeOf("base", "kjv");
-    const { texts, engine } = await poolOver(store, { keep: 2 });
+    await using engine = openLlama({ threads: 2 });
+    const { texts } = await poolOver(store, { keep: 2 }, engine);
     const base = await texts.swap("base");
     await texts.swap("kjv");
     process.kill(engine.pid as number, "SIGKILL");
@@ -283,7 +293,8 @@ describe("views that the store keeps", () => {
   const inodes = async (folder: string): Promise<number[]> =>
     Promise.all((await readdir(folder)).sort().map(async (name) => (await stat(join(folder, name))).ino));
   const load = async (store: TareStore, model: string): Promise<string> => {
-    await using session = await store.loadText(model, OPTIONS);
+    const files = await LocalStore.open(store.path);
+    await using session = (await loadText(files, sharedLlama(), model, OPTIONS)).session;
     return (await session.generate(PROMPT, { maxTokens: 40 })).text;
   };
 

@@ -10,9 +10,15 @@ export interface Home {
   readonly folder: string;
 }
 
-/** Opens an empty store that ends with the test that asked for it. */
-export async function home(options: { readonly workers?: number } = {}): Promise<Home> {
+/**
+ * Opens a store that ends with the test that asked for it: an empty one, or what was made at its path before.
+ */
+export async function home(
+  options: { readonly workers?: number } = {},
+  prepare?: (path: string) => Promise<void>,
+): Promise<Home> {
   const folder = await temporaryFolder();
+  await prepare?.(join(folder, "store"));
   const store = await openStore({ path: join(folder, "store"), ...options });
   onTestFinished(() => store[Symbol.asyncDispose]());
   return { store, folder };

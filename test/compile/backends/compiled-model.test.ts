@@ -12,6 +12,7 @@ import { TareError } from "../../../src/errors.ts";
 import type { Port } from "../../../src/tensor/signature.ts";
 import { sha256 } from "../../../src/node/sha256.ts";
 import { changeJson } from "../../support/change-json.ts";
+import { SAMPLED, some } from "../../support/speed.ts";
 
 const program = new TextEncoder().encode("a program");
 const other = new TextEncoder().encode("another");
@@ -116,7 +117,7 @@ describe("parseCompiledModel()", () => {
     );
   });
 
-  test("gives a record or a typed error for anything", () => {
+  test("gives a record or a typed error for anything", SAMPLED, () => {
     const check = (value: unknown): void => {
       try {
         const parsed = parseCompiledModel(value, "c.json");
@@ -147,7 +148,7 @@ describe("parseCompiledModel()", () => {
         }
         check(value);
       }),
-      { numRuns: 2000 },
+      { numRuns: some(2000) },
     );
   });
 });
@@ -177,7 +178,7 @@ describe("decodeCompiled()", () => {
     }
   });
 
-  test("gives what it should or a typed error, whatever bytes change", () => {
+  test("gives what it should or a typed error, whatever bytes change", SAMPLED, () => {
     fc.assert(
       fc.property(
         fc.array(fc.tuple(fc.nat(bytes.byteLength - 1), fc.nat(255)), { maxLength: 6 }),
@@ -192,7 +193,7 @@ describe("decodeCompiled()", () => {
           }
         },
       ),
-      { numRuns: 1000 },
+      { numRuns: some(1000) },
     );
   });
 });

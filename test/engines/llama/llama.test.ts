@@ -17,6 +17,7 @@ import {
   type GgufValue,
 } from "../../../fixtures/charlm/rebuild-gguf.mjs";
 import { noisyLora } from "../../support/noisy-lora.ts";
+import { LONG } from "../../support/speed.ts";
 import { temporaryFolder } from "../../support/temporary.ts";
 
 const MODELS = ["base", "kjv", "licence"] as const;
@@ -108,7 +109,7 @@ describe("openLlama()", () => {
     expect(stdout.trim()).toBe("no-engine: npm install node-llama-cpp");
   });
 
-  test("lets the host end while models are loaded, and its process goes with the host", async () => {
+  test("lets the host end while models are loaded, and its process goes with the host", LONG, async () => {
     const script = `
       import { openLlama } from ${JSON.stringify(pathToFileURL(join(DIST, "engines/llama/engine.js")).href)};
       const llama = openLlama({ threads: 1 });
@@ -407,7 +408,7 @@ describe("LlamaSession", () => {
   });
 });
 
-describe("a crash of the engine", () => {
+describe("a crash of the engine", LONG, () => {
   test("rejects what is under way, and the next load starts anew", async () => {
     const engine = anotherEngine();
     const path = await charlmGguf("kjv");

@@ -14,6 +14,7 @@ import { LocalStore } from "../../../src/local-store/local-store.ts";
 import { SEAL } from "../../../src/local-store/commit-blob.ts";
 import { CHARLM_GRAPHS, charlm } from "../../support/charlm.ts";
 import { graph, ints, type Message, model, node, tensor, value } from "../../support/onnx-builder.ts";
+import { LONG } from "../../support/speed.ts";
 import { temporaryFolder } from "../../support/temporary.ts";
 import { readModel } from "../../../src/store/read-model.ts";
 
@@ -268,7 +269,7 @@ describe("TareStore.load() of a program that computes weights of weights", () =>
     expect((await outputOf(store, "m")).equals(await stock(folded()))).toBe(true);
   });
 
-  test("is made by several processes at once", async () => {
+  test("is made by several processes at once", LONG, async () => {
     const store = await storeOf({ m: folded(), tuned: folded({ lora: 9 }) });
     const script = join(await temporaryFolder(), "load.mjs");
     const index = fileURLToPath(new URL("../../../dist/index.js", import.meta.url));

@@ -6,6 +6,7 @@ import { describe, expect, test } from "vitest";
 import { openStore } from "../../../src/tare-store.ts";
 import { findVectors, type Outcome, type Vector, VectorRunner } from "../../support/onnx-vectors.ts";
 import { DATA_TYPE, graph, model, node, type OnnxDType, value } from "../../support/onnx-builder.ts";
+import { LONG } from "../../support/speed.ts";
 import { temporaryFolder } from "../../support/temporary.ts";
 
 const FIXTURES = fileURLToPath(new URL("../../../fixtures/onnx-vectors", import.meta.url));
@@ -26,7 +27,7 @@ function namesOf(outcomes: ReadonlyMap<string, Outcome>, kind: Outcome["kind"]):
   return [...outcomes].filter(([, outcome]) => outcome.kind === kind).map(([name]) => name);
 }
 
-describe("ONNX's test vectors", () => {
+describe("ONNX's test vectors", LONG, () => {
   test("give through a store what stock ONNX Runtime gives, bit for bit", async () => {
     await using store = await openStore({ path: join(await temporaryFolder(), "store"), workers: 2 });
     const vectors = await fixtures();

@@ -2,9 +2,11 @@ import { readdir, rm, writeFile } from "node:fs/promises";
 import { join } from "node:path";
 import * as ort from "onnxruntime-node";
 import { beforeAll, describe, expect, onTestFinished, test } from "vitest";
+import type { CharlmModel } from "../../../fixtures/charlm/rebuild-gguf.mjs";
 import { openStore, type TareStore } from "../../../src/tare-store.ts";
 import type { Tensor, Tensors } from "../../../src/tensor/tensor.ts";
 import { CHARLM_GRAPHS, CHARLM_MODELS, charlm } from "../../support/charlm.ts";
+import { prepareStore } from "../../support/prepared-store.ts";
 import { temporaryFolder } from "../../support/temporary.ts";
 
 let family: string;
@@ -12,10 +14,11 @@ beforeAll(async () => {
   family = await charlm();
 });
 
-async function familyStore(models: readonly string[] = CHARLM_MODELS): Promise<TareStore> {
-  const store = await openStore({ path: join(await temporaryFolder(), "store"), workers: 2 });
+async function familyStore(models: readonly CharlmModel[] = CHARLM_MODELS): Promise<TareStore> {
+  const path = join(await temporaryFolder(), "store");
+  await prepareStore(path, "onnx", models);
+  const store = await openStore({ path, workers: 2 });
   onTestFinished(() => store[Symbol.asyncDispose]());
-  for (const model of models) await store.add([join(family, model)]);
   return store;
 }
 

@@ -11,6 +11,7 @@ import type { Binding } from "../../../src/model/link-plan.ts";
 import type { Tensor, Tensors } from "../../../src/tensor/tensor.ts";
 import { SEAL } from "../../../src/local-store/commit-blob.ts";
 import { floats, graph, model, node, tensor, value } from "../../support/onnx-builder.ts";
+import { LONG } from "../../support/speed.ts";
 import { temporaryFolder } from "../../support/temporary.ts";
 
 const FIXTURES = fileURLToPath(new URL("../../../fixtures/onnx-quantized/", import.meta.url));
@@ -189,7 +190,7 @@ describe("TareStore.load() of a quantized family", () => {
     expect((await outputOf(store, "base")).equals(await stock(fixture("base")))).toBe(true);
   });
 
-  test("is made by several processes at once", async () => {
+  test("is made by several processes at once", LONG, async () => {
     const store = await storeOf(...MODELS);
     const script = join(await temporaryFolder(), "load.mjs");
     const index = fileURLToPath(new URL("../../../dist/index.js", import.meta.url));

@@ -9,6 +9,7 @@ import { readData, readExecutorch, readProgram } from "../../../src/formats/exec
 import type { FileDraft, ModelDraft, WeightDraft } from "../../../src/model/draft.ts";
 import { tensorBytes } from "../../../src/tensor/dtype.ts";
 import { countingSource } from "../../support/counting-source.ts";
+import { LONG } from "../../support/speed.ts";
 
 const FIXTURES = new URL("../../../fixtures/executorch/", import.meta.url);
 const fixture = (name: string): Uint8Array => new Uint8Array(readFileSync(new URL(name, FIXTURES)));
@@ -271,7 +272,7 @@ function edited(name: string, at: number, value: bigint, size: 4 | 8 = 8): Uint8
 }
 
 describe("programs", () => {
-  test("may have hundreds of thousands of weights", async () => {
+  test("may have hundreds of thousands of weights", LONG, async () => {
     const writer = new FlatbufferWriter();
     const keys = Array.from({ length: 150_000 }, (_, nth) => {
       return writer.table([{ offset: writer.string(`${nth}`) }, { width: 4, value: 0n }]);

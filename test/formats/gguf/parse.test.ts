@@ -18,6 +18,7 @@ import {
   uint32,
 } from "../../support/gguf-builder.ts";
 import { formatError } from "../../support/format-error.ts";
+import { SAMPLED, offsets } from "../../support/speed.ts";
 
 interface DescribedValue {
   readonly type: string;
@@ -118,13 +119,13 @@ describe("parseGgufHeader()", () => {
     expect((last?.offset ?? 0) + (last?.length ?? 0)).toBe(bytes.length);
   });
 
-  test.each(GOLDEN)("refuses %s cut off anywhere", (name) => {
+  test.each(GOLDEN)("refuses %s cut off anywhere", SAMPLED, (name) => {
     const bytes = file(name);
     const { tensors, dataStart } = parse(bytes, name);
     const last = tensors.at(-1);
     // The padding after the last tensor is not missed, nor that of a header without tensors.
     const needed = last ? last.offset + (last.dtype ? last.length : 1) : dataStart - 31;
-    for (let end = 0; end < needed; end++) {
+    for (const end of offsets(needed, dataStart)) {
       const error = formatError(() => parseGgufHeader(bytes.slice(0, end), { name, size: end }));
       expect(error).toMatchObject({ path: name, offset: expect.any(Number) });
       expect(["malformed", "size-mismatch"]).toContain(error.code);
@@ -132,11 +133,11 @@ describe("parseGgufHeader()", () => {
     expect(parse(bytes.slice(0, needed + 31), name).tensors.length).toBe(tensors.length);
   });
 
-  test.each(GOLDEN)("needs no more of %s than its header, and says when it needs more", (name) => {
+  test.each(GOLDEN)("needs no more of %s than its header, and says when it needs more", SAMPLED, (name) => {
     const bytes = file(name);
     const whole = parse(bytes, name);
     let least = 0;
-    for (let end = 0; end <= bytes.length; end++) {
+    for (const end of offsets(bytes.length + 1, whole.dataStart)) {
       const header = parseGgufHeader(bytes.slice(0, end), { name, size: bytes.length });
       if (header) expect(header).toEqual(whole);
       else least = end + 1;
@@ -145,10 +146,10 @@ describe("parseGgufHeader()", () => {
     expect(least).toBeGreaterThan(whole.dataStart - whole.alignment);
   });
 
-  test.each(GOLDEN)("reads or refuses %s, whatever byte of its header is changed", (name) => {
+  test.each(GOLDEN)("reads or refuses %s, whatever byte of its header is changed", SAMPLED, (name) => {
     const bytes = file(name);
     const { dataStart } = parse(bytes, name);
-    for (let at = 0; at < dataStart; at++) {
+    for (const at of offsets(dataStart)) {
       for (const bit of [1, 16, 128]) {
         const changed = bytes.slice();
         changed[at] = (changed[at] as number) ^ bit;

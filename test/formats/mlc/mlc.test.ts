@@ -14,6 +14,7 @@ import { openModel } from "../../../src/node/open-model.ts";
 import { counting } from "../../support/bytes.ts";
 import { type Files, readFiles } from "../../support/read-files.ts";
 import { countingSource } from "../../support/counting-source.ts";
+import { LONG } from "../../support/speed.ts";
 import { temporaryFolder } from "../../support/temporary.ts";
 import { formatError } from "../../support/format-error.ts";
 import { thrown } from "../../support/thrown.ts";
@@ -156,7 +157,7 @@ describe("readTensorCache()", () => {
     expect(error.message).toContain(reason);
   });
 
-  test("reads a list of hundreds of thousands of tensors, with a note of each", async () => {
+  test("reads a list of hundreds of thousands of tensors, with a note of each", LONG, async () => {
     const records = Array.from({ length: 200_000 }, (_, nth) => {
       return { name: `${nth}`, dtype: "int4", format: "raw", shape: [0], nbytes: 0, byteOffset: 0 };
     });

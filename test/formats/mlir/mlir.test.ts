@@ -11,6 +11,7 @@ import { encodePrefixVarint } from "../../../src/formats/mlir/varint.ts";
 import { countingSource } from "../../support/counting-source.ts";
 import { mlirBytes, render } from "../../support/mlir.ts";
 import { thrown } from "../../support/thrown.ts";
+import { LONG } from "../../support/speed.ts";
 
 const VERSIONS = [0, 1, 2, 3, 4, 5, 6];
 const WHOLE = [...VERSIONS.map((version) => `small-${version}.mlirbc`), "base-19.mlirbc", "base-22.mlirbc"];
@@ -206,7 +207,7 @@ describe("readBytecode() of many groups", () => {
     expect(dialects.every(({ resources }) => resources[0]?.name.length === 1_000_000)).toBe(true);
   });
 
-  test("refuses two groups of one name, and more than memory is for", async () => {
+  test("refuses two groups of one name, and more than memory is for", LONG, async () => {
     const twice = grouped(["a", "b", "a"], [0, 1, 2], []);
     const error = await thrown(readBytecode(memorySource(twice, "x.mlirbc")));
     expect(error).toMatchObject({ code: "duplicate", path: "x.mlirbc" });

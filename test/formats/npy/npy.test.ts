@@ -9,6 +9,7 @@ import { writeNpy } from "../../../src/formats/npy/write.ts";
 import { type DType, DTYPE_BITS } from "../../../src/tensor/dtype.ts";
 import type { Tensor } from "../../../src/tensor/tensor.ts";
 import { formatError } from "../../support/format-error.ts";
+import { SAMPLED, offsets } from "../../support/speed.ts";
 
 type Described = { dtype: string; shape: number[]; bytes?: string; strings?: string[] };
 
@@ -109,9 +110,9 @@ describe("parseNpy()", () => {
     if (hint) expect(error.hint).toContain(hint);
   });
 
-  test.each(ARRAYS)("refuses %s cut off anywhere", (name) => {
+  test.each(ARRAYS)("refuses %s cut off anywhere", SAMPLED, (name) => {
     const bytes = file(name);
-    for (let end = 0; end < bytes.length; end++) {
+    for (const end of offsets(bytes.length)) {
       const error = formatError(() => parseNpy(bytes.slice(0, end), name));
       expect(["unknown-format", "malformed", "size-mismatch"]).toContain(error.code);
       expect(error.offset).toBeLessThanOrEqual(end);
@@ -250,16 +251,16 @@ describe("parseNpz()", () => {
     expect(Object.entries(tensors).map(([key, tensor]) => [key, describeTensor(tensor)])).toEqual(expected);
   });
 
-  test.each(ARCHIVES)("refuses %s cut off anywhere", (name) => {
+  test.each(ARCHIVES)("refuses %s cut off anywhere", SAMPLED, (name) => {
     const bytes = file(name);
-    for (let end = 0; end < bytes.length; end++) {
+    for (const end of offsets(bytes.length)) {
       expect(formatError(() => parseNpz(bytes.slice(0, end), name)).code).toBe("unknown-format");
     }
   });
 
-  test.each(ARCHIVES)("reads %s right or refuses it, whatever byte is changed", (name, expected) => {
+  test.each(ARCHIVES)("reads %s right or refuses it, whatever byte is changed", SAMPLED, (name, expected) => {
     const bytes = file(name);
-    for (let at = 0; at < bytes.length; at++) {
+    for (const at of offsets(bytes.length)) {
       const changed = bytes.slice();
       changed[at] = (changed[at] as number) ^ 0x41;
       try {

@@ -9,6 +9,7 @@ import { readNumpy } from "../../../src/formats/npy/read.ts";
 import { openStore } from "../../../src/tare-store.ts";
 import type { ModelDraft } from "../../../src/model/draft.ts";
 import { countingSource } from "../../support/counting-source.ts";
+import { LONG } from "../../support/speed.ts";
 import { temporaryFolder } from "../../support/temporary.ts";
 
 const FIXTURES = fileURLToPath(new URL("../../../fixtures/numpy", import.meta.url));
@@ -118,7 +119,7 @@ describe("readNumpy() of large directories", () => {
     expect(source.bytes).toBeLessThan(bytes.length + 200_000);
   });
 
-  test("refuses a million entries that are all one, before it reads any", async () => {
+  test("refuses a million entries that are all one, before it reads any", LONG, async () => {
     const bytes = entries(1_000_000, () => 0);
     const source = countingSource(memorySource(bytes, "x.npz"));
     await expect(readNumpy([{ path: "x.npz", source }], FOLDER)).rejects.toMatchObject({ code: "malformed" });

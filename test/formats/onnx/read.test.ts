@@ -35,6 +35,7 @@ import {
   value,
 } from "../../support/onnx-builder.ts";
 import { EVERYTHING } from "../../support/onnx-everything.ts";
+import { LONG } from "../../support/speed.ts";
 
 /** A folder in memory. */
 function folderOf(files: Readonly<Record<string, Uint8Array | ByteSource>>): ModelFolder {
@@ -687,7 +688,7 @@ describe("readOnnx() of bad input", () => {
     }
   });
 
-  test("refuses millions of dimensions at once", async () => {
+  test("refuses millions of dimensions at once", LONG, async () => {
     const dims = repeat(1, 3_000_000);
     for (const packedDims of [true, false]) {
       await expect(
@@ -700,7 +701,7 @@ describe("readOnnx() of bad input", () => {
     }
   });
 
-  test("counts millions of loose elements without keeping them", async () => {
+  test("counts millions of loose elements without keeping them", LONG, async () => {
     const unpacked = repeat(1, 1_000_000);
     expect(weightsOf(await read(holding(tensor("w", "float32", [1000, 1000], { unpacked }))))).toEqual([]);
   });
@@ -717,7 +718,7 @@ describe("readOnnx() of bad input", () => {
     });
   });
 
-  test("refuses a graph of more parts than memory has room for", async () => {
+  test("refuses a graph of more parts than memory has room for", LONG, async () => {
     const parts = new Uint8Array(2 * 4_000_001);
     // Empty nodes: field 1, length 0.
     for (let at = 0; at < parts.length; at += 2) parts[at] = 0x0a;

@@ -110,6 +110,7 @@ function open(bytes: Uint8Array, level: Level, optimizedModelFilePath?: string):
   return InferenceSession.create(bytes, {
     graphOptimizationLevel: level,
     logSeverityLevel: 3,
+    intraOpNumThreads: 1,
     ...(optimizedModelFilePath !== undefined && { optimizedModelFilePath }),
     extra: { session: { disable_prepacking: "1", model_external_initializers_file_folder_path: folder } },
   });

@@ -16,6 +16,7 @@ import { openModel } from "../../../src/node/open-model.ts";
 import { counting } from "../../support/bytes.ts";
 import { readFiles } from "../../support/read-files.ts";
 import { countingSource } from "../../support/counting-source.ts";
+import { LONG } from "../../support/speed.ts";
 import { temporaryFolder } from "../../support/temporary.ts";
 import { thrown } from "../../support/thrown.ts";
 
@@ -306,7 +307,7 @@ describe("parsePickle()", () => {
     expect(() => parse(bytes)).toThrow(expect.objectContaining({ code }));
   });
 
-  test("keeps no more than a million values", () => {
+  test("keeps no more than a million values", LONG, () => {
     const puts = new Uint8Array(5 * 1_000_001 + 4);
     puts.set([0x80, 2, 0x4e]);
     const view = new DataView(puts.buffer);

@@ -12,6 +12,7 @@ import { tensorBytes } from "../../../src/tensor/dtype.ts";
 import { chooseHoles, restRanges } from "../../../src/model/holes.ts";
 import type { Tensors } from "../../../src/tensor/tensor.ts";
 import { countingSource } from "../../support/counting-source.ts";
+import { LONG } from "../../support/speed.ts";
 
 interface Described {
   metadata: Record<string, string> | null;
@@ -185,20 +186,24 @@ describe("readSafetensors()", () => {
     ]);
   });
 
-  test("reads a header of exactly 100 MB, nothing twice, and refuses one byte more without reading it", async () => {
-    const bytes = new Uint8Array(8 + 100_000_000).fill(0x20);
-    const view = new DataView(bytes.buffer);
-    view.setBigUint64(0, 100_000_000n, true);
-    bytes.set(new TextEncoder().encode('{"w":{"dtype":"U8","shape":[0],"data_offsets":[0,0]}'), 8);
-    bytes[bytes.length - 1] = 0x7d;
-    const source = countingSource(memorySource(bytes, "x.safetensors"));
-    expect((await readSafetensorsHeader(source)).tensors).toMatchObject([{ name: "w", length: 0 }]);
-    expect(source.bytes).toBe(bytes.length);
-    view.setBigUint64(0, 100_000_001n, true);
-    const longer = countingSource({ ...memorySource(bytes, "x.safetensors"), size: bytes.length + 1 });
-    await expect(readSafetensorsHeader(longer)).rejects.toMatchObject({ code: "too-large" });
-    expect(longer.bytes).toBe(64 * 1024);
-  });
+  test(
+    "reads a header of exactly 100 MB, nothing twice, and refuses one byte more without reading it",
+    LONG,
+    async () => {
+      const bytes = new Uint8Array(8 + 100_000_000).fill(0x20);
+      const view = new DataView(bytes.buffer);
+      view.setBigUint64(0, 100_000_000n, true);
+      bytes.set(new TextEncoder().encode('{"w":{"dtype":"U8","shape":[0],"data_offsets":[0,0]}'), 8);
+      bytes[bytes.length - 1] = 0x7d;
+      const source = countingSource(memorySource(bytes, "x.safetensors"));
+      expect((await readSafetensorsHeader(source)).tensors).toMatchObject([{ name: "w", length: 0 }]);
+      expect(source.bytes).toBe(bytes.length);
+      view.setBigUint64(0, 100_000_001n, true);
+      const longer = countingSource({ ...memorySource(bytes, "x.safetensors"), size: bytes.length + 1 });
+      await expect(readSafetensorsHeader(longer)).rejects.toMatchObject({ code: "too-large" });
+      expect(longer.bytes).toBe(64 * 1024);
+    },
+  );
 
   test("passes the signal on", async () => {
     const reason = new Error("enough");

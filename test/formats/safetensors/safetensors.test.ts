@@ -12,6 +12,7 @@ import { writeSafetensors } from "../../../src/formats/safetensors/write.ts";
 import { type DType, DTYPE_BITS } from "../../../src/tensor/dtype.ts";
 import type { NumberTensor, Tensor } from "../../../src/tensor/tensor.ts";
 import { formatError } from "../../support/format-error.ts";
+import { SAMPLED, offsets } from "../../support/speed.ts";
 
 interface Described {
   metadata: Record<string, string> | null;
@@ -56,9 +57,9 @@ describe("parseSafetensors()", () => {
     for (const { bytes: data } of tensors) expect(data.buffer).toBe(bytes.buffer);
   });
 
-  test.each(GOLDEN)("refuses %s cut off anywhere, or longer", (name) => {
+  test.each(GOLDEN)("refuses %s cut off anywhere, or longer", SAMPLED, (name) => {
     const bytes = file(name);
-    for (let end = 0; end < bytes.length; end++) {
+    for (const end of offsets(bytes.length)) {
       expect(formatError(() => parseSafetensors(bytes.slice(0, end), name))).toMatchObject({
         code: "malformed",
         path: name,
@@ -71,10 +72,10 @@ describe("parseSafetensors()", () => {
     });
   });
 
-  test.each(GOLDEN)("reads or refuses %s, whatever byte of its header is changed", (name) => {
+  test.each(GOLDEN)("reads or refuses %s, whatever byte of its header is changed", SAMPLED, (name) => {
     const bytes = file(name);
     const end = safetensorsHeaderSize(bytes, { name, size: bytes.length });
-    for (let at = 0; at < end; at++) {
+    for (const at of offsets(end)) {
       for (const bit of [1, 16, 128]) {
         const changed = bytes.slice();
         changed[at] = (changed[at] as number) ^ bit;

@@ -2,7 +2,7 @@ import { readdir, readFile, truncate, writeFile } from "node:fs/promises";
 import { join } from "node:path";
 import { fileURLToPath } from "node:url";
 import { beforeAll, describe, expect, onTestFinished, test } from "vitest";
-import { charlmGguf } from "../../../fixtures/charlm/rebuild-gguf.mjs";
+import { type CharlmModel, charlmGguf } from "../../../fixtures/charlm/rebuild-gguf.mjs";
 import { parseGgufHeader } from "../../../src/formats/gguf/parse.ts";
 import { writeNpz } from "../../../src/formats/npy/npz.ts";
 import { writeSafetensors } from "../../../src/formats/safetensors/write.ts";
@@ -10,6 +10,7 @@ import { openStore, type TareStore } from "../../../src/tare-store.ts";
 import type { NumberTensor, Tensors } from "../../../src/tensor/tensor.ts";
 import { charlm } from "../../support/charlm.ts";
 import { storedTensors } from "../../support/stored-tensors.ts";
+import { prepareStore } from "../../support/prepared-store.ts";
 import { temporaryFolder } from "../../support/temporary.ts";
 
 let family: string;
@@ -18,12 +19,12 @@ beforeAll(async () => {
 });
 
 async function familyStore(
-  models: readonly string[] = ["base", "kjv"],
+  models: readonly CharlmModel[] = ["base", "kjv"],
 ): Promise<{ store: TareStore; folder: string }> {
   const folder = await temporaryFolder();
+  await prepareStore(join(folder, "store"), "onnx-compiled", models);
   const store = await openStore({ path: join(folder, "store"), workers: 1 });
   onTestFinished(() => store[Symbol.asyncDispose]());
-  for (const model of models) await store.add([join(family, model)], { threads: 1 });
   return { store, folder };
 }
 
@@ -90,10 +91,9 @@ describe("TareStore.refit()", () => {
 
   test("binds a GGUF model to a checkpoint with the same names", async () => {
     const folder = await temporaryFolder();
+    await prepareStore(join(folder, "store"), "gguf", ["base", "kjv"]);
     const store = await openStore({ path: join(folder, "store") });
     onTestFinished(() => store[Symbol.asyncDispose]());
-    await store.add([await charlmGguf("base")], { as: "base" });
-    await store.add([await charlmGguf("kjv")], { as: "kjv" });
     const checkpoint = join(folder, "kjv.safetensors");
     await writeFile(checkpoint, writeSafetensors(await storedTensors(store, "kjv")));
     await store.refit("base", checkpoint, { as: "tuned" });

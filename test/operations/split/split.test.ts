@@ -4,13 +4,14 @@ import { fileURLToPath } from "node:url";
 import * as ort from "onnxruntime-node";
 import { describe, expect, onTestFinished, test } from "vitest";
 import { charlmGguf } from "../../../fixtures/charlm/rebuild-gguf.mjs";
-import { openLlama } from "../../../src/engines/llama/engine.ts";
 import { joinSplit } from "../../../src/operations/split/join.ts";
 import { openStore, type TareStore } from "../../../src/tare-store.ts";
 import { parseSplitRule } from "../../../src/operations/split/split-rules.ts";
 import { CHARLM_GRAPHS, CHARLM_MODELS, charlm } from "../../support/charlm.ts";
 import { parseSafetensors } from "../../../src/formats/safetensors/parse.ts";
 import { writeSafetensors } from "../../../src/formats/safetensors/write.ts";
+import { sharedLlama } from "../../support/llama.ts";
+import { prepareStore } from "../../support/prepared-store.ts";
 import { temporaryFolder } from "../../support/temporary.ts";
 
 interface Expected {
@@ -28,9 +29,9 @@ async function ggufStore(models: readonly (typeof CHARLM_MODELS)[number][] = CHA
   folder: string;
 }> {
   const folder = await temporaryFolder();
+  await prepareStore(join(folder, "store"), "gguf", models);
   const store = await openStore({ path: join(folder, "store") });
   onTestFinished(() => store[Symbol.asyncDispose]());
-  for (const model of models) await store.add([await charlmGguf(model)], { as: model });
   return { store, folder };
 }
 
@@ -70,7 +71,7 @@ describe("TareStore.split()", () => {
       verbatimSymlinks: true,
       filter: (path) => !/split\.json$|originals/.test(path),
     });
-    await using llama = openLlama({ threads: 2 });
+    const llama = sharedLlama();
     for (const model of CHARLM_MODELS) {
       const { prompt, greedy_ids: ids, greedy_text: text } = EXPECTED[model];
       await using session = await llama.load(
@@ -177,7 +178,7 @@ describe("TareStore.split()", () => {
     // Of blocks 0 to 3 two moved, but for the norms of one: 9 weights each, 2 of them norms.
     const [before] = (await store.split(["base", "kjv"], undefined)).files;
     expect(files[0]?.weights).toBe((before?.weights ?? 0) - 9 - 7);
-    await using llama = openLlama({ threads: 2 });
+    const llama = sharedLlama();
     await using session = await llama.load(
       { name: "kjv", path: join(out, "kjv", "kjv-00001-of-00002.gguf") },
       { contextSize: 128 },

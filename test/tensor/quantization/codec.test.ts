@@ -6,6 +6,7 @@ import { BLOCK_ELEMENTS, DTYPE_BITS, type DType } from "../../../src/tensor/dtyp
 import type { Codec } from "../../../src/tensor/quantization/codec.ts";
 import { codecOf } from "../../../src/tensor/quantization/codec-of.ts";
 import { formatError } from "../../support/format-error.ts";
+import { SAMPLED, some } from "../../support/speed.ts";
 
 /** What the package that llama.cpp comes with made of values.f32 and of any bytes; see make.py there. */
 const FOLDER = new URL("../../../fixtures/quantization/", import.meta.url);
@@ -220,11 +221,15 @@ const block = fc.oneof(
 describe("Codec.bound()", () => {
   test.each(BOUNDS)(
     "holds for $dtype, and is at most A / $divisor and $least",
+    SAMPLED,
     ({ dtype, divisor, least }) => {
       const { blockElements, bound } = codec(dtype);
       const blocks: Float32Array[] = [];
       for (let from = 0; from < VALUES.length; from += 256) blocks.push(VALUES.slice(from, from + 256));
-      fc.assert(fc.property(block, check), { numRuns: 1500, examples: blocks.map((values) => [values]) });
+      fc.assert(fc.property(block, check), {
+        numRuns: some(1500),
+        examples: blocks.map((values) => [values]),
+      });
 
       function check(values: Float32Array): void {
         const decoded = decode(dtype, encode(dtype, values));
