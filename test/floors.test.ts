@@ -141,6 +141,7 @@ const MAY_IMPORT: Readonly<Record<string, readonly string[]>> = {
     "model",
     "formats/gguf",
     "formats/onnx",
+    "formats/safetensors",
     "store",
     "operations",
     "local-store",
