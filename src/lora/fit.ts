@@ -40,7 +40,7 @@ export function matchLora(adapter: LoraAdapter, base: LoraBase, mapping: NameMap
     const reason = `"${site.weight.name}" cannot take a LoRA: ${site.refusal}`;
     throw misfit("unsupported", adapter, base, reason, site.weight.name);
   }
-  const shown = found.flatMap(({ pair, site }) => orientationByShape(pair, site) ?? []);
+  const shown = base.format === "onnx" ? [] : shownOrientations(base, found);
   const targets = found.map(({ pair, site }) => {
     return { site, pair, transposed: isTransposed(adapter, base, site, pair, shown) };
   });
@@ -85,14 +85,27 @@ interface ShownOrientation {
   readonly kind: string;
 }
 
-function orientationByShape(pair: LoraPair, site: Site): ShownOrientation | undefined {
-  const { fits, fitsTurned } = fitOf(pair, site);
-  if (pair.embedding || site.transposed !== undefined || fits === fitsTurned) return undefined;
-  return { transposed: fitsTurned, kind: kindOf(pair) };
+/** By the biases of the base, and by the pairs that fit one way only. */
+function shownOrientations(
+  base: LoraBase,
+  found: readonly { readonly pair: LoraPair; readonly site: Site }[],
+): ShownOrientation[] {
+  const byBase = base.sites.flatMap(({ transposed, weight: { shape }, modules: [name = ""] }) =>
+    transposed === undefined || shape.length !== 2 || shape[0] === shape[1]
+      ? []
+      : [{ transposed, kind: kindOf(name) }],
+  );
+  const byPairs = found.flatMap(({ pair, site }) => {
+    const { fits, fitsTurned } = fitOf(pair, site);
+    return pair.embedding || fits === fitsTurned
+      ? []
+      : [{ transposed: fitsTurned, kind: kindOf(pair.target) }];
+  });
+  return [...byBase, ...byPairs];
 }
 
-function kindOf({ target }: LoraPair): string {
-  return isConv1dName(target) ? "Conv1D" : (target.split(".").at(-1) ?? "");
+function kindOf(module: string): string {
+  return isConv1dName(module) ? "Conv1D" : (module.split(".").at(-1) ?? "");
 }
 
 function fitOf(
@@ -144,7 +157,9 @@ function bySiblings(
   shown: readonly ShownOrientation[],
   mayTurn: boolean,
 ): boolean | undefined {
-  const alike = new Set(shown.filter(({ kind }) => kind === kindOf(pair)).map((each) => each.transposed));
+  const alike = new Set(
+    shown.filter(({ kind }) => kind === kindOf(pair.target)).map((each) => each.transposed),
+  );
   if (alike.size > 0) return alike.size === 1 ? [...alike][0] : undefined;
   // Modules are linear layers, as [out, in], unless there is a sign that this base has others.
   return mayTurn || shown.some(({ transposed }) => transposed) ? undefined : false;
