@@ -168,6 +168,7 @@ const MAY_IMPORT: Readonly<Record<string, readonly string[]>> = {
     "model",
     "formats/gguf",
     "formats/onnx",
+    "formats/safetensors",
     "store",
     "operations",
   ],

@@ -27,6 +27,7 @@ export function bindingsText({ name, partitions }: CompiledMethod): string {
 
 /** What an adapter is for, in a few words. */
 export function loraText({ bases, refusal }: LoraInfo): string {
-  if (refusal !== undefined) return "LoRA that cannot be used";
+  if (refusal !== undefined)
+    return `LoRA that cannot be used: ${refusal.replace(/^Cannot use LoRA "[^"]*": /, "")}`;
   return bases.length > 0 ? `LoRA of ${bases.join(", ")}` : "LoRA of no model here";
 }

@@ -4,6 +4,7 @@ import { tensorBytes } from "../tensor/dtype.ts";
 import type { StoredModel } from "../model/stored-model.ts";
 import type { Factor, LoraPair } from "./adapter.ts";
 import { floatCodec, loraError } from "./lora-matrices.ts";
+import { matrixShape } from "./matrix-shape.ts";
 import type { Matrix } from "./product.ts";
 import type { BlobReader } from "../store/store.ts";
 
@@ -67,7 +68,7 @@ async function loadFactor(
     const message = `Cannot read "${adapter.name}": weight "${name}" is nowhere`;
     throw new LinkError("missing-weight", message, { tensor: name, digest });
   }
-  const [rows, columns] = shape as [number, number];
+  const [rows, columns] = matrixShape(shape) as readonly [number, number];
   const turn = transposed !== turned;
   const values = new Float32Array(rows * columns);
   const most = Math.floor(CHUNK / codec.blockBytes) * codec.blockBytes;

@@ -1,7 +1,11 @@
-import { LinkError } from "../errors.ts";
 import { type LoraAdapter, type LoraPair, shapeText, someNames } from "./adapter.ts";
 import type { LoraBase, Site } from "./base.ts";
+import { checkCopies } from "./check-copies.ts";
+import { locateModules, type LocatedModule } from "./locate-modules.ts";
 import type { NameMapping } from "./mapping.ts";
+import { matrixShape } from "./matrix-shape.ts";
+import { misfit } from "./misfit.ts";
+import { isConv1dName } from "./orientation.ts";
 
 /** A pair of a LoRA, and a weight of the base that it is for. */
 export interface LoraTarget {
@@ -11,39 +15,38 @@ export interface LoraTarget {
   readonly transposed: boolean;
 }
 
+/** What a LoRA is for in a base. */
+export interface LoraFit {
+  readonly targets: readonly LoraTarget[];
+  /** What of the adapter is left out, for people. */
+  readonly notes: readonly string[];
+}
+
 /**
- * Finds the weights that a LoRA is for, strictly: every pair fits a weight of the base, and no weight has two.
- * A base that wraps its modules in another (`m.blk.0.attn_q` for `blk.0.attn_q`) is seen through, if one prefix makes
- * all pairs fit.
+ * Finds the weights that a LoRA is for, strictly: every pair fits a weight of the base, no weight has two, and whole
+ * weights beside the pairs are the base's own.
  * @throws LinkError `mismatch` for another architecture or shapes that do not fit; `missing-weight` naming the targets
- * that the base lacks; `duplicate`, `unsupported`
+ * that the base lacks; `duplicate`; `unsupported`, also where it is not clear which weight is meant, or which way round
+ * it is stored
  */
-export function matchLora(
-  adapter: LoraAdapter,
-  base: LoraBase,
-  mapping: NameMapping = new Map(),
-): LoraTarget[] {
+export function matchLora(adapter: LoraAdapter, base: LoraBase, mapping: NameMapping = new Map()): LoraFit {
   checkArchitecture(adapter, base);
-  const sites = sitesByModule(base);
-  const names = namesIn(adapter, sites, mapping);
-  const missing = adapter.pairs.filter((pair) => !sites.has(names.get(pair) as string));
-  if (missing.length > 0) {
-    const are = `${missing.length} of its ${adapter.pairs.length} targets are not in "${base.name}"`;
-    const hint = "it is a LoRA for another base; where only names differ, map them (--map FILE)";
-    const list = someNames(missing.map((pair) => names.get(pair) as string));
-    throw misfit("missing-weight", adapter, base, `${are}: ${list}`, missing[0]?.module, hint);
+  const locate = locateModules(adapter.pairs, base, mapping);
+  const located = new Map(adapter.pairs.map((pair) => [pair, locate(pair)]));
+  refuseMissing(adapter, base, located);
+  const found = [...located].flatMap(([pair, { sites }]) => sites.map((site) => ({ pair, site })));
+  for (const { site } of found) {
+    if (site.refusal === undefined) continue;
+    const reason = `"${site.weight.name}" cannot take a LoRA: ${site.refusal}`;
+    throw misfit("unsupported", adapter, base, reason, site.weight.name);
   }
-  const targets = adapter.pairs.flatMap((pair) =>
-    (sites.get(names.get(pair) as string) ?? []).map((site) => {
-      if (site.refusal !== undefined) {
-        const reason = `"${site.weight.name}" cannot take a LoRA: ${site.refusal}`;
-        throw misfit("unsupported", adapter, base, reason, site.weight.name);
-      }
-      return { site, pair, transposed: isTransposed(adapter, base, site, pair) };
-    }),
-  );
+  const shown = base.format === "onnx" ? [] : shownOrientations(base, found);
+  const targets = found.map(({ pair, site }) => {
+    return { site, pair, transposed: isTransposed(adapter, base, site, pair, shown) };
+  });
   refuseTwice(adapter, base, targets);
-  return targets;
+  const notes = [...adapter.notes, ...checkCopies(adapter, base, locate)];
+  return { targets, notes: notes.map((note) => `LoRA "${adapter.model.name}": ${note}`) };
 }
 
 function checkArchitecture(adapter: LoraAdapter, base: LoraBase): void {
@@ -53,60 +56,113 @@ function checkArchitecture(adapter: LoraAdapter, base: LoraBase): void {
   throw misfit("mismatch", adapter, base, reason);
 }
 
-/** Sites by every name that a LoRA may use; one name may stand for a weight in each of several methods. */
-function sitesByModule(base: LoraBase): Map<string, Site[]> {
-  const sites = new Map<string, Site[]>();
-  for (const site of base.sites) {
-    for (const module of site.modules) {
-      const known = sites.get(module);
-      if (known) known.push(site);
-      else sites.set(module, [site]);
+function refuseMissing(
+  adapter: LoraAdapter,
+  base: LoraBase,
+  located: ReadonlyMap<LoraPair, LocatedModule>,
+): void {
+  for (const [{ module }, { ambiguous }] of located) {
+    if (ambiguous.length === 0) continue;
+    const reason = `"${module}" may be ${someNames(ambiguous)}`;
+    throw misfit("unsupported", adapter, base, reason, module, "Map the names that are meant (--map FILE)");
+  }
+  const missing = [...located].filter(([, { sites }]) => sites.length === 0);
+  if (missing.length === 0) return;
+  const are = `${missing.length} of its ${located.size} targets are not in "${base.name}"`;
+  const list = someNames(missing.map(([, { name }]) => name));
+  const prefixes = [...new Set(missing.flatMap(([, { prefixes: some }]) => some))];
+  const hint =
+    prefixes.length > 0
+      ? `They would be with the prefix ${someNames(prefixes)}, but nothing says that it is meant: map the names (--map FILE)`
+      : "it is a LoRA for another base; where only names differ, map them (--map FILE)";
+  throw misfit("missing-weight", adapter, base, `${are}: ${list}`, missing[0]?.[0].module, hint);
+}
+
+/** What the shape of a weight shows of the orientation of modules of its name: nothing if it is square. */
+interface ShownOrientation {
+  readonly transposed: boolean;
+  /** The last part of the module's name; one for all names that GPT-2 gives to its `Conv1D`. */
+  readonly kind: string;
+}
+
+/** By the biases of the base, and by the pairs that fit one way only. */
+function shownOrientations(
+  base: LoraBase,
+  found: readonly { readonly pair: LoraPair; readonly site: Site }[],
+): ShownOrientation[] {
+  const byBase = base.sites.flatMap(({ transposed, weight: { shape }, modules: [name = ""] }) =>
+    transposed === undefined || shape.length !== 2 || shape[0] === shape[1]
+      ? []
+      : [{ transposed, kind: kindOf(name) }],
+  );
+  const byPairs = found.flatMap(({ pair, site }) => {
+    const { fits, fitsTurned } = fitOf(pair, site);
+    return pair.embedding || fits === fitsTurned
+      ? []
+      : [{ transposed: fitsTurned, kind: kindOf(pair.target) }];
+  });
+  return [...byBase, ...byPairs];
+}
+
+function kindOf(module: string): string {
+  return isConv1dName(module) ? "Conv1D" : (module.split(".").at(-1) ?? "");
+}
+
+function fitOf(
+  { shape }: LoraPair,
+  { weight }: Site,
+): { readonly fits: boolean; readonly fitsTurned: boolean } {
+  const matrix = matrixShape(weight.shape);
+  const fits = matrix?.join() === shape.join();
+  return { fits, fitsTurned: matrix?.join() === shape.toReversed().join() };
+}
+
+/**
+ * Whether the base stores a weight the other way round than the pair's product. The base's own orientation decides, and
+ * must fit; PEFT's `fan_in_fan_out` is one flag for all modules of an adapter, and says no more than that some are.
+ */
+function isTransposed(
+  adapter: LoraAdapter,
+  base: LoraBase,
+  site: Site,
+  pair: LoraPair,
+  shown: readonly ShownOrientation[],
+): boolean {
+  const { weight } = site;
+  const { fits, fitsTurned } = fitOf(pair, site);
+  const graph = base.format === "onnx";
+  const mayTurn = graph || pair.fanInFanOut || isConv1dName(pair.target);
+  let transposed = pair.embedding && !graph ? false : site.transposed;
+  if (transposed === undefined && fits && fitsTurned) {
+    transposed = graph ? undefined : bySiblings(pair, shown, mayTurn);
+    if (transposed === undefined) {
+      const silent = graph ? "its graph does not tell" : "nothing tells";
+      const reason = `"${weight.name}" is square, and ${silent} whether it is [out, in]`;
+      throw misfit("unsupported", adapter, base, reason, weight.name, graph ? undefined : HINT_SQUARE);
     }
   }
-  return sites;
-}
-
-/** What the base calls each pair's module. */
-function namesIn(
-  adapter: LoraAdapter,
-  sites: ReadonlyMap<string, readonly Site[]>,
-  mapping: NameMapping,
-): Map<LoraPair, string> {
-  const own = adapter.pairs.filter((pair) => !mapping.has(pair.module));
-  const prefix = own.every((pair) => sites.has(pair.module)) ? "" : (commonPrefix(own, sites) ?? "");
-  return new Map(adapter.pairs.map((pair) => [pair, mapping.get(pair.module) ?? prefix + pair.module]));
-}
-
-/** The one prefix with which all modules are in the base; `undefined` where none or several are. */
-function commonPrefix(
-  pairs: readonly LoraPair[],
-  sites: ReadonlyMap<string, readonly Site[]>,
-): string | undefined {
-  const [first] = pairs;
-  if (!first) return undefined;
-  const prefixes = [...sites.keys()]
-    .filter((name) => name.endsWith(`.${first.module}`))
-    .map((name) => name.slice(0, -first.module.length))
-    .filter((prefix) => pairs.every((pair) => sites.has(prefix + pair.module)));
-  return prefixes.length === 1 ? prefixes[0] : undefined;
-}
-
-/** Whether the base stores a weight the other way round than the pair's product: what the graph says must fit. */
-function isTransposed(adapter: LoraAdapter, base: LoraBase, site: Site, pair: LoraPair): boolean {
-  const { weight } = site;
-  const fits = weight.shape.join() === pair.shape.join();
-  const fitsTurned = weight.shape.join() === pair.shape.toReversed().join();
-  // Outside of ONNX a module keeps its weight as it is stored, and the adapter says how.
-  const said = base.format === "onnx" ? site.transposed : pair.fanInFanOut;
-  if (said === undefined && fits && fitsTurned) {
-    const reason = `"${weight.name}" is square, and its graph does not tell whether it is [out, in]`;
-    throw misfit("unsupported", adapter, base, reason, weight.name);
-  }
-  const transposed = said ?? fitsTurned;
+  transposed ??= fitsTurned && mayTurn;
   if (transposed ? fitsTurned : fits) return transposed;
   const product = shapeText(transposed ? pair.shape.toReversed() : pair.shape);
   const reason = `"${weight.name}" is ${shapeText(weight.shape)}, the LoRA for it is ${product}`;
   throw misfit("mismatch", adapter, base, reason, weight.name, "it is a LoRA for another base");
+}
+
+const HINT_SQUARE =
+  "Add the base as a folder with its config.json, whose model_type may say it, or let PEFT merge it (merge_and_unload)";
+
+/** What the weights that are not square show of a square one. */
+function bySiblings(
+  pair: LoraPair,
+  shown: readonly ShownOrientation[],
+  mayTurn: boolean,
+): boolean | undefined {
+  const alike = new Set(
+    shown.filter(({ kind }) => kind === kindOf(pair.target)).map((each) => each.transposed),
+  );
+  if (alike.size > 0) return alike.size === 1 ? [...alike][0] : undefined;
+  // Modules are linear layers, as [out, in], unless there is a sign that this base has others.
+  return mayTurn || shown.some(({ transposed }) => transposed) ? undefined : false;
 }
 
 function refuseTwice(adapter: LoraAdapter, base: LoraBase, targets: readonly LoraTarget[]): void {
@@ -119,16 +175,4 @@ function refuseTwice(adapter: LoraAdapter, base: LoraBase, targets: readonly Lor
     }
     taken.set(site, pair);
   }
-}
-
-function misfit(
-  code: "mismatch" | "missing-weight" | "duplicate" | "unsupported",
-  adapter: LoraAdapter,
-  base: LoraBase,
-  reason: string,
-  tensor?: string,
-  hint?: string,
-): LinkError {
-  const message = `Cannot use LoRA "${adapter.model.name}" with "${base.name}": ${reason}`;
-  return new LinkError(code, message, { tensor, hint });
 }

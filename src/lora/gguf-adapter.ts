@@ -1,7 +1,8 @@
 import { parseGgufHeader } from "../formats/gguf/parse.ts";
 import { findEntry, type GgufMetadata } from "../formats/gguf/values.ts";
+import type { Weight } from "../model/config.ts";
 import type { StoredModel } from "../model/stored-model.ts";
-import { type LoraAdapter, type LoraPair, moduleName } from "./adapter.ts";
+import { type LoraAdapter, type LoraPair, moduleName, plainModule, someNames } from "./adapter.ts";
 import {
   checkMatrices,
   type LoraMatrices,
@@ -14,6 +15,8 @@ import { readBlob } from "../store/read-blob.ts";
 
 /** llama.cpp looks rows of it up: A and B change places. */
 const EMBEDDING = "token_embd";
+/** What llama.cpp takes for a norm, and leaves out: it has no LoRA pair. */
+const NORM = "_norm.weight";
 
 /**
  * Reads a LoRA as llama.cpp takes it: `NAME.lora_a` and `NAME.lora_b` for each weight NAME, alpha in the metadata.
@@ -34,9 +37,12 @@ export async function ggufAdapter(store: BlobReader, model: StoredModel): Promis
     throw loraError("unsupported", model.name, 'its "adapter.type" is not "lora"');
   }
   const alpha = alphaOf(model.name, metadata);
-  const weights = model.config.methods.flatMap((method) => method.weights);
+  const all = model.config.methods.flatMap((method) => method.weights);
+  const norms = all.filter((weight) => weight.name.endsWith(NORM));
+  const weights = all.filter((weight) => !weight.name.endsWith(NORM));
   const pairs = pairMatrices(model.name, weights, nameHalf).map((each) => pairOf(model.name, each, alpha));
-  return { model, layout: "gguf", architecture: text("general.architecture"), pairs };
+  const architecture = text("general.architecture");
+  return { model, layout: "gguf", architecture, pairs, copies: [], notes: notesOf(norms) };
 }
 
 /** The metadata of a GGUF model of the store, from the part of its first file that is no weight. */
@@ -49,6 +55,14 @@ export async function ggufHeaderOf(
     file && parseGgufHeader(await readBlob(store, file.rest), { name: file.path, size: file.size });
   if (header) return header;
   throw loraError("mismatch", model.name, "its program is not a GGUF header");
+}
+
+function notesOf(norms: readonly Weight[]): string[] {
+  if (norms.length === 0) return [];
+  const are = norms.length === 1 ? "is left out" : "are left out";
+  return [
+    `${someNames(norms.map((weight) => weight.name))} ${are}, as llama.cpp does: norms have no LoRA pair`,
+  ];
 }
 
 const nameHalf: NameMatrix = (name) => {
@@ -69,7 +83,7 @@ function pairOf(adapter: string, halves: LoraMatrices, alpha: number): LoraPair 
   const { module, embedding, a, b } = halves;
   const rank = checkMatrices(adapter, halves, embedding ? 1 : 0, 1);
   const scaling = alpha === 0 ? 1 : alpha / rank;
-  const common = { module, rank, alpha, scaling, fanInFanOut: false };
+  const common = { ...plainModule(module), rank, alpha, scaling, embedding, fanInFanOut: false };
   const outer = (embedding ? a : b).shape[0] as number;
   const inner = (embedding ? b.shape[0] : a.shape[1]) as number;
   return embedding

@@ -16,6 +16,8 @@ export interface LoraInfo {
   /** One, or several where it has a pattern of them. */
   readonly ranks: readonly number[];
   readonly alphas: readonly number[];
+  /** What of it is left out, or assumed about it. */
+  readonly notes: readonly string[];
   /** Why it cannot be used; `undefined` where it can. */
   readonly refusal: string | undefined;
 }
@@ -60,14 +62,15 @@ async function describe(store: Store, model: StoredModel, bases: readonly LoraBa
     adapter = await openLora(store, model);
   } catch (error) {
     if (!(error instanceof TareError)) throw error;
-    return { bases: [], targets: 0, ranks: [], alphas: [], refusal: error.message };
+    return { bases: [], targets: 0, ranks: [], alphas: [], notes: [], refusal: error.message };
   }
-  const { pairs } = adapter;
+  const { pairs, notes } = adapter;
   return {
     bases: bases.filter((base) => fits(adapter, base)).map((base) => base.name),
     targets: pairs.length,
     ranks: [...new Set(pairs.map((pair) => pair.rank))],
     alphas: [...new Set(pairs.map((pair) => pair.alpha))],
+    notes,
     refusal: undefined,
   };
 }

@@ -3,6 +3,7 @@ import type { Weight } from "../model/config.ts";
 import type { Codec } from "../tensor/quantization/codec.ts";
 import { codecOf } from "../tensor/quantization/codec-of.ts";
 import { shapeText, someNames } from "./adapter.ts";
+import { matrixShape } from "./matrix-shape.ts";
 
 /** The two matrices of a LoRA for one module, by what they are called; not yet checked against each other. */
 export interface LoraMatrices {
@@ -63,7 +64,7 @@ export function pairMatrices(
 }
 
 /**
- * Checks that two halves belong together: matrices of floats, of one rank above 0.
+ * Checks that two halves belong together: matrices (or 1×1 convolutions) of floats, of one rank above 0.
  * @param rankOfA index of the dimension of A that is the rank
  * @param rankOfB the same for B
  * @returns the rank
@@ -72,8 +73,8 @@ export function pairMatrices(
 export function checkMatrices(adapter: string, halves: LoraMatrices, rankOfA: 0 | 1, rankOfB: 0 | 1): number {
   const { a, b, module } = halves;
   for (const each of [a, b]) {
-    if (each.shape.length !== 2) {
-      const reason = `"${each.name}" has the shape ${shapeText(each.shape)}: only matrices are merged`;
+    if (!matrixShape(each.shape)) {
+      const reason = `"${each.name}" has the shape ${shapeText(each.shape)}: only matrices and 1×1 convolutions are merged`;
       throw loraError("unsupported", adapter, reason, each.name);
     }
     if (!floatCodec(each)) {

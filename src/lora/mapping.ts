@@ -43,7 +43,9 @@ export function nameMapping(entries: Readonly<Record<string, string>>, source: s
  * @throws UsageError `not-found`
  */
 export function checkMapped(mapping: NameMapping, adapters: readonly LoraAdapter[]): void {
-  const modules = new Set(adapters.flatMap((adapter) => adapter.pairs.map((pair) => pair.module)));
+  const modules = new Set(
+    adapters.flatMap(({ pairs, copies }) => [...pairs, ...copies].map((each) => each.module)),
+  );
   for (const from of mapping.keys()) {
     if (modules.has(from)) continue;
     const hint = `the LoRA has ${someNames([...modules])}`;

@@ -4,7 +4,9 @@ import type { Weight } from "../model/config.ts";
 import { DTYPE_BITS } from "../tensor/dtype.ts";
 import type { Codec } from "../tensor/quantization/codec.ts";
 import { codecOf } from "../tensor/quantization/codec-of.ts";
+import { shapeText } from "./adapter.ts";
 import type { LoraTerm } from "./factors.ts";
+import { matrixShape } from "./matrix-shape.ts";
 import { addScaled, productRows } from "./product.ts";
 
 /** Of the base, at a time. Its elements are held as float32, and the products beside them. */
@@ -27,8 +29,8 @@ type TwoWay = Codec & { readonly encode: NonNullable<Codec["encode"]> };
  */
 export function mergeCodec({ name, dtype, shape }: Weight): TwoWay {
   const codec = codecOf(dtype);
-  if (shape.length === 2 && isTwoWay(codec)) return codec;
-  const why = isTwoWay(codec) ? `it has ${shape.length} dimensions` : `tare does not write ${dtype}`;
+  if (matrixShape(shape) && isTwoWay(codec)) return codec;
+  const why = isTwoWay(codec) ? `it has the shape ${shapeText(shape)}` : `tare does not write ${dtype}`;
   throw new LinkError("unsupported", `Cannot merge into "${name}": ${why}`, {
     tensor: name,
     hint: "lay the LoRA over the model while it runs (tare run --adapter), or merge into a float16 model",
@@ -56,7 +58,7 @@ export async function* mergeWeight(
   options: ReadOptions = {},
 ): AsyncGenerator<{ readonly before: Uint8Array; readonly after: Uint8Array }> {
   const codec = mergeCodec(weight);
-  const [rows, columns] = weight.shape as [number, number];
+  const [rows, columns] = matrixShape(weight.shape) as readonly [number, number];
   const rowBytes = (columns * DTYPE_BITS[weight.dtype]) / 8;
   const most = Math.max(1, Math.min(rows, Math.floor(CHUNK / Math.max(1, rowBytes))));
   const values = new Float32Array(most * columns);

@@ -25,7 +25,7 @@ export async function mergedWeights(
   method: string,
   lora: Required<MergeLora>,
 ): Promise<MergedWeight[]> {
-  const planned = await planLoras(store, model, [lora]);
+  const { planned } = await planLoras(store, model, [lora]);
   return planned.flatMap(({ weight, uses, terms }) =>
     uses
       .filter((use) => use.method === method)

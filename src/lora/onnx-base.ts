@@ -20,7 +20,11 @@ interface Use {
  * The weights of an ONNX method as a LoRA may name and find them. Exporters give the matrices of linear layers names
  * of their own (`onnx::MatMul_1285`) and store most as [in, out]; the nodes that use them are named after the modules.
  */
-export async function onnxSites(store: BlobReader, model: StoredModel, method: Method): Promise<Site[]> {
+export async function onnxSites(
+  store: BlobReader,
+  model: StoredModel,
+  method: Method,
+): Promise<Omit<Site, "component">[]> {
   const file = model.config.files[method.file];
   if (!file)
     throw new LinkError("not-found", `Cannot read "${model.name}": method "${method.name}" has no file`);
@@ -82,6 +86,8 @@ function wayOf(node: OnnxNode, name: string): boolean | undefined {
   const at = node.inputs.indexOf(name);
   if (node.opType === "MatMul") return at === 1;
   if (node.opType === "Gemm" && at === 1) return !node.transB;
+  // [out, in, 1, 1]: larger kernels are refused by their shapes.
+  if (node.opType === "Conv" && at === 1) return false;
   return node.opType === "Gather" && at === 0 ? false : undefined;
 }
 

@@ -1,31 +1,44 @@
 import type { StoredModel } from "../model/stored-model.ts";
 import type { LoraAdapter } from "./adapter.ts";
+import { diffusersAdapter, isDiffusersLora } from "./diffusers-adapter.ts";
 import { ggufAdapter } from "./gguf-adapter.ts";
+import { isKohya, kohyaAdapter } from "./kohya-adapter.ts";
 import { loraError } from "./lora-matrices.ts";
 import { PEFT_CONFIG, peftAdapter } from "./peft-adapter.ts";
 import type { BlobReader } from "../store/store.ts";
+
+const READERS: Readonly<
+  Record<LoraAdapter["layout"], (store: BlobReader, model: StoredModel) => Promise<LoraAdapter>>
+> = { gguf: ggufAdapter, peft: peftAdapter, diffusers: diffusersAdapter, kohya: kohyaAdapter };
 
 /**
  * Whether a model of the store is a LoRA, by its names; nothing is read. A model that has LoRA weights beside its own is
  * none.
  */
-export function isLora({ config }: StoredModel): boolean {
-  const names = config.methods.flatMap((method) => method.weights.map((weight) => weight.name));
-  if (config.format === "gguf") return names.some((name) => /\.lora_[ab]$/.test(name));
-  if (config.format !== "safetensors") return false;
-  const pairs = names.filter((name) => /\.lora_(embedding_)?[AB](\.|$)/.test(name)).length;
-  return pairs > 0 && (pairs === names.length || config.files.some((file) => file.path === PEFT_CONFIG));
+export function isLora(model: StoredModel): boolean {
+  return layoutOf(model) !== undefined;
 }
 
 /**
- * Opens a LoRA of the store: its metadata is read and checked, its weights are not.
+ * Opens a LoRA of the store: its metadata is read and checked; of its weights at most the alphas are read.
  * @throws LinkError `mismatch` for a model that is no LoRA; `unsupported`, `malformed`, `missing-weight` for one that
  * cannot be used
  */
 export async function openLora(store: BlobReader, model: StoredModel): Promise<LoraAdapter> {
-  if (!isLora(model)) {
-    const hint = "a LoRA is a GGUF adapter, or the folder that PEFT saved";
-    throw loraError("mismatch", model.name, "it has no LoRA pair", undefined, hint);
-  }
-  return model.config.format === "gguf" ? ggufAdapter(store, model) : peftAdapter(store, model);
+  const layout = layoutOf(model);
+  if (layout) return READERS[layout](store, model);
+  const hint =
+    "A LoRA is a GGUF adapter, the folder that PEFT saved, or a file of LoRA pairs of diffusers or kohya's trainers";
+  throw loraError("mismatch", model.name, "it has no LoRA pair", undefined, hint);
+}
+
+function layoutOf({ config }: StoredModel): LoraAdapter["layout"] | undefined {
+  const names = config.methods.flatMap((method) => method.weights.map((weight) => weight.name));
+  if (config.format === "gguf") return names.some((name) => /\.lora_[ab]$/.test(name)) ? "gguf" : undefined;
+  if (config.format !== "safetensors" && config.format !== "pytorch") return undefined;
+  const configured = config.files.some((file) => file.path === PEFT_CONFIG);
+  if (!configured && isKohya(names)) return "kohya";
+  if (!configured && isDiffusersLora(names)) return "diffusers";
+  const pairs = names.filter((name) => /\.lora_(embedding_)?[AB](\.|$)/.test(name)).length;
+  return pairs > 0 && (pairs === names.length || configured) ? "peft" : undefined;
 }

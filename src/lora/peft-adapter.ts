@@ -1,24 +1,21 @@
+import type { Weight } from "../model/config.ts";
 import type { StoredModel } from "../model/stored-model.ts";
-import { type LoraAdapter, type LoraPair, shapeText } from "./adapter.ts";
-import {
-  checkMatrices,
-  type LoraMatrices,
-  loraError,
-  type NameMatrix,
-  pairMatrices,
-} from "./lora-matrices.ts";
-import { forModule, parsePeftConfig, type PeftConfig } from "./peft-config.ts";
+import { type LoraAdapter, type LoraCopy, moduleName, plainModule, someNames } from "./adapter.ts";
+import { loraError, type NameMatrix, pairMatrices } from "./lora-matrices.ts";
+import { checkPatternWork } from "./module-patterns.ts";
+import { parsePeftConfig, type PeftConfig } from "./peft-config.ts";
+import { peftPair } from "./peft-pair.ts";
 import type { BlobReader } from "../store/store.ts";
 import { readBlob } from "../store/read-blob.ts";
 
 /** The file beside a PEFT adapter's weights that says what they are. */
 export const PEFT_CONFIG = "adapter_config.json";
 /** What PEFT puts before the names of the model that it wraps. */
-const WRAPPER = "base_model.model.";
+export const PEFT_WRAPPER = "base_model.model.";
 
 /**
- * Reads a LoRA as PEFT saves it: a folder of `adapter_model.safetensors` and `adapter_config.json`. Of the weights
- * nothing is read.
+ * Reads a LoRA as PEFT saves it: a folder of `adapter_model.safetensors` (or `adapter_model.bin`) and
+ * `adapter_config.json`. Of the weights nothing is read.
  * @throws LinkError for an adapter that is not whole, or more than LoRA
  */
 export async function peftAdapter(store: BlobReader, model: StoredModel): Promise<LoraAdapter> {
@@ -36,43 +33,50 @@ export async function peftAdapter(store: BlobReader, model: StoredModel): Promis
   const text = new TextDecoder().decode(await readBlob(store, file.rest));
   const settings = parsePeftConfig(text, name);
   const weights = config.methods.flatMap((method) => method.weights);
-  const pairs = pairMatrices(name, weights, nameHalf).map((each) => pairOf(name, each, settings));
-  return { model, layout: "peft", architecture: undefined, pairs };
+  const copies = copiesOf(name, weights, settings);
+  const copied = new Set(copies.map((copy) => copy.weight));
+  const matrices = pairMatrices(
+    name,
+    weights.filter((weight) => !copied.has(weight)),
+    namePeftMatrix,
+  );
+  const modules = matrices.map((each) => each.module);
+  for (const patterns of [settings.rankPattern, settings.alphaPattern]) checkPatternWork(patterns, modules);
+  const pairs = matrices.map((each) =>
+    peftPair(name, each, { ...settings, where: PEFT_CONFIG }, plainModule(each.module)),
+  );
+  return { model, layout: "peft", architecture: undefined, pairs, copies, notes: [] };
 }
 
 /** `MODULE.lora_A.weight`, `MODULE.lora_A.ADAPTER.weight`, `MODULE.lora_embedding_A`, and the same with B. */
-const nameHalf: NameMatrix = (name) => {
+export const namePeftMatrix: NameMatrix = (name) => {
   const [, path, embedding, half, end = ""] =
     /^(.+)\.lora_(embedding_)?([AB])((?:\.[^.]+)*)$/s.exec(name) ?? [];
   if (path === undefined) return undefined;
   if (!(embedding ? /^(\.[^.]+)?(\.weight)?$/ : /^(\.[^.]+)?\.weight$/).test(end)) return undefined;
-  const module = path.startsWith(WRAPPER) ? path.slice(WRAPPER.length) : path;
+  const module = path.startsWith(PEFT_WRAPPER) ? path.slice(PEFT_WRAPPER.length) : path;
   return { module, half: half === "A" ? "a" : "b", embedding: embedding !== undefined };
 };
 
-function pairOf(adapter: string, halves: LoraMatrices, settings: PeftConfig): LoraPair {
-  const { module, embedding, a, b } = halves;
-  const rank = checkMatrices(adapter, halves, 0, 1);
-  const said = forModule(settings.rankPattern, module, settings.rank);
-  if (said !== rank) {
-    const reason = `adapter_config.json says rank ${said} for "${module}", A is ${shapeText(a.shape)}`;
-    throw loraError("mismatch", adapter, reason, a.name);
-  }
-  const alpha = forModule(settings.alphaPattern, module, settings.alpha);
-  const scaling = alpha / (settings.rankStabilized ? Math.sqrt(rank) : rank);
-  const [columnsOfA, rowsOfB] = [a.shape[1] as number, b.shape[0] as number];
-  const common = { module, rank, alpha, scaling, fanInFanOut: settings.fanInFanOut && !embedding };
-  return embedding
-    ? {
-        ...common,
-        shape: [columnsOfA, rowsOfB],
-        left: { weight: a, transposed: true },
-        right: { weight: b, transposed: true },
-      }
-    : {
-        ...common,
-        shape: [rowsOfB, columnsOfA],
-        left: { weight: b, transposed: false },
-        right: { weight: a, transposed: false },
-      };
+/**
+ * Whole weights that PEFT saves beside the pairs: of `modules_to_save`, and the base's own embeddings where they are
+ * targets (`base_layer`) or were resized.
+ */
+function copiesOf(adapter: string, weights: readonly Weight[], { modulesToSave }: PeftConfig): LoraCopy[] {
+  const copies = weights.flatMap((weight): LoraCopy[] => {
+    if (!weight.name.startsWith(PEFT_WRAPPER) || /\.(lora|token_adapter)_?/.test(weight.name)) return [];
+    const name = weight.name
+      .slice(PEFT_WRAPPER.length)
+      .replace(/\.(base_layer|original_module|modules_to_save(\.default)?)(?=\.)/g, "");
+    const module = moduleName(name);
+    const parts = `.${name}`;
+    const trained = modulesToSave.some((each) => parts.includes(`.${each}.`));
+    return [{ ...plainModule(module), weight, trained }];
+  });
+  const absent = modulesToSave.filter(
+    (each) => !copies.some(({ weight }) => `.${weight.name}`.includes(`.${each}.`)),
+  );
+  if (absent.length === 0) return copies;
+  const reason = `its ${PEFT_CONFIG} has modules_to_save: ${someNames(absent)}, its weights do not`;
+  throw loraError("unsupported", adapter, reason, undefined, "The adapter is cut off: get it again");
 }

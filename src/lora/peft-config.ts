@@ -1,93 +1,127 @@
 import { parseStrictJson } from "../encodings/json.ts";
 import { loraError } from "./lora-matrices.ts";
+import { modulePatterns, type ModulePatterns } from "./module-patterns.ts";
 
 /** What PEFT's `adapter_config.json` says, as far as merging depends on it. */
 export interface PeftConfig {
   readonly rank: number;
   readonly alpha: number;
-  readonly rankPattern: Readonly<Record<string, number>>;
-  readonly alphaPattern: Readonly<Record<string, number>>;
+  readonly rankPattern: ModulePatterns;
+  readonly alphaPattern: ModulePatterns;
   /** Scale by alpha / √rank instead of alpha / rank. */
   readonly rankStabilized: boolean;
   readonly fanInFanOut: boolean;
+  /** Modules that are saved whole. */
+  readonly modulesToSave: readonly string[];
 }
 
-/** Ways to start training that change the base too: the adapter then fits only that changed base. */
-const CHANGES_BASE = /^(pissa|olora|corda|loftq)/;
+/** Starts of training that leave the base as it is. All others change it, or are not known to leave it. */
+const KEEPS_BASE: readonly string[] = ["gaussian", "eva", "orthogonal", "mica"];
+
+/** Keys that {@link parsePeftConfig} reads. */
+const READ: readonly string[] = [
+  "peft_type",
+  "r",
+  "lora_alpha",
+  "rank_pattern",
+  "alpha_pattern",
+  "use_rslora",
+  "fan_in_fan_out",
+  "bias",
+  "init_lora_weights",
+  "modules_to_save",
+];
+/** Keys that say how it was trained, and change nothing of what is merged. */
+const WITHOUT_EFFECT: readonly string[] = [
+  "task_type",
+  "base_model_name_or_path",
+  "revision",
+  "inference_mode",
+  "auto_mapping",
+  "peft_version",
+  "lora_dropout",
+  "target_modules",
+  "exclude_modules",
+  "layers_to_transform",
+  "layers_pattern",
+  "megatron_core",
+  // Settings of starts, which PEFT does not look at unless `init_lora_weights` names the start.
+  "loftq_config",
+  "eva_config",
+  "corda_config",
+  "lora_ga_config",
+  // Nothing without `use_qalora`.
+  "qalora_group_size",
+  "runtime_config",
+  "ensure_weight_tying",
+  "merge_weights",
+  "unsloth_fixed",
+];
 
 /**
- * Checks an `adapter_config.json`, and refuses by name what is more than LoRA.
+ * Checks an `adapter_config.json`, and refuses by name what is more than LoRA: every key that is set and not known here.
  * Source: LoraConfig of https://github.com/huggingface/peft/blob/main/src/peft/tuners/lora/config.py
  * @throws FormatError, LinkError `malformed`, `unsupported`
  */
 export function parsePeftConfig(text: string, adapter: string): PeftConfig {
   const json = parseStrictJson(text, `${adapter}/adapter_config.json`);
   if (!isObject(json)) throw loraError("malformed", adapter, "its adapter_config.json is not an object");
-  const refuse = (key: string): never => {
+  return readPeftConfig(json, "adapter_config.json", adapter);
+}
+
+/**
+ * The same of a config that is part of another file.
+ * @param where it is, for errors
+ * @throws LinkError `malformed`, `unsupported`
+ */
+export function readPeftConfig(
+  json: Readonly<Record<string, unknown>>,
+  where: string,
+  adapter: string,
+): PeftConfig {
+  const refuse = (key: string, hint = MERGE_THERE): never => {
     const value = JSON.stringify(json[key]).slice(0, 60);
-    const hint = "let PEFT merge it (merge_and_unload), and add the model that it saves";
-    throw loraError("unsupported", adapter, `its adapter_config.json has ${key}: ${value}`, undefined, hint);
+    throw loraError("unsupported", adapter, `its ${where} has ${key}: ${value}`, undefined, hint);
+  };
+  const malformed = (what: string): never => {
+    throw loraError("malformed", adapter, `its ${where} has no ${what}`);
   };
   if (json.peft_type !== "LORA") refuse("peft_type");
   if ((json.bias ?? "none") !== "none") refuse("bias");
-  for (const key of MORE_THAN_LORA) if (isSet(json[key])) refuse(key);
-  const start = json.init_lora_weights;
-  if (typeof start === "string" && CHANGES_BASE.test(start)) refuse("init_lora_weights");
+  const known = new Set([...READ, ...WITHOUT_EFFECT]);
+  for (const [key, value] of Object.entries(json)) if (isSet(value) && !known.has(key)) refuse(key);
+  if (!keepsBase(json.init_lora_weights)) refuse("init_lora_weights", CHANGED_BASE);
   const rank = json.r;
-  if (!isCount(rank)) throw loraError("malformed", adapter, "its adapter_config.json has no rank r above 0");
+  if (!isCount(rank)) return malformed("rank r above 0");
   const alpha = json.lora_alpha;
-  if (typeof alpha !== "number" || !Number.isFinite(alpha)) {
-    throw loraError("malformed", adapter, "its adapter_config.json has no number lora_alpha");
+  if (!isFinite(alpha)) return malformed("number lora_alpha");
+  const flag = (key: string): boolean => {
+    const value = json[key] ?? false;
+    return typeof value === "boolean" ? value : malformed(`true or false ${key}`);
+  };
+  const saved = json.modules_to_save ?? [];
+  if (!Array.isArray(saved) || saved.some((each) => typeof each !== "string")) {
+    return malformed("list modules_to_save of names");
   }
   return {
     rank,
     alpha,
-    rankPattern: patternOf(adapter, json, "rank_pattern", isCount),
-    alphaPattern: patternOf(adapter, json, "alpha_pattern", Number.isFinite),
-    rankStabilized: json.use_rslora === true,
-    fanInFanOut: json.fan_in_fan_out === true,
+    rankPattern: modulePatterns(adapter, "rank_pattern", json.rank_pattern, isCount),
+    alphaPattern: modulePatterns(adapter, "alpha_pattern", json.alpha_pattern, isFinite),
+    rankStabilized: flag("use_rslora"),
+    fanInFanOut: flag("fan_in_fan_out"),
+    modulesToSave: saved as string[],
   };
 }
 
-/** Keys that, set to anything but nothing, make the adapter more than pairs of matrices. */
-const MORE_THAN_LORA: readonly string[] = [
-  "use_dora",
-  "lora_bias",
-  "modules_to_save",
-  "layer_replication",
-  "trainable_token_indices",
-  "target_parameters",
-  "alora_invocation_tokens",
-  "use_qalora",
-  "use_bdlora",
-];
+const MERGE_THERE = "let PEFT merge it (merge_and_unload), and add the model that it saves";
+const CHANGED_BASE =
+  "Let PEFT merge it over the base that it was trained on, or save it as a LoRA for the plain base there " +
+  "(save_pretrained with path_initial_model_for_weight_conversion)";
 
-/** A number for a module: that of the first pattern that names its end, else the one for all. */
-export function forModule(patterns: Readonly<Record<string, number>>, module: string, all: number): number {
-  for (const [pattern, value] of Object.entries(patterns)) {
-    const name = pattern.replace(/^\^/, "");
-    if (module === name || (name === pattern && module.endsWith(`.${name}`))) return value;
-  }
-  return all;
-}
-
-/** Patterns may be regular expressions; those that are more than a name are refused, as an expression can be endless. */
-function patternOf(
-  adapter: string,
-  json: Readonly<Record<string, unknown>>,
-  key: string,
-  isValue: (value: unknown) => boolean,
-): Record<string, number> {
-  const value = json[key] ?? {};
-  if (!isObject(value)) throw loraError("malformed", adapter, `its ${key} is not an object`);
-  for (const [pattern, each] of Object.entries(value)) {
-    const named = `its ${key} has "${pattern.slice(0, 80)}"`;
-    if (!/^\^?[\w.-]+$/.test(pattern)) {
-      throw loraError("unsupported", adapter, `${named}, a regular expression`);
-    }
-    if (!isValue(each)) throw loraError("malformed", adapter, `${named}: ${JSON.stringify(each)}`);
-  }
-  return value as Record<string, number>;
+function keepsBase(start: unknown): boolean {
+  if (start === undefined || start === null || typeof start === "boolean") return true;
+  return typeof start === "string" && KEEPS_BASE.includes(start.toLowerCase());
 }
 
 function isSet(value: unknown): boolean {
@@ -97,6 +131,10 @@ function isSet(value: unknown): boolean {
 
 function isCount(value: unknown): value is number {
   return Number.isSafeInteger(value) && (value as number) > 0;
+}
+
+function isFinite(value: unknown): value is number {
+  return Number.isFinite(value);
 }
 
 function isObject(value: unknown): value is Record<string, unknown> {

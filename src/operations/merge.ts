@@ -2,7 +2,7 @@ import { LinkError, UsageError } from "../errors.ts";
 import type { LoraAdapter } from "../lora/adapter.ts";
 import { type LoraBase, openBase } from "../lora/base.ts";
 import { loadTerms, type TermPlan } from "../lora/factors.ts";
-import { matchLora } from "../lora/fit.ts";
+import { type LoraFit, type LoraTarget, matchLora } from "../lora/fit.ts";
 import { checkMapped, nameMapping } from "../lora/mapping.ts";
 import { mergeCodec, type MergeReport, mergeWeight } from "../lora/merge-weight.ts";
 import { isLora, openLora } from "../lora/open.ts";
@@ -40,6 +40,15 @@ export interface MergeResult extends PatchResult {
    * quantized again; 0 where no such weight was merged into.
    */
   readonly errorBound: number;
+  /** What of the LoRAs was left out, or assumed about them, as lines for people. */
+  readonly notes: readonly string[];
+}
+
+/** What LoRAs make of a model. */
+export interface MergePlan {
+  readonly planned: readonly PlannedWeight[];
+  /** What is left out, or assumed, as lines for people. */
+  readonly notes: readonly string[];
 }
 
 /**
@@ -60,12 +69,12 @@ export async function mergeLoras(
       hint: "tare ls says which models it fits",
     });
   }
-  const planned = await planLoras(store, model, scaled, options);
+  const { planned, notes } = await planLoras(store, model, scaled, options);
   const reports = new Map<Weight, MergeReport>();
   const derivations = planned.map((each) => derivationOf(store, each, reports));
   const result = await patchModel(store, model, options.as, derivations, options);
   const errorBound = Math.max(0, ...[...reports.values()].map((report) => report.errorBound));
-  return { ...result, base, loras: scaled, weights: planned.length, errorBound };
+  return { ...result, base, loras: scaled, weights: planned.length, errorBound, notes };
 }
 
 /**
@@ -77,16 +86,22 @@ export async function planLoras(
   model: StoredModel,
   loras: readonly Required<MergeLora>[],
   options: Pick<MergeOptions, "map" | "signal"> = {},
-): Promise<PlannedWeight[]> {
+): Promise<MergePlan> {
   const target = await openBase(store, model);
   const adapters: LoraAdapter[] = [];
   for (const lora of loras) adapters.push(await openLora(store, await readModel(store, lora.model)));
-  const planned = planMerge(model, fitAll(target, adapters, loras, options.map ?? {}));
+  const fits = fitAll(target, adapters, options.map ?? {});
+  const terms = fits.flatMap(({ targets }, index) => {
+    const { model: adapter } = adapters[index] as LoraAdapter;
+    const scale = loras[index]?.scale ?? 1;
+    return targets.map((each) => termOf(each, adapter, scale));
+  });
+  const planned = planMerge(model, terms);
   for (const { weight } of planned) mergeCodec(weight);
   for (const each of [model, ...adapters.map((adapter) => adapter.model)]) {
     await requireModel(store, each, { signal: options.signal });
   }
-  return planned;
+  return { planned, notes: fits.flatMap((fit) => fit.notes) };
 }
 
 function checkRequest(base: string, loras: readonly Required<MergeLora>[], as: string): void {
@@ -111,22 +126,22 @@ function checkRequest(base: string, loras: readonly Required<MergeLora>[], as: s
 function fitAll(
   base: LoraBase,
   adapters: readonly LoraAdapter[],
-  loras: readonly Required<MergeLora>[],
   map: Readonly<Record<string, string>>,
-): { readonly use: { readonly method: string; readonly weight: Weight }; readonly term: TermPlan }[] {
+): LoraFit[] {
   const mapping = nameMapping(map, "the merge");
   checkMapped(mapping, adapters);
-  return adapters.flatMap((adapter, index) =>
-    matchLora(adapter, base, mapping).map(({ site, pair, transposed }) => ({
-      use: { method: site.method, weight: site.weight },
-      term: {
-        adapter: adapter.model,
-        pair,
-        transposed,
-        scale: (loras[index]?.scale ?? 1) * pair.scaling,
-      },
-    })),
-  );
+  return adapters.map((adapter) => matchLora(adapter, base, mapping));
+}
+
+function termOf(
+  { site, pair, transposed }: LoraTarget,
+  adapter: StoredModel,
+  scale: number,
+): { readonly use: { readonly method: string; readonly weight: Weight }; readonly term: TermPlan } {
+  return {
+    use: { method: site.method, weight: site.weight },
+    term: { adapter, pair, transposed, scale: scale * pair.scaling },
+  };
 }
 
 function derivationOf(

@@ -3,6 +3,7 @@ import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { beforeAll, describe, expect, test } from "vitest";
 import { parseGgufHeader } from "../../src/formats/gguf/parse.ts";
+import { parseSafetensors } from "../../src/formats/safetensors/parse.ts";
 import { openStore } from "../../src/tare-store.ts";
 import { parseNameMapping } from "../../src/lora/mapping.ts";
 import {
@@ -11,6 +12,7 @@ import {
   writeGguf,
   writeGgufLora,
   writePeftLora,
+  writeWeights,
 } from "../support/lora-models.ts";
 import { type Home, home } from "../support/home.ts";
 
@@ -258,7 +260,7 @@ describe("a PEFT LoRA", () => {
   test("for an embedding, and for a module that has its weight as [in, out], is turned", async () => {
     const { store, folder } = await home();
     const base = { "wte.weight": { shape: [3, 4] }, "fc.weight": { shape: [2, 3] } };
-    await store.add([await writeGguf(join(folder, "base.gguf"), base)]);
+    await store.add([await writeWeights(join(folder, "base.safetensors"), base)]);
     const pairs = {
       "base_model.model.wte.lora_embedding_A": { shape: [1, 3], values: [1, 2, 3] },
       "base_model.model.wte.lora_embedding_B": { shape: [4, 1], values: [1, 10, 100, 1000] },
@@ -267,7 +269,13 @@ describe("a PEFT LoRA", () => {
     };
     const config = { r: 1, lora_alpha: 1, fan_in_fan_out: true };
     const lora = await addPeft({ store, folder }, pairs, config);
-    expect(await merged({ store, folder }, lora)).toEqual({
+    await store.merge("base", [{ model: lora }], { as: "merged" });
+    const { path } = await store.export("merged", join(folder, "out.safetensors"));
+    const weights = parseSafetensors(new Uint8Array(await readFile(path)), path);
+    const values = Object.entries(weights).map(([name, { bytes }]) => {
+      return [name, [...new Float32Array(bytes.slice().buffer)]] as const;
+    });
+    expect(Object.fromEntries(values)).toEqual({
       "wte.weight": [1, 10, 100, 1000, 2, 20, 200, 2000, 3, 30, 300, 3000],
       "fc.weight": [1, 10, 100, 2, 20, 200],
     });
@@ -288,8 +296,17 @@ describe("a PEFT LoRA", () => {
       { message: expect.stringContaining("init_lora_weights") },
     ],
     [
-      "an expression",
-      { rank_pattern: { "(a+)+$": 2 } },
+      "a start that nobody knows",
+      { init_lora_weights: "milora" },
+      { message: expect.stringContaining('init_lora_weights: "milora"') },
+    ],
+    ["a setting that nobody knows", { use_more: true }, { message: expect.stringContaining("use_more") }],
+    ["KaSA", { kasa_config: { beta: 1 } }, { message: expect.stringContaining("kasa_config") }],
+    ["flags that are none", { fan_in_fan_out: "yes" }, { code: "malformed" }],
+    ["patterns of no numbers", { alpha_pattern: { q: "4" } }, { code: "malformed" }],
+    [
+      "an expression that looks ahead",
+      { rank_pattern: { "attn(?=_q).*": 2 } },
       { message: expect.stringContaining("regular expression") },
     ],
     ["no rank", { r: 0 }, { code: "malformed" }],
@@ -429,12 +446,12 @@ describe("a merge", () => {
   });
 
   test("reads a mapping of the command line only if it is one", () => {
-    expect(parseNameMapping('{"a": "b"}', "map.json")).toEqual({ a: "b" });
-    expect(() => parseNameMapping('{"a": 1}', "map.json")).toThrow(
+    expect(parseNameMapping({ a: "b" }, "map.json")).toEqual({ a: "b" });
+    expect(() => parseNameMapping({ a: 1 }, "map.json")).toThrow(
       expect.objectContaining({ code: "malformed" }),
     );
-    expect(() => parseNameMapping("[]", "map.json")).toThrow(expect.objectContaining({ code: "malformed" }));
-    expect(() => parseNameMapping('{"a": "b", "c": "b"}', "m")).toThrow(
+    expect(() => parseNameMapping([], "map.json")).toThrow(expect.objectContaining({ code: "malformed" }));
+    expect(() => parseNameMapping({ a: "b", c: "b" }, "m")).toThrow(
       expect.objectContaining({ code: "duplicate" }),
     );
   });

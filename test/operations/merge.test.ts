@@ -367,7 +367,7 @@ describe("tare merge", () => {
       ),
     });
     const half = JSON.parse((await tare("merge", "base", "fortune:0.5", "--as", "half", "--json")).out);
-    expect(half).toMatchObject({ name: "half", loras: [{ model: "fortune", scale: 0.5 }] });
+    expect(half).toMatchObject({ name: "half", loras: [{ model: "fortune", scale: 0.5 }], notes: [] });
     const same = await tare("merge", "base", "fortune", "--scale", "0.5", "--as", "half");
     expect(same.out).toContain("all there already");
     expect((await tare("ls")).out).toMatch(/fortune .*LoRA of base, half, merged\n/);
@@ -375,6 +375,18 @@ describe("tare merge", () => {
       /adapter +LoRA of .*: rank 8, alpha 16, for 20 weights/,
     );
     expect((await tare("show", "base")).out).toMatch(/adapters +fortune/);
+    const gguf = (name: string): string =>
+      fileURLToPath(new URL(`../../fixtures/lora/${name}`, import.meta.url));
+    await store.add([gguf("gguf/base.gguf")], { as: "small" });
+    await store.add([gguf("gguf/norm.gguf")]);
+    await store.add([gguf("peft-lora-ga/adapter")], { as: "lora-ga" });
+    expect((await tare("merge", "small", "norm", "--as", "normed")).out).toMatch(
+      /\nnote: LoRA "norm": "blk.0.attn_norm.weight" is left out/,
+    );
+    expect((await tare("show", "norm")).out).toContain('"blk.0.attn_norm.weight" is left out');
+    expect((await tare("ls")).out).toMatch(
+      /lora-ga .*LoRA that cannot be used: its adapter_config.json has init_/,
+    );
     expect(await tare("merge", "base", "fortune", "--as", "x", "--scale", "much")).toMatchObject({ code: 2 });
     expect(await tare("merge", "base", "fortune")).toMatchObject({ code: 2 });
     const nowhere = await tare("merge", "base", "fortune", "--as", "x", "--map", join(folder, "no.json"));

@@ -1,5 +1,5 @@
 import { mkdir, writeFile } from "node:fs/promises";
-import { join } from "node:path";
+import { dirname, join } from "node:path";
 import { encodeGgufHeader } from "../../src/formats/gguf/write.ts";
 import { writeSafetensors } from "../../src/formats/safetensors/write.ts";
 import { tensorBytes, type DType } from "../../src/tensor/dtype.ts";
@@ -69,9 +69,20 @@ export async function writePeftLora(
     join(folder, "adapter_config.json"),
     JSON.stringify({ peft_type: "LORA", r: 2, lora_alpha: 4, bias: "none", ...config }),
   );
+  await writeWeights(join(folder, "adapter_model.safetensors"), tensors);
+  return folder;
+}
+
+/** Writes a safetensors file. */
+export async function writeWeights(
+  path: string,
+  tensors: Readonly<Record<string, SmallTensor>>,
+  metadata?: Readonly<Record<string, string>>,
+): Promise<string> {
   const entries = Object.entries(tensors).map(([name, tensor]) => {
     return [name, { dtype: tensor.dtype ?? "float32", shape: tensor.shape, bytes: bytesOf(tensor) }] as const;
   });
-  await writeFile(join(folder, "adapter_model.safetensors"), writeSafetensors(Object.fromEntries(entries)));
-  return folder;
+  await mkdir(dirname(path), { recursive: true });
+  await writeFile(path, writeSafetensors(Object.fromEntries(entries), metadata));
+  return path;
 }

@@ -17,7 +17,7 @@ export const merge: DefineCommand = (program, act) => {
     .command("merge")
     .summary("merge LoRA adapters into a model, as a new one")
     .description(
-      "Merge LoRA adapters of the store (GGUF adapters, or folders that PEFT saved) into a model, ahead of time. The new\n" +
+      "Merge LoRA adapters of the store (GGUF adapters, folders that PEFT saved, files of diffusers or kohya) into a model, ahead of time. The new\n" +
         "model shares every weight that they do not touch, runs at full speed, and exports like any other. Several\n" +
         "adapters are added up in the order given, each with its own scale: NAME:SCALE.",
     )
@@ -54,10 +54,11 @@ export const merge: DefineCommand = (program, act) => {
     );
 };
 
-function describe({ name, base, weights, newBytes, sharedBytes, errorBound }: MergeResult): string {
+function describe({ name, base, weights, newBytes, sharedBytes, errorBound, notes }: MergeResult): string {
   const news = newBytes === 0 ? "all there already" : `${bytes(newBytes)} new`;
   const shared = `${bytes(sharedBytes)} shared with ${base}`;
   const off =
     errorBound === 0 ? "" : `\nquantized again: values are off by at most ${errorBound.toPrecision(3)}`;
-  return `merged ${name}: ${weights} weights touched, ${news}, ${shared}${off}`;
+  const more = notes.map((note) => `\nnote: ${note}`).join("");
+  return `merged ${name}: ${weights} weights touched, ${news}, ${shared}${off}${more}`;
 }

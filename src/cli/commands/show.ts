@@ -62,6 +62,7 @@ function header(info: ModelInfo): string {
       `${bytes(info.weightBytes)}: ${bytes(info.sharedBytes)} shared, ${bytes(info.ownBytes)} its own`,
     ],
     ...(lora ? [["adapter", loraLine(lora)]] : []),
+    ...(lora?.notes ?? []).map((note) => ["", note]),
     ...(adapters.length > 0 ? [["adapters", `${adapters.join(", ")}: tare run --adapter, tare merge`]] : []),
   ]);
 }

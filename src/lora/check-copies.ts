@@ -1,0 +1,58 @@
+import type { Weight } from "../model/config.ts";
+import { type LoraAdapter, type LoraCopy, type LoraModule, shapeText, someNames } from "./adapter.ts";
+import type { LoraBase } from "./base.ts";
+import type { LocatedModule } from "./locate-modules.ts";
+import { misfit } from "./misfit.ts";
+
+/**
+ * Makes sure that whole weights beside the pairs of a LoRA are the base's own, by their digests: they change nothing then.
+ * @returns notes that say which are left out
+ * @throws LinkError `unsupported` for a weight that differs from the base's, or that the base lacks
+ */
+export function checkCopies(
+  adapter: LoraAdapter,
+  base: LoraBase,
+  locate: (module: LoraModule) => LocatedModule,
+): string[] {
+  if (adapter.copies.length === 0) return [];
+  for (const copy of adapter.copies) {
+    const { sites } = locate(copy);
+    // A base whose output is tied to its embedding has the weight under one of the names.
+    const own = sites.length > 0 ? sites : base.sites.filter((site) => isSame(site.weight, copy.weight));
+    const other = own.find((site) => !isSame(site.weight, copy.weight))?.weight;
+    if (own.length > 0 && !other) continue;
+    throw misfit("unsupported", adapter, base, differs(copy, other), copy.weight.name, HINT);
+  }
+  const names = someNames(adapter.copies.map((copy) => copy.weight.name));
+  return [
+    adapter.copies.length === 1
+      ? `${names} is left out: it equals the base's weight`
+      : `${names} are left out: they equal the base's weights`,
+  ];
+}
+
+const HINT =
+  "Merge into the base that the adapter was trained on, or let PEFT merge it (merge_and_unload) and add the model that " +
+  "it saves";
+
+function differs({ weight, trained }: LoraCopy, other: Weight | undefined): string {
+  const from = trained ? " (modules_to_save)" : "";
+  const whole = `"${weight.name}"${from} is no part of a LoRA pair, and`;
+  if (!other) return `${whole} the base has no such weight`;
+  const ours = typeText(weight);
+  const theirs = typeText(other);
+  const types = ours === theirs ? "" : `: ${ours} instead of ${theirs}`;
+  return `${whole} differs from the base's "${other.name}"${types}`;
+}
+
+function typeText({ dtype, shape }: Weight): string {
+  return `${dtype} ${shapeText(shape)}`;
+}
+
+function isSame(one: Weight, other: Weight): boolean {
+  return (
+    one.digest === other.digest &&
+    one.dtype === other.dtype &&
+    shapeText(one.shape) === shapeText(other.shape)
+  );
+}
