@@ -1,6 +1,6 @@
 /** One measurement in a process of its own: `child.mjs WHAT ARGUMENT…`; prints one line of JSON. */
 import { readFileSync } from "node:fs";
-import { openStore } from "tare";
+import { openStore, runtimeOf } from "tare";
 
 const [, , what, ...args] = process.argv;
 const width = Number(process.env.BENCH_WIDTH);
@@ -40,11 +40,11 @@ const jobs = {
     const store = await openStore({ path });
     const input = { dtype: "float32", shape: [1, width], bytes: new Uint8Array(x.buffer) };
     // The engine's threads start with the first load, which is of another model's session and released.
-    const warm = await store.load(names[0]);
+    const warm = await runtimeOf(store).load(names[0]);
     await warm.release();
     const before = memory();
     const load = async (name) => {
-      const session = await store.load(name);
+      const session = await runtimeOf(store).load(name);
       return async () => (await session.run({ x: input })).y.bytes;
     };
     const result = await loadAll(names, load, before);
@@ -57,7 +57,7 @@ const jobs = {
     const stock = await ort.InferenceSession.create(`${folder}/model.onnx`, SETTINGS.same);
     const feeds = { x: new ort.Tensor("float32", x, [1, width]) };
     const store = await openStore({ path });
-    const session = await store.load(name);
+    const session = await runtimeOf(store).load(name);
     const input = { dtype: "float32", shape: [1, width], bytes: new Uint8Array(x.buffer) };
     const times = { stock: [], tare: [] };
     let equal = true;

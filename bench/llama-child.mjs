@@ -4,7 +4,7 @@
  */
 import { readFileSync, readdirSync } from "node:fs";
 import { availableParallelism } from "node:os";
-import { openStore } from "tare";
+import { openStore, runtimeOf, describeModel, merge } from "tare";
 
 const PROMPT = "and he said";
 // Without it the library takes more threads than there are cores, which is many times slower.
@@ -103,7 +103,7 @@ async function openTare() {
   };
   const load = async (name) => {
     const [model, adapters] = optionsOf(name);
-    sessions.set(name, await store.loadText(model, { contextSize, threads, ...adapters }));
+    sessions.set(name, await runtimeOf(store).loadText(model, { contextSize, threads, ...adapters }));
   };
   const release = async (name) => {
     await sessions.get(name).release();
@@ -111,9 +111,9 @@ async function openTare() {
   };
   return {
     add: (files) => timed(() => store.add(files)),
-    merge: (base, adapter, as) => timed(() => store.merge(base, [{ model: adapter, scale: 1 }], { as })),
+    merge: (base, adapter, as) => timed(() => merge(store, base, [{ model: adapter, scale: 1 }], { as })),
     show: async (name) => {
-      const { weightBytes, ownBytes, digest } = await store.show(name);
+      const { weightBytes, ownBytes, digest } = await describeModel(store, name);
       return { weightBytes, ownBytes, digest };
     },
     load: (name) => timed(() => load(name)),
@@ -126,7 +126,7 @@ async function openTare() {
     },
     async pool(keep, measure = false) {
       await texts?.[Symbol.asyncDispose]();
-      texts = keep === 0 ? undefined : store.openTexts({ keep, contextSize, threads, measure });
+      texts = keep === 0 ? undefined : runtimeOf(store).openTexts({ keep, contextSize, threads, measure });
     },
     async swap(name) {
       const began = performance.now();

@@ -1,6 +1,6 @@
 /** One measurement in a process of its own: `quantized-child.mjs WHAT ARGUMENT…`; prints one line of JSON. */
 import { readFileSync } from "node:fs";
-import { openStore } from "tare";
+import { openStore, runtimeOf, describeModel } from "tare";
 import { median } from "./print.mjs";
 
 const [, , what, ...args] = process.argv;
@@ -54,7 +54,7 @@ const jobs = {
     const store = await openStore({ path });
     const others = new Map();
     for (const { name } of await store.list()) {
-      for (const { digest, bytes } of (await store.show(name)).methods[0].weights)
+      for (const { digest, bytes } of (await describeModel(store, name)).methods[0].weights)
         if (!inside.has(digest.slice(7))) others.set(digest, bytes);
     }
     return { packed, second, rest: [...others.values()].reduce((sum, bytes) => sum + bytes, 0) };
@@ -110,7 +110,7 @@ async function tare(path) {
   const store = await openStore({ path });
   const load = async (name) => {
     const began = performance.now();
-    const session = await store.load(name);
+    const session = await runtimeOf(store).load(name);
     const ms = performance.now() - began;
     const run = async (rows) => {
       const bytes = new Uint8Array(values(rows).buffer);

@@ -1,7 +1,7 @@
 /** One measurement in a process of its own: `refit-child.mjs WHAT PLACES ARGUMENT…`; prints one line of JSON. */
 import { readFileSync } from "node:fs";
 import { Worker } from "node:worker_threads";
-import { openStore } from "tare";
+import { openStore, refit, runtimeOf } from "tare";
 import { parseSafetensors } from "./refit-tensors.mjs";
 
 const [, , what, json, ...args] = process.argv;
@@ -28,9 +28,9 @@ const jobs = {
   /** Stock and tare in turn, `rounds` times; every figure a list. */
   async times(rounds) {
     const { default: ort } = await import("onnxruntime-node");
-    const store = await openStore({ path, workers: 1 });
+    const store = await openStore({ path });
     // Threads and native libraries start here, and not in the first figure.
-    await (await store.load("base")).release();
+    await (await runtimeOf(store).load("base")).release();
     const times = {};
     const timed = async (name, work) => {
       const began = performance.now();
@@ -45,16 +45,16 @@ const jobs = {
         await (await timed(`stock.${name}`, create)).release();
       }
       await store.gc({ cache: true });
-      await timed("compile", () => store.compile("base"));
-      await (await timed("load", () => store.load("base"))).release();
+      await timed("compile", () => runtimeOf(store).compile("base"));
+      await (await timed("load", () => runtimeOf(store).load("base"))).release();
       for (const [name, from, partial] of [
         ["store", "tuned", false],
         ["file", checkpoint, false],
         ["part", part, true],
       ]) {
         const as = `refit-${name}`;
-        await timed(`refit.${name}`, () => store.refit("base", from, { as, partial }));
-        await (await timed(`refit.${name}.load`, () => store.load(as))).release();
+        await timed(`refit.${name}`, () => refit(store, "base", from, { as, partial }));
+        await (await timed(`refit.${name}.load`, () => runtimeOf(store).load(as))).release();
         await store.remove([as]);
         await store.gc();
       }
@@ -62,7 +62,7 @@ const jobs = {
         ["in-place", names],
         ["relink", []],
       ]) {
-        const model = await store.openMutable("base", { mutable });
+        const model = await runtimeOf(store).openMutable("base", { mutable });
         await model.run(inputs());
         const { how } = await timed(`swap.${name}`, () => model.loadStateDict(tensors, { partial: true }));
         if (how !== name) throw new Error(`${how} instead of ${name}`);
@@ -70,7 +70,7 @@ const jobs = {
         await timed(`swap.${name}.again`, () => model.loadStateDict(tensors, { partial: true }));
         await model.release();
       }
-      const model = await store.openMutable("base");
+      const model = await runtimeOf(store).openMutable("base");
       await timed("swap.model", () => model.loadModel("tuned"));
       await model.release();
     }
@@ -82,18 +82,18 @@ const jobs = {
   async fresh() {
     const store = await openStore({ path });
     const began = performance.now();
-    const { newBytes } = await store.refit("base", checkpoint, { as: "fresh" });
+    const { newBytes } = await refit(store, "base", checkpoint, { as: "fresh" });
     return { ms: performance.now() - began, newBytes };
   },
 
   /** Runs of stock, of the model, and of a refit of it, in turn. */
   async runs(rounds) {
     const { default: ort } = await import("onnxruntime-node");
-    const store = await openStore({ path, workers: 1 });
-    await store.refit("base", "tuned", { as: "refit-run" });
+    const store = await openStore({ path });
+    await refit(store, "base", "tuned", { as: "refit-run" });
     const stock = await ort.InferenceSession.create(`${tuned}/model.onnx`, STOCK.mapped);
-    const [before, after] = [await store.load("base"), await store.load("refit-run")];
-    const added = await store.load("tuned");
+    const [before, after] = [await runtimeOf(store).load("base"), await runtimeOf(store).load("refit-run")];
+    const added = await runtimeOf(store).load("tuned");
     const feeds = { x: new ort.Tensor("float32", x, [1, width]) };
     const runs = [
       ["stock", async () => (await stock.run(feeds)).y.data],
@@ -139,13 +139,13 @@ const jobs = {
       }
       return { peak: (await watch.settle()) - before };
     }
-    const store = await openStore({ path, workers: 1 });
-    await (await store.load("base")).release();
+    const store = await openStore({ path });
+    await (await runtimeOf(store).load("base")).release();
     const before = watch.reset();
     const mutable = how === "in-place" ? names : [];
-    const model = await store.openMutable("base", { mutable });
+    const model = await runtimeOf(store).openMutable("base", { mutable });
     await model.run(inputs());
-    if (how === "file") await store.refit("base", checkpoint, { as: "refit-memory" });
+    if (how === "file") await refit(store, "base", checkpoint, { as: "refit-memory" });
     if (how === "in-place") await model.loadStateDict(tensors, { partial: true });
     else await model.loadModel(how === "file" ? "refit-memory" : "tuned");
     await model.run(inputs());

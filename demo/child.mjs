@@ -3,7 +3,7 @@
  * Arguments: `stock FOLDER` or `tare STORE`. Prints one line of JSON.
  */
 import { readFileSync } from "node:fs";
-import { openStore } from "tare";
+import { openStore, runtimeOf } from "tare";
 import { generate } from "./generate.mjs";
 
 const [, , how, path] = process.argv;
@@ -47,14 +47,15 @@ async function stock() {
 async function tare() {
   const store = await openStore({ path });
   // The engine's threads start with the first load: memory before it is Node's and the engine's alone.
-  const warm = await store.load("base", { method: "decoder" });
+  const warm = await runtimeOf(store).load("base", { method: "decoder" });
   await warm.release();
   const before = pss();
   const sessions = new Map();
   const times = [];
   for (const model of MODELS) {
     const began = performance.now();
-    for (const method of METHODS) sessions.set(model + method, await store.load(model, { method }));
+    for (const method of METHODS)
+      sessions.set(model + method, await runtimeOf(store).load(model, { method }));
     times.push(performance.now() - began);
   }
   const run = (model) => (method, inputs) => sessions.get(model + method).run(inputs);

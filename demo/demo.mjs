@@ -9,7 +9,7 @@ import { mkdir, rm, writeFile } from "node:fs/promises";
 import { fileURLToPath, pathToFileURL } from "node:url";
 import { promisify } from "node:util";
 import prettyBytes from "pretty-bytes";
-import { drawFamilyHtml, drawFamilySvg, openStore } from "tare";
+import { drawFamilyHtml, drawFamilySvg, openStore, familyMap, runtimeOf, merge } from "tare";
 import { rebuildCharlm } from "../fixtures/charlm/rebuild.mjs";
 import { charlmGguf } from "../fixtures/charlm/rebuild-gguf.mjs";
 
@@ -61,7 +61,7 @@ for (const model of models) {
   console.log(`   ${model.padEnd(8)} ${size(fileBytes)} as a file, ${size(newBytes)} new in the store`);
 }
 await store.add([here("../fixtures/charlm/fortune-lora/fortune-lora-f32.gguf")], { as: "fortune-lora" });
-const merged = await store.merge("base-gguf", [{ model: "fortune-lora" }], { as: "fortune-gguf" });
+const merged = await merge(store, "base-gguf", [{ model: "fortune-lora" }], { as: "fortune-gguf" });
 console.log(
   `   ${"fortune".padEnd(8)} ${size(merged.newBytes)} new in the store, ${size(merged.sharedBytes)} shared with base`,
 );
@@ -72,7 +72,7 @@ const expectedOf = {
   fortune: JSON.parse(readFileSync(here("../fixtures/charlm/fortune-lora/expected.json"), "utf8")),
 };
 console.log("\n5. The four take turns in stock llama.cpp, one process, one copy of what they share\n");
-const texts = store.openTexts({ keep: tasks.length, contextSize: 128, measure: true });
+const texts = runtimeOf(store).openTexts({ keep: tasks.length, contextSize: 128, measure: true });
 console.log(`   ${"".padEnd(8)} ${"swap to it".padStart(10)} ${"its own".padStart(9)}`);
 for (const task of tasks) {
   const { session, ms: swapMs } = await texts.swap(`${task}-gguf`);
@@ -99,7 +99,7 @@ if (added.every((each) => each !== undefined)) {
 await texts[Symbol.asyncDispose]();
 await store[Symbol.asyncDispose]();
 
-const family = await store.map(models);
+const family = await familyMap(store, models);
 await writeFile(`${folder}/family.html`, drawFamilyHtml(family));
 await writeFile(`${folder}/family.svg`, drawFamilySvg(family));
 console.log(`\n6. A picture of the family: ${pathToFileURL(`${folder}/family.html`)}`);

@@ -7,7 +7,7 @@ import type {
   Partition,
   RunningPartition,
   Tensor,
-} from "tare";
+} from "tare/compile";
 
 const UNARY: Readonly<Record<string, (a: number) => number>> = {
   Abs: Math.abs,

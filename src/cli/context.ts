@@ -1,4 +1,5 @@
 import prettyBytes from "pretty-bytes";
+import type { Runtime } from "../runtime/runtime.ts";
 import type { TareStore } from "../tare-store.ts";
 import { defaultStorePath } from "../local-store/default-path.ts";
 import type { Progress } from "../io/progress.ts";
@@ -34,10 +35,16 @@ export class Context {
     return this.options.store ?? defaultStorePath(this.streams.env);
   }
 
+  /** Opens the store. Its module is loaded here, for not every verb needs it. */
   async openStore(): Promise<TareStore> {
-    // Not every verb needs a store, and the engines that come with it take long to load.
     const { openStore } = await import("../tare-store.ts");
     return openStore({ path: this.storePath });
+  }
+
+  /** Opens a runtime over a store; its module is loaded here too. */
+  async openRuntime(store: TareStore): Promise<Runtime> {
+    const { openRuntime } = await import("../runtime/runtime.ts");
+    return openRuntime(store);
   }
 
   /** Prints a result: as JSON if asked for, else as text. */

@@ -37,7 +37,8 @@ export async function generateText(
       hint: `tare run ${model} "once upon a time"`,
     });
   }
-  await using session = await store.loadText(model, {
+  await using runtime = await context.openRuntime(store);
+  await using session = await runtime.loadText(model, {
     ...loadOptions(flags),
     adapters: flags.adapter.map(parseAdapter),
     signal: context.signal,

@@ -26,6 +26,7 @@ import { createSha256 } from "../node/sha256.ts";
 import type { LocalStore } from "../local-store/local-store.ts";
 import { bindingsOf } from "./bind.ts";
 import type { BoundParts } from "./bound-parts.ts";
+import { BoundProgram } from "./bound-program.ts";
 
 /** Options of {@link bindFile}. */
 export interface BindFileOptions {
@@ -44,8 +45,12 @@ export interface BindFileOptions {
 export async function bindFile(
   store: LocalStore,
   path: string,
-  options: BindFileOptions,
-): Promise<BoundParts> {
+  options: BindFileOptions = {},
+): Promise<BoundProgram> {
+  return new BoundProgram(await partsOf(store, path, options), store);
+}
+
+async function partsOf(store: LocalStore, path: string, options: BindFileOptions): Promise<BoundParts> {
   const opened = new OpenedWeights(store, path, options);
   try {
     const source = await opened.open(openFileSource(path));

@@ -13,6 +13,7 @@ import { readModel } from "../store/read-model.ts";
 import type { LocalStore } from "../local-store/local-store.ts";
 import { requireEngine } from "../engines/engine-of.ts";
 import type { BoundParts, Storage, WeightBinding } from "./bound-parts.ts";
+import { BoundProgram } from "./bound-program.ts";
 
 /** What to do about weights that do not fit. */
 const HINTS = {
@@ -22,7 +23,7 @@ const HINTS = {
   duplicate: "Map each to one of its own",
 } as const;
 
-/** Options of {@link bindStored}. */
+/** Options of {@link bind}. */
 export interface BindOptions {
   /** May be left out where the model has one method. */
   readonly method?: string | undefined;
@@ -34,10 +35,20 @@ export interface BindOptions {
 }
 
 /**
- * Joins a model's program with weights: its own, or others of the same names, dtypes and shapes. Strict, as a refit is.
- * @throws WeightMismatchError with every weight that does not fit; LinkError; EngineError `unsupported` for a model that is no ONNX
+ * Joins a model's ONNX program with weights, its own or others, wherever they are: a checkpoint in any format, a URL, another
+ * model, memory. Strict, as a refit is.
+ * @throws WeightMismatchError with every weight that does not fit; LinkError; EngineError `unsupported` for a model that is not
+ * ONNX; StoreError
  */
-export async function bindStored(store: LocalStore, name: string, options: BindOptions): Promise<BoundParts> {
+export async function bind(
+  store: LocalStore,
+  name: string,
+  options: BindOptions = {},
+): Promise<BoundProgram> {
+  return new BoundProgram(await partsOf(store, name, options), store);
+}
+
+async function partsOf(store: LocalStore, name: string, options: BindOptions): Promise<BoundParts> {
   const { signal, map = {}, weights } = options;
   const model = await readModel(store, name);
   requireEngine(model, "onnxruntime", "link");

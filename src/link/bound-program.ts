@@ -1,29 +1,22 @@
-import type { OrtLoadOptions } from "../engines/onnxruntime/engine.ts";
-import type { OrtSessionInfo } from "../engines/onnxruntime/session.ts";
 import type { BoundParts, WeightBinding } from "./bound-parts.ts";
 import { linkBound } from "./link-bound.ts";
 import type { LinkedOnnx } from "./linked-program.ts";
 import { writeBound, type WriteBoundOptions, type WrittenProgram } from "./write-bound.ts";
 import type { LocalStore } from "../local-store/local-store.ts";
 
-/** Loads a linked program in an engine. */
-export type LoadProgram = (program: LinkedOnnx, options: OrtLoadOptions) => Promise<OrtSessionInfo>;
-
 /**
  * An ONNX program, joined strictly with weights that are wherever they are: in a store, in a checkpoint, on the web, in
- * memory. The same graph is written with its weights inside, beside it or by reference, and loaded. Dispose it to close what
- * it opened; a session that it loaded lives on.
+ * memory. The same graph is written with its weights inside, beside it or by reference, and linked for an engine. Dispose
+ * it to close what it opened; sessions that were loaded from it live on.
  */
 export class BoundProgram implements AsyncDisposable {
   readonly #parts: BoundParts;
   readonly #files: LocalStore;
-  readonly #load: LoadProgram;
 
-  /** Use {@link TareStore.bind}. */
-  constructor(parts: BoundParts, files: LocalStore, load: LoadProgram) {
+  /** Use {@link bind} or {@link bindFile}. */
+  constructor(parts: BoundParts, files: LocalStore) {
     this.#parts = parts;
     this.#files = files;
-    this.#load = load;
   }
 
   /** The plan: each weight, and where it is. */
@@ -49,20 +42,6 @@ export class BoundProgram implements AsyncDisposable {
    */
   async link(options: { readonly signal?: AbortSignal | undefined } = {}): Promise<LinkedOnnx> {
     return linkBound(this.#parts, this.#files, options);
-  }
-
-  /**
-   * Links and loads the program.
-   * @throws what {@link link} throws; EngineError
-   */
-  async load(options: OrtLoadOptions = {}): Promise<OrtSessionInfo> {
-    const program = await this.link(options);
-    try {
-      return await this.#load(program, options);
-    } catch (error) {
-      await program.lease?.[Symbol.asyncDispose]();
-      throw error;
-    }
   }
 
   async [Symbol.asyncDispose](): Promise<void> {

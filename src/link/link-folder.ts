@@ -16,11 +16,11 @@ import { requireModel } from "../store/require-model.ts";
  * Makes a folder that stock engines open: programs (for llama.cpp, shards), and links to the weights.
  * @throws SourceError `exists`; LinkError `unsupported` for formats whose files hold their weights themselves
  */
-export async function linkFolder(
+export async function link(
   store: LocalStore,
   name: string,
   path: string,
-  options: ViewOptions,
+  options: ViewOptions = {},
 ): Promise<ViewResult> {
   const { format } = (await readModel(store, name)).config;
   if (format === "gguf") {

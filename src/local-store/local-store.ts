@@ -12,7 +12,7 @@ export class LocalStore implements Store {
   readonly blobs: LocalBlobs;
   readonly names: LocalNames;
 
-  private constructor(paths: StorePaths) {
+  protected constructor(paths: StorePaths) {
     this.paths = paths;
     this.blobs = new LocalBlobs(paths);
     this.names = new LocalNames(paths);

@@ -55,7 +55,7 @@ export interface MergePlan {
  * Merges LoRAs into a model of the store, as a new one.
  * @throws UsageError, LinkError where a LoRA does not fit; StoreError
  */
-export async function mergeLoras(
+export async function merge(
   store: Store,
   base: string,
   loras: readonly MergeLora[],

@@ -14,7 +14,7 @@ import type { LocalStore } from "../local-store/local-store.ts";
 import { currentModel } from "../store/read-model.ts";
 import { withModel } from "../store/with-model.ts";
 
-/** Options of `TareStore.openMutable`. */
+/** Options of {@link Runtime.openMutable}. */
 export interface MutableOptions extends OrtLoadOptions {
   /** May be left out where the model has one method. */
   readonly method?: string | undefined;
@@ -31,7 +31,7 @@ export interface MutableOptions extends OrtLoadOptions {
 }
 
 /** Loads a method so that its weights can change. */
-export type OpenWeights = (model: StoredModel, method: Method) => Promise<MutableWeights>;
+export type OpenMutableWeights = (model: StoredModel, method: Method) => Promise<MutableWeights>;
 
 /** What a change took. */
 export interface WeightChange {
@@ -50,14 +50,14 @@ export interface WeightChange {
  *
  * @example
  * ```ts
- * await using model = await store.openMutable("base", { mutable: ["*lm_head*"] });
+ * await using model = await runtime.openMutable("base", { mutable: ["*lm_head*"] });
  * await model.set("lm_head.weight", { dtype: "float32", shape: [99, 192], bytes });
  * const { logits } = await model.run({ input_ids });
  * ```
  */
 export class MutableModel implements Session {
   readonly #files: LocalStore;
-  readonly #open: OpenWeights;
+  readonly #open: OpenMutableWeights;
   readonly #options: MutableOptions;
   #name: string;
   #model: StoredModel;
@@ -73,7 +73,7 @@ export class MutableModel implements Session {
   private constructor(
     files: LocalStore,
     options: MutableOptions,
-    open: OpenWeights,
+    open: OpenMutableWeights,
     loaded: { readonly model: StoredModel; readonly method: Method; readonly weights: MutableWeights },
   ) {
     this.#files = files;
@@ -85,12 +85,12 @@ export class MutableModel implements Session {
     this.#weights = loaded.weights;
   }
 
-  /** Use `TareStore.openMutable`. */
+  /** Use {@link Runtime.openMutable}. */
   static async open(
     files: LocalStore,
     name: string,
     options: MutableOptions,
-    open: OpenWeights,
+    open: OpenMutableWeights,
   ): Promise<MutableModel> {
     return withModel(files, name, async (model) => {
       const method = checkedMethod(model, options);

@@ -18,7 +18,7 @@ const count: DefineCommand = (program, act) => {
     .addHelpText("after", examples("tare count", "tare count kjv --json"))
     .action(
       act(async (context, prefix = "") => {
-        await using store = await context.openStore();
+        const store = await context.openStore();
         const models = (await store.list()).filter(({ name }) => name.startsWith(prefix)).length;
         context.print({ models }, () => `${models} models`);
         return models > 0 ? 0 : 1;

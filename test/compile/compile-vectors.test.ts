@@ -9,6 +9,7 @@ import type { Tensors } from "../../src/tensor/tensor.ts";
 import { findVectors, readTensor, type Vector } from "../support/onnx-vectors.ts";
 import { LONG } from "../support/speed.ts";
 import { temporaryFolder } from "../support/temporary.ts";
+import { runtimeOf } from "../support/runtime.ts";
 
 const FIXTURES = fileURLToPath(new URL("../../fixtures/onnx-vectors", import.meta.url));
 
@@ -39,11 +40,11 @@ async function cut(store: TareStore, vector: Vector): Promise<number | string> {
   await store.add([vector.model], { as: "v", threads: 1 });
   try {
     const options = { backends: [someBackend(), "portable"], threads: 1 };
-    const { model } = await store.compile("v", options);
+    const { model } = await runtimeOf(store).compile("v", options);
     const count = model.methods[0]?.partitions.length ?? 0;
     if (count < 2) return count;
-    await using whole = await store.load("v", { level: "disabled", threads: 1 });
-    await using parts = await store.loadCompiled("v", options);
+    await using whole = await runtimeOf(store).load("v", { level: "disabled", threads: 1 });
+    await using parts = await runtimeOf(store).loadCompiled("v", options);
     expect(parts.signature).toEqual(whole.signature);
     const names = whole.signature.inputs.map((port) => port.name);
     for (const set of vector.sets) {
@@ -66,7 +67,7 @@ async function cut(store: TareStore, vector: Vector): Promise<number | string> {
 
 describe("ONNX's test vectors, cut anywhere", LONG, () => {
   test("give what they give whole, bit for bit, or say why they cannot be cut", async () => {
-    await using store = await openStore({ path: join(await temporaryFolder(), "store"), workers: 2 });
+    const store = await openStore({ path: join(await temporaryFolder(), "store") });
     const outcomes = new Map<string, number | string>();
     for (const vector of await findVectors(FIXTURES)) outcomes.set(vector.name, await cut(store, vector));
     const all = [...outcomes.values()];

@@ -1,7 +1,7 @@
 import { readdir, readFile, rm, truncate, writeFile } from "node:fs/promises";
 import { join } from "node:path";
 import * as ort from "onnxruntime-node";
-import { describe, expect, onTestFinished, test } from "vitest";
+import { describe, expect, test } from "vitest";
 import type { CharlmModel } from "../../fixtures/charlm/rebuild-gguf.mjs";
 import type { Backend } from "../../src/compile/backends/backend.ts";
 import type { CompiledModel } from "../../src/compile/backends/compiled-model.ts";
@@ -15,12 +15,13 @@ import { CHARLM_GRAPHS } from "../support/charlm.ts";
 import { floats, graph, ints, model, node, tensor, value } from "../support/onnx-builder.ts";
 import { prepareStore } from "../support/prepared-store.ts";
 import { temporaryFolder } from "../support/temporary.ts";
+import { runtimeOf } from "../support/runtime.ts";
+import { describeModel } from "../../src/operations/describe.ts";
 
 async function familyStore(...models: readonly CharlmModel[]): Promise<TareStore> {
   const path = join(await temporaryFolder(), "store");
   await prepareStore(path, "onnx", models);
-  const store = await openStore({ path, workers: 2 });
-  onTestFinished(() => store[Symbol.asyncDispose]());
+  const store = await openStore({ path });
   return store;
 }
 
@@ -41,13 +42,13 @@ function texts(outputs: Tensors): Record<string, string> {
 
 /** Outputs of the model loaded whole. */
 async function whole(store: TareStore, name: string, options: OrtLoadOptions = {}): Promise<Tensors> {
-  await using session = await store.load(name, { method: "decoder", ...options });
+  await using session = await runtimeOf(store).load(name, { method: "decoder", ...options });
   return await session.run(inputs);
 }
 
 /** Outputs of the model in the partitions it was compiled to. */
 async function compiled(store: TareStore, name: string, options: CompileOptions): Promise<Tensors> {
-  await using session = await store.loadCompiled(name, { method: "decoder", ...options });
+  await using session = await runtimeOf(store).loadCompiled(name, { method: "decoder", ...options });
   return await session.run(inputs);
 }
 
@@ -69,7 +70,7 @@ const backendsOf = ({ methods }: CompiledModel): string[][] =>
 describe("TareStore.compile()", () => {
   test("makes one partition of each method unless told otherwise, and load() takes what it compiled", async () => {
     const store = await familyStore("base", "kjv");
-    const first = await store.compile("base");
+    const first = await runtimeOf(store).compile("base");
     expect(first).toMatchObject({ cached: false, reused: 0 });
     expect(first.model.methods.map((method) => method.name)).toEqual([...CHARLM_GRAPHS]);
     expect(backendsOf(first.model)).toEqual([["onnxruntime"], ["onnxruntime"]]);
@@ -89,7 +90,7 @@ describe("TareStore.compile()", () => {
       },
     ]);
     // The other model of the family: all of it was compiled, and binds its own weights.
-    const second = await store.compile("kjv");
+    const second = await runtimeOf(store).compile("kjv");
     expect(second.cached).toBe(true);
     expect([...second.parts.keys()]).toEqual([...first.parts.keys()]);
     const digests = ({ methods }: CompiledModel): string[] =>
@@ -97,25 +98,25 @@ describe("TareStore.compile()", () => {
         method.partitions.flatMap((each) => each.bindings.map((binding) => binding.digest)),
       );
     expect(digests(second.model)).not.toEqual(digests(first.model));
-    await using session = await store.load("kjv", { method: "decoder" });
+    await using session = await runtimeOf(store).load("kjv", { method: "decoder" });
     expect(session.cached).toBe(true);
   });
 
   test("takes what load() compiled", async () => {
     const store = await familyStore("base");
-    for (const method of CHARLM_GRAPHS) await (await store.load("base", { method })).release();
-    expect(await store.compile("base")).toMatchObject({ cached: false, reused: 2 });
-    expect(await store.compile("base")).toMatchObject({ cached: true });
+    for (const method of CHARLM_GRAPHS) await (await runtimeOf(store).load("base", { method })).release();
+    expect(await runtimeOf(store).compile("base")).toMatchObject({ cached: false, reused: 2 });
+    expect(await runtimeOf(store).compile("base")).toMatchObject({ cached: true });
     await store.gc();
-    expect(await store.compile("base")).toMatchObject({ cached: true });
+    expect(await runtimeOf(store).compile("base")).toMatchObject({ cached: true });
     await store.gc({ cache: true });
-    expect(await store.compile("base")).toMatchObject({ cached: false, reused: 0 });
+    expect(await runtimeOf(store).compile("base")).toMatchObject({ cached: false, reused: 0 });
   });
 
   test("says which weight the program binds for which, whatever the method calls it", async () => {
     const store = await familyStore("base");
-    const { model: compiledModel } = await store.compile("base");
-    const info = await store.show("base");
+    const { model: compiledModel } = await runtimeOf(store).compile("base");
+    const info = await describeModel(store, "base");
     for (const method of compiledModel.methods) {
       const table = info.methods.find((each) => each.name === method.name)?.weights ?? [];
       const bound = method.partitions.flatMap((partition) => partition.bindings);
@@ -133,8 +134,8 @@ describe("TareStore.compile()", () => {
   test("gives the same programs for other weights", async () => {
     const partition = [{ nodes: "Softmax", backend: "portable" }];
     const [a, b] = await Promise.all((["base", "licence"] as const).map((name) => familyStore(name)));
-    const first = await (a as TareStore).compile("base", { partition });
-    const second = await (b as TareStore).compile("licence", { partition });
+    const first = await runtimeOf(a as TareStore).compile("base", { partition });
+    const second = await runtimeOf(b as TareStore).compile("licence", { partition });
     expect(second.cached).toBe(false);
     expect([...second.parts.keys()]).toEqual([...first.parts.keys()]);
     expect(first.parts.size).toBeGreaterThan(10);
@@ -170,7 +171,7 @@ describe("TareStore.compile()", () => {
       await store.add([join(folder, `${name}.onnx`)]);
       const kept: string[] = [];
       for (const partition of [[], [{ nodes: "Abs", backend: "portable" }]]) {
-        const { parts, cached } = await store.compile(name, { partition });
+        const { parts, cached } = await runtimeOf(store).compile(name, { partition });
         expect(cached).toBe(false);
         kept.push(...parts.keys());
       }
@@ -183,10 +184,10 @@ describe("TareStore.compile()", () => {
   test("stops at an abort, and keeps nothing", async () => {
     const store = await familyStore("base");
     const abort = new AbortController();
-    const compiling = store.compile("base", { signal: abort.signal });
+    const compiling = runtimeOf(store).compile("base", { signal: abort.signal });
     abort.abort(new RangeError("enough"));
     await expect(compiling).rejects.toThrow("enough");
-    expect((await store.compile("base")).cached).toBe(false);
+    expect((await runtimeOf(store).compile("base")).cached).toBe(false);
   });
 
   test("leaves to the engine what it cannot compile without weights, and says so", async () => {
@@ -218,19 +219,19 @@ describe("TareStore.compile()", () => {
       shape: [1, 2],
       bytes: new Uint8Array(Float32Array.of(10, -20).buffer),
     };
-    await using loaded = await store.load("m");
+    await using loaded = await runtimeOf(store).load("m");
     const expected = texts(await loaded.run({ x }));
     const rule = [{ nodes: "Abs", backend: "portable" }];
     for (const partition of [[], rule]) {
-      const { model: made } = await store.compile("m", { partition });
+      const { model: made } = await runtimeOf(store).compile("m", { partition });
       expect(made.methods[0]?.partitions[0]?.settings).toMatchObject({
         level: "extended",
         whole: expect.stringContaining('int4 weight "w"'),
       });
-      await using session = await store.loadCompiled("m", { partition });
+      await using session = await runtimeOf(store).loadCompiled("m", { partition });
       expect(texts(await session.run({ x }))).toEqual(expected);
     }
-    const { model: cut } = await store.compile("m", { partition: rule });
+    const { model: cut } = await runtimeOf(store).compile("m", { partition: rule });
     expect(cut.methods[0]?.partitions.map((each) => each.settings.whole === undefined)).toEqual([
       false,
       true,
@@ -255,7 +256,7 @@ describe("TareStore.compile()", () => {
     });
     await writeFile(join(folder, "m.onnx"), bytes);
     await store.add([join(folder, "m.onnx")]);
-    const cut = store.compile("m", { backends: [castBackend("h")] });
+    const cut = runtimeOf(store).compile("m", { backends: [castBackend("h")] });
     await expect(cut).rejects.toMatchObject({
       code: "unsupported",
       message: expect.stringMatching(/^Cannot cut method "m" into partitions: .*travel/),
@@ -264,7 +265,7 @@ describe("TareStore.compile()", () => {
 
   test("refuses rules and backends that are none, and other formats", async () => {
     const store = await familyStore("base");
-    const compile = (options: CompileOptions): Promise<unknown> => store.compile("base", options);
+    const compile = (options: CompileOptions): Promise<unknown> => runtimeOf(store).compile("base", options);
     await expect(compile({ backends: ["tpu"] })).rejects.toMatchObject({ code: "usage" });
     await expect(compile({ backends: ["portable", "portable"] })).rejects.toMatchObject({ code: "usage" });
     await expect(compile({ partition: [{ nodes: "Add", backend: "tpu" }] })).rejects.toMatchObject({
@@ -293,9 +294,9 @@ describe("TareStore.compile()", () => {
     await writeFile(join(folder, "m.onnx"), bytes);
     await store.add([join(folder, "m.onnx")]);
     await expect(
-      store.compile("m", { partition: [{ nodes: "Abs", backend: "portable" }] }),
+      runtimeOf(store).compile("m", { partition: [{ nodes: "Abs", backend: "portable" }] }),
     ).rejects.toMatchObject({ code: "unsupported", message: expect.stringContaining("trained") });
-    expect(backendsOf((await store.compile("m")).model)).toEqual([["onnxruntime"]]);
+    expect(backendsOf((await runtimeOf(store).compile("m")).model)).toEqual([["onnxruntime"]]);
   });
 });
 
@@ -304,7 +305,7 @@ describe("TareStore.loadCompiled()", () => {
     const store = await familyStore("base", "kjv");
     const partition = [{ nodes: "Softmax", backend: "portable" }];
     const settings = { onnxruntime: { level: "disabled" } };
-    const { model: both } = await store.compile("base", { partition, settings });
+    const { model: both } = await runtimeOf(store).compile("base", { partition, settings });
     expect(new Set(both.methods[0]?.partitions.map((each) => each.backend))).toEqual(
       new Set(["onnxruntime", "portable"]),
     );
@@ -328,7 +329,7 @@ describe("TareStore.loadCompiled()", () => {
   test("runs only what the outputs that are asked for need, and drops what nobody needs any more", async () => {
     const store = await familyStore("base");
     const partition = [{ nodes: "Softmax", backend: "portable" }];
-    await using session = await store.loadCompiled("base", { method: "decoder", partition });
+    await using session = await runtimeOf(store).loadCompiled("base", { method: "decoder", partition });
     const all = await session.run(inputs);
     expect(Object.keys(all).sort()).toEqual(session.signature.outputs.map((port) => port.name).sort());
     const some = await session.run(inputs, { outputs: ["present.0.key"] });
@@ -341,7 +342,7 @@ describe("TareStore.loadCompiled()", () => {
   test("names the partition that failed, stops at an abort, and is gone after release", async () => {
     const store = await familyStore("base");
     const partition = [{ nodes: "Softmax", backend: "portable" }];
-    const session = await store.loadCompiled("base", { method: "decoder", partition });
+    const session = await runtimeOf(store).loadCompiled("base", { method: "decoder", partition });
     // A token that the vocabulary does not have.
     await expect(session.run({ input_ids: ids(9_999n) })).rejects.toMatchObject({
       code: "engine",
@@ -383,7 +384,7 @@ describe("TareStore.loadCompiled()", () => {
     await writeFile(join(folder, "m.onnx"), bytes);
     await store.add([join(folder, "m.onnx")]);
     const partition = ["Abs", "Shape"].map((nodes) => ({ nodes, backend: "portable" }));
-    const { model: cut } = await store.compile("m", { partition });
+    const { model: cut } = await runtimeOf(store).compile("m", { partition });
     expect(cut.methods[0]?.partitions.map((each) => each.signature.inputs)).toEqual([
       [{ name: "x", dtype: "float32", shape: [2] }],
       [{ name: "b", dtype: "float32", shape: [1, 2] }],
@@ -398,7 +399,7 @@ describe("TareStore.loadCompiled()", () => {
         { name: "positive", dtype: "float32", shape: [] },
       ],
     ]);
-    await using session = await store.loadCompiled("m", { partition });
+    await using session = await runtimeOf(store).loadCompiled("m", { partition });
     const x: Tensor = {
       dtype: "float32",
       shape: [2],
@@ -415,7 +416,7 @@ describe("TareStore.writeCompiled() and openCompiled()", () => {
   async function written(options: CompileOptions): Promise<{ path: string; expected: Tensors }> {
     const store = await familyStore("kjv");
     const path = join(await temporaryFolder(), "out");
-    await store.writeCompiled("kjv", path, options);
+    await runtimeOf(store).writeCompiled("kjv", path, options);
     const expected = await compiled(store, "kjv", options);
     await rm(store.path, { recursive: true });
     return { path, expected };

@@ -9,6 +9,7 @@ import { MODEL_FILES, recognizeFormat } from "../../src/formats/registry.ts";
 import { openStore } from "../../src/tare-store.ts";
 import { openModel } from "../../src/node/open-model.ts";
 import { temporaryFolder } from "../support/temporary.ts";
+import { describeModel } from "../../src/operations/describe.ts";
 
 const FOLDER = fileURLToPath(new URL("../../fixtures/", import.meta.url));
 const FORMATS: Readonly<Record<string, string>> = {
@@ -80,7 +81,7 @@ describe("recognizeFormat()", () => {
 describe("models whose names say nothing", () => {
   test("are added, and come back under their names", async () => {
     const folder = await temporaryFolder();
-    await using store = await openStore({ path: join(folder, "store"), workers: 1 });
+    const store = await openStore({ path: join(folder, "store") });
     const files = FIXTURES.filter(([path]) =>
       /pytorch\/checkpoint|types\.gguf|typed\.irpa|base-22|base\.mlir|first\.pte|many\.ptd|stored\.npz|f4\.npy/.test(
         path,
@@ -91,7 +92,7 @@ describe("models whose names say nothing", () => {
       const bytes = await readFile(join(FOLDER, path));
       await writeFile(join(folder, name), bytes);
       await store.add([join(folder, name)]);
-      expect((await store.show(name)).format).toBe(format);
+      expect((await describeModel(store, name)).format).toBe(format);
       await store.export(name, join(folder, "out", name));
       expect(bytes.equals(await readFile(join(folder, "out", name)))).toBe(true);
     }

@@ -6,6 +6,8 @@ import { openStore, type TareStore } from "../../src/tare-store.ts";
 import { CHARLM_MODELS } from "../support/charlm.ts";
 import { python } from "../support/python.ts";
 import { temporaryFolder } from "../support/temporary.ts";
+import { split } from "../../src/operations/split/split.ts";
+import { link } from "../../src/link/link-folder.ts";
 
 async function familyStore(): Promise<{ store: TareStore; folder: string }> {
   const folder = await temporaryFolder();
@@ -23,7 +25,7 @@ async function ggufIn(folder: string): Promise<string[]> {
 describe("Python's gguf", () => {
   test("reads the shards of a split as what the model was", async () => {
     const { store, folder } = await familyStore();
-    await store.split(CHARLM_MODELS, join(folder, "dist"));
+    await split(store, CHARLM_MODELS, join(folder, "dist"));
     for (const model of CHARLM_MODELS) {
       const original = await python("gguf", await charlmGguf(model));
       expect(Object.keys(original.tensors as object)).toHaveLength(48);
@@ -34,7 +36,7 @@ describe("Python's gguf", () => {
   test("reads the shards of a view as what the model was", async () => {
     const { store, folder } = await familyStore();
     for (const model of CHARLM_MODELS) {
-      const { path } = await store.link(model, join(folder, model));
+      const { path } = await link(store, model, join(folder, model));
       expect(await python("gguf", ...(await ggufIn(path)))).toEqual(
         await python("gguf", await charlmGguf(model)),
       );
@@ -49,7 +51,7 @@ describe("Python's safetensors", () => {
     const base = new URL("../../fixtures/charlm/base.safetensors", import.meta.url).pathname;
     const kjv = new URL("../../fixtures/charlm/kjv.safetensors", import.meta.url).pathname;
     await store.add([base], { as: "base" });
-    await store.split(["base"], join(folder, "dist"), { rules: [{ part: "adapter", layers: [3, 4] }] });
+    await split(store, ["base"], join(folder, "dist"), { rules: [{ part: "adapter", layers: [3, 4] }] });
     const parts = await Promise.all(
       ["foundation", "adapter-base"].map((name) =>
         python("tensors", join(folder, "dist", `${name}.safetensors`)),
@@ -57,7 +59,7 @@ describe("Python's safetensors", () => {
     );
     expect(Object.assign({}, ...parts)).toEqual(await python("tensors", base));
     await store.add([kjv], { as: "kjv" });
-    await expect(store.split(["base", "kjv"], join(folder, "none"))).rejects.toMatchObject({
+    await expect(split(store, ["base", "kjv"], join(folder, "none"))).rejects.toMatchObject({
       code: "missing-weight",
     });
   });

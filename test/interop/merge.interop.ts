@@ -7,6 +7,8 @@ import { describe, expect, test } from "vitest";
 import { openStore } from "../../src/tare-store.ts";
 import { float32Bytes, writePeftLora } from "../support/lora-models.ts";
 import { temporaryFolder } from "../support/temporary.ts";
+import { describeModel } from "../../src/operations/describe.ts";
+import { merge } from "../../src/operations/merge.ts";
 
 const PYTHON = fileURLToPath(new URL("../../build/interop/venv/bin/python", import.meta.url));
 const SCRIPT = fileURLToPath(new URL("merge_lora.py", import.meta.url));
@@ -31,7 +33,7 @@ describe("a merge", () => {
     };
     const waves = await writePeftLora(join(folder, "waves"), pair, { r: 5, lora_alpha: 3, use_rslora: true });
 
-    await using store = await openStore({ path: join(folder, "store") });
+    const store = await openStore({ path: join(folder, "store") });
     await store.add([fixture("base.safetensors")], { as: "base" });
     await store.add([fortune]);
     await store.add([waves]);
@@ -39,12 +41,12 @@ describe("a merge", () => {
       { model: "fortune", scale: 0.37 },
       { model: "waves", scale: -1.9 },
     ];
-    const { weights } = await store.merge("base", loras, { as: "merged" });
+    const { weights } = await merge(store, "base", loras, { as: "merged" });
     expect(weights).toBe(21);
 
     const args = [SCRIPT, fixture("base.safetensors"), `0.37=${fortune}`, `-1.9=${waves}`];
     const { stdout } = await promisify(execFile)(PYTHON, args);
-    const { methods } = await store.show("merged");
+    const { methods } = await describeModel(store, "merged");
     const ours = Object.fromEntries(
       (methods[0]?.weights ?? []).map(({ name, digest }) => [name, digest.slice(7)]),
     );

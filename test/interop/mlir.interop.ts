@@ -6,6 +6,8 @@ import { describe, expect, test } from "vitest";
 import { openStore, type TareStore } from "../../src/tare-store.ts";
 import { mlirPath } from "../support/mlir.ts";
 import { temporaryFolder } from "../support/temporary.ts";
+import { attach } from "../../src/operations/mlir/attach.ts";
+import { detach } from "../../src/operations/mlir/detach.ts";
 
 const PASSES = ["--canonicalize", "--cse", "--convert-arith-to-llvm"];
 const MAX = { maxBuffer: 64 * 1024 * 1024 };
@@ -40,11 +42,11 @@ describe.each(LLVMS)("mlir-opt-%s over a thin file", (llvm) => {
     async (_, emit) => {
       const { fat, thin, store } = await folders();
       await opt(llvm, fat, "a.mlir", ...emit, "-o", "x");
-      await store.detach(join(fat, "x"), join(thin, "x"), { as: "x" });
+      await detach(store, join(fat, "x"), join(thin, "x"), { as: "x" });
       expect((await readFile(join(thin, "x"))).length).toBeLessThan(4096);
       for (const [out, ...how] of [["bc", "--emit-bytecode"], ["text"]] as const) {
         for (const folder of [fat, thin]) await opt(llvm, folder, "x", ...PASSES, ...how, "-o", out);
-        expect(await store.attach(join(thin, out), join(thin, `${out}-full`))).toMatchObject({
+        expect(await attach(store, join(thin, out), join(thin, `${out}-full`))).toMatchObject({
           weights: 5,
           unused: ["unused"],
           notes: [],
@@ -66,7 +68,7 @@ describe.each(LLVMS)("mlir-opt-%s", (llvm) => {
     await opt(llvm, thin, "g.mlir", "-o", "printed.mlir");
     expect(await readFile(join(thin, "printed.mlir"), "utf8")).toContain("(#extern)");
     const from = mlirPath("small-4.mlirbc");
-    const { notes } = await store.attach(join(thin, "printed.mlir"), join(thin, "full.mlir"), { from });
+    const { notes } = await attach(store, join(thin, "printed.mlir"), join(thin, "full.mlir"), { from });
     expect(notes).toEqual(["1 external globals stay as they are (a/b)"]);
     const out = await opt(llvm, thin, "full.mlir", "--mlprogram-pipeline-globals");
     expect(out).toContain("@scale(dense_resource<scale> : tensor<4xf32>)");
@@ -81,12 +83,12 @@ describe("mlir-opt-22 over what LLVM 19 wrote", () => {
   ])("gives the same from a thin file that went by %s", async (_, emit) => {
     const { fat, thin, store } = await folders();
     await opt("19", fat, "a.mlir", "--emit-bytecode", "-o", "own");
-    await store.detach(join(fat, "own"), join(thin, "own"), { as: "x" });
+    await detach(store, join(fat, "own"), join(thin, "own"), { as: "x" });
     for (const folder of [fat, thin]) {
       await opt("19", folder, "own", ...emit, "-o", "x");
       await opt("22", folder, "x", ...PASSES, "--emit-bytecode", "-o", "lowered");
     }
-    const { notes } = await store.attach(join(thin, "lowered"), join(thin, "full"));
+    const { notes } = await attach(store, join(thin, "lowered"), join(thin, "full"));
     expect(notes).toEqual([expect.stringContaining("MLIR19.1.7 wrote the original in bytecode 6")]);
     await expectSame(join(thin, "full"), join(fat, "lowered"));
   });
@@ -97,13 +99,13 @@ describe("mlir-opt-22", () => {
     const { fat, thin, store } = await folders();
     const text = (await readFile(join(fat, "a.mlir"), "utf8")).replaceAll("layer.0.shift", '"a/b \\22c\\22"');
     await writeFile(join(fat, "a.mlir"), text);
-    await store.detach(join(fat, "a.mlir"), join(thin, "a.mlir"), { as: "x" });
+    await detach(store, join(fat, "a.mlir"), join(thin, "a.mlir"), { as: "x" });
     for (const folder of [fat, thin]) {
       await opt("22", folder, "a.mlir", ...PASSES, "-o", "text");
       await opt("22", folder, "a.mlir", ...PASSES, "--emit-bytecode", "-o", "bc");
     }
     for (const name of ["text", "bc"]) {
-      await store.attach(join(thin, name), join(thin, `${name}-full`));
+      await attach(store, join(thin, name), join(thin, `${name}-full`));
       await expectSame(join(thin, `${name}-full`), join(fat, name));
     }
   });
@@ -121,13 +123,13 @@ describe("mlir-opt-22", () => {
 `;
     await writeFile(join(fat, "g.mlir"), program);
     for (const llvm of ["19", "22"] as const) {
-      await store.detach(join(fat, "g.mlir"), join(thin, `g-${llvm}.mlir`), {
+      await detach(store, join(fat, "g.mlir"), join(thin, `g-${llvm}.mlir`), {
         extern: true,
         as: "g",
         replace: true,
       });
       await opt(llvm, thin, `g-${llvm}.mlir`, "--canonicalize", "--cse", "-o", `low-${llvm}`);
-      await store.attach(join(thin, `low-${llvm}`), join(thin, `full-${llvm}`));
+      await attach(store, join(thin, `low-${llvm}`), join(thin, `full-${llvm}`));
       const whole = await opt(llvm, fat, "g.mlir", "--canonicalize", "--cse");
       expect(await opt(llvm, thin, `full-${llvm}`)).toBe(whole);
     }
@@ -135,7 +137,7 @@ describe("mlir-opt-22", () => {
 
   test("reads attached files of every size, whole pages too", async () => {
     const { thin, store } = await folders();
-    await store.detach(mlirPath("base-22.mlirbc"), join(thin, "x"), { as: "x" });
+    await detach(store, mlirPath("base-22.mlirbc"), join(thin, "x"), { as: "x" });
     const notes: string[] = [];
     let more = 0;
     // A longer note moves the file's end: once the size is known, to a whole number of pages and around it.
@@ -145,7 +147,7 @@ describe("mlir-opt-22", () => {
       await writeFile(join(thin, "p.mlir"), program);
       await opt("22", thin, "p.mlir", "--allow-unregistered-dialect", "--emit-bytecode", "-o", "p");
       const out = join(thin, `full-${step}`);
-      const { bytes, notes: said } = await store.attach(join(thin, "p"), out, {
+      const { bytes, notes: said } = await attach(store, join(thin, "p"), out, {
         from: mlirPath("base-22.mlirbc"),
       });
       if (step === "first") more = 4096 - (bytes % 4096);

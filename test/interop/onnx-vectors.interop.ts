@@ -4,6 +4,7 @@ import { join } from "node:path";
 import { fileURLToPath } from "node:url";
 import * as ort from "onnxruntime-node";
 import { afterAll, beforeAll, describe, expect, test } from "vitest";
+import { endRuntime } from "../support/runtime.ts";
 import { openStore, type TareStore } from "../../src/tare-store.ts";
 import {
   FICKLE_REASONS,
@@ -58,11 +59,11 @@ const skipped: Record<string, string[]> = {};
 
 beforeAll(async () => {
   folder = await mkdtemp(join(tmpdir(), "tare-interop-"));
-  store = await openStore({ path: join(folder, "store"), workers: 2 });
+  store = await openStore({ path: join(folder, "store") });
 });
 
 afterAll(async () => {
-  await store[Symbol.asyncDispose]();
+  await endRuntime(store);
   await rm(folder, { recursive: true, force: true });
   if (!UPDATE) return;
   for (const names of Object.values(skipped)) names.sort();

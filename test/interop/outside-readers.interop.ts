@@ -10,6 +10,9 @@ import { CHARLM_GRAPHS, charlm } from "../support/charlm.ts";
 import { python } from "../support/python.ts";
 import { storedTensors } from "../support/stored-tensors.ts";
 import { temporaryFolder } from "../support/temporary.ts";
+import { link } from "../../src/link/link-folder.ts";
+import { runtimeOf } from "../support/runtime.ts";
+import { bind } from "../../src/link/bind.ts";
 
 const IDS = new Uint8Array(BigInt64Array.of(1n, 37n, 82n, 5n).buffer);
 const INPUTS: Tensors = { input_ids: { dtype: "int64", shape: [1, 4], bytes: IDS } };
@@ -22,20 +25,18 @@ beforeAll(async () => {
 describe("a view that link made", () => {
   test("is run by Python's onnxruntime, with equal outputs", async () => {
     const { store, folder } = await familyStore();
-    await using _ = store;
     const view = join(folder, "view");
-    await store.link("base", view);
+    await link(store, "base", view);
     await writeTensors(join(folder, "inputs.npz"), INPUTS);
     const theirs = await python("run", join(view, "decoder.onnx"), join(folder, "inputs.npz"));
     expect(Object.keys(theirs)).toContain("logits");
-    await using session = await store.load("base", { method: "decoder", threads: 1 });
+    await using session = await runtimeOf(store).load("base", { method: "decoder", threads: 1 });
     expect(described(await session.run(INPUTS))).toEqual(theirs);
   });
 
   test("is read by Python's onnx, once its weights are copies", async () => {
     const { store, folder } = await familyStore();
-    await using _ = store;
-    const { linkedBytes } = await store.link("base", join(folder, "view"));
+    const { linkedBytes } = await link(store, "base", join(folder, "view"));
     await cp(join(folder, "view"), join(folder, "copy"), { recursive: true });
     for (const graph of CHARLM_GRAPHS) {
       const original = await python("initializers", join(family, "base", `${graph}.onnx`));
@@ -52,16 +53,15 @@ describe("a view that link made", () => {
 describe("a program that link wrote as one file", () => {
   test("is read by Python's onnx and run by its onnxruntime, its weights inside or in a checkpoint", async () => {
     const { store, folder } = await familyStore();
-    await using _ = store;
     await writeTensors(join(folder, "inputs.npz"), INPUTS);
-    await using session = await store.load("base", { method: "decoder", threads: 1 });
+    await using session = await runtimeOf(store).load("base", { method: "decoder", threads: 1 });
     const expected = described(await session.run(INPUTS));
     const tensors = await storedTensors(store, "base", "decoder");
     await writeTensors(join(folder, "base.safetensors"), tensors);
     const original = await python("initializers", join(family, "base", "decoder.onnx"));
     for (const storage of ["embedded", "in-place"] as const) {
       const weights = storage === "in-place" ? join(folder, "base.safetensors") : undefined;
-      await using program = await store.bind("base", { method: "decoder", weights });
+      await using program = await bind(store, "base", { method: "decoder", weights });
       const path = join(folder, `${storage}.onnx`);
       await program.write(path, { storage });
       expect(await python("initializers", path)).toEqual(original);
@@ -75,7 +75,6 @@ describe("a model that onnx.save_model wrote", () => {
     "with its tensors in %s external data file(s) is added, exported and run",
     async (files) => {
       const { store, folder } = await familyStore();
-      await using _ = store;
       const saved = join(folder, "saved");
       await mkdir(saved);
       await python("save", join(family, "base", "decoder.onnx"), saved, files);
@@ -94,11 +93,11 @@ describe("a model that onnx.save_model wrote", () => {
         const exported = await readFile(join(folder, "exported", name));
         expect(exported.equals(await readFile(join(saved, name))), name).toBe(true);
       }
-      await using session = await store.load("saved", { threads: 1 });
-      await using original = await store.load("base", { method: "decoder", threads: 1 });
+      await using session = await runtimeOf(store).load("saved", { threads: 1 });
+      await using original = await runtimeOf(store).load("base", { method: "decoder", threads: 1 });
       expect(described(await session.run(INPUTS))).toEqual(described(await original.run(INPUTS)));
 
-      await store.link("saved", join(folder, "view"));
+      await link(store, "saved", join(folder, "view"));
       await writeTensors(join(folder, "inputs.npz"), INPUTS);
       const theirs = await python("run", join(folder, "view", "model.onnx"), join(folder, "inputs.npz"));
       expect(described(await session.run(INPUTS))).toEqual(theirs);
@@ -128,7 +127,7 @@ describe("writeTensors()", () => {
 
 async function familyStore(): Promise<{ store: TareStore; folder: string }> {
   const folder = await temporaryFolder();
-  const store = await openStore({ path: join(folder, "store"), workers: 1 });
+  const store = await openStore({ path: join(folder, "store") });
   await store.add([join(family, "base")], { threads: 1 });
   return { store, folder };
 }

@@ -7,6 +7,7 @@ import { beforeAll, describe, expect, test } from "vitest";
 import { openStore, type TareStore } from "../../src/tare-store.ts";
 import { CHARLM_GRAPHS, charlm } from "../support/charlm.ts";
 import { temporaryFolder } from "../support/temporary.ts";
+import { describeModel } from "../../src/operations/describe.ts";
 
 let family: string;
 beforeAll(async () => {
@@ -26,7 +27,7 @@ async function familyStore(): Promise<TareStore> {
 describe("skopeo", () => {
   test("inspects a model's manifest as it is", async () => {
     const store = await familyStore();
-    const { digest } = await store.show("kjv");
+    const { digest } = await describeModel(store, "kjv");
     const raw = await skopeo("inspect", "--raw", `oci:${store.path}:kjv`);
     expect(`sha256:${createHash("sha256").update(raw).digest("hex")}`).toBe(digest);
     const config = JSON.parse(await skopeo("inspect", "--raw", "--config", `oci:${store.path}:kjv`));
@@ -46,7 +47,7 @@ describe("skopeo", () => {
     }
     const copy = await openStore({ path: join(folder, "copy") });
     expect((await copy.verify({ full: true })).problems).toEqual([]);
-    expect((await copy.show("kjv")).digest).toBe((await store.show("kjv")).digest);
+    expect((await describeModel(copy, "kjv")).digest).toBe((await describeModel(store, "kjv")).digest);
     const { path } = await copy.export("kjv", join(folder, "out"));
     for (const graph of CHARLM_GRAPHS) {
       const [ours, theirs] = await Promise.all(
@@ -55,7 +56,7 @@ describe("skopeo", () => {
       expect(ours?.equals(theirs as Buffer)).toBe(true);
     }
     await skopeo("copy", "--quiet", `oci:${copy.path}:kjv`, `oci:${store.path}:back`);
-    expect((await store.show("back")).digest).toBe((await store.show("kjv")).digest);
+    expect((await describeModel(store, "back")).digest).toBe((await describeModel(store, "kjv")).digest);
     expect((await store.verify({ full: true })).problems).toEqual([]);
   });
 
@@ -67,7 +68,7 @@ describe("skopeo", () => {
     expect((await store.list()).map((model) => model.name)).toEqual(["base", "kjv"]);
     expect(await store.status()).toMatchObject({ models: 2, unusedBytes: 0 });
     expect(await store.verify({ full: true })).toMatchObject({ models: 2, problems: [] });
-    await expect(store.show("foreign")).rejects.toMatchObject({ code: "not-found" });
+    await expect(describeModel(store, "foreign")).rejects.toMatchObject({ code: "not-found" });
     await expect(store.remove(["foreign"])).rejects.toMatchObject({ code: "not-found" });
     await expect(store.add([join(family, "licence")], { as: "foreign" })).rejects.toMatchObject({
       code: "name-taken",

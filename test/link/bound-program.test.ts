@@ -14,6 +14,9 @@ import { type Home, home } from "../support/home.ts";
 import { prepareStore } from "../support/prepared-store.ts";
 import { storedTensors } from "../support/stored-tensors.ts";
 import { thrown } from "../support/thrown.ts";
+import { bindFile } from "../../src/link/bind-file.ts";
+import { bind } from "../../src/link/bind.ts";
+import { loadBound, runtimeOf } from "../support/runtime.ts";
 
 let family: string;
 beforeAll(async () => {
@@ -52,7 +55,7 @@ describe("BoundProgram.write()", () => {
     const expected = await logits(join(family, "kjv", "decoder.onnx"));
     for (const kind of ["safetensors", "gguf", "irpa"]) {
       const file = join(weights, `kjv.${kind}`);
-      await using program = await store.bind("base", { method: "decoder", weights: file });
+      await using program = await bind(store, "base", { method: "decoder", weights: file });
       expect(program.bindings.every(({ storage }) => storage.kind === "file" && storage.path === file)).toBe(
         true,
       );
@@ -67,7 +70,7 @@ describe("BoundProgram.write()", () => {
     const expected = await logits(join(family, "kjv", "decoder.onnx"));
     const file = join(weights, "kjv.safetensors");
     const at = (name: string): string => join(weights, name);
-    await using program = await store.bind("base", { method: "decoder", weights: file });
+    await using program = await bind(store, "base", { method: "decoder", weights: file });
     await program.write(at("embedded.onnx"), { storage: "embedded" });
     expect(await logits(at("embedded.onnx"))).toEqual(expected);
 
@@ -77,18 +80,18 @@ describe("BoundProgram.write()", () => {
     for (const [nth, from] of [file, at("kjv.gguf"), "kjv"].entries()) {
       // A model of the store has these weights in two methods; either serves.
       const scope = from === "kjv" ? await store.weights("kjv", { method: "decoder" }) : from;
-      await using again = await store.bindFile(at("thin.onnx"), { scopes: { kjv: scope } });
+      await using again = await bindFile(store, at("thin.onnx"), { scopes: { kjv: scope } });
       await again.write(at(`whole-${nth}.onnx`), { storage: "embedded" });
       await expectSame(at(`whole-${nth}.onnx`), at("embedded.onnx"));
     }
 
-    await using whole = await store.bindFile(at("embedded.onnx"));
+    await using whole = await bindFile(store, at("embedded.onnx"));
     await whole.write(at("symbolic-again.onnx"), { storage: "symbolic", scope: "kjv" });
     await expectSame(at("symbolic-again.onnx"), at("thin.onnx"));
-    await using placed = await store.bindFile(at("thin.onnx"), { scopes: { kjv: file } });
+    await using placed = await bindFile(store, at("thin.onnx"), { scopes: { kjv: file } });
     await placed.write(at("placed.onnx"), { storage: "in-place" });
     expect(await logits(at("placed.onnx"))).toEqual(expected);
-    await using beside = await store.bindFile(at("placed.onnx"));
+    await using beside = await bindFile(store, at("placed.onnx"));
     await beside.write(at("embedded-again.onnx"), { storage: "embedded" });
     await expectSame(at("embedded-again.onnx"), at("embedded.onnx"));
     await store.add([at("placed.onnx")], { as: "placed" });
@@ -102,12 +105,12 @@ describe("BoundProgram.write()", () => {
     const server = await serveFiles(weights);
     const url = `${server.url}kjv.safetensors`;
     const at = (name: string): string => join(weights, name);
-    await using program = await store.bind("base", { method: "decoder", weights: url });
+    await using program = await bind(store, "base", { method: "decoder", weights: url });
     expect(program.bindings.every(({ storage }) => storage.kind === "url" && storage.url === url)).toBe(true);
     const { size } = await program.write(at("web.onnx"), { storage: "in-place" });
     expect(size).toBeLessThan(200_000);
-    expect(await thrown(store.bindFile(at("web.onnx")))).toMatchObject({ code: "unsupported" });
-    await using remote = await store.bindFile(at("web.onnx"), { remote: true });
+    expect(await thrown(bindFile(store, at("web.onnx")))).toMatchObject({ code: "unsupported" });
+    await using remote = await bindFile(store, at("web.onnx"), { remote: true });
     await remote.write(at("fetched.onnx"), { storage: "embedded" });
     expect(await logits(at("fetched.onnx"))).toEqual(expected);
   });
@@ -115,7 +118,7 @@ describe("BoundProgram.write()", () => {
   test("refuses checkpoints that do not fit, or lie elsewhere, and writes nothing", async () => {
     const { store, folder, weights } = await checkpoints();
     const attempt = async (file: string, out: string, map?: Record<string, string>): Promise<unknown> => {
-      await using program = await store.bind("base", { method: "decoder", weights: file, map });
+      await using program = await bind(store, "base", { method: "decoder", weights: file, map });
       return await program.write(out, { storage: "in-place" });
     };
     const file = join(weights, "kjv.safetensors");
@@ -137,28 +140,28 @@ describe("BoundProgram.write()", () => {
   test("refuses a symbolic program's scopes that are not given, or have other weights", async () => {
     const { store, weights } = await checkpoints();
     const at = (name: string): string => join(weights, name);
-    await using program = await store.bind("kjv", { method: "decoder" });
+    await using program = await bind(store, "kjv", { method: "decoder" });
     await program.write(at("thin.onnx"), { storage: "symbolic", scope: "kjv" });
-    expect(await thrown(store.bindFile(at("thin.onnx")))).toMatchObject({
+    expect(await thrown(bindFile(store, at("thin.onnx")))).toMatchObject({
       code: "not-found",
       path: at("thin.onnx"),
     });
     expect(await thrown(store.add([at("thin.onnx")]))).toMatchObject({ code: "not-found" });
     const few = memoryWeights({});
-    expect(await thrown(store.bindFile(at("thin.onnx"), { scopes: { kjv: few } }))).toMatchObject({
+    expect(await thrown(bindFile(store, at("thin.onnx"), { scopes: { kjv: few } }))).toMatchObject({
       code: "missing-weight",
     });
     // Known digests are compared at once; others when the bytes pass.
     const other = await store.weights("base", { method: "decoder" });
-    expect(await thrown(store.bindFile(at("thin.onnx"), { scopes: { kjv: other } }))).toMatchObject({
+    expect(await thrown(bindFile(store, at("thin.onnx"), { scopes: { kjv: other } }))).toMatchObject({
       code: "mismatch",
     });
     await writeFile(at("base.safetensors"), writeSafetensors(await storedTensors(store, "base", "decoder")));
-    await using wrong = await store.bindFile(at("thin.onnx"), { scopes: { kjv: at("base.safetensors") } });
+    await using wrong = await bindFile(store, at("thin.onnx"), { scopes: { kjv: at("base.safetensors") } });
     for (const storage of ["embedded", "in-place"] as const) {
       expect(await thrown(wrong.write(at("x.onnx"), { storage }))).toMatchObject({ code: "corrupted" });
     }
-    expect(await thrown(wrong.load())).toMatchObject({ code: "corrupted" });
+    expect(await thrown(loadBound(store, wrong))).toMatchObject({ code: "corrupted" });
     expect(await readdir(weights)).not.toContain("x.onnx");
     expect(await thrown(program.write(at("y.onnx"), { storage: "symbolic", scope: "a/b" }))).toMatchObject({
       code: "usage",
@@ -179,7 +182,7 @@ describe("BoundProgram.load()", () => {
       await session.release();
       return values;
     };
-    const expected = await run(await store.load("kjv", { method: "decoder" }));
+    const expected = await run(await runtimeOf(store).load("kjv", { method: "decoder" }));
     const sources: WeightRef[] = [
       "kjv",
       join(weights, "kjv.safetensors"),
@@ -188,16 +191,16 @@ describe("BoundProgram.load()", () => {
       memoryWeights(tensors),
     ];
     for (const source of sources) {
-      await using program = await store.bind("base", { method: "decoder", weights: source });
-      const session = await program.load();
+      await using program = await bind(store, "base", { method: "decoder", weights: source });
+      const session = await loadBound(store, program);
       expect(session.cached).toBe(true);
       expect(await run(session)).toEqual(expected);
     }
-    await using program = await store.bind("kjv", { method: "decoder" });
+    await using program = await bind(store, "kjv", { method: "decoder" });
     await program.write(join(weights, "thin.onnx"), { storage: "symbolic" });
     const scopes = { weights: memoryWeights(tensors) };
-    await using file = await store.bindFile(join(weights, "thin.onnx"), { scopes });
-    expect(await run(await file.load())).toEqual(expected);
+    await using file = await bindFile(store, join(weights, "thin.onnx"), { scopes });
+    expect(await run(await loadBound(store, file))).toEqual(expected);
     expect(await readdir(join(store.path, "tmp")).catch(() => [])).toEqual([]);
   });
 });

@@ -5,6 +5,10 @@ import { parseGgufHeader } from "../../src/formats/gguf/parse.ts";
 import { encodeGgufHeader } from "../../src/formats/gguf/write.ts";
 import { openStore, type TareStore } from "../../src/tare-store.ts";
 import { temporaryFolder } from "../support/temporary.ts";
+import { runtimeOf } from "../support/runtime.ts";
+import { diff } from "../../src/operations/diff/diff.ts";
+import { describeModel } from "../../src/operations/describe.ts";
+import { link } from "../../src/link/link-folder.ts";
 
 /** Writes a GGUF of float32 tensors, each filled with one value. */
 async function writeModel(
@@ -92,7 +96,8 @@ describe("GGUF models in a store", () => {
     const { store, folder } = await familyStore(["base", "one", "two"]);
     const before = await blobBytes(store);
     for (const model of ["base", "one", "two"] as const) {
-      const { path, linkedBytes, reflinkedBytes, copiedBytes } = await store.link(
+      const { path, linkedBytes, reflinkedBytes, copiedBytes } = await link(
+        store,
         model,
         join(folder, "views", model),
       );
@@ -117,13 +122,13 @@ describe("GGUF models in a store", () => {
   test("split a shard when a later model shares part of it, and leave older views alone", async () => {
     const { store, folder } = await familyStore(["base", "one"]);
     await mkdir(join(folder, "views"));
-    const old = await store.link("one", join(folder, "views", "old"));
+    const old = await link(store, "one", join(folder, "views", "old"));
     await writeModel(join(folder, "two.gguf"), "two", FAMILY.two);
     const added = await store.add([join(folder, "two.gguf")]);
     // a and b lie in the foundation's shard already.
     expect(added.newBytes).toBeLessThan(2 * TENSOR + 10_000);
-    expect(await readView((await store.link("two", join(folder, "views", "two"))).path)).toEqual(FAMILY.two);
-    expect(await readView((await store.link("one", join(folder, "views", "one"))).path)).toEqual(FAMILY.one);
+    expect(await readView((await link(store, "two", join(folder, "views", "two"))).path)).toEqual(FAMILY.two);
+    expect(await readView((await link(store, "one", join(folder, "views", "one"))).path)).toEqual(FAMILY.one);
     expect(await readView(old.path)).toEqual(FAMILY.one);
     expect((await store.verify({ full: true })).problems).toEqual([]);
     expect(await blobBytes(store)).toBeLessThan(7 * TENSOR + 80_000);
@@ -138,18 +143,18 @@ describe("GGUF models in a store", () => {
       await store.add([join(folder, `${name}.gguf`)]);
     }
     for (const [name, tensors] of Object.entries(models)) {
-      expect(await readView((await store.link(name, join(folder, "views", name))).path)).toEqual(tensors);
+      expect(await readView((await link(store, name, join(folder, "views", name))).path)).toEqual(tensors);
     }
     expect((await store.verify({ full: true })).problems).toEqual([]);
     const digests = (await store.list()).map(({ digest }) => digest);
-    await store.link("one", join(folder, "again"));
+    await link(store, "one", join(folder, "again"));
     expect((await store.list()).map(({ digest }) => digest)).toEqual(digests);
   });
 
   test("are the same model however they lie: adding again changes nothing, and heals a damaged shard", async () => {
     const { store, folder } = await familyStore(["base", "one"]);
-    await store.link("one", join(folder, "view"));
-    const { digest } = await store.show("base");
+    await link(store, "one", join(folder, "view"));
+    const { digest } = await describeModel(store, "base");
     const blobs = (await readdir(join(store.path, "blobs", "sha256"))).sort();
     expect(await store.add([join(folder, "base.gguf")])).toMatchObject({ digest, newBytes: 0, newBlobs: 0 });
     expect((await readdir(join(store.path, "blobs", "sha256"))).sort()).toEqual(blobs);
@@ -163,12 +168,12 @@ describe("GGUF models in a store", () => {
     expect((await store.verify()).problems.length).toBeGreaterThan(0);
     for (const model of ["base", "one"]) await store.add([join(folder, `${model}.gguf`)]);
     expect((await store.verify({ full: true })).problems).toEqual([]);
-    expect(await readView((await store.link("one", join(folder, "again"))).path)).toEqual(FAMILY.one);
+    expect(await readView((await link(store, "one", join(folder, "again"))).path)).toEqual(FAMILY.one);
   });
 
   test("are described and compared like any other", async () => {
     const { store } = await familyStore(["base", "one"]);
-    const { format, methods } = await store.show("one");
+    const { format, methods } = await describeModel(store, "one");
     expect(format).toBe("gguf");
     expect(methods[0]?.weights.map(({ name, sharedWith }) => [name, sharedWith])).toEqual([
       ["a", ["base"]],
@@ -176,8 +181,8 @@ describe("GGUF models in a store", () => {
       ["c", ["base"]],
       ["d", []],
     ]);
-    const diff = await store.diff("base", "one");
-    expect(diff.changed).toMatchObject([
+    const found = await diff(store, "base", "one");
+    expect(found.changed).toMatchObject([
       { name: "d", difference: { elements: 8192, changed: 8192, largest: 36 } },
     ]);
   });
@@ -195,7 +200,7 @@ describe("GGUF models in a store", () => {
       metadata: [{ key: "general.architecture", type: "string", value: "llama" }],
       tensors: [{ name: "q", type: 14, shape: [blocks, 256] }],
     });
-    await using store = await openStore({ path: join(folder, "store") });
+    const store = await openStore({ path: join(folder, "store") });
     for (const [name, level] of [
       ["before", 0],
       ["after", 4],
@@ -207,7 +212,7 @@ describe("GGUF models in a store", () => {
       await writeFile(join(folder, `${name}.gguf`), file);
       await store.add([join(folder, `${name}.gguf`)]);
     }
-    expect((await store.diff("before", "after")).changed.map(({ difference }) => difference)).toEqual([
+    expect((await diff(store, "before", "after")).changed.map(({ difference }) => difference)).toEqual([
       {
         elements: blocks * 256,
         changed: 1,
@@ -219,10 +224,9 @@ describe("GGUF models in a store", () => {
 
   test("refuse to be run by the engine of another format", async () => {
     const { store } = await familyStore(["base"]);
-    await expect(store.load("base")).rejects.toMatchObject({
+    await expect(runtimeOf(store).load("base")).rejects.toMatchObject({
       code: "unsupported",
       hint: expect.stringContaining("tare link"),
     });
-    await store[Symbol.asyncDispose]();
   });
 });

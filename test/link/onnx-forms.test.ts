@@ -6,6 +6,9 @@ import { describe, expect, test } from "vitest";
 import { openStore, type TareStore } from "../../src/tare-store.ts";
 import { floats, graph, model, node, tensor, value } from "../support/onnx-builder.ts";
 import { temporaryFolder } from "../support/temporary.ts";
+import { runtimeOf } from "../support/runtime.ts";
+import { describeModel } from "../../src/operations/describe.ts";
+import { diff } from "../../src/operations/diff/diff.ts";
 
 const FIXTURES = fileURLToPath(new URL("../../fixtures/onnx/", import.meta.url));
 
@@ -20,7 +23,7 @@ describe("files that the onnx package wrote", () => {
     const store = await emptyStore();
     await store.add([join(FIXTURES, name)], { as: "model" });
     const { path, files: written } = await store.export("model", join(await temporaryFolder(), "out"));
-    const names = (await store.show("model")).files.map((file) => file.path);
+    const names = (await describeModel(store, "model")).files.map((file) => file.path);
     for (const file of names) {
       const ours = await readFile(written.length === 1 ? path : join(path, file));
       expect(ours.equals(await readFile(join(FIXTURES, file)))).toBe(true);
@@ -49,7 +52,7 @@ describe("TareStore.add()", () => {
     await writeFile(join(folder, "raw.onnx"), addModel(tensor("w", "int32", [4], { raw })));
     await writeFile(join(folder, "typed.onnx"), addModel(tensor("w", "int32", [4], { packed: [...values] })));
     for (const name of ["raw", "typed"]) await store.add([join(folder, `${name}.onnx`)]);
-    expect((await store.diff("raw", "typed")).changed).toEqual([]);
+    expect((await diff(store, "raw", "typed")).changed).toEqual([]);
     const out = await store.export("typed", join(folder, "out.onnx"));
     expect((await readFile(out.path)).equals(await readFile(join(folder, "typed.onnx")))).toBe(true);
   });
@@ -136,8 +139,8 @@ describe("TareStore.add()", () => {
     await writeFile(join(folder, "m.onnx"), bytes);
     const store = await emptyStore();
     await store.add([join(folder, "m.onnx")]);
-    expect((await store.show("m")).methods[0]?.weights.map((weight) => weight.name)).toEqual(["w"]);
-    await using session = await store.load("m");
+    expect((await describeModel(store, "m")).methods[0]?.weights.map((weight) => weight.name)).toEqual(["w"]);
+    await using session = await runtimeOf(store).load("m");
     const x = {
       dtype: "float32",
       shape: [4],
@@ -148,6 +151,5 @@ describe("TareStore.add()", () => {
     expect([...new Float32Array((y as { bytes: Uint8Array }).bytes.slice().buffer)]).toEqual([
       11, 22, 33, 44,
     ]);
-    await store[Symbol.asyncDispose]();
   });
 });

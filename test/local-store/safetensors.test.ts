@@ -14,6 +14,10 @@ import { charlm } from "../support/charlm.ts";
 import { type Home, home } from "../support/home.ts";
 import { LocalStore } from "../../src/local-store/local-store.ts";
 import { withModel } from "../../src/store/with-model.ts";
+import { link } from "../../src/link/link-folder.ts";
+import { runtimeOf } from "../support/runtime.ts";
+import { diff } from "../../src/operations/diff/diff.ts";
+import { describeModel } from "../../src/operations/describe.ts";
 
 const fixture = (path: string): string => fileURLToPath(new URL(`../../fixtures/${path}`, import.meta.url));
 const SHARDED = [1, 2, 3, 4].map((no) => `model-0000${no}-of-00004.safetensors`);
@@ -93,7 +97,7 @@ describe("safetensors models in a store", () => {
       await expectExport(here, name, path);
     }
     await expectWhole(here);
-    const { methods } = await here.store.show("zero-size");
+    const { methods } = await describeModel(here.store, "zero-size");
     expect(methods[0]?.weights.map(({ name, bytes }) => [name, bytes])).toContainEqual(["b", 0]);
   });
 
@@ -110,10 +114,10 @@ describe("safetensors models in a store", () => {
     expect({ weights, name }).toEqual({ weights: 8, name: "llm" });
     await expectExport(here, "llm", model);
     await expectWhole(here);
-    const { files, methods } = await here.store.show("llm");
+    const { files, methods } = await describeModel(here.store, "llm");
     expect(files.map(({ path }) => path)).toEqual([...SHARDED, INDEX, "config.json"]);
     expect(methods).toMatchObject([{ name: "model", family: ["by-shard"] }]);
-    expect((await here.store.diff("llm", "by-shard")).same.count).toBe(8);
+    expect((await diff(here.store, "llm", "by-shard")).same.count).toBe(8);
   });
 
   test("take a PEFT adapter with its settings", async () => {
@@ -127,7 +131,7 @@ describe("safetensors models in a store", () => {
       /^added fortune-lora: 337 kB in files, 40 weights/,
     );
     await expectExport(here, "fortune-lora", lora);
-    const { methods } = await here.store.show("fortune-lora");
+    const { methods } = await describeModel(here.store, "fortune-lora");
     expect(methods[0]?.weights[0]?.name).toMatch(/lora_[AB]\.weight$/);
   });
 
@@ -162,14 +166,14 @@ describe("safetensors models in a store", () => {
     const { store, folder } = await home();
     await store.add([BASE]);
     await store.add([fixture("charlm/kjv.safetensors")]);
-    expect((await store.show("base")).engine).toBeUndefined();
+    expect((await describeModel(store, "base")).engine).toBeUndefined();
     const { code, text } = await tare(store, "show", "base");
     expect(code).toBe(0);
     expect(text).toMatch(/engine +none runs it by itself: it has weights and no program\n/);
     expect(text).not.toMatch(/inputs|outputs|prepack|maps/);
     expect(text).toMatch(/token_embd.weight +float16 +\[99, 192\] +38 kB +[0-9a-f]{12} +own/);
     expect((await tare(store, "ls")).text).toMatch(/base +4.14 MB .* safetensors +base/);
-    const { changed, onlyInA } = await store.diff("base", "kjv");
+    const { changed, onlyInA } = await diff(store, "base", "kjv");
     expect(changed[0]?.difference?.changed).toBeGreaterThan(0);
     expect(onlyInA.count).toBeGreaterThan(0);
     expect((await tare(store, "map", "--out", join(folder, "m.svg"))).code).toBe(0);
@@ -179,9 +183,9 @@ describe("safetensors models in a store", () => {
     const { store, folder } = await home();
     await store.add([BASE]);
     const refusal = { code: "unsupported", hint: expect.stringContaining("ONNX or GGUF") };
-    await expect(store.load("base")).rejects.toMatchObject(refusal);
-    await expect(store.loadText("base")).rejects.toMatchObject(refusal);
-    await expect(store.link("base", join(folder, "view"))).rejects.toMatchObject({
+    await expect(runtimeOf(store).load("base")).rejects.toMatchObject(refusal);
+    await expect(runtimeOf(store).loadText("base")).rejects.toMatchObject(refusal);
+    await expect(link(store, "base", join(folder, "view"))).rejects.toMatchObject({
       name: "LinkError",
       code: "unsupported",
       hint: "tare export base writes the file",
@@ -197,7 +201,7 @@ describe("safetensors and GGUF models of the same weights", () => {
   /** Bytes of the model's tensors. */
   const WEIGHTS = 4_139_520;
   const expectOneCopy = async (here: Home): Promise<void> => {
-    expect((await here.store.show("st")).ownBytes).toBe(0);
+    expect((await describeModel(here.store, "st")).ownBytes).toBe(0);
     await expectWhole(here);
     await expectExport(here, "st", BASE);
   };
@@ -211,19 +215,19 @@ describe("safetensors and GGUF models of the same weights", () => {
     // Programs, and the small weights that each model has in a pack of its own.
     expect((await blobBytes(store)) - before).toBeLessThan(80_000);
     await expectOneCopy(here);
-    expect((await store.diff("st", "gguf")).same.count).toBe(48);
+    expect((await diff(store, "st", "gguf")).same.count).toBe(48);
   });
 
   test("share them when the safetensors file comes after the shards", async () => {
     const here = await home();
     const { store, folder } = here;
     for (const model of ["base", "kjv"] as const) await store.add([await charlmGguf(model)], { as: model });
-    await store.link("base", join(folder, "view"));
+    await link(store, "base", join(folder, "view"));
     const { newBytes } = await store.add([BASE], { as: "st" });
     expect(newBytes).toBeLessThan(80_000);
     await expectOneCopy(here);
     // The next layout gives it the small ones too.
-    await store.link("kjv", join(folder, "view-kjv"));
+    await link(store, "kjv", join(folder, "view-kjv"));
     await expectOneCopy(here);
     expect(await blobBytes(store)).toBeLessThan(WEIGHTS + 852_304 + 300_000);
     await store.remove(["base", "kjv"]);
@@ -238,7 +242,7 @@ describe("safetensors and GGUF models of the same weights", () => {
     const { store, folder } = here;
     await store.add([BASE], { as: "st" });
     for (const model of ["base", "kjv"] as const) await store.add([await charlmGguf(model)], { as: model });
-    await store.link("kjv", join(folder, "view"));
+    await link(store, "kjv", join(folder, "view"));
     await expectOneCopy(here);
     expect(await blobBytes(store)).toBeLessThan(WEIGHTS + 852_304 + 300_000);
     const again = await store.add([BASE], { as: "st" });
@@ -247,7 +251,7 @@ describe("safetensors and GGUF models of the same weights", () => {
     await store.gc();
     await expectExport(here, "kjv", await charlmGguf("kjv"));
     await expectWhole(here);
-    await using session = await store.loadText("kjv", { contextSize: 64 });
+    await using session = await runtimeOf(store).loadText("kjv", { contextSize: 64 });
     expect((await session.generate("And", { maxTokens: 4 })).tokens).toHaveLength(4);
   });
 
@@ -265,7 +269,7 @@ describe("safetensors and GGUF models of the same weights", () => {
     await writeGguf(join(folder, "one.gguf"), { a, b });
     await writeGguf(join(folder, "two.gguf"), { a, b, c });
     for (const name of ["st.safetensors", "one.gguf", "two.gguf"]) await store.add([join(folder, name)]);
-    await store.link("two", join(folder, "view"));
+    await link(store, "two", join(folder, "view"));
     expect(await blobBytes(store)).toBeLessThan(4 * a.length + 60_000);
     await expectExport(here, "st", path);
     await store.remove(["one", "two"]);
@@ -283,7 +287,7 @@ describe("safetensors and GGUF models of the same weights", () => {
     const seen: string[] = [];
     const size = await withModel(files, "st", async (model) => {
       seen.push(model.digest);
-      if (seen.length === 1) await store.link("gguf", join(folder, "view"));
+      if (seen.length === 1) await link(store, "gguf", join(folder, "view"));
       const { blob } = model.locations.get(model.config.files[0]?.holes[0]?.digest ?? "sha256:") ?? {};
       await using source = await files.blobs.open(blob ?? "sha256:");
       return source.size;
@@ -299,7 +303,7 @@ describe("safetensors and GGUF models of the same weights", () => {
     const large = filled(7, 6 * 1024 * 1024);
     await writeGguf(join(folder, "g.gguf"), { "blk.0.attn_q.weight": large });
     await store.add([join(folder, "g.gguf")]);
-    await store.link("g", join(folder, "view"));
+    await link(store, "g", join(folder, "view"));
     await writeTensors(join(folder, "st.safetensors"), { "model.layers.0.self_attn.q_proj.weight": large });
     expect((await store.add([join(folder, "st.safetensors")])).newBytes).toBeLessThan(10_000);
     await expectExport(here, "st", join(folder, "st.safetensors"));
@@ -331,21 +335,21 @@ describe("ONNX and GGUF models of the same weights", () => {
         bytes: new Uint8Array(BigInt64Array.of(1n, 37n, 82n).buffer),
       },
     } as const;
-    await using before = await store.load("base", { method: "decoder" });
+    await using before = await runtimeOf(store).load("base", { method: "decoder" });
     const { logits } = await before.run(inputs);
     const blobs = await blobBytes(store);
 
     await store.add([join(folder, "g.gguf")]);
-    await store.link("g", join(folder, "view"));
+    await link(store, "g", join(folder, "view"));
     // Shards start weights at pages.
     expect(await blobBytes(store)).toBeLessThan(blobs + 150_000);
     await expectWhole(here);
     await expectExport(here, "base", original);
     // A session from before keeps what it mapped; a new one maps the shard.
     expect((await before.run(inputs)).logits).toEqual(logits);
-    await using after = await store.load("base", { method: "decoder", verify: true });
+    await using after = await runtimeOf(store).load("base", { method: "decoder", verify: true });
     expect((await after.run(inputs)).logits).toEqual(logits);
-    const { copiedBytes } = await store.link("base", join(folder, "onnx-view"));
+    const { copiedBytes } = await link(store, "base", join(folder, "onnx-view"));
     expect(copiedBytes).toBe(0);
 
     await store.remove(["g"]);

@@ -8,6 +8,10 @@ import { defaultStorePath } from "../../src/local-store/default-path.ts";
 import { CHARLM_GRAPHS, CHARLM_MODELS, charlm } from "../support/charlm.ts";
 import { prepareStore } from "../support/prepared-store.ts";
 import { temporaryFolder } from "../support/temporary.ts";
+import { describeModel } from "../../src/operations/describe.ts";
+import { diff } from "../../src/operations/diff/diff.ts";
+import { link } from "../../src/link/link-folder.ts";
+import { familyMap } from "../../src/operations/family-map.ts";
 
 let family: string;
 beforeAll(async () => {
@@ -84,7 +88,7 @@ describe("TareStore.add()", () => {
     const store = await familyStore();
     const { fileBytes, storedBytes, unusedBytes } = await store.status();
     const distinct = new Map<string, number>();
-    for (const model of (await store.map()).models)
+    for (const model of (await familyMap(store)).models)
       for (const each of model.weights) distinct.set(each.digest, each.bytes);
     const ideal = [...distinct.values()].reduce((sum, bytes) => sum + bytes, 0);
     expect(fileBytes).toBe(50_389_143);
@@ -99,7 +103,8 @@ describe("TareStore.add()", () => {
       const programs = new Set<string>();
       for (const model of CHARLM_MODELS) {
         programs.add(
-          (await store.show(model)).methods.find((method) => method.name === graph)?.program ?? "none",
+          (await describeModel(store, model)).methods.find((method) => method.name === graph)?.program ??
+            "none",
         );
       }
       expect(programs.size).toBe(1);
@@ -120,7 +125,7 @@ describe("TareStore.add()", () => {
     });
     expect((await store.status()).unusedBytes).toBe(0);
     await store.add([join(family, "kjv")], { as: "base", replace: true });
-    expect((await store.diff("base", "base")).changed).toEqual([]);
+    expect((await diff(store, "base", "base")).changed).toEqual([]);
   });
 
   test.each(["", "../x", "a b", "/a", "a/", "x".repeat(129), "ä"])("refuses the name %j", async (name) => {
@@ -143,7 +148,7 @@ describe("TareStore.add()", () => {
       ["companions", 1],
       ["decoder", 1],
     ]);
-    expect((await store.show("companions")).files.map((file) => file.path)).toEqual([
+    expect((await describeModel(store, "companions")).files.map((file) => file.path)).toEqual([
       "decoder.onnx",
       "tokenizer.json",
     ]);
@@ -236,9 +241,9 @@ describe("TareStore.export()", () => {
 describe("TareStore.link()", () => {
   test("makes a folder without a copy of the weights", async () => {
     const store = await familyStore(["base"]);
-    const result = await store.link("base", join(await temporaryFolder(), "view"));
+    const result = await link(store, "base", join(await temporaryFolder(), "view"));
     expect(result.copiedBytes).toBe(0);
-    expect(result.linkedBytes + result.reflinkedBytes).toBe((await store.show("base")).weightBytes);
+    expect(result.linkedBytes + result.reflinkedBytes).toBe((await describeModel(store, "base")).weightBytes);
     expect((await readdir(result.path)).sort()).toEqual([
       "decoder.onnx",
       "decoder_with_past.onnx",
@@ -248,9 +253,9 @@ describe("TareStore.link()", () => {
 
   test("copies for readers that refuse linked files", async () => {
     const store = await familyStore(["base"]);
-    const result = await store.link("base", join(await temporaryFolder(), "view"), { copy: true });
+    const result = await link(store, "base", join(await temporaryFolder(), "view"), { copy: true });
     expect(result.linkedBytes).toBe(0);
-    expect(result.copiedBytes + result.reflinkedBytes).toBe((await store.show("base")).weightBytes);
+    expect(result.copiedBytes + result.reflinkedBytes).toBe((await describeModel(store, "base")).weightBytes);
     const [weight] = await readdir(join(result.path, "weights"));
     expect((await stat(join(result.path, "weights", weight as string))).nlink).toBe(1);
   });
@@ -259,29 +264,29 @@ describe("TareStore.link()", () => {
     const store = await familyStore(["base"]);
     const folder = await temporaryFolder();
     await writeFile(join(folder, "x"), "x");
-    await expect(store.link("base", folder)).rejects.toMatchObject({ code: "exists" });
+    await expect(link(store, "base", folder)).rejects.toMatchObject({ code: "exists" });
   });
 });
 
 describe("TareStore.diff()", () => {
   test("tells same from changed, by how much, and what an update ships", async () => {
     const store = await familyStore(["base", "kjv"]);
-    const diff = await store.diff("base", "kjv");
-    expect(diff).toMatchObject({ sameProgram: true, onlyInA: { count: 0 }, onlyInB: { count: 0 } });
-    expect(diff.same.count + diff.changed.length).toBe(106);
+    const found = await diff(store, "base", "kjv");
+    expect(found).toMatchObject({ sameProgram: true, onlyInA: { count: 0 }, onlyInB: { count: 0 } });
+    expect(found.same.count + found.changed.length).toBe(106);
     // Two norms and seven matrices of block 4, the output norm and the output, in both graphs.
-    expect(diff.changed).toHaveLength(22);
-    const norm = diff.changed.find(({ name }) => name === "m.output_norm.weight");
+    expect(found.changed).toHaveLength(22);
+    const norm = found.changed.find(({ name }) => name === "m.output_norm.weight");
     expect(norm?.difference).toMatchObject({ elements: 192 });
     expect(norm?.difference?.largest).toBeGreaterThan(0);
-    expect(diff.changedBytes).toBe((await store.show("kjv")).ownBytes);
+    expect(found.changedBytes).toBe((await describeModel(store, "kjv")).ownBytes);
   });
 });
 
 describe("TareStore.show()", () => {
   test("says with whom each weight is shared", async () => {
     const store = await familyStore();
-    const info = await store.show("kjv");
+    const info = await describeModel(store, "kjv");
     const decoder = info.methods.find((method) => method.name === "decoder");
     const sharing = Object.fromEntries(
       decoder?.weights.map((weight) => [weight.name, weight.sharedWith]) ?? [],
@@ -301,7 +306,7 @@ describe("TareStore.show()", () => {
 
   test("names the models there are when one is not", async () => {
     const store = await familyStore(["base"]);
-    await expect(store.show("bse")).rejects.toMatchObject({
+    await expect(describeModel(store, "bse")).rejects.toMatchObject({
       code: "not-found",
       hint: expect.stringContaining("base"),
     });
@@ -311,7 +316,7 @@ describe("TareStore.show()", () => {
 describe("TareStore.remove() and gc()", () => {
   test("free what nothing else uses, and no more", async () => {
     const store = await familyStore();
-    const { ownBytes } = await store.show("kjv");
+    const { ownBytes } = await describeModel(store, "kjv");
     await store.remove(["kjv"]);
     expect((await store.gc({ dryRun: true })).bytes).toBeGreaterThanOrEqual(ownBytes);
     await store.gc();
@@ -328,7 +333,7 @@ describe("TareStore.remove() and gc()", () => {
 
   test("gc refuses to guess when a manifest cannot be read", async () => {
     const store = await familyStore(["base"]);
-    const { digest } = await store.show("base");
+    const { digest } = await describeModel(store, "base");
     await damage(join(store.path, "blobs", "sha256", digest.slice(7)));
     const before = await readdir(join(store.path, "blobs", "sha256"));
     await expect(store.gc()).rejects.toMatchObject({ code: "corrupted" });

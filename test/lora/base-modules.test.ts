@@ -6,6 +6,7 @@ import { readFile } from "node:fs/promises";
 import type { MergeResult } from "../../src/operations/merge.ts";
 import { home } from "../support/home.ts";
 import { type SmallTensor, writePeftLora, writeWeights } from "../support/lora-models.ts";
+import { merge } from "../../src/operations/merge.ts";
 
 type Tensors = Readonly<Record<string, SmallTensor>>;
 
@@ -47,7 +48,7 @@ async function merged({
   await writeFile(join(folder, "base", "config.json"), JSON.stringify(config ?? {}));
   await store.add([join(folder, "base")]);
   await store.add([await writePeftLora(join(folder, "lora"), lora, { r: 1, lora_alpha: 1, ...peft })]);
-  const result = await store.merge("base", [{ model: "lora" }], { as: "merged" });
+  const result = await merge(store, "base", [{ model: "lora" }], { as: "merged" });
   await store.export("merged", join(folder, "out"));
   return { ...result, values: await valuesOf(join(folder, "out", "model.safetensors")) };
 }

@@ -15,6 +15,7 @@ import {
   writeWeights,
 } from "../support/lora-models.ts";
 import { type Home, home } from "../support/home.ts";
+import { merge } from "../../src/operations/merge.ts";
 
 const BASE: Readonly<Record<string, SmallTensor>> = {
   "blk.0.attn_q.weight": { shape: [4, 8] },
@@ -37,7 +38,6 @@ beforeAll(async () => {
   await store.add([await writeGguf(join(folder, "base.gguf"), BASE)]);
   await store.add([await writeGguf(join(folder, "other.gguf"), { "x.weight": { shape: [8] } })]);
   return async () => {
-    await store[Symbol.asyncDispose]();
     await rm(folder, { recursive: true, force: true });
   };
 });
@@ -72,7 +72,7 @@ async function merged(
   scale?: number,
 ): Promise<Readonly<Record<string, readonly number[]>>> {
   const as = `merged-${serial++}`;
-  await at.store.merge("base", [{ model: lora, scale }], { as });
+  await merge(at.store, "base", [{ model: lora, scale }], { as });
   return weightsOf(at, as);
 }
 
@@ -226,7 +226,7 @@ describe("a GGUF LoRA", () => {
     const { store } = shared;
     const model = await addGguf(shared, tensors, metadata);
     const before = await store.status();
-    await expect(store.merge("base", [{ model }], { as: "refused" })).rejects.toMatchObject(error as object);
+    await expect(merge(store, "base", [{ model }], { as: "refused" })).rejects.toMatchObject(error as object);
     expect(await store.status()).toEqual(before);
   });
 });
@@ -269,7 +269,7 @@ describe("a PEFT LoRA", () => {
     };
     const config = { r: 1, lora_alpha: 1, fan_in_fan_out: true };
     const lora = await addPeft({ store, folder }, pairs, config);
-    await store.merge("base", [{ model: lora }], { as: "merged" });
+    await merge(store, "base", [{ model: lora }], { as: "merged" });
     const { path } = await store.export("merged", join(folder, "out.safetensors"));
     const weights = parseSafetensors(new Uint8Array(await readFile(path)), path);
     const values = Object.entries(weights).map(([name, { bytes }]) => {
@@ -318,7 +318,7 @@ describe("a PEFT LoRA", () => {
     ],
   ])("with %s is refused by name", async (_, config, error) => {
     const model = await addPeft(shared, names(".weight"), config);
-    const merging = shared.store.merge("base", [{ model }], { as: "refused" });
+    const merging = merge(shared.store, "base", [{ model }], { as: "refused" });
     await expect(merging).rejects.toMatchObject({ code: "unsupported", ...(error as object) });
   });
 
@@ -326,7 +326,7 @@ describe("a PEFT LoRA", () => {
     const { store, folder } = shared;
     const path = await writePeftLora(join(folder, "bare"), names(".weight"));
     await store.add([join(path, "adapter_model.safetensors")], { as: "bare" });
-    await expect(store.merge("base", [{ model: "bare" }], { as: "refused" })).rejects.toMatchObject({
+    await expect(merge(store, "base", [{ model: "bare" }], { as: "refused" })).rejects.toMatchObject({
       code: "not-found",
       hint: expect.stringContaining("folder"),
     });
@@ -357,7 +357,7 @@ describe("names", () => {
 
   async function withLora(map?: Record<string, string>): Promise<unknown> {
     const model = await addGguf(shared, pairs);
-    return shared.store.merge("base", [{ model }], { as: `mapped-${serial++}`, map });
+    return merge(shared.store, "base", [{ model }], { as: `mapped-${serial++}`, map });
   }
 
   test("that differ are mapped", async () => {
@@ -385,8 +385,8 @@ describe("names", () => {
     const twice = { ...wrapped, "draft.layers.0.q.weight": { shape: [4, 8] } };
     await store.add([await writeGguf(join(folder, "twice.gguf"), twice)]);
     await store.add([await writeGgufLora(join(folder, "lora.gguf"), pairs)]);
-    expect(await store.merge("base", [{ model: "lora" }], { as: "merged" })).toMatchObject({ weights: 1 });
-    await expect(store.merge("twice", [{ model: "lora" }], { as: "other" })).rejects.toMatchObject({
+    expect(await merge(store, "base", [{ model: "lora" }], { as: "merged" })).toMatchObject({ weights: 1 });
+    await expect(merge(store, "twice", [{ model: "lora" }], { as: "other" })).rejects.toMatchObject({
       code: "missing-weight",
     });
   });
@@ -415,7 +415,7 @@ describe("a merge", () => {
   ])("%s is refused", async (_, base, loras, as, error) => {
     const { store, folder } = shared;
     await store.add([await writeGgufLora(join(folder, "lora.gguf"), PAIR)]);
-    await expect(store.merge(base, loras, { as })).rejects.toMatchObject(error);
+    await expect(merge(store, base, loras, { as })).rejects.toMatchObject(error);
     expect((await store.status()).unusedBytes).toBe(0);
   });
 
@@ -438,7 +438,7 @@ describe("a merge", () => {
       }),
     ]);
     await store.add([await writeGgufLora(join(folder, "lora.gguf"), PAIR)]);
-    await expect(store.merge("base", [{ model: "lora" }], { as: "x" })).rejects.toMatchObject({
+    await expect(merge(store, "base", [{ model: "lora" }], { as: "x" })).rejects.toMatchObject({
       code: "unsupported",
       tensor: "blk.0.attn_q.weight",
       hint: expect.stringContaining("--adapter"),

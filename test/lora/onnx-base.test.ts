@@ -1,6 +1,6 @@
 import { mkdir, writeFile } from "node:fs/promises";
 import { join } from "node:path";
-import { describe, expect, onTestFinished, test } from "vitest";
+import { describe, expect, test } from "vitest";
 import { openStore, type TareStore } from "../../src/tare-store.ts";
 import type { NumberTensor } from "../../src/tensor/tensor.ts";
 import { float32Bytes, type SmallTensor, writePeftLora } from "../support/lora-models.ts";
@@ -15,6 +15,8 @@ import {
   value,
 } from "../support/onnx-builder.ts";
 import { temporaryFolder } from "../support/temporary.ts";
+import { runtimeOf } from "../support/runtime.ts";
+import { merge } from "../../src/operations/merge.ts";
 
 /** A weight of zeros: what a layer makes of its input is then what the LoRA makes of it. */
 const ZEROS = [tensor("w", "float32", [2, 2], floats(0, 0, 0, 0))];
@@ -36,19 +38,18 @@ async function merged(
 ): Promise<TareStore> {
   const folder = await temporaryFolder();
   const store = await openStore({ path: join(folder, "store") });
-  onTestFinished(() => store[Symbol.asyncDispose]());
   const inputs = [value("x", "float32", [2, 2]), value("ids", "int64", [2])];
   const parts = { nodes, initializers, inputs, outputs: [value("y", "float32", [2, 2])] };
   await writeFile(join(folder, "base.onnx"), model({ graph: graph(parts) }));
   await store.add([join(folder, "base.onnx")]);
   await store.add([await writePeftLora(join(folder, "lora"), lora, { r: 1, lora_alpha: 1 })]);
-  await store.merge("base", [{ model: "lora" }], { as: "merged", map });
+  await merge(store, "base", [{ model: "lora" }], { as: "merged", map });
   return store;
 }
 
 /** Runs the merged model in ONNX Runtime, on the unit vectors. */
 async function run(store: TareStore): Promise<number[]> {
-  await using session = await store.load("merged");
+  await using session = await runtimeOf(store).load("merged");
   const x = new Uint8Array(Float32Array.of(1, 0, 0, 1).buffer);
   const ids = new Uint8Array(BigInt64Array.of(0n, 1n).buffer);
   const { y } = await session.run({
@@ -145,7 +146,6 @@ describe("a LoRA for an ONNX model", () => {
     async function mergedGraphs(one: readonly Message[], other: readonly Message[]): Promise<TareStore> {
       const folder = await temporaryFolder();
       const store = await openStore({ path: join(folder, "store") });
-      onTestFinished(() => store[Symbol.asyncDispose]());
       const base = join(folder, "base");
       await mkdir(base);
       await writeFile(join(base, "w.bin"), new Uint8Array(32));
@@ -157,7 +157,7 @@ describe("a LoRA for an ONNX model", () => {
       await writeFile(join(base, "b.onnx"), model({ graph: b }));
       await store.add([base]);
       await store.add([await writePeftLora(join(folder, "lora"), LINEAR, { r: 1, lora_alpha: 1 })]);
-      await store.merge("base", [{ model: "lora" }], { as: "merged" });
+      await merge(store, "base", [{ model: "lora" }], { as: "merged" });
       return store;
     }
 
@@ -165,7 +165,7 @@ describe("a LoRA for an ONNX model", () => {
       const store = await mergedGraphs([external("fc.weight", 0)], [external("own", 0)]);
       const x = { dtype: "float32", shape: [2, 2], bytes: float32Bytes([1, 0, 0, 1]) } as const;
       for (const method of ["a", "b"]) {
-        await using session = await store.load("merged", { method });
+        await using session = await runtimeOf(store).load("merged", { method });
         const { y } = await session.run({ x });
         expect((y as NumberTensor).bytes).toEqual(float32Bytes(RESULT));
       }

@@ -4,9 +4,11 @@ import { fileURLToPath } from "node:url";
 import { describe, expect, test } from "vitest";
 import { parseGgufHeader } from "../../src/formats/gguf/parse.ts";
 import { parseSafetensors } from "../../src/formats/safetensors/parse.ts";
-import type { MergeResult } from "../../src/operations/merge.ts";
 import { type Home, home } from "../support/home.ts";
 import { npzFloats } from "../support/npz.ts";
+import { describeModel } from "../../src/operations/describe.ts";
+import { merge, type MergeResult } from "../../src/operations/merge.ts";
+import { diff } from "../../src/operations/diff/diff.ts";
 
 const fixture = (path: string): string =>
   fileURLToPath(new URL(`../../fixtures/lora/${path}`, import.meta.url));
@@ -19,8 +21,8 @@ async function withModels(base: string, lora: string): Promise<Home> {
   return at;
 }
 
-async function merge({ store }: Home, map?: Record<string, string>): Promise<MergeResult> {
-  return store.merge("base", [{ model: "lora" }], { as: "merged", map });
+async function mergeIn({ store }: Home, map?: Record<string, string>): Promise<MergeResult> {
+  return merge(store, "base", [{ model: "lora" }], { as: "merged", map });
 }
 
 type Weights = Record<string, Float32Array>;
@@ -70,7 +72,7 @@ describe("a LoRA of PEFT", () => {
     "for GPT-2 is turned for each module as the base has it: %s",
     async (folder) => {
       const at = await withModels("peft-gpt2-mixed/base", `${folder}/adapter`);
-      await merge(at);
+      await mergeIn(at);
       const weights = await exported(at, "model.safetensors");
       const want = await wanted(folder);
       expect(Object.keys(want).length).toBeGreaterThan(1);
@@ -80,7 +82,7 @@ describe("a LoRA of PEFT", () => {
 
   test("for GPT-2 without its config.json finds a square weight's orientation by c_attn, or refuses it", async () => {
     const mixed = await withModels("peft-gpt2-mixed/base/model.safetensors", "peft-gpt2-square/adapter");
-    await merge(mixed);
+    await mergeIn(mixed);
     const want = await wanted("peft-gpt2-square");
     await mixed.store.export("merged", join(mixed.folder, "out.safetensors"));
     const weights = await floatsOf(join(mixed.folder, "out.safetensors"));
@@ -89,17 +91,17 @@ describe("a LoRA of PEFT", () => {
 
   test("whose start changed the base (LoRA-GA) is refused by name, and listed with the reason", async () => {
     const at = await withModels("peft-pattern-regex/base", "peft-lora-ga/adapter");
-    await expect(merge(at)).rejects.toMatchObject({
+    await expect(mergeIn(at)).rejects.toMatchObject({
       code: "unsupported",
       message: expect.stringContaining('init_lora_weights: "lora_ga"'),
       hint: expect.stringContaining("path_initial_model_for_weight_conversion"),
     });
-    expect((await at.store.show("lora")).lora?.refusal).toContain("lora_ga");
+    expect((await describeModel(at.store, "lora")).lora?.refusal).toContain("lora_ga");
   });
 
   test("with a regular expression in rank_pattern is read as PEFT reads it", async () => {
     const at = await withModels("peft-pattern-regex/base", "peft-pattern-regex/adapter");
-    expect(await merge(at)).toMatchObject({ weights: 2, notes: [] });
+    expect(await mergeIn(at)).toMatchObject({ weights: 2, notes: [] });
     const [base, lora, weights] = [
       await floatsOf(fixture("peft-pattern-regex/base/model.safetensors")),
       await floatsOf(fixture("peft-pattern-regex/adapter/adapter_model.safetensors")),
@@ -121,19 +123,19 @@ describe("a LoRA of PEFT", () => {
 
   test("in adapter_model.bin is one", async () => {
     const at = await withModels("peft-pattern-regex/base", "peft-bin/adapter");
-    expect(await merge(at)).toMatchObject({ weights: 1 });
-    expect((await at.store.show("lora")).lora).toMatchObject({
+    expect(await mergeIn(at)).toMatchObject({ weights: 1 });
+    expect((await describeModel(at.store, "lora")).lora).toMatchObject({
       ranks: [4],
       alphas: [16],
       bases: ["base", "merged"],
     });
-    const { changed } = await at.store.diff("base", "merged");
+    const { changed } = await diff(at.store, "base", "merged");
     expect(changed.map((each) => each.name)).toEqual(["model.layers.0.self_attn.q_proj.weight"]);
   });
 
   test("for a 1×1 convolution is one for a matrix", async () => {
     const at = await withModels("peft-conv/base", "peft-conv/adapter");
-    expect(await merge(at)).toMatchObject({ weights: 1 });
+    expect(await mergeIn(at)).toMatchObject({ weights: 1 });
     const lora = await floatsOf(fixture("peft-conv/adapter/adapter_model.safetensors"));
     const base = await floatsOf(fixture("peft-conv/base/model.safetensors"));
     const [a, b] = ["A", "B"].map((half) => lora[`base_model.model.down.conv.lora_${half}.weight`]);
@@ -145,7 +147,7 @@ describe("a LoRA of PEFT", () => {
 
   test("for embeddings leaves out copies that equal the base's, and says so", async () => {
     const at = await withModels("peft-llama-embed/base", "peft-llama-embed/adapter");
-    const { notes } = await merge(at);
+    const { notes } = await mergeIn(at);
     expect(notes).toEqual([
       expect.stringMatching(/^LoRA "lora": .*lm_head\.base_layer.*are left out: they equal/),
     ]);
@@ -153,19 +155,19 @@ describe("a LoRA of PEFT", () => {
     for (const [name, values] of Object.entries(await wanted("peft-llama-embed")))
       expectClose(weights[name], values);
     // What was merged has other embeddings: the copies are not its own any more.
-    await expect(at.store.merge("merged", [{ model: "lora" }], { as: "twice" })).rejects.toMatchObject({
+    await expect(merge(at.store, "merged", [{ model: "lora" }], { as: "twice" })).rejects.toMatchObject({
       code: "unsupported",
       message: expect.stringContaining("lm_head.base_layer.weight"),
       hint: expect.stringContaining("merge_and_unload"),
     });
-    expect((await at.store.show("lora")).lora?.bases).toEqual(["base"]);
+    expect((await describeModel(at.store, "lora")).lora?.bases).toEqual(["base"]);
   });
 });
 
 describe("a LoRA of diffusers", () => {
   test("is merged into its component, with the settings of the file's metadata", async () => {
     const at = await withModels("diffusers/base", "diffusers/pytorch_lora_weights.safetensors");
-    expect(await merge(at)).toMatchObject({ weights: 1, notes: [] });
+    expect(await mergeIn(at)).toMatchObject({ weights: 1, notes: [] });
     const [name, module] = ["diffusion_pytorch_model.safetensors", "transformer_blocks.0.attn.to_q"];
     const base = await floatsOf(fixture(`diffusers/base/${name}`));
     const lora = await floatsOf(fixture("diffusers/pytorch_lora_weights.safetensors"));
@@ -184,13 +186,17 @@ describe("a LoRA of diffusers", () => {
 describe("a LoRA of kohya's trainers", () => {
   test("is recognized, refused with what the base lacks, and mapped where names say it", async () => {
     const at = await withModels("diffusers/base", "kohya/style.safetensors");
-    expect((await at.store.show("lora")).lora).toMatchObject({ refusal: undefined, ranks: [4], targets: 1 });
-    await expect(merge(at)).rejects.toMatchObject({
+    expect((await describeModel(at.store, "lora")).lora).toMatchObject({
+      refusal: undefined,
+      ranks: [4],
+      targets: 1,
+    });
+    await expect(mergeIn(at)).rejects.toMatchObject({
       code: "missing-weight",
       message: expect.stringContaining('"lora_unet_down_blocks_0_attn_to_q"'),
     });
     const map = { lora_unet_down_blocks_0_attn_to_q: "transformer_blocks.0.attn.to_q" };
-    expect(await merge(at, map)).toMatchObject({ weights: 1 });
+    expect(await mergeIn(at, map)).toMatchObject({ weights: 1 });
   });
 });
 
@@ -201,11 +207,11 @@ describe("a LoRA of llama.cpp", () => {
     ["emb", { [q]: "q", "token_embd.weight": "e" }],
   ] as const)("is merged as llama.cpp applies it: %s", async (name, targets) => {
     const at = await withModels("gguf/base.gguf", `gguf/${name}.gguf`);
-    const { notes } = await merge(at);
+    const { notes } = await mergeIn(at);
     const left =
       'LoRA "lora": "blk.0.attn_norm.weight" is left out, as llama.cpp does: norms have no LoRA pair';
     expect(notes).toEqual(name === "norm" ? [left] : []);
-    expect((await at.store.show("lora")).lora?.notes).toHaveLength(notes.length);
+    expect((await describeModel(at.store, "lora")).lora?.notes).toHaveLength(notes.length);
     const { path } = await at.store.export("merged", join(at.folder, "out.gguf"));
     const file = new Uint8Array(await readFile(path));
     const tensors = parseGgufHeader(file, { name: path, size: file.byteLength })?.tensors ?? [];

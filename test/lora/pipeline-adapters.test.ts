@@ -10,6 +10,7 @@ import type { Weight } from "../../src/model/config.ts";
 import type { StoredModel } from "../../src/model/stored-model.ts";
 import { type Home, home } from "../support/home.ts";
 import { float32Bytes, type SmallTensor, writeWeights } from "../support/lora-models.ts";
+import { merge } from "../../src/operations/merge.ts";
 
 type Tensors = Readonly<Record<string, SmallTensor>>;
 
@@ -44,7 +45,7 @@ async function withModels(
 async function merged(
   at: Home,
 ): Promise<{ readonly values: Record<string, readonly number[]>; readonly notes: readonly string[] }> {
-  const { notes } = await at.store.merge("base", [{ model: "lora" }], { as: "merged" });
+  const { notes } = await merge(at.store, "base", [{ model: "lora" }], { as: "merged" });
   const { path } = await at.store.export("merged", join(at.folder, "out.safetensors"));
   const weights = parseSafetensors(new Uint8Array(await readFile(path)), path);
   const values = Object.entries(weights).map(([name, { bytes }]) => {

@@ -5,7 +5,7 @@ import { join } from "node:path";
 import { Writable } from "node:stream";
 import { fileURLToPath } from "node:url";
 import { promisify } from "node:util";
-import { describe, expect, onTestFinished, test } from "vitest";
+import { describe, expect, test } from "vitest";
 import { charlmGguf } from "../../fixtures/charlm/rebuild-gguf.mjs";
 import { run } from "../../src/cli/run.ts";
 import { type GgufHeader, parseGgufHeader } from "../../src/formats/gguf/parse.ts";
@@ -18,6 +18,11 @@ import { writeGgufLora } from "../support/lora-models.ts";
 import { prepareStore } from "../support/prepared-store.ts";
 import { LONG } from "../support/speed.ts";
 import { temporaryFolder } from "../support/temporary.ts";
+import { runtimeOf } from "../support/runtime.ts";
+import { describeModel } from "../../src/operations/describe.ts";
+import { merge } from "../../src/operations/merge.ts";
+import { diff } from "../../src/operations/diff/diff.ts";
+import { link } from "../../src/link/link-folder.ts";
 
 const fixture = (path: string): string =>
   fileURLToPath(new URL(`../../fixtures/charlm/${path}`, import.meta.url));
@@ -40,7 +45,6 @@ async function home(): Promise<Home> {
   const folder = await temporaryFolder();
   await prepareStore(join(folder, "store"), "gguf", ["base"]);
   const store = await openStore({ path: join(folder, "store") });
-  onTestFinished(() => store[Symbol.asyncDispose]());
   await store.add([GGUF_LORA], { as: "fortune" });
   return { store, folder };
 }
@@ -102,7 +106,7 @@ async function greedy(
   model: string,
   adapters: { model: string; scale: number }[] = [],
 ): Promise<string> {
-  await using session = await store.loadText(model, { contextSize: 128, adapters });
+  await using session = await runtimeOf(store).loadText(model, { contextSize: 128, adapters });
   return (await session.generate(EXPECTED.prompt, { maxTokens: EXPECTED.greedy_ids.length })).text;
 }
 
@@ -112,7 +116,7 @@ describe("TareStore.merge()", () => {
     const { store } = at;
     const base = await exported(at, "base");
     const told: number[] = [];
-    const result = await store.merge("base", [{ model: "fortune" }], {
+    const result = await merge(store, "base", [{ model: "fortune" }], {
       as: "merged",
       onProgress: ({ done, total }) => told.push(done / total),
     });
@@ -147,21 +151,21 @@ describe("TareStore.merge()", () => {
     ];
     expect(texts).toEqual([EXPECTED.greedy_text, EXPECTED.greedy_text]);
     expect((await store.verify({ full: true })).problems).toEqual([]);
-    expect((await store.diff("base", "merged")).changed).toHaveLength(20);
+    expect((await diff(store, "base", "merged")).changed).toHaveLength(20);
   });
 
   test("gives the same of the LoRA as PEFT saved it", async () => {
     const { store } = await home();
     await store.add([await peftFolder()], { as: "peft" });
     const options = { as: "merged" } as const;
-    const { digest } = await store.merge("base", [{ model: "fortune" }], options);
+    const { digest } = await merge(store, "base", [{ model: "fortune" }], options);
     // The same model under the same name: nothing is new.
-    expect(await store.merge("base", [{ model: "peft" }], options)).toMatchObject({ digest, newBytes: 0 });
-    await expect(store.merge("base", [{ model: "peft", scale: 2 }], options)).rejects.toMatchObject({
+    expect(await merge(store, "base", [{ model: "peft" }], options)).toMatchObject({ digest, newBytes: 0 });
+    await expect(merge(store, "base", [{ model: "peft", scale: 2 }], options)).rejects.toMatchObject({
       code: "name-taken",
     });
-    await store.merge("base", [{ model: "peft", scale: 2 }], { ...options, replace: true });
-    expect((await store.show("merged")).digest).not.toBe(digest);
+    await merge(store, "base", [{ model: "peft", scale: 2 }], { ...options, replace: true });
+    expect((await describeModel(store, "merged")).digest).not.toBe(digest);
     expect((await store.verify({ full: true })).problems).toEqual([]);
   });
 
@@ -169,13 +173,13 @@ describe("TareStore.merge()", () => {
     const at = await home();
     const { store, folder } = at;
     await store.add([await charlmGguf("kjv")], { as: "kjv" });
-    await store.link("base", join(folder, "view"));
-    await store.merge("base", [{ model: "fortune" }], { as: "merged" });
+    await link(store, "base", join(folder, "view"));
+    await merge(store, "base", [{ model: "fortune" }], { as: "merged" });
     expectReference(await exported(at, "merged"));
-    await store.link("merged", join(folder, "merged-view"));
+    await link(store, "merged", join(folder, "merged-view"));
     expect(await greedy(store, "merged")).toBe(EXPECTED.greedy_text);
     // Merging again finds every weight where it lies now.
-    const again = await store.merge("base", [{ model: "fortune" }], { as: "again" });
+    const again = await merge(store, "base", [{ model: "fortune" }], { as: "again" });
     expect(again.newBytes).toBeLessThan(40_000);
     expect((await store.status()).unusedBytes).toBe(0);
     expect((await store.verify({ full: true })).problems).toEqual([]);
@@ -185,9 +189,9 @@ describe("TareStore.merge()", () => {
     const at = await home();
     const { store, folder } = at;
     await store.add([await charlmGguf("kjv")], { as: "kjv" });
-    await store.link("base", join(folder, "split"));
+    await link(store, "base", join(folder, "split"));
     await store.add([join(folder, "split")], { as: "split" });
-    await store.merge("split", [{ model: "fortune" }], { as: "merged" });
+    await merge(store, "split", [{ model: "fortune" }], { as: "merged" });
     const { files } = await store.export("merged", join(folder, "out"));
     expect(files).toHaveLength(3);
     const shards = await Promise.all(files.map(ggufFile));
@@ -205,17 +209,17 @@ describe("TareStore.merge()", () => {
   test("merges into every graph of an ONNX model, stored as [in, out], found by its nodes", async () => {
     const { store, folder } = await home();
     await store.add([join(await charlm(), "base")], { as: "onnx" });
-    const result = await store.merge("onnx", [{ model: "fortune" }], { as: "merged" });
+    const result = await merge(store, "onnx", [{ model: "fortune" }], { as: "merged" });
     // Both graphs share their weights: each is derived once.
     expect(result).toMatchObject({ weights: 20, newBlobs: 22 });
     expect(result.newBytes).toBeLessThan(20 * 393_216 + 60_000);
     expect(await greedyOnnx(store, "merged")).toEqual(EXPECTED.greedy_ids);
-    const { methods } = await store.show("merged");
+    const { methods } = await describeModel(store, "merged");
     const [one, other] = methods.map(({ weights }) => new Set(weights.map((weight) => weight.digest)));
     expect(one).toEqual(other);
     await store.export("merged", join(folder, "files"));
     await store.add([join(folder, "files")], { as: "exported" });
-    expect(await store.diff("merged", "exported")).toMatchObject({ sameProgram: true, changed: [] });
+    expect(await diff(store, "merged", "exported")).toMatchObject({ sameProgram: true, changed: [] });
   });
 
   test("keeps within the bound that it states where the base is quantized", async () => {
@@ -224,14 +228,14 @@ describe("TareStore.merge()", () => {
     await store.add([await quantized(await ggufFile(await charlmGguf("base")), join(folder, "q8.gguf"))], {
       as: "q8",
     });
-    const { errorBound, weights } = await store.merge("q8", [{ model: "fortune" }], { as: "merged" });
+    const { errorBound, weights } = await merge(store, "q8", [{ model: "fortune" }], { as: "merged" });
     expect(weights).toBe(20);
     // Blocks of the largest magnitude, about 1: A / 236.
     expect(errorBound).toBeGreaterThan(0.0001);
     expect(errorBound).toBeLessThan(0.02);
     // What q8 + delta is in float32: the LoRA merged into a float32 copy of it.
     await store.add([await widened(await exported(at, "q8"), join(folder, "f32.gguf"))], { as: "f32" });
-    await store.merge("f32", [{ model: "fortune" }], { as: "exact" });
+    await merge(store, "f32", [{ model: "fortune" }], { as: "exact" });
     const [ours, exact] = [await exported(at, "merged"), await exported(at, "exact")];
     let worst = 0;
     for (const name of Object.keys(FORTUNE_SHA256)) {
@@ -253,9 +257,9 @@ describe("TareStore.merge()", () => {
       { model: "fortune", scale: 0.5 },
       { model: "more", scale: -2 },
     ];
-    await store.merge("base", both, { as: "both" });
-    await store.merge("base", [both[0] as { model: string }], { as: "one" });
-    const { changed } = await store.diff("one", "both");
+    await merge(store, "base", both, { as: "both" });
+    await merge(store, "base", [both[0] as { model: string }], { as: "one" });
+    const { changed } = await diff(store, "one", "both");
     expect(changed.map((each) => each.name)).toEqual(["blk.0.attn_q.weight"]);
     expect(changed[0]?.difference?.largest).toBeCloseTo((2 * 191 * 191) / 2_000_000, 4);
   });
@@ -265,7 +269,7 @@ describe("TareStore.merge()", () => {
     const before = await blobs(store);
     const abort = new AbortController();
     const options = { as: "merged", signal: abort.signal };
-    const merging = store.merge("base", [{ model: "fortune" }], {
+    const merging = merge(store, "base", [{ model: "fortune" }], {
       ...options,
       onProgress: ({ done }) => done > 500_000 && abort.abort(new Error("enough")),
     });
@@ -293,7 +297,7 @@ describe("a merge that is killed", LONG, () => {
     expect((await store.verify({ full: true })).problems).toEqual([]);
     await store.gc();
     expect(await blobs(store)).toEqual(before);
-    expect(await store.merge("base", [{ model: "fortune" }], { as: "merged" })).toMatchObject({
+    expect(await merge(store, "base", [{ model: "fortune" }], { as: "merged" })).toMatchObject({
       weights: 20,
     });
   });
@@ -315,8 +319,12 @@ describe("a LoRA of the store", () => {
       ["kjv", undefined],
       ["stray", []],
     ]);
-    expect((await store.show("fortune")).lora).toMatchObject({ ranks: [8], alphas: [16], targets: 20 });
-    expect((await store.show("kjv")).adapters).toEqual(["fortune"]);
+    expect((await describeModel(store, "fortune")).lora).toMatchObject({
+      ranks: [8],
+      alphas: [16],
+      targets: 20,
+    });
+    expect((await describeModel(store, "kjv")).adapters).toEqual(["fortune"]);
   });
 
   test("for another model is refused before the engine is given anything", async () => {
@@ -328,7 +336,7 @@ describe("a LoRA of the store", () => {
     await store.add([await writeGgufLora(join(folder, "stray.gguf"), pair("blk.9.attn_q.weight", 2))]);
     await store.add([await writeGgufLora(join(folder, "ranks.gguf"), pair("blk.0.attn_q.weight", 3))]);
     const load = (model: string): Promise<unknown> =>
-      store.loadText("base", { adapters: [{ model, scale: 1 }] });
+      runtimeOf(store).loadText("base", { adapters: [{ model, scale: 1 }] });
     await expect(load("stray")).rejects.toMatchObject({
       code: "missing-weight",
       message: expect.stringContaining('not in "base": "blk.9.attn_q"'),
@@ -396,7 +404,7 @@ describe("tare merge", () => {
 
 /** The tokens that an ONNX decoder takes greedily, the whole sequence each time. */
 async function greedyOnnx(store: TareStore, model: string): Promise<number[]> {
-  await using session = await store.load(model, { method: "decoder" });
+  await using session = await runtimeOf(store).load(model, { method: "decoder" });
   const ids = [...EXPECTED.input_ids];
   for (const _ of EXPECTED.greedy_ids) {
     const bytes = new Uint8Array(BigInt64Array.from(ids.map(BigInt)).buffer);

@@ -2,12 +2,13 @@ import { mkdir, readdir, readFile, writeFile } from "node:fs/promises";
 import { join } from "node:path";
 import { Writable } from "node:stream";
 import { fileURLToPath } from "node:url";
-import { describe, expect, onTestFinished, test } from "vitest";
+import { describe, expect, test } from "vitest";
 import { run } from "../../src/cli/run.ts";
 import { openStore, type TareStore } from "../../src/tare-store.ts";
 import { noisyLora } from "../support/noisy-lora.ts";
 import { prepareStore } from "../support/prepared-store.ts";
 import { temporaryFolder } from "../support/temporary.ts";
+import { runtimeOf } from "../support/runtime.ts";
 
 const MODELS = ["base", "kjv", "licence"] as const;
 const EXPECTED = JSON.parse(
@@ -18,14 +19,15 @@ async function familyStore(models: readonly (typeof MODELS)[number][] = MODELS):
   const path = join(await temporaryFolder(), "store");
   await prepareStore(path, "gguf", models);
   const store = await openStore({ path });
-  onTestFinished(() => store[Symbol.asyncDispose]());
   return store;
 }
 
 describe("TareStore.loadText()", () => {
   test("runs several models at once over one copy, each with its own text", async () => {
     const store = await familyStore();
-    const sessions = await Promise.all(MODELS.map((model) => store.loadText(model, { contextSize: 128 })));
+    const sessions = await Promise.all(
+      MODELS.map((model) => runtimeOf(store).loadText(model, { contextSize: 128 })),
+    );
     for (const [index, model] of MODELS.entries()) {
       const { prompt, greedy_ids: ids, greedy_text: text } = EXPECTED[model];
       const result = await sessions[index]?.generate(prompt, { maxTokens: ids.length });
@@ -37,7 +39,7 @@ describe("TareStore.loadText()", () => {
 
   test("keeps a view for each model, and gc drops those that nobody has", async () => {
     const store = await familyStore(["base", "kjv"]);
-    for (const model of ["base", "kjv"]) await (await store.loadText(model)).release();
+    for (const model of ["base", "kjv"]) await (await runtimeOf(store).loadText(model)).release();
     const views = join(store.path, "views");
     await store.gc();
     expect(await readdir(views)).toHaveLength(2);
@@ -53,7 +55,7 @@ describe("TareStore.loadText()", () => {
     const fixture = fileURLToPath(new URL("../../fixtures/onnx/raw.onnx", import.meta.url));
     await writeFile(join(folder, "m", "m.onnx"), await readFile(fixture));
     await store.add([join(folder, "m")]);
-    await expect(store.loadText("m")).rejects.toMatchObject({
+    await expect(runtimeOf(store).loadText("m")).rejects.toMatchObject({
       code: "unsupported",
       hint: expect.any(String),
     });

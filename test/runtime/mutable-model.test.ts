@@ -10,6 +10,8 @@ import { charlm } from "../support/charlm.ts";
 import { storedTensors } from "../support/stored-tensors.ts";
 import { prepareStore } from "../support/prepared-store.ts";
 import { temporaryFolder } from "../support/temporary.ts";
+import { runtimeOf } from "../support/runtime.ts";
+import { merge } from "../../src/operations/merge.ts";
 
 const FIXTURES = fileURLToPath(new URL("../../fixtures", import.meta.url));
 const IDS = new Uint8Array(BigInt64Array.of(1n, 37n, 82n, 5n).buffer);
@@ -23,18 +25,17 @@ beforeAll(async () => {
 async function familyStore(): Promise<{ store: TareStore; folder: string }> {
   const folder = await temporaryFolder();
   await prepareStore(join(folder, "store"), "onnx-compiled", ["base", "kjv"]);
-  const store = await openStore({ path: join(folder, "store"), workers: 1 });
-  onTestFinished(() => store[Symbol.asyncDispose]());
+  const store = await openStore({ path: join(folder, "store") });
   return { store, folder };
 }
 
 async function outputsOf(store: TareStore, name: string): Promise<Tensors> {
-  await using session = await store.load(name, { method: "decoder", threads: 1 });
+  await using session = await runtimeOf(store).load(name, { method: "decoder", threads: 1 });
   return await session.run(INPUTS);
 }
 
 async function open(store: TareStore, mutable: readonly string[] = []): Promise<MutableModel> {
-  const model = await store.openMutable("base", { method: "decoder", threads: 1, mutable });
+  const model = await runtimeOf(store).openMutable("base", { method: "decoder", threads: 1, mutable });
   onTestFinished(() => model.release());
   return model;
 }
@@ -107,7 +108,7 @@ describe("TareStore.openMutable()", () => {
       await cp(join(FIXTURES, "charlm", "fortune-lora", file), join(folder, file));
     }
     await store.add([folder], { as: "fortune" });
-    await store.merge("base", [{ model: "fortune", scale: 0.5 }], { as: "merged" });
+    await merge(store, "base", [{ model: "fortune", scale: 0.5 }], { as: "merged" });
     const [base, merged] = [await outputsOf(store, "base"), await outputsOf(store, "merged")];
     for (const mutable of [[], ["*"], ["*attn_q*"]]) {
       const model = await open(store, mutable.includes("*attn_q*") ? [] : mutable);
@@ -155,7 +156,7 @@ describe("TareStore.openMutable()", () => {
     });
     await expect(model.loadLora("kjv")).rejects.toThrow();
     await expect(
-      store.openMutable("base", { method: "decoder", mutable: ["*lora_A*"] }),
+      runtimeOf(store).openMutable("base", { method: "decoder", mutable: ["*lora_A*"] }),
     ).rejects.toMatchObject({
       code: "not-found",
     });
@@ -174,7 +175,7 @@ describe("TareStore.openMutable()", () => {
     const [base, kjv] = [await outputsOf(store, "base"), await outputsOf(store, "kjv")];
     const rules = [parsePartitionRule("Softmax=portable")];
     const compiled = { partition: rules };
-    const model = await store.openMutable("base", { method: "decoder", threads: 1, compiled });
+    const model = await runtimeOf(store).openMutable("base", { method: "decoder", threads: 1, compiled });
     const before = await model.run(INPUTS);
     const weights = await storedTensors(store, "kjv", "decoder");
     const first = model.run(INPUTS);
@@ -193,13 +194,14 @@ describe("TareStore.openMutable()", () => {
 
   test("says that quantized weights cannot be fed", async () => {
     const folder = await temporaryFolder();
-    const store = await openStore({ path: join(folder, "store"), workers: 1 });
-    onTestFinished(() => store[Symbol.asyncDispose]());
+    const store = await openStore({ path: join(folder, "store") });
     const { readdir } = await import("node:fs/promises");
     const [file = ""] = (await readdir(join(FIXTURES, "onnx-quantized"))).filter((each) =>
       each.endsWith(".onnx"),
     );
     await store.add([join(FIXTURES, "onnx-quantized", file)], { as: "q" });
-    await expect(store.openMutable("q", { mutable: ["*"] })).rejects.toMatchObject({ code: "unsupported" });
+    await expect(runtimeOf(store).openMutable("q", { mutable: ["*"] })).rejects.toMatchObject({
+      code: "unsupported",
+    });
   });
 });

@@ -1,7 +1,7 @@
 import { chmod, readdir, readFile, stat, utimes, writeFile } from "node:fs/promises";
 import { join } from "node:path";
 import { fileURLToPath } from "node:url";
-import { describe, expect, onTestFinished, test } from "vitest";
+import { describe, expect, test } from "vitest";
 import { type Llama, openLlama } from "../../src/engines/llama/engine.ts";
 import { encodeGgufHeader } from "../../src/formats/gguf/write.ts";
 import { openStore, type TareStore } from "../../src/tare-store.ts";
@@ -14,6 +14,8 @@ import { prepareStore } from "../support/prepared-store.ts";
 import { LONG } from "../support/speed.ts";
 import { temporaryFolder } from "../support/temporary.ts";
 import { LocalStore } from "../../src/local-store/local-store.ts";
+import { runtimeOf } from "../support/runtime.ts";
+import { describeModel } from "../../src/operations/describe.ts";
 
 const EXPECTED = JSON.parse(
   await readFile(fileURLToPath(new URL("../../fixtures/charlm/expected.json", import.meta.url)), "utf8"),
@@ -25,7 +27,6 @@ async function storeOf(...models: readonly CharlmModel[]): Promise<TareStore> {
   const path = join(await temporaryFolder(), "store");
   await prepareStore(path, "gguf", models);
   const store = await openStore({ path });
-  onTestFinished(() => store[Symbol.asyncDispose]());
   return store;
 }
 
@@ -69,7 +70,7 @@ async function addLora(store: TareStore): Promise<void> {
 describe("TareStore.openTexts()", () => {
   test("lets models take turns, each with its own text, and lets go of the one before", async () => {
     const store = await storeOf("base", "kjv", "licence");
-    await using texts = store.openTexts(OPTIONS);
+    await using texts = runtimeOf(store).openTexts(OPTIONS);
     for (const model of ["base", "kjv", "base", "licence"] as const) {
       expect(await textOf(texts, model)).toBe(EXPECTED[model].greedy_text);
       expect(texts.loaded.map((each) => each.model)).toEqual([model]);
@@ -83,7 +84,7 @@ describe("TareStore.openTexts()", () => {
 
   test("refuses a number of models that is none", async () => {
     const store = await storeOf();
-    expect(() => store.openTexts({ keep: 0 })).toThrow(RangeError);
+    expect(() => runtimeOf(store).openTexts({ keep: 0 })).toThrow(RangeError);
   });
 });
 
@@ -146,7 +147,11 @@ describe("TextPool.swap()", () => {
     expect(loaded.map((each) => each.adapters.map(({ scale }) => scale))).toEqual([[1], [0], []]);
     // Two pairs of 2 × 192 float32 each; the model itself is shared by all.
     expect(loaded.map((each) => each.ownBytes)).toEqual([6144, 6144, 0]);
-    expect(loaded.map((each) => each.newBytes)).toEqual([6144, 6144, (await store.show("base")).weightBytes]);
+    expect(loaded.map((each) => each.newBytes)).toEqual([
+      6144,
+      6144,
+      (await describeModel(store, "base")).weightBytes,
+    ]);
     expect((await texts.swap("base")).fresh).toBe(false);
     expect(await generate(1)).toBe(moved);
   });
@@ -266,7 +271,7 @@ describe("TextPool.swap()", () => {
 describe("TextPool[Symbol.asyncDispose]()", () => {
   test("releases its models and refuses swaps, those that wait too", async () => {
     const store = await storeOf("base", "kjv");
-    const texts = store.openTexts({ ...OPTIONS, keep: 2 });
+    const texts = runtimeOf(store).openTexts({ ...OPTIONS, keep: 2 });
     const { session } = await texts.swap("base");
     const waiting = Promise.allSettled([texts.swap("kjv"), texts.swap("base")]);
     await texts[Symbol.asyncDispose]();
@@ -280,7 +285,7 @@ describe("TextPool[Symbol.asyncDispose]()", () => {
       message: "Cannot swap models: the pool was closed",
     });
     // The engine is the store's, and goes on.
-    await using other = await store.loadText("kjv", OPTIONS);
+    await using other = await runtimeOf(store).loadText("kjv", OPTIONS);
     expect((await other.generate(PROMPT, { maxTokens: 40 })).text).toBe(EXPECTED.kjv.greedy_text);
   });
 });
@@ -332,7 +337,7 @@ describe("views that the store keeps", () => {
     const damaged = await readFile(join(view, shard));
     damaged.fill(7, damaged.byteLength >> 1);
     await writeFile(join(view, shard), damaged);
-    await expect(store.loadText("kjv", OPTIONS)).rejects.toMatchObject({ code: "corrupted" });
+    await expect(runtimeOf(store).loadText("kjv", OPTIONS)).rejects.toMatchObject({ code: "corrupted" });
     for (const model of ["base", "kjv"] as const) await store.add([await charlmGguf(model)], { as: model });
     expect(await load(store, "kjv")).toBe(EXPECTED.kjv.greedy_text);
     expect((await store.verify({ full: true })).problems).toEqual([]);
@@ -373,7 +378,7 @@ describe("views that the store keeps", () => {
     bytes[bytes.byteLength - 5000] = (bytes[bytes.byteLength - 5000] as number) ^ 1;
     await writeFile(shard, bytes);
     await utimes(shard, atime, mtime);
-    await expect(store.loadText("base", { ...OPTIONS, verify: true })).rejects.toMatchObject({
+    await expect(runtimeOf(store).loadText("base", { ...OPTIONS, verify: true })).rejects.toMatchObject({
       code: "corrupted",
     });
   });

@@ -29,7 +29,7 @@ describe("storedSource()", () => {
     if (name === "base.gguf") await copyFile(await charlmGguf("base"), path);
     else await writeFile(path, spelled());
     {
-      await using store = await openStore({ path: join(folder, "store") });
+      const store = await openStore({ path: join(folder, "store") });
       await store.add([path], { as: "m" });
     }
     const original = await readFile(path);

@@ -1,5 +1,4 @@
 import { join } from "node:path";
-import { onTestFinished } from "vitest";
 import { openStore, type TareStore } from "../../src/tare-store.ts";
 import { temporaryFolder } from "./temporary.ts";
 
@@ -20,6 +19,5 @@ export async function home(
   const folder = await temporaryFolder();
   await prepare?.(join(folder, "store"));
   const store = await openStore({ path: join(folder, "store"), ...options });
-  onTestFinished(() => store[Symbol.asyncDispose]());
   return { store, folder };
 }

@@ -7,6 +7,8 @@ import type { OrtSessionInfo } from "../../src/engines/onnxruntime/session.ts";
 import { TareError } from "../../src/errors.ts";
 import type { Tensor, Tensors } from "../../src/tensor/tensor.ts";
 import type { TareStore } from "../../src/tare-store.ts";
+import { runtimeOf } from "./runtime.ts";
+import { describeModel } from "../../src/operations/describe.ts";
 
 /** A test vector as the ONNX project lays it out: a model, and what it gives for what. */
 export interface Vector {
@@ -129,7 +131,7 @@ export class VectorRunner {
         return;
       }
       await this.#store.export(model, join(folder, "exported"));
-      const { methods: infos } = await this.#store.show(model);
+      const { methods: infos } = await describeModel(this.#store, model);
       let next = 0;
       const lane = async (): Promise<void> => {
         for (let index = next++; index < vectors.length; index = next++) {
@@ -255,7 +257,7 @@ export class VectorRunner {
   /** Loads what stock does not run: tare may refuse it, but with an error of its own. */
   async #load(model: string, method: string): Promise<void> {
     try {
-      await (await this.#store.load(model, { method, threads: 1 })).release();
+      await (await runtimeOf(this.#store).load(model, { method, threads: 1 })).release();
     } catch (error) {
       if (!(error instanceof TareError)) throw error;
     }
@@ -268,7 +270,7 @@ export class VectorRunner {
     stock: StockRun,
   ): Promise<{ session: OrtSessionInfo; sets: readonly Tensors[] }> {
     try {
-      await using session = await this.#store.load(model, { method, threads: 1 });
+      await using session = await runtimeOf(this.#store).load(model, { method, threads: 1 });
       const { inputs, outputs } = session.signature;
       const ports = JSON.stringify([inputs.map((port) => port.name), outputs.map((port) => port.name)]);
       if (ports !== JSON.stringify([stock.inputs, stock.outputs]))

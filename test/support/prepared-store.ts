@@ -6,6 +6,7 @@ import { inject } from "vitest";
 import { type CharlmModel, charlmGguf } from "../../fixtures/charlm/rebuild-gguf.mjs";
 import { openStore } from "../../src/tare-store.ts";
 import { CHARLM_GRAPHS, charlm } from "./charlm.ts";
+import { endRuntime, runtimeOf } from "./runtime.ts";
 
 type PreparedFormat = "onnx" | "onnx-compiled" | "gguf";
 
@@ -37,14 +38,15 @@ async function prepare(
   await mkdir(dirname(prepared), { recursive: true });
   const folder = await mkdtemp(`${prepared}.`);
   try {
-    const store = await openStore({ path: join(folder, "store"), workers: 1 });
+    const store = await openStore({ path: join(folder, "store") });
     for (const model of models) {
       const file = format === "gguf" ? await charlmGguf(model) : join(await charlm(), model);
       await store.add([file], { as: model, threads: 1 });
       if (format !== "onnx-compiled") continue;
-      for (const method of CHARLM_GRAPHS) await (await store.load(model, { method, threads: 1 })).release();
+      for (const method of CHARLM_GRAPHS)
+        await (await runtimeOf(store).load(model, { method, threads: 1 })).release();
     }
-    await store[Symbol.asyncDispose]();
+    await endRuntime(store);
     await rename(join(folder, "store"), prepared).catch(async (error: unknown) => {
       // Another worker was first.
       if (!(await exists(prepared))) throw error;

@@ -25,6 +25,12 @@ import { home } from "../support/home.ts";
 import { mlirPath } from "../support/mlir.ts";
 import { storedTensors } from "../support/stored-tensors.ts";
 import { thrown } from "../support/thrown.ts";
+import { attach } from "../../src/operations/mlir/attach.ts";
+import { proposeRefit } from "../../src/operations/refit/propose-refit.ts";
+import { refit } from "../../src/operations/refit/refit.ts";
+import { loadBound } from "../support/runtime.ts";
+import { bind } from "../../src/link/bind.ts";
+import { describeModel } from "../../src/operations/describe.ts";
 
 /** A source as a caller writes it: a class, whose members are on its prototype. */
 class CallersWeights implements WeightSource {
@@ -103,10 +109,10 @@ describe("a reference to weights", () => {
     const decoder = await storedTensors(store, "kjv", "decoder");
     for (const [kind, ref] of await references(store, folder, "tuned", decoder)) {
       const out = join(folder, `link ${kind}.onnx`);
-      await using program = await store.bind("base", { method: "decoder", weights: ref });
+      await using program = await bind(store, "base", { method: "decoder", weights: ref });
       await program.write(out, { storage: "embedded" });
       note("link", createSha256Of(await readFile(out)));
-      const session = await program.load();
+      const session = await loadBound(store, program);
       const { logits } = await session.run(inputs);
       note("run", createSha256Of((logits as NumberTensor).bytes));
       await session.release();
@@ -115,13 +121,13 @@ describe("a reference to weights", () => {
       await convertWeights(weights, converted);
       note("convert", createSha256Of(await readFile(converted)));
       const as = `refit ${kind}`.replaceAll(" ", "-");
-      const { bound } = await store.refit("tuned", ref, { as });
-      const { methods } = await store.show(as);
+      const { bound } = await refit(store, "tuned", ref, { as });
+      const { methods } = await describeModel(store, as);
       note("refit", [bound, methods[0]?.weights.map((weight) => weight.digest)]);
     }
     for (const [kind, ref] of await references(store, folder, "mlir", MLIR_WEIGHTS)) {
       const out = join(folder, `attach ${kind}.mlir`);
-      expect(await store.attach(THIN, out, { from: ref })).toMatchObject({ weights: 4, unused: [] });
+      expect(await attach(store, THIN, out, { from: ref })).toMatchObject({ weights: 4, unused: [] });
       note("attach", createSha256Of(await readFile(out)));
     }
     expect([...results].map(([verb, different]) => [verb, different.size])).toEqual(
@@ -153,7 +159,8 @@ describe("openWeights()", () => {
       createDigest: () => local.createDigest(),
       blobs: local.blobs,
       names: {
-        list: async () => (await names.list()).map((tag) => (tag.name === "other" ? { ...tag, name: path } : tag)),
+        list: async () =>
+          (await names.list()).map((tag) => (tag.name === "other" ? { ...tag, name: path } : tag)),
         resolve: async (name) => names.resolve(name === path ? "other" : name),
         tag: async (name, model, options) => names.tag(name, model, options),
         untag: async (gone) => names.untag(gone),
@@ -183,10 +190,10 @@ describe("openWeights()", () => {
     await store.add([join(family, "base")], { threads: 1 });
     const verbs = [
       () => store.openWeights("nothing"),
-      () => store.bind("base", { method: "decoder", weights: "nothing" }),
-      () => store.refit("base", "nothing", { as: "x" }),
-      () => store.proposeRefit("base", "nothing"),
-      () => store.attach(THIN, join(folder, "x.mlir"), { from: "nothing" }),
+      () => bind(store, "base", { method: "decoder", weights: "nothing" }),
+      () => refit(store, "base", "nothing", { as: "x" }),
+      () => proposeRefit(store, "base", "nothing"),
+      () => attach(store, THIN, join(folder, "x.mlir"), { from: "nothing" }),
     ];
     for (const verb of verbs) {
       expect(await thrown(verb)).toMatchObject({

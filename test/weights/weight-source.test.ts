@@ -393,7 +393,7 @@ describe("a file that changes while it is open", () => {
 
 describe("TareStore.weights()", () => {
   test.each(MODELS)("gives the weights of %s, mapped where the store has them", async (path, expected) => {
-    await using store = await openStore({ path: join(await temporaryFolder(), "store") });
+    const store = await openStore({ path: join(await temporaryFolder(), "store") });
     await store.add([join(FIXTURES, path)], { as: "m" });
     const data = await store.weights("m");
     await conforms(data, expected, true);
@@ -403,7 +403,7 @@ describe("TareStore.weights()", () => {
   });
 
   test("says what is gone when the model was collected meanwhile", async () => {
-    await using store = await openStore({ path: join(await temporaryFolder(), "store") });
+    const store = await openStore({ path: join(await temporaryFolder(), "store") });
     await store.add([join(FIXTURES, "charlm/base.safetensors")], { as: "m" });
     const data = await store.weights("m");
     await store.remove(["m"]);

@@ -41,7 +41,7 @@ export const add: DefineCommand = (program, act) => {
     )
     .action(
       act(async (context, paths: string[], flags: AddFlags) => {
-        await using store = await context.openStore();
+        const store = await context.openStore();
         if (flags.consume) context.streams.stderr.write("tare: --consume is now called --move\n");
         const move = flags.move ?? flags.consume;
         const groups = flags.as === undefined ? paths.map((path) => [path]) : [paths];

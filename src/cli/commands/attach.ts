@@ -1,13 +1,13 @@
 import { shortDigest } from "../../tensor/digest.ts";
 import {
-  attachMlir,
+  attach as attachWeights,
   type AttachResult,
   listResources,
   type ResourceInfo,
 } from "../../operations/mlir/attach.ts";
 import { type DefineCommand, examples } from "../command.ts";
 import { bytes, table } from "../context.ts";
-import { LocalStore } from "../../local-store/local-store.ts";
+import type { TareStore } from "../../tare-store.ts";
 import { outputPath } from "../options.ts";
 
 interface AttachFlags {
@@ -45,17 +45,17 @@ export const attach: DefineCommand = (program, act) => {
     )
     .action(
       act(async (context, thin: string, flags: AttachFlags) => {
-        const openStore = (): Promise<LocalStore> => LocalStore.open(context.storePath);
+        const openStore = async (): Promise<TareStore> => context.openStore();
         const { from, list, verify } = flags;
         const { signal } = context;
         if (list || verify) {
-          const rows = await listResources(thin, openStore, { from, verify, signal });
+          const rows = await listResources(openStore, thin, { from, verify, signal });
           context.print(rows, () => describeAll(rows));
           return rows.some((row) => row.state === "missing") ? 1 : 0;
         }
         const out = outputPath(undefined, flags.out);
         const result = await context.withProgress(`attaching ${thin}`, (onProgress) =>
-          attachMlir(thin, out, openStore, { from, signal, onProgress }),
+          attachWeights(openStore, thin, out, { from, signal, onProgress }),
         );
         context.print(result, () => describe(result));
         return 0;

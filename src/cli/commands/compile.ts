@@ -46,18 +46,19 @@ export const compile: DefineCommand = (program, act) => {
     )
     .action(
       act(async (context, name: string, flags: CompileFlags) => {
-        await using store = await context.openStore();
+        const store = await context.openStore();
+        await using runtime = await context.openRuntime(store);
         const options = {
           backends: flags.backend === undefined ? [] : [flags.backend],
           partition,
           settings: flags.level === undefined ? {} : { onnxruntime: { level: flags.level } },
           signal: context.signal,
         };
-        const { model, cached, reused } = await store.compile(name, options);
+        const { model, cached, reused } = await runtime.compile(name, options);
         const written =
           flags.out === undefined
             ? undefined
-            : await store.writeCompiled(name, flags.out, { ...options, copy: flags.copy });
+            : await runtime.writeCompiled(name, flags.out, { ...options, copy: flags.copy });
         context.print({ ...model, cached, reused, written }, () => describe(model, cached, reused, written));
       }),
     );

@@ -44,7 +44,7 @@ export const convert: DefineCommand = (program, act) => {
       act(async (context, from: string, path: string | undefined, flags: ConvertFlags) => {
         const out = outputPath(path, flags.out);
         const { method, rename } = flags;
-        await using store = await context.openStore();
+        const store = await context.openStore();
         const { signal } = context;
         const result = await context.withProgress(`converting ${from}`, async (onProgress) => {
           await using weights = await store.openWeights(from, { method, constants: true, signal });

@@ -3,6 +3,7 @@ import { detachInPlace, type DetachResult } from "../../operations/mlir/detach.t
 import { type DefineCommand, examples } from "../command.ts";
 import { bytes } from "../context.ts";
 import { outputPath } from "../options.ts";
+import { detach as detachModel } from "../../operations/mlir/detach.ts";
 
 interface DetachFlags {
   readonly out?: string;
@@ -51,8 +52,8 @@ export const detach: DefineCommand = (program, act) => {
         const result = await context.withProgress(`detaching ${file}`, async (onProgress) => {
           const options = { extern, signal: context.signal, onProgress };
           if (inPlace) return await detachInPlace(file, out, { ...options, hash });
-          await using store = await context.openStore();
-          return await store.detach(file, out, { ...options, as, replace });
+          const store = await context.openStore();
+          return await detachModel(store, file, out, { ...options, as, replace });
         });
         context.print(result, () => describe(file, result));
       }),

@@ -2,6 +2,7 @@ import type { ModelDiff } from "../../operations/diff/diff.ts";
 import { weightBytes } from "../../model/sharing.ts";
 import { type DefineCommand, examples } from "../command.ts";
 import { bytes, table } from "../context.ts";
+import { diff as diffModels } from "../../operations/diff/diff.ts";
 
 /** `tare diff`: two models, weight by weight. */
 export const diff: DefineCommand = (program, act) => {
@@ -17,8 +18,8 @@ export const diff: DefineCommand = (program, act) => {
     .addHelpText("after", examples("tare diff base fine-tune", "tare diff base fine-tune --json"))
     .action(
       act(async (context, a: string, b: string) => {
-        await using store = await context.openStore();
-        const result = await store.diff(a, b, { signal: context.signal });
+        const store = await context.openStore();
+        const result = await diffModels(store, a, b, { signal: context.signal });
         context.print(result, () => describe(result));
       }),
     );

@@ -8,6 +8,9 @@ import type { TareStore } from "../../tare-store.ts";
 import { type DefineCommand, examples } from "../command.ts";
 import { bytes, type Context, table } from "../context.ts";
 import { collect, outputPath, readNameMap } from "../options.ts";
+import { link as linkModel } from "../../link/link-folder.ts";
+import { bind as bindStored } from "../../link/bind.ts";
+import { bindFile as bindOnnxFile } from "../../link/bind-file.ts";
 
 interface LinkFlags {
   readonly out?: string;
@@ -70,11 +73,11 @@ export const link: DefineCommand = (program, act) => {
     )
     .action(
       act(async (context, model: string, path: string | undefined, flags: LinkFlags) => {
-        await using store = await context.openStore();
+        const store = await context.openStore();
         const file = await isProgramFile(store, model);
         const storage = storageOf(flags, file);
         if (flags.plan || storage) return await bound(context, store, model, file, storage, path, flags);
-        const result = await store.link(model, outputPath(path, flags.out), { copy: flags.copy });
+        const result = await linkModel(store, model, outputPath(path, flags.out), { copy: flags.copy });
         context.print(result, () => {
           const parts = [
             [result.reflinkedBytes, "reflinked"],
@@ -150,7 +153,7 @@ async function bindModel(
       hint: "--from WEIGHTS gives it other weights; scopes are those of a symbolic .onnx file",
     });
   }
-  return store.bind(model, {
+  return bindStored(store, model, {
     method,
     weights: typeof inPlace === "string" ? inPlace : from,
     map: map === undefined ? undefined : await readNameMap(map),
@@ -170,7 +173,7 @@ async function bindFile(
     });
   }
   const scopes = Object.fromEntries(scope.map(parseScope));
-  return store.bindFile(path, { scopes, remote, signal: context.signal });
+  return bindOnnxFile(store, path, { scopes, remote, signal: context.signal });
 }
 
 function parseScope(text: string): [string, string] {

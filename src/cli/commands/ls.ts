@@ -15,7 +15,7 @@ export const ls: DefineCommand = (program, act) => {
     .addHelpText("after", examples("tare ls", "tare ls --json"))
     .action(
       act(async (context) => {
-        await using store = await context.openStore();
+        const store = await context.openStore();
         const models = await store.list();
         context.print(models, () => {
           if (models.length === 0) return "the store is empty: tare add FILES";

@@ -5,6 +5,7 @@ import { UsageError } from "../../errors.ts";
 import { drawFamilyHtml } from "../../picture/html.ts";
 import { drawFamilySvg } from "../../picture/svg.ts";
 import { type DefineCommand, examples } from "../command.ts";
+import { familyMap } from "../../operations/family-map.ts";
 
 /** `tare map`: a picture of the family. */
 export const map: DefineCommand = (program, act) => {
@@ -24,8 +25,8 @@ export const map: DefineCommand = (program, act) => {
         if (!svg && !/\.html?$/.test(flags.out)) {
           throw new UsageError("usage", `Cannot draw "${flags.out}": its name must end in .html or .svg`);
         }
-        await using store = await context.openStore();
-        const family = await store.map(models);
+        const store = await context.openStore();
+        const family = await familyMap(store, models);
         const path = resolve(flags.out);
         await writeFile(path, svg ? drawFamilySvg(family) : drawFamilyHtml(family));
         context.print({ path, ...family }, () => `drawn: ${pathToFileURL(path).href}`);

@@ -3,6 +3,7 @@ import { parseNameMapping } from "../../lora/mapping.ts";
 import { type DefineCommand, examples } from "../command.ts";
 import { bytes } from "../context.ts";
 import { number, parseAdapter, readJsonFile } from "../options.ts";
+import { merge as mergeModels } from "../../operations/merge.ts";
 
 interface MergeFlags {
   readonly as: string;
@@ -44,10 +45,10 @@ export const merge: DefineCommand = (program, act) => {
         });
         const map =
           flags.map === undefined ? undefined : parseNameMapping(await readJsonFile(flags.map), flags.map);
-        await using store = await context.openStore();
+        const store = await context.openStore();
         const { as, replace } = flags;
         const result = await context.withProgress(`merging ${as}`, (onProgress) =>
-          store.merge(base, loras, { as, replace, map, signal: context.signal, onProgress }),
+          mergeModels(store, base, loras, { as, replace, map, signal: context.signal, onProgress }),
         );
         context.print(result, () => describe(result));
       }),

@@ -9,6 +9,9 @@ import { type DefineCommand, examples } from "../command.ts";
 import { bytes, type Context, table } from "../context.ts";
 import { readNameMap } from "../options.ts";
 import { readTensors } from "../tensor-files.ts";
+import { describeModel } from "../../operations/describe.ts";
+import { proposeRefit } from "../../operations/refit/propose-refit.ts";
+import { refit as refitModel } from "../../operations/refit/refit.ts";
 
 interface RefitFlags {
   readonly as?: string;
@@ -55,7 +58,7 @@ export const refit: DefineCommand = (program, act) => {
     )
     .action(
       act(async (context, model: string, weights: string, flags: RefitFlags) => {
-        await using store = await context.openStore();
+        const store = await context.openStore();
         if (flags.propose) return await propose(context, store, model, weights, flags);
         if (flags.as === undefined) {
           throw new UsageError("usage", "Cannot refit without a name for the result", {
@@ -66,7 +69,7 @@ export const refit: DefineCommand = (program, act) => {
         const map = flags.map === undefined ? undefined : await readNameMap(flags.map);
         const { partial, recompile, replace, verify } = flags;
         const result = await context.withProgress(`refitting ${model}`, (onProgress) =>
-          store.refit(model, weights, {
+          refitModel(store, model, weights, {
             as,
             map,
             partial,
@@ -90,7 +93,7 @@ async function propose(
   { out }: RefitFlags,
 ): Promise<void> {
   const proposals = await context.withProgress("reading", (onProgress) =>
-    store.proposeRefit(model, weights, { signal: context.signal, onProgress }),
+    proposeRefit(store, model, weights, { signal: context.signal, onProgress }),
   );
   const mapping = Object.fromEntries(proposals.map(({ name, from }) => [name, from]));
   if (out !== undefined) await writeFile(out, `${JSON.stringify(mapping, null, 2)}\n`, { flag: "wx" });
@@ -117,10 +120,11 @@ async function check(
   try {
     const given: Record<string, Tensors> = {};
     if (inputs !== undefined) {
-      const { methods } = await store.show(name);
+      const { methods } = await describeModel(store, name);
       for (const method of methods) given[method.name] = await readTensors(inputs, method.signature);
     }
-    return await store.verifyRefit(name, { inputs: given, signal: context.signal });
+    await using runtime = await context.openRuntime(store);
+    return await runtime.verifyRefit(name, { inputs: given, signal: context.signal });
   } catch (error) {
     await store.remove([name]);
     throw error;

@@ -2,7 +2,7 @@ import { EngineError, UsageError } from "../../errors.ts";
 import type { Session, Signature } from "../../engines/engine.ts";
 import type { ModelInfo } from "../../operations/describe.ts";
 import { noEngine } from "../../engines/engine-of.ts";
-import type { LoadOptions, TareStore } from "../../tare-store.ts";
+import type { LoadOptions, Runtime } from "../../runtime/runtime.ts";
 import type { Tensor, Tensors } from "../../tensor/tensor.ts";
 import { type DefineCommand, examples } from "../command.ts";
 import { type Context, table } from "../context.ts";
@@ -11,6 +11,8 @@ import { generateText, type TextFlags } from "../generate-text.ts";
 import { summarize } from "../summary.ts";
 import { collect } from "../options.ts";
 import { portText } from "../formatting.ts";
+import { describeModel } from "../../operations/describe.ts";
+import { bind } from "../../link/bind.ts";
 
 interface RunFlags extends TextFlags {
   readonly method?: string;
@@ -78,8 +80,8 @@ export const runCommand: DefineCommand = (program, act) => {
     )
     .action(
       act(async (context, model: string, files: string[], flags: RunFlags) => {
-        await using store = await context.openStore();
-        const info = await store.show(model);
+        const store = await context.openStore();
+        const info = await describeModel(store, model);
         if (info.format === "gguf") {
           return await generateText(context, store, model, files.join(" "), flags);
         }
@@ -94,7 +96,8 @@ export const runCommand: DefineCommand = (program, act) => {
             signature,
             missing.map((port) => port.name),
           );
-        await using session = await load(context, store, model, flags.weights, options);
+        await using runtime = await context.openRuntime(store);
+        await using session = await load(context, runtime, model, flags.weights, options);
         const began = performance.now();
         const outputs = await session.run(inputs, { signal: context.signal });
         await report(context, outputs, performance.now() - began, flags.out);
@@ -104,15 +107,15 @@ export const runCommand: DefineCommand = (program, act) => {
 
 async function load(
   context: Context,
-  store: TareStore,
+  runtime: Runtime,
   model: string,
   weights: string | undefined,
   options: LoadOptions,
 ): Promise<Session> {
   const { signal } = context;
-  if (weights === undefined) return store.load(model, { ...options, signal });
-  await using program = await store.bind(model, { method: options.method, weights, signal });
-  return await program.load({ ...options, signal });
+  if (weights === undefined) return runtime.load(model, { ...options, signal });
+  await using program = await bind(runtime.store, model, { method: options.method, weights, signal });
+  return await runtime.load(await program.link({ signal }), { ...options, signal });
 }
 
 function loadOptions(flags: RunFlags): LoadOptions {

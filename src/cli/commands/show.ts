@@ -5,6 +5,7 @@ import { shortDigest } from "../../tensor/digest.ts";
 import { type DefineCommand, examples } from "../command.ts";
 import { bytes, table } from "../context.ts";
 import { bindingsText, loraText, portText } from "../formatting.ts";
+import { describeModel } from "../../operations/describe.ts";
 
 /** `tare show`: one model. */
 export const show: DefineCommand = (program, act) => {
@@ -29,16 +30,17 @@ export const show: DefineCommand = (program, act) => {
     )
     .action(
       act(async (context, name: string, flags: { readonly method?: string; readonly bindings?: boolean }) => {
-        await using store = await context.openStore();
+        const store = await context.openStore();
         if (flags.bindings) {
-          const { model } = await store.compile(name, { signal: context.signal });
+          await using runtime = await context.openRuntime(store);
+          const { model } = await runtime.compile(name, { signal: context.signal });
           const compiled = model.methods.filter(
             (each) => flags.method === undefined || each.name === flags.method,
           );
           context.print({ ...model, methods: compiled }, () => compiled.map(bindingsText).join("\n\n"));
           return;
         }
-        const info = await store.show(name);
+        const info = await describeModel(store, name);
         const methods = info.methods.filter(
           (each) => flags.method === undefined || each.name === flags.method,
         );

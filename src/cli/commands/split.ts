@@ -10,6 +10,7 @@ import {
 } from "../../operations/split/split-rules.ts";
 import { type DefineCommand, examples } from "../command.ts";
 import { bytes, table } from "../context.ts";
+import { split as splitModels } from "../../operations/split/split.ts";
 
 interface SplitFlags {
   readonly out?: string;
@@ -62,9 +63,9 @@ export const split: DefineCommand = (program, act) => {
           });
         }
         if (flags.rules !== undefined) rules.push(...(await readRules(flags.rules)));
-        await using store = await context.openStore();
+        const store = await context.openStore();
         const result = await context.withProgress("splitting", (onProgress) =>
-          store.split(models, flags.dryRun ? undefined : flags.out, {
+          splitModels(store, models, flags.dryRun ? undefined : flags.out, {
             rules,
             since: flags.since,
             signal: context.signal,

@@ -10,7 +10,7 @@ export const status: DefineCommand = (program, act) => {
     .addHelpText("after", examples("tare status", "tare status --json"))
     .action(
       act(async (context) => {
-        await using store = await context.openStore();
+        const store = await context.openStore();
         const result = await store.status();
         const saved =
           result.fileBytes > 0 ? Math.round((1 - result.storedBytes / result.fileBytes) * 100) : 0;

@@ -83,8 +83,9 @@ export const swap: DefineCommand = (program, act) => {
           throw new UsageError("usage", `Cannot use --keep ${flags.keep}: it is a whole number above 0`);
         const all = flags.adapter.map(parseAdapter);
         const tasks = names.map((name) => parseTask(name, all));
-        await using store = await context.openStore();
-        await using texts = store.openTexts({ ...loadOptions(flags), keep, measure: true });
+        const store = await context.openStore();
+        await using runtime = await context.openRuntime(store);
+        await using texts = runtime.openTexts({ ...loadOptions(flags), keep, measure: true });
         const turns: Turn[] = [];
         for (const task of tasks) turns.push(await takeTurn(context, texts, task, prompt, flags));
         context.print({ turns }, () => `\n${turnTable(turns)}`);

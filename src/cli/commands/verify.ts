@@ -14,7 +14,7 @@ export const verify: DefineCommand = (program, act) => {
     .addHelpText("after", examples("tare verify", "tare verify --full --json"))
     .action(
       act(async (context, flags: { readonly full?: boolean }) => {
-        await using store = await context.openStore();
+        const store = await context.openStore();
         const result = await context.withProgress("verifying", (onProgress) =>
           store.verify({ full: flags.full, signal: context.signal, onProgress }),
         );

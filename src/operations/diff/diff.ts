@@ -5,7 +5,8 @@ import type { StoredModel } from "../../model/stored-model.ts";
 import { codecOf } from "../../tensor/quantization/codec-of.ts";
 import { type Difference, NumberComparison } from "./compare-numbers.ts";
 import { weightBytes } from "../../model/sharing.ts";
-import type { BlobReader } from "../../store/store.ts";
+import type { BlobReader, Store } from "../../store/store.ts";
+import { withModels } from "../../store/with-model.ts";
 
 /** Read of each side at a time, less what is no whole block; divides by every width of plain elements. */
 const CHUNK = 1024 * 1024;
@@ -43,14 +44,26 @@ export interface ModelDiff {
 }
 
 /**
- * Compares two models weight by weight, by name within methods of the same name; a weight that several methods use
- * is compared once.
+ * Compares two models of a store weight by weight, by name within methods of the same name; a weight that several methods
+ * use is compared once.
+ * @throws StoreError `not-found`, `missing-blob`, `corrupted`
  */
-export async function diffModels(
+export async function diff(
+  store: Store,
+  a: string,
+  b: string,
+  options: ReadOptions = {},
+): Promise<ModelDiff> {
+  return withModels(store, [a, b], ([left, right]) =>
+    diffModels(store, left as StoredModel, right as StoredModel, options),
+  );
+}
+
+async function diffModels(
   store: BlobReader,
   a: StoredModel,
   b: StoredModel,
-  options: ReadOptions = {},
+  options: ReadOptions,
 ): Promise<ModelDiff> {
   const same: [string, Weight][] = [];
   const changed: ChangedWeight[] = [];

@@ -13,11 +13,12 @@ import { streamWeight } from "../../weights/stream-weight.ts";
 import type { WeightLayout, WeightSource } from "../../weights/weight-source.ts";
 import { checkWeightCompatibility } from "./check-weight.ts";
 import { pieceChunks } from "./chunks.ts";
+import type { Store } from "../../store/store.ts";
 import { type OpenStore, openLinkedWeights } from "./linked-weights.ts";
 import { openMlir, type OpenMlir } from "./open.ts";
 import type { Progress } from "../../io/progress.ts";
 
-/** Options of {@link attachMlir}. */
+/** Options of {@link attach}. */
 export interface AttachOptions {
   /** What has the weights by name; what the thin file names, unless given. */
   readonly from?: WeightRef | undefined;
@@ -59,15 +60,15 @@ export interface ResourceInfo {
  * @throws LinkError `missing-weight` naming all that are not found, `mismatch` where a size or type is another;
  * StoreError `corrupted`; SourceError `exists`, `source-changed`
  */
-export async function attachMlir(
+export async function attach(
+  store: Store | OpenStore,
   thin: string,
   out: string,
-  openStore: OpenStore,
   options: AttachOptions = {},
 ): Promise<AttachResult> {
   await requireNoFile(out);
   await using mlir = await openMlir(thin, options);
-  await using found = await findWeights(mlir, openStore, options);
+  await using found = await findWeights(mlir, store, options);
   const weights = new Map<string, WeightLayout>();
   const lacking = (keys: readonly string[]): string[] =>
     keys.filter((key) => {
@@ -111,8 +112,8 @@ export async function attachMlir(
  * @throws StoreError `corrupted` naming the weight
  */
 export async function listResources(
+  store: Store | OpenStore,
   path: string,
-  openStore: OpenStore,
   options: AttachOptions & { readonly verify?: boolean | undefined } = {},
 ): Promise<ResourceInfo[]> {
   await using mlir = await openMlir(path, options);
@@ -124,7 +125,7 @@ export async function listResources(
   const wanted = new Set([...mlir.missing, ...mlir.externs]);
   if (wanted.size === 0 && !manifest && options.from === undefined) return here;
   await using found =
-    manifest || options.from !== undefined ? await findWeights(mlir, openStore, options) : undefined;
+    manifest || options.from !== undefined ? await findWeights(mlir, store, options) : undefined;
   const rows: ResourceInfo[] = [];
   const missing = new Set(mlir.missing);
   const linked = options.from === undefined ? [...(manifest?.weights.keys() ?? [])] : [];
@@ -144,12 +145,12 @@ export async function listResources(
 
 async function findWeights(
   mlir: OpenMlir,
-  openStore: OpenStore,
+  store: Store | OpenStore,
   { from, signal }: AttachOptions,
 ): Promise<OpenWeights> {
   const { manifest, missing, source } = mlir;
-  if (from !== undefined) return weightsOf(await openRef(from, { store: openStore, signal }));
-  if (manifest) return await openLinkedWeights(manifest, source.name, openStore, { signal });
+  if (from !== undefined) return weightsOf(await openRef(from, { store, signal }));
+  if (manifest) return await openLinkedWeights(manifest, source.name, store, { signal });
   if (missing.length > 0) throw missingWeights(source.name, missing, undefined);
   return { ...aliasedWeights("nothing", new Map()), async [Symbol.asyncDispose]() {} };
 }

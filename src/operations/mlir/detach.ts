@@ -15,7 +15,7 @@ import type { Progress } from "../../io/progress.ts";
 import type { LocalStore } from "../../local-store/local-store.ts";
 import { readModel } from "../../store/read-model.ts";
 
-/** Options of {@link detachToStore}. */
+/** Options of {@link detach}. */
 export interface DetachOptions {
   /** The store's name for the weights; the file's name unless given. */
   readonly as?: string | undefined;
@@ -55,7 +55,7 @@ export interface DetachResult {
  * where their bytes are travels inside the thin file, through whatever passes.
  * @throws FormatError, SourceError `exists`, StoreError `name-taken`; LinkError `missing-weight` for a file without any
  */
-export async function detachToStore(
+export async function detach(
   store: LocalStore,
   path: string,
   out: string,

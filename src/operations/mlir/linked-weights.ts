@@ -11,7 +11,7 @@ import { rangeWeights } from "../../weights/range.ts";
 import { mlirBlobs } from "./mlir-blobs.ts";
 import { openMlir } from "./open.ts";
 
-/** The store, opened when it is needed. */
+/** Opens the store when it is needed. */
 export type OpenStore = () => Promise<Store>;
 
 /**
@@ -22,12 +22,12 @@ export type OpenStore = () => Promise<Store>;
 export async function openLinkedWeights(
   manifest: LinkManifest,
   thin: string,
-  openStore: OpenStore,
+  store: Store | OpenStore,
   options: ReadOptions,
 ): Promise<OpenWeights> {
   const { path } = manifest.file;
   return path === undefined
-    ? linkedInStore(manifest, await openStore())
+    ? linkedInStore(manifest, typeof store === "function" ? await store() : store)
     : linkedInFile(path, manifest, thin, options);
 }
 

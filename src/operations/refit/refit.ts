@@ -56,7 +56,7 @@ export interface RefitResult extends PatchResult {
  * Binds a model's programs to other weights, as a new model of the store: nothing is compiled, and weights that the
  * store has are not written.
  */
-export async function refitModel(
+export async function refit(
   store: LocalStore,
   base: string,
   source: WeightRef,

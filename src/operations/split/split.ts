@@ -70,11 +70,11 @@ interface Planned {
  * Writes models as files that need no tare: one foundation, an adapter for each.
  * @param path the folder; only planned if left out
  */
-export async function splitModels(
+export async function split(
   store: LocalStore,
   names: readonly string[],
   path: string | undefined,
-  options: SplitOptions,
+  options: SplitOptions = {},
 ): Promise<SplitResult> {
   return withModels(store, [...new Set(names)], async (models) => {
     const { layout, originals, record, result } = await plan(store, models, options);

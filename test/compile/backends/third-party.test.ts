@@ -1,12 +1,13 @@
 import { readFile, writeFile } from "node:fs/promises";
 import { join } from "node:path";
-import { describe, expect, onTestFinished, test } from "vitest";
+import { describe, expect, test } from "vitest";
 import { ElementwiseBackend } from "../../../examples/elementwise-backend.ts";
 import { openCompiled } from "../../../src/compile/compiled-folder.ts";
 import { openStore, type TareStore } from "../../../src/tare-store.ts";
 import type { Tensor, Tensors } from "../../../src/tensor/tensor.ts";
 import { constant, floats, graph, model, node, tensor, value } from "../../support/onnx-builder.ts";
 import { temporaryFolder } from "../../support/temporary.ts";
+import { runtimeOf } from "../../support/runtime.ts";
 
 /** Two layers: what is between their products is for the example. */
 const bytes = model({
@@ -39,8 +40,7 @@ const x: Tensor = {
 async function storeOf(): Promise<TareStore> {
   const folder = await temporaryFolder();
   await writeFile(join(folder, "m.onnx"), bytes);
-  const store = await openStore({ path: join(folder, "store"), workers: 1 });
-  onTestFinished(() => store[Symbol.asyncDispose]());
+  const store = await openStore({ path: join(folder, "store") });
   await store.add([join(folder, "m.onnx")]);
   return store;
 }
@@ -53,7 +53,7 @@ describe("a backend of one's own", () => {
   test("gets what it takes, puts data, and runs beside ONNX Runtime, bit for bit", async () => {
     const store = await storeOf();
     const backends = [new ElementwiseBackend(), "onnxruntime"];
-    const { model: compiled } = await store.compile("m", { backends });
+    const { model: compiled } = await runtimeOf(store).compile("m", { backends });
     const [method] = compiled.methods;
     expect(
       method?.partitions.map(({ backend, bindings, nodes }) => [backend, bindings.length, nodes]),
@@ -65,11 +65,11 @@ describe("a backend of one's own", () => {
     ]);
     expect(compiled.data).toMatchObject([{ key: "elementwise/m/1/half", size: 4, alignment: 4 }]);
     expect(compiled.records.map((record) => record.backend)).toEqual(["elementwise", "onnxruntime"]);
-    await using whole = await store.load("m", { level: "disabled" });
+    await using whole = await runtimeOf(store).load("m", { level: "disabled" });
     const expected = text(await whole.run({ x }));
     for (const round of ["first", "second"]) {
-      expect((await store.compile("m", { backends })).cached, round).toBe(true);
-      await using session = await store.loadCompiled("m", { backends });
+      expect((await runtimeOf(store).compile("m", { backends })).cached, round).toBe(true);
+      await using session = await runtimeOf(store).loadCompiled("m", { backends });
       expect(text(await session.run({ x }))).toBe(expected);
     }
   });
@@ -78,8 +78,8 @@ describe("a backend of one's own", () => {
     const store = await storeOf();
     const backends = [new ElementwiseBackend(), "onnxruntime"];
     const path = join(await temporaryFolder(), "out");
-    await store.writeCompiled("m", path, { backends });
-    await using whole = await store.load("m", { level: "disabled" });
+    await runtimeOf(store).writeCompiled("m", path, { backends });
+    await using whole = await runtimeOf(store).load("m", { level: "disabled" });
     await using folder = await openCompiled(path, { backends: [new ElementwiseBackend()], workers: 1 });
     await using session = await folder.load();
     expect(text(await session.run({ x }))).toBe(text(await whole.run({ x })));
@@ -91,7 +91,7 @@ describe("a backend of one's own", () => {
 
   test("is not given what it does not take", async () => {
     const store = await storeOf();
-    const compiling = store.compile("m", {
+    const compiling = runtimeOf(store).compile("m", {
       backends: [new ElementwiseBackend()],
       partition: [{ nodes: "MatMul", backend: "elementwise" }],
     });

@@ -4,7 +4,7 @@ import { readdir, readFile, stat, utimes, writeFile } from "node:fs/promises";
 import { join } from "node:path";
 import { fileURLToPath } from "node:url";
 import * as ort from "onnxruntime-node";
-import { describe, expect, onTestFinished, test } from "vitest";
+import { describe, expect, test } from "vitest";
 import { openOnnxRuntime } from "../../../src/engines/onnxruntime/engine.ts";
 import { openStore, type TareStore } from "../../../src/tare-store.ts";
 import { StoredOnnx } from "../../../src/link/stored-program.ts";
@@ -17,6 +17,8 @@ import { graph, ints, type Message, model, node, tensor, value } from "../../sup
 import { LONG } from "../../support/speed.ts";
 import { temporaryFolder } from "../../support/temporary.ts";
 import { readModel } from "../../../src/store/read-model.ts";
+import { runtimeOf } from "../../support/runtime.ts";
+import { describeModel } from "../../../src/operations/describe.ts";
 
 const SIZE = 128;
 const ROWS = 3;
@@ -81,8 +83,7 @@ const ids: Tensor = {
 };
 
 async function open(path: string): Promise<TareStore> {
-  const store = await openStore({ path, workers: 2 });
-  onTestFinished(() => store[Symbol.asyncDispose]());
+  const store = await openStore({ path });
   return store;
 }
 
@@ -99,7 +100,7 @@ async function storeOf(models: Readonly<Record<string, Uint8Array>>): Promise<Ta
 const bytesOf = ({ y }: Tensors): Buffer => Buffer.from(y && y.dtype !== "string" ? y.bytes : []);
 
 async function outputOf(store: TareStore, name: string, verify = false): Promise<Buffer> {
-  await using session = await store.load(name, { verify });
+  await using session = await runtimeOf(store).load(name, { verify });
   return bytesOf(await session.run({ ids }));
 }
 
@@ -129,11 +130,11 @@ async function spoil(path: string): Promise<void> {
 describe("TareStore.load() of a program that computes weights of weights", () => {
   test("derives them once, and gives bit for bit what their nodes give at each call, and what stock gives", async () => {
     const store = await storeOf({ m: folded() });
-    await using session = await store.load("m");
+    await using session = await runtimeOf(store).load("m");
     expect([...session.foldedWeights].sort()).toEqual(FOLDED);
     const output = bytesOf(await session.run({ ids }));
     expect((await filesOf(store)).length).toBe(4);
-    await using live = await store.openMutable("m", { mutable: ["s"] });
+    await using live = await runtimeOf(store).openMutable("m", { mutable: ["s"] });
     expect(output.equals(bytesOf(await live.run({ ids })))).toBe(true);
     expect(output.equals(await stock(folded()))).toBe(true);
   });
@@ -222,7 +223,7 @@ describe("TareStore.load() of a program that computes weights of weights", () =>
       { as: "m" },
     );
     for (const method of methods) {
-      await using session = await store.load("m", { method });
+      await using session = await runtimeOf(store).load("m", { method });
       expect(session.foldedWeights).toEqual([`${method}.table`]);
       expect(bytesOf(await session.run({ ids })).equals(await stock(part("w")))).toBe(true);
     }
@@ -234,7 +235,7 @@ describe("TareStore.load() of a program that computes weights of weights", () =>
     const store = await open(join(await temporaryFolder(), "store"));
     await store.add([join(family, "base")]);
     for (const method of CHARLM_GRAPHS) {
-      await using session = await store.load("base", { method });
+      await using session = await runtimeOf(store).load("base", { method });
       expect(session.foldedWeights).toEqual([]);
     }
     expect(await filesOf(store)).toEqual([]);
@@ -243,7 +244,7 @@ describe("TareStore.load() of a program that computes weights of weights", () =>
   test("is shown and counted, and collected with the last model that has all that it is folded from", async () => {
     const store = await storeOf({ m: folded(), tuned: folded({ lora: 9 }) });
     const said = async (): Promise<string[]> =>
-      ((await store.show("m")).methods[0]?.weights ?? [])
+      ((await describeModel(store, "m")).methods[0]?.weights ?? [])
         .filter((each) => each.folded)
         .map((each) => each.name)
         .sort();
@@ -275,11 +276,12 @@ describe("TareStore.load() of a program that computes weights of weights", () =>
     const index = fileURLToPath(new URL("../../../dist/index.js", import.meta.url));
     await writeFile(
       script,
-      `import { openStore } from ${JSON.stringify(index)};
-       const store = await openStore({ path: process.argv[2], workers: 2 });
-       const sessions = await Promise.all(["m", "tuned", "m"].map((name) => store.load(name)));
+      `import { openRuntime, openStore } from ${JSON.stringify(index)};
+       const store = await openStore({ path: process.argv[2] });
+       const runtime = openRuntime(store);
+       const sessions = await Promise.all(["m", "tuned", "m"].map((name) => runtime.load(name)));
        for (const session of sessions) if (session.foldedWeights.length !== ${FOLDED.length}) process.exit(3);
-       await store[Symbol.asyncDispose]();`,
+       await runtime[Symbol.asyncDispose]();`,
     );
     const children = [1, 2, 3].map(() =>
       spawn(process.execPath, [script, store.path], { stdio: ["ignore", "ignore", "inherit"] }),
@@ -305,7 +307,7 @@ describe("TareStore.load() of a program that computes weights of weights", () =>
 
   test("follows a weight that changes in memory", async () => {
     const store = await storeOf({ m: folded() });
-    await using live = await store.openMutable("m");
+    await using live = await runtimeOf(store).openMutable("m");
     expect(bytesOf(await live.run({ ids })).equals(await stock(folded()))).toBe(true);
     const a = {
       dtype: "float32",
@@ -339,7 +341,7 @@ describe("TareStore.load() of a program that computes weights of weights", () =>
       }),
     });
     const store = await storeOf({ m: bytes });
-    await using session = await store.load("m");
+    await using session = await runtimeOf(store).load("m");
     expect(session.foldedWeights).toEqual([]);
     expect(bytesOf(await session.run({ ids })).equals(await stock(bytes))).toBe(true);
     expect(await filesOf(store)).toEqual([]);

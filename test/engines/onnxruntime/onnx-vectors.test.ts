@@ -8,6 +8,7 @@ import { findVectors, type Outcome, type Vector, VectorRunner } from "../../supp
 import { DATA_TYPE, graph, model, node, type OnnxDType, value } from "../../support/onnx-builder.ts";
 import { LONG } from "../../support/speed.ts";
 import { temporaryFolder } from "../../support/temporary.ts";
+import { runtimeOf } from "../../support/runtime.ts";
 
 const FIXTURES = fileURLToPath(new URL("../../../fixtures/onnx-vectors", import.meta.url));
 
@@ -29,7 +30,7 @@ function namesOf(outcomes: ReadonlyMap<string, Outcome>, kind: Outcome["kind"]):
 
 describe("ONNX's test vectors", LONG, () => {
   test("give through a store what stock ONNX Runtime gives, bit for bit", async () => {
-    await using store = await openStore({ path: join(await temporaryFolder(), "store"), workers: 2 });
+    const store = await openStore({ path: join(await temporaryFolder(), "store") });
     const vectors = await fixtures();
     const outcomes = await new VectorRunner(store, ort).run(vectors);
     expect(outcomes.size).toBe(vectors.length);
@@ -54,14 +55,14 @@ describe("ONNX's test vectors", LONG, () => {
 describe("TareStore.add()", () => {
   test("adds a model again whose only weight is in the store by itself", async () => {
     const folder = await temporaryFolder();
-    await using store = await openStore({ path: join(folder, "store"), workers: 1 });
+    const store = await openStore({ path: join(folder, "store") });
     const model = join(FIXTURES, "onnx-node-first", "test_matmul_2d", "model.onnx");
     const first = await store.add([model], { as: "first", threads: 1 });
     expect(first.weights).toBe(1);
     await copyFile(model, join(folder, "second.onnx"));
     const second = await store.add([join(folder, "second.onnx")], { threads: 1 });
     expect(second.weights).toBe(1);
-    await using session = await store.load("second", { threads: 1 });
+    await using session = await runtimeOf(store).load("second", { threads: 1 });
     expect(session.signature.inputs.map((port) => port.name)).toEqual(["b"]);
   });
 });
@@ -83,16 +84,16 @@ describe("Session.run()", () => {
   // Asked for such an output, onnxruntime-node 1.30 ends the process.
   test("refuses to feed or fetch int4, which the engine cannot", async () => {
     const folder = await temporaryFolder();
-    await using store = await openStore({ path: join(folder, "store"), workers: 1 });
+    const store = await openStore({ path: join(folder, "store") });
     await writeFile(join(folder, "fetch.onnx"), castModel("float32", "int4"));
     await store.add([join(folder, "fetch.onnx")], { threads: 1 });
-    await using fetch = await store.load("fetch");
+    await using fetch = await runtimeOf(store).load("fetch");
     const x = { dtype: "float32", shape: [4], bytes: new Uint8Array(16) } as const;
     await expect(fetch.run({ x })).rejects.toMatchObject({ code: "engine", tensor: "y" });
 
     await writeFile(join(folder, "feed.onnx"), castModel("int4", "float32"));
     await store.add([join(folder, "feed.onnx")], { threads: 1 });
-    await using feed = await store.load("feed");
+    await using feed = await runtimeOf(store).load("feed");
     const packed = { dtype: "int4", shape: [4], bytes: new Uint8Array(2) } as const;
     await expect(feed.run({ x: packed })).rejects.toMatchObject({ code: "bad-input", tensor: "x" });
   });

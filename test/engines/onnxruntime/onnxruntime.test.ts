@@ -1,13 +1,16 @@
 import { readdir, rm, writeFile } from "node:fs/promises";
 import { join } from "node:path";
 import * as ort from "onnxruntime-node";
-import { beforeAll, describe, expect, onTestFinished, test } from "vitest";
+import { beforeAll, describe, expect, test } from "vitest";
 import type { CharlmModel } from "../../../fixtures/charlm/rebuild-gguf.mjs";
 import { openStore, type TareStore } from "../../../src/tare-store.ts";
 import type { Tensor, Tensors } from "../../../src/tensor/tensor.ts";
 import { CHARLM_GRAPHS, CHARLM_MODELS, charlm } from "../../support/charlm.ts";
 import { prepareStore } from "../../support/prepared-store.ts";
 import { temporaryFolder } from "../../support/temporary.ts";
+import { link } from "../../../src/link/link-folder.ts";
+import { runtimeOf } from "../../support/runtime.ts";
+import { describeModel } from "../../../src/operations/describe.ts";
 
 let family: string;
 beforeAll(async () => {
@@ -17,8 +20,7 @@ beforeAll(async () => {
 async function familyStore(models: readonly CharlmModel[] = CHARLM_MODELS): Promise<TareStore> {
   const path = join(await temporaryFolder(), "store");
   await prepareStore(path, "onnx", models);
-  const store = await openStore({ path, workers: 2 });
-  onTestFinished(() => store[Symbol.asyncDispose]());
+  const store = await openStore({ path });
   return store;
 }
 
@@ -80,7 +82,7 @@ describe("TareStore.load()", () => {
     const store = await familyStore();
     for (const graph of CHARLM_GRAPHS) {
       for (const model of CHARLM_MODELS) {
-        await using session = await store.load(model, { method: graph });
+        await using session = await runtimeOf(store).load(model, { method: graph });
         const outputs = bytesOf(await session.run(inputsOf(graph)));
         const expected = await stock(model, graph);
         expect(Object.keys(outputs).sort()).toEqual(Object.keys(expected).sort());
@@ -94,7 +96,7 @@ describe("TareStore.load()", () => {
   test("compiles once for the whole family, and again only when the cache is dropped", async () => {
     const store = await familyStore();
     const cached = async (model: string): Promise<boolean> => {
-      await using session = await store.load(model, { method: "decoder" });
+      await using session = await runtimeOf(store).load(model, { method: "decoder" });
       expect(session.weightlessBlocker).toBeUndefined();
       return session.cached;
     };
@@ -107,18 +109,18 @@ describe("TareStore.load()", () => {
 
   test("does not trust a damaged compiled program", async () => {
     const store = await familyStore(["base"]);
-    await (await store.load("base", { method: "decoder" })).release();
+    await (await runtimeOf(store).load("base", { method: "decoder" })).release();
     const folder = join(store.path, "cache", "compiled");
     const [entry] = await readdir(folder);
     await writeFile(join(folder, entry as string), "not a program at all, whatever its name says");
-    await using session = await store.load("base", { method: "decoder" });
+    await using session = await runtimeOf(store).load("base", { method: "decoder" });
     expect(session.cached).toBe(false);
   });
 
   test("runs several models at once without blocking the caller", async () => {
     const store = await familyStore();
     const sessions = await Promise.all(
-      CHARLM_MODELS.map((model) => store.load(model, { method: "decoder" })),
+      CHARLM_MODELS.map((model) => runtimeOf(store).load(model, { method: "decoder" })),
     );
     let ticks = 0;
     const timer = setInterval(() => ticks++, 1);
@@ -138,13 +140,13 @@ describe("TareStore.load()", () => {
 
   test("gives only the outputs asked for", async () => {
     const store = await familyStore(["base"]);
-    await using session = await store.load("base", { method: "decoder" });
+    await using session = await runtimeOf(store).load("base", { method: "decoder" });
     expect(Object.keys(await session.run(inputsOf("decoder"), { outputs: ["logits"] }))).toEqual(["logits"]);
   });
 
   test("names a missing, an unknown and a wrong input", async () => {
     const store = await familyStore(["base"]);
-    await using session = await store.load("base", { method: "decoder" });
+    await using session = await runtimeOf(store).load("base", { method: "decoder" });
     await expect(session.run({})).rejects.toMatchObject({ code: "missing-input", tensor: "input_ids" });
     await expect(session.run({ ...inputsOf("decoder"), x: ids(1n) })).rejects.toMatchObject({
       code: "bad-input",
@@ -162,7 +164,7 @@ describe("TareStore.load()", () => {
 
   test("lets go of an aborted run, and the session goes on", async () => {
     const store = await familyStore(["base"]);
-    await using session = await store.load("base", { method: "decoder" });
+    await using session = await runtimeOf(store).load("base", { method: "decoder" });
     const abort = new AbortController();
     const running = session.run(inputsOf("decoder"), { signal: abort.signal });
     abort.abort();
@@ -172,7 +174,7 @@ describe("TareStore.load()", () => {
 
   test("refuses a released session, and releases twice without harm", async () => {
     const store = await familyStore(["base"]);
-    const session = await store.load("base", { method: "decoder" });
+    const session = await runtimeOf(store).load("base", { method: "decoder" });
     await session.release();
     await session.release();
     await expect(session.run(inputsOf("decoder"))).rejects.toMatchObject({ code: "released" });
@@ -180,16 +182,16 @@ describe("TareStore.load()", () => {
 
   test("never runs over a blob that was written to or is gone", async () => {
     const store = await familyStore(["base"]);
-    const info = await store.show("base");
+    const info = await describeModel(store, "base");
     const weight = info.methods[0]?.weights.find((each) => each.name === "m.token_embd.weight");
     const blob = join(store.path, "blobs", "sha256", (weight?.digest ?? "").slice(7));
     await rm(blob);
-    await expect(store.load("base", { method: "decoder" })).rejects.toMatchObject({
+    await expect(runtimeOf(store).load("base", { method: "decoder" })).rejects.toMatchObject({
       code: "missing-blob",
       tensor: "m.token_embd.weight",
     });
     await writeFile(blob, Buffer.alloc(99 * 192 * 4));
-    await expect(store.load("base", { method: "decoder" })).rejects.toMatchObject({
+    await expect(runtimeOf(store).load("base", { method: "decoder" })).rejects.toMatchObject({
       code: "corrupted",
       tensor: "m.token_embd.weight",
     });
@@ -197,8 +199,8 @@ describe("TareStore.load()", () => {
 
   test("prepacks where told to, with outputs as near as stock's own", async () => {
     const store = await familyStore(["base"]);
-    await using packed = await store.load("base", { method: "decoder", prepacking: "on" });
-    await using mapped = await store.load("base", { method: "decoder" });
+    await using packed = await runtimeOf(store).load("base", { method: "decoder", prepacking: "on" });
+    await using mapped = await runtimeOf(store).load("base", { method: "decoder" });
     expect([packed.prepacked, mapped.prepacked]).toEqual([true, false]);
     const [a, b] = await Promise.all([packed, mapped].map((each) => each.run(inputsOf("decoder"))));
     const numbers = (outputs: Tensors): Float32Array => {
@@ -215,7 +217,7 @@ describe("TareStore.load()", () => {
 
   test("says which methods there are when none is chosen", async () => {
     const store = await familyStore(["base"]);
-    await expect(store.load("base")).rejects.toMatchObject({
+    await expect(runtimeOf(store).load("base")).rejects.toMatchObject({
       code: "not-found",
       hint: expect.stringContaining("decoder_with_past"),
     });
@@ -223,7 +225,7 @@ describe("TareStore.load()", () => {
 
   test("runs the folder that link makes in stock ONNX Runtime", async () => {
     const store = await familyStore(["kjv"]);
-    const { path } = await store.link("kjv", join(await temporaryFolder(), "view"));
+    const { path } = await link(store, "kjv", join(await temporaryFolder(), "view"));
     const session = await ort.InferenceSession.create(join(path, "decoder.onnx"), {
       graphOptimizationLevel: "extended",
       extra: { session: { disable_prepacking: "1" } },

@@ -4,7 +4,7 @@ import { copyFile, readdir, readFile, stat, utimes, writeFile } from "node:fs/pr
 import { join } from "node:path";
 import { fileURLToPath } from "node:url";
 import * as ort from "onnxruntime-node";
-import { describe, expect, onTestFinished, test } from "vitest";
+import { describe, expect, test } from "vitest";
 import { prepackKey } from "../../../src/engines/onnxruntime/prepacker.ts";
 import { openStore, type TareStore } from "../../../src/tare-store.ts";
 import type { Binding } from "../../../src/model/link-plan.ts";
@@ -13,6 +13,9 @@ import { SEAL } from "../../../src/local-store/commit-blob.ts";
 import { floats, graph, model, node, tensor, value } from "../../support/onnx-builder.ts";
 import { LONG } from "../../support/speed.ts";
 import { temporaryFolder } from "../../support/temporary.ts";
+import { runtimeOf } from "../../support/runtime.ts";
+import { link } from "../../../src/link/link-folder.ts";
+import { describeModel } from "../../../src/operations/describe.ts";
 
 const FIXTURES = fileURLToPath(new URL("../../../fixtures/onnx-quantized/", import.meta.url));
 const SIZE = 192;
@@ -27,8 +30,7 @@ async function storeOf(...models: readonly string[]): Promise<TareStore> {
 }
 
 async function open(path: string): Promise<TareStore> {
-  const store = await openStore({ path, workers: 2 });
-  onTestFinished(() => store[Symbol.asyncDispose]());
+  const store = await openStore({ path });
   return store;
 }
 
@@ -38,7 +40,7 @@ function inputOf(rows: number): Tensor {
 }
 
 async function outputOf(store: TareStore, name: string, rows = 16, verify = false): Promise<Buffer> {
-  await using session = await store.load(name, { verify });
+  await using session = await runtimeOf(store).load(name, { verify });
   const { y } = await session.run({ x: inputOf(rows) });
   return Buffer.from(y && y.dtype !== "string" ? y.bytes : []);
 }
@@ -57,7 +59,7 @@ const fixture = (name: string): string => join(FIXTURES, `${name}.onnx`);
 const prepackedFolder = (store: TareStore): string => join(store.path, "cache", "packed");
 
 async function weightOf(store: TareStore, name: string, weight: string): Promise<string> {
-  const found = (await store.show(name)).methods[0]?.weights.find((each) => each.name === weight);
+  const found = (await describeModel(store, name)).methods[0]?.weights.find((each) => each.name === weight);
   return (found?.digest ?? "").slice("sha256:".length);
 }
 
@@ -98,7 +100,7 @@ describe("TareStore.load() of a quantized family", () => {
 
   test("has one prepacked copy of what models share, and makes none again", async () => {
     const store = await storeOf(...MODELS);
-    await using base = await store.load("base");
+    await using base = await runtimeOf(store).load("base");
     expect([...base.prepackedWeights].sort()).toEqual(PREPACKED);
     expect((await readdir(prepackedFolder(store))).length).toBe(4);
     const inodes = async (): Promise<number[]> =>
@@ -108,7 +110,7 @@ describe("TareStore.load() of a quantized family", () => {
         }),
       );
     const before = await inodes();
-    await using tuned = await store.load("tuned");
+    await using tuned = await runtimeOf(store).load("tuned");
     expect([...tuned.prepackedWeights].sort()).toEqual(PREPACKED);
     const after = await inodes();
     expect(after.length).toBe(5);
@@ -196,11 +198,12 @@ describe("TareStore.load() of a quantized family", () => {
     const index = fileURLToPath(new URL("../../../dist/index.js", import.meta.url));
     await writeFile(
       script,
-      `import { openStore } from ${JSON.stringify(index)};
-       const store = await openStore({ path: process.argv[2], workers: 2 });
-       const sessions = await Promise.all(["base", "tuned"].map((name) => store.load(name)));
+      `import { openRuntime, openStore } from ${JSON.stringify(index)};
+       const store = await openStore({ path: process.argv[2] });
+       const runtime = openRuntime(store);
+       const sessions = await Promise.all(["base", "tuned"].map((name) => runtime.load(name)));
        for (const session of sessions) if (session.prepackedWeights.length !== 4) process.exit(3);
-       await store[Symbol.asyncDispose]();`,
+       await runtime[Symbol.asyncDispose]();`,
     );
     const children = [1, 2, 3].map(() =>
       spawn(process.execPath, [script, store.path], { stdio: ["ignore", "ignore", "inherit"] }),
@@ -215,16 +218,16 @@ describe("TareStore.load() of a quantized family", () => {
 
   test("prepacks for each session where prepacking is off or told to stay private", async () => {
     const store = await storeOf("base");
-    await using off = await store.load("base", { prepacking: "off" });
+    await using off = await runtimeOf(store).load("base", { prepacking: "off" });
     expect([off.prepacked, off.prepackedWeights]).toEqual([false, []]);
-    await using on = await store.load("base", { prepacking: "on" });
+    await using on = await runtimeOf(store).load("base", { prepacking: "on" });
     expect([on.prepacked, on.prepackedWeights.length]).toEqual([true, 4]);
   });
 
   test("says which weights are prepacked and shared", async () => {
     const store = await storeOf(...MODELS);
     const prepacked = async (): Promise<string[]> => {
-      const weights = (await store.show("base")).methods[0]?.weights ?? [];
+      const weights = (await describeModel(store, "base")).methods[0]?.weights ?? [];
       expect(weights.filter((weight) => weight.copied)).toEqual([]);
       return weights
         .filter((weight) => weight.prepacked)
@@ -295,7 +298,7 @@ describe("TareStore.load() of a program with MatMulNBits", () => {
         }),
       }),
     );
-    await using session = await store.load("m");
+    await using session = await runtimeOf(store).load("m");
     expect(session.prepackedWeights).toEqual(["b"]);
     const output = await outputOf(store, "m");
     expect(output.equals(await stock(path))).toBe(true);
@@ -321,7 +324,7 @@ describe("TareStore.load() of a program with MatMulNBits", () => {
         }),
       }),
     );
-    await using session = await store.load("m");
+    await using session = await runtimeOf(store).load("m");
     expect(session.weightlessBlocker).toMatch(/scales of MatMulNBits/);
     const output = await outputOf(store, "m");
     expect(output.equals(await stock(path))).toBe(true);
@@ -340,7 +343,7 @@ describe("TareStore.load() of a program with MatMulNBits", () => {
         }),
       }),
     );
-    await using session = await store.load("m");
+    await using session = await runtimeOf(store).load("m");
     expect(session.prepacked).toBe(false);
     const fed: Tensor = { dtype: "float32", shape: [SIZE, 6], bytes: scaleBytes };
     const { y } = await session.run({ x: inputOf(1), scales: fed });
@@ -380,7 +383,7 @@ describe("TareStore.load() of a program with MatMulNBits", () => {
         }),
       }),
     );
-    await using session = await store.load("m");
+    await using session = await runtimeOf(store).load("m");
     expect(session.prepackedWeights).toEqual(["weight"]);
     for (const rows of [1, 2, 16])
       expect((await outputOf(store, "m", rows)).equals(await stock(path, rows)), `${rows}`).toBe(true);
@@ -500,11 +503,11 @@ describe("models that say themselves what is prepacked", () => {
     await writeFile(join(folder, "m.onnx"), bytes);
     const store = await open(join(folder, "store"));
     await store.add([join(folder, "m.onnx")]);
-    const { path } = await store.link("m", join(folder, "view"));
+    const { path } = await link(store, "m", join(folder, "view"));
     expect((await readFile(join(path, "m.onnx"))).includes("prepacked_")).toBe(false);
     const x = { dtype: "float32", shape: [1, 64], bytes: new Uint8Array(data.subarray(0, 256)) } as const;
-    await using session = await store.load("m", { prepacking: "on" });
-    await using mapped = await store.load("m");
+    await using session = await runtimeOf(store).load("m", { prepacking: "on" });
+    await using mapped = await runtimeOf(store).load("m");
     const [a, b] = await Promise.all([session, mapped].map((each) => each.run({ x })));
     const numbers = (tensors: Tensors | undefined): number[] => {
       const y = tensors?.y as { bytes: Uint8Array };

@@ -219,7 +219,7 @@ describe("encodeIrpaHeader()", () => {
 describe("parameter archives in a store", () => {
   test("come back byte for byte, and share with safetensors files", async () => {
     const folder = await temporaryFolder();
-    await using store = await openStore({ path: join(folder, "store"), workers: 1 });
+    const store = await openStore({ path: join(folder, "store") });
     for (const name of NAMES) {
       await store.add([join(FOLDER, name)], { as: name });
       await store.export(name, join(folder, name));

@@ -233,7 +233,7 @@ describe("tensor caches", () => {
 
   test("come back byte for byte, companions too, and share with safetensors files", async () => {
     const folder = await temporaryFolder();
-    await using store = await openStore({ path: join(folder, "store"), workers: 1 });
+    const store = await openStore({ path: join(folder, "store") });
     for (const [name] of CACHES) {
       const model = join(folder, "models", name);
       await cp(join(FOLDER, name), model, { recursive: true });

@@ -2,11 +2,15 @@ import { copyFile, mkdir, readdir, readFile, rename, stat, writeFile } from "nod
 import { join } from "node:path";
 import { Writable } from "node:stream";
 import { fileURLToPath } from "node:url";
-import { describe, expect, onTestFinished, test } from "vitest";
+import { describe, expect, test } from "vitest";
 import { run } from "../../../src/cli/run.ts";
 import { writeSafetensors } from "../../../src/formats/safetensors/write.ts";
 import { openStore, type TareStore } from "../../../src/tare-store.ts";
 import { temporaryFolder } from "../../support/temporary.ts";
+import { link } from "../../../src/link/link-folder.ts";
+import { runtimeOf } from "../../support/runtime.ts";
+import { describeModel } from "../../../src/operations/describe.ts";
+import { diff } from "../../../src/operations/diff/diff.ts";
 
 const FIXTURES = fileURLToPath(new URL("../../../fixtures/executorch/", import.meta.url));
 
@@ -19,7 +23,6 @@ interface Home {
 async function home(): Promise<Home> {
   const folder = await temporaryFolder();
   const store = await openStore({ path: join(folder, "store") });
-  onTestFinished(() => store[Symbol.asyncDispose]());
   return { store, folder };
 }
 
@@ -78,14 +81,14 @@ describe("ExecuTorch models in a store", () => {
     await writeFile(join(folder, "st.safetensors"), writeSafetensors(tensors));
     await store.add([join(folder, "st.safetensors")]);
 
-    const { methods } = await store.show("st");
+    const { methods } = await describeModel(store, "st");
     expect(methods[0]?.weights[0]?.sharedWith).toEqual(["delegated", "separate", "whole"]);
     const models = Object.fromEntries((await store.list()).map((each) => [each.name, each]));
     expect(models.separate).toMatchObject({ ownBytes: 0, sharedBytes: 3072 + 96 + 512 + 384 });
     expect(models.whole).toMatchObject({ ownBytes: 0 });
     expect(models.delegated).toMatchObject({ sharedBytes: 3072 + 96 + 512 + 384 });
     await expectExport(here, "separate", separate);
-    expect(await store.diff("whole", "separate")).toMatchObject({ changedBytes: 0 });
+    expect(await diff(store, "whole", "separate")).toMatchObject({ changedBytes: 0 });
   });
 
   test("of one foundation differ in their adapters only", async () => {
@@ -94,11 +97,11 @@ describe("ExecuTorch models in a store", () => {
       const files = [`${name}.pte`, `${name}-foundation.ptd`, `${name}-adapter.ptd`];
       await here.store.add([await folderOf(here, name, ...files)]);
     }
-    const diff = await here.store.diff("first", "second");
-    const changed = diff.changed.filter(({ method }) => method === "forward");
+    const found = await diff(here.store, "first", "second");
+    const changed = found.changed.filter(({ method }) => method === "forward");
     expect(changed.map(({ name }) => name).sort()).toEqual(["lora_a.weight", "lora_b.weight"]);
     expect(changed[0]?.difference).toBeDefined();
-    expect(diff.changedBytes).toBe(512 + 384);
+    expect(found.changedBytes).toBe(512 + 384);
   });
 
   test("of several programs in one folder store the data that they share once", async () => {
@@ -108,7 +111,7 @@ describe("ExecuTorch models in a store", () => {
     const path = await folderOf(here, "picture", ...parts);
     await copyFile(join(FIXTURES, "first-foundation.ptd"), join(path, "shared.ptd"));
     await store.add([path]);
-    const { methods } = await store.show("picture");
+    const { methods } = await describeModel(store, "picture");
     expect(methods.map(({ name }) => name)).toEqual([
       "first-adapter",
       "first/forward",
@@ -158,7 +161,7 @@ describe("ExecuTorch models in a store", () => {
   test("are shown with their methods, delegates and what these share", async () => {
     const { store } = await home();
     await store.add([join(FIXTURES, "delegated.pte")]);
-    const { methods, engine } = await store.show("delegated");
+    const { methods, engine } = await describeModel(store, "delegated");
     expect(engine).toBeUndefined();
     expect(methods).toMatchObject([
       {
@@ -194,10 +197,10 @@ describe("ExecuTorch models in a store", () => {
     const ran = await tare(store, "run", "whole");
     expect(ran.code).toBe(1);
     expect(ran.text).toContain("tare has no engine for ExecuTorch programs");
-    await expect(store.load("whole")).rejects.toMatchObject({
+    await expect(runtimeOf(store).load("whole")).rejects.toMatchObject({
       code: "unsupported",
       hint: expect.stringContaining("tare export whole"),
     });
-    await expect(store.link("whole", "nowhere")).rejects.toMatchObject({ code: "unsupported" });
+    await expect(link(store, "whole", "nowhere")).rejects.toMatchObject({ code: "unsupported" });
   });
 });

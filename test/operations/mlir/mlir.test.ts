@@ -4,11 +4,14 @@ import { beforeEach, describe, expect, test } from "vitest";
 import { convertWeights } from "../../../src/operations/convert/convert.ts";
 import { writeSafetensors } from "../../../src/formats/safetensors/write.ts";
 import { parseSafetensors } from "../../../src/formats/safetensors/parse.ts";
-import { detachInPlace } from "../../../src/operations/mlir/detach.ts";
+import { detachInPlace, detach } from "../../../src/operations/mlir/detach.ts";
 import { openStore, type TareStore } from "../../../src/tare-store.ts";
 import { mlirBytes, mlirPath } from "../../support/mlir.ts";
 import { temporaryFolder } from "../../support/temporary.ts";
 import { thrown } from "../../support/thrown.ts";
+import { runtimeOf } from "../../support/runtime.ts";
+import { describeModel } from "../../../src/operations/describe.ts";
+import { attach, listResources } from "../../../src/operations/mlir/attach.ts";
 
 let folder: string;
 let store: TareStore;
@@ -24,15 +27,15 @@ async function expectSame(path: string, fixture: string): Promise<void> {
 
 describe("detach() and attach()", () => {
   test.each(["19", "22"])("give what LLVM %s makes of the fat file, byte for byte", async (llvm) => {
-    const thin = await store.detach(mlirPath(`base-${llvm}.mlirbc`), at("thin.mlirbc"), { as: "base" });
+    const thin = await detach(store, mlirPath(`base-${llvm}.mlirbc`), at("thin.mlirbc"), { as: "base" });
     expect(thin).toMatchObject({ weights: 6, weightBytes: 16_696, added: { name: "base", weights: 6 } });
     // The thin file that LLVM read when the fixtures were made.
     await expectSame(thin.path, `thin-${llvm}.mlirbc`);
     const lowered = mlirPath(`lowered-thin-${llvm}.mlirbc`);
-    const full = await store.attach(lowered, at("full.mlirbc"));
+    const full = await attach(store, lowered, at("full.mlirbc"));
     expect(full).toMatchObject({ weights: 5, unused: ["unused"], notes: [] });
     await expectSame(full.path, `lowered-${llvm}.mlirbc`);
-    await store.attach(thin.path, at("again.mlirbc"));
+    await attach(store, thin.path, at("again.mlirbc"));
     await expectSame(at("again.mlirbc"), `base-${llvm}.mlirbc`);
     await store.export("base", at("exported.mlirbc"));
     await expectSame(at("exported.mlirbc"), `base-${llvm}.mlirbc`);
@@ -40,16 +43,16 @@ describe("detach() and attach()", () => {
 
   test("give what LLVM prints of the fat file, byte for byte", async () => {
     await store.add([mlirPath("small-6.mlirbc")], { as: "base" });
-    await store.attach(mlirPath("small-lowered-thin.mlir"), at("full.mlir"));
+    await attach(store, mlirPath("small-lowered-thin.mlir"), at("full.mlir"));
     await expectSame(at("full.mlir"), "small-lowered.mlir");
   });
 
   test("keep a text as it is, its weights typed, and shared with bytecode", async () => {
     await store.add([mlirPath("base-22.mlirbc")]);
-    const { added } = await store.detach(mlirPath("base.mlir"), at("thin.mlir"), { as: "text" });
-    expect((await store.show("text")).sharedBytes).toBe(16_640 + 16 + 3 + 16 + 16 + 5);
+    const { added } = await detach(store, mlirPath("base.mlir"), at("thin.mlir"), { as: "text" });
+    expect((await describeModel(store, "text")).sharedBytes).toBe(16_640 + 16 + 3 + 16 + 16 + 5);
     expect(added?.newBytes).toBeLessThan(8192);
-    await store.attach(at("thin.mlir"), at("full.mlir"));
+    await attach(store, at("thin.mlir"), at("full.mlir"));
     await expectSame(at("full.mlir"), "base.mlir");
     await store.export("text", at("whole.mlir"));
     await expectSame(at("whole.mlir"), "base.mlir");
@@ -84,14 +87,14 @@ describe("detach() and attach()", () => {
     await writeFile(at("globals.mlir"), text("dense_resource<k> : tensor<4xf32>") + metadata("k"));
     for (const place of ["store", "in-place"]) {
       const thin = at(`thin-${place}.mlir`);
-      if (place === "store") await store.detach(at("globals.mlir"), thin, { extern: true });
+      if (place === "store") await detach(store, at("globals.mlir"), thin, { extern: true });
       else await detachInPlace(at("globals.mlir"), thin, { extern: true });
       expect(await readFile(thin, "utf8")).toContain(text("#ml_program.extern : tensor<4xf32>"));
-      expect((await store.resources(thin)).map(({ key, state }) => [key, state])).toEqual([
+      expect((await listResources(store, thin)).map(({ key, state }) => [key, state])).toEqual([
         ["twice", "found"],
         ["w", "found"],
       ]);
-      await store.attach(thin, at(`full-${place}.mlir`));
+      await attach(store, thin, at(`full-${place}.mlir`));
       const full = await readFile(at(`full-${place}.mlir`), "utf8");
       expect(full).toContain(text("dense_resource<w> : tensor<4xf32>"));
       for (const [key, seed] of [
@@ -100,7 +103,7 @@ describe("detach() and attach()", () => {
       ] as const)
         expect(full).toContain(`${key}: "0x04000000${bytes(seed)}"`);
     }
-    expect(await thrown(store.detach(mlirPath("base.mlir"), at("x.mlir"), { extern: true }))).toMatchObject({
+    expect(await thrown(detach(store, mlirPath("base.mlir"), at("x.mlir"), { extern: true }))).toMatchObject({
       code: "unsupported",
     });
   });
@@ -126,33 +129,33 @@ describe("detach() and attach()", () => {
   });
 
   test("find the weights after the model was renamed, and say which are gone", async () => {
-    await store.detach(mlirPath("base-22.mlirbc"), at("thin.mlirbc"), { as: "old" });
+    await detach(store, mlirPath("base-22.mlirbc"), at("thin.mlirbc"), { as: "old" });
     await store.add([mlirPath("base-22.mlirbc")], { as: "new" });
     await store.remove(["old"]);
-    await store.attach(at("thin.mlirbc"), at("full.mlirbc"));
+    await attach(store, at("thin.mlirbc"), at("full.mlirbc"));
     await expectSame(at("full.mlirbc"), "base-22.mlirbc");
     await store.remove(["new"]);
-    const error = await thrown(store.attach(at("thin.mlirbc"), at("none.mlirbc")));
+    const error = await thrown(attach(store, at("thin.mlirbc"), at("none.mlirbc")));
     expect(error).toMatchObject({ code: "missing-weight", path: at("thin.mlirbc") });
     expect(error.message).toMatch(/6 weights are not found where it says\n {4}scale\n/);
     await expect(readFile(at("none.mlirbc"))).rejects.toThrow();
   });
 
   test("refuse a damaged blob, naming the weight, and leave nothing behind", async () => {
-    await store.detach(mlirPath("base-22.mlirbc"), at("thin.mlirbc"));
-    const { methods } = await store.show("base-22");
+    await detach(store, mlirPath("base-22.mlirbc"), at("thin.mlirbc"));
+    const { methods } = await describeModel(store, "base-22");
     const large = methods[0]?.weights.find((weight) => weight.name === "large");
     const blob = at(`store/blobs/sha256/${large?.digest.slice(7)}`);
     const bytes = await readFile(blob);
     bytes[100] = (bytes[100] as number) ^ 1;
     await writeFile(at("other"), bytes);
     await rename(at("other"), blob);
-    expect(await thrown(store.attach(at("thin.mlirbc"), at("full.mlirbc")))).toMatchObject({
+    expect(await thrown(attach(store, at("thin.mlirbc"), at("full.mlirbc")))).toMatchObject({
       code: "corrupted",
       tensor: "large",
     });
     await expect(readFile(at("full.mlirbc"))).rejects.toThrow();
-    expect(await thrown(store.resources(at("thin.mlirbc"), { verify: true }))).toMatchObject({
+    expect(await thrown(listResources(store, at("thin.mlirbc"), { verify: true }))).toMatchObject({
       code: "corrupted",
       tensor: "large",
     });
@@ -161,13 +164,13 @@ describe("detach() and attach()", () => {
   test.each(["base-22.mlirbc", "base.mlir"])(
     "leave nothing behind when they are stopped: %s",
     async (name) => {
-      await store.detach(mlirPath(name), at("thin"), { as: "x" });
+      await detach(store, mlirPath(name), at("thin"), { as: "x" });
       const before = (await readdir(folder)).sort();
       const stop = new AbortController();
       const { signal } = stop;
       const onProgress = (): void => stop.abort(new Error("stopped"));
-      await expect(store.attach(at("thin"), at("full"), { signal, onProgress })).rejects.toThrow("stopped");
-      const other = store.detach(mlirPath(name), at("thin-2"), { as: "y", signal, onProgress });
+      await expect(attach(store, at("thin"), at("full"), { signal, onProgress })).rejects.toThrow("stopped");
+      const other = detach(store, mlirPath(name), at("thin-2"), { as: "y", signal, onProgress });
       await expect(other).rejects.toThrow("stopped");
       expect((await readdir(folder)).sort()).toEqual(before);
       expect((await store.list()).map((model) => model.name)).toEqual(["x"]);
@@ -175,32 +178,32 @@ describe("detach() and attach()", () => {
   );
 
   test("refuse files without weights, paths where something is, and programs that lost the names", async () => {
-    expect(await thrown(store.detach(mlirPath("thin-22.mlirbc"), at("x")))).toMatchObject({
+    expect(await thrown(detach(store, mlirPath("thin-22.mlirbc"), at("x")))).toMatchObject({
       code: "missing-weight",
       hint: expect.stringContaining("detached already"),
     });
     await writeFile(at("there"), "");
     const base = mlirPath("base-22.mlirbc");
-    expect(await thrown(store.detach(base, at("there")))).toMatchObject({ code: "exists" });
-    expect(await thrown(store.attach(mlirPath("thin-22.mlirbc"), at("there")))).toMatchObject({
+    expect(await thrown(detach(store, base, at("there")))).toMatchObject({ code: "exists" });
+    expect(await thrown(attach(store, mlirPath("thin-22.mlirbc"), at("there")))).toMatchObject({
       code: "exists",
     });
     await writeFile(
       at("elided.mlir"),
       '"a.b"() {v = dense_resource<__elided__> : tensor<2xi8>} : () -> ()\n',
     );
-    expect(await thrown(store.attach(at("elided.mlir"), at("x")))).toMatchObject({
+    expect(await thrown(attach(store, at("elided.mlir"), at("x")))).toMatchObject({
       code: "missing-weight",
       hint: expect.stringContaining("names are lost"),
     });
   });
 
   test("tell where another LLVM went over bytecode that is for one alone", async () => {
-    await store.detach(mlirPath("base-19.mlirbc"), at("thin.mlirbc"), { as: "base" });
+    await detach(store, mlirPath("base-19.mlirbc"), at("thin.mlirbc"), { as: "base" });
     const crossed = mlirBytes("lowered-thin-19.mlirbc");
     crossed.set(new TextEncoder().encode("MLIR22.1.8"), 5);
     await writeFile(at("crossed.mlirbc"), crossed);
-    const { notes } = await store.attach(at("crossed.mlirbc"), at("full.mlirbc"));
+    const { notes } = await attach(store, at("crossed.mlirbc"), at("full.mlirbc"));
     expect(notes).toEqual([expect.stringMatching(/^MLIR19.1.7 wrote .* MLIR22.1.8 this .*version=4$/)]);
   });
 });
@@ -227,18 +230,18 @@ describe("attach({ from })", () => {
 
   test("takes weights of a file by name, and checks them against the program's types", async () => {
     await writeFile(at("new.safetensors"), writeSafetensors(fitting));
-    const result = await store.attach(thin, at("full.mlir"), { from: at("new.safetensors") });
+    const result = await attach(store, thin, at("full.mlir"), { from: at("new.safetensors") });
     expect(result).toMatchObject({ weights: 4, unused: ["more"] });
     const text = await readFile(at("full.mlir"), "utf8");
     expect(text).toContain('scale: "0x040000000000003F0000003F0000003F0000003F"');
     expect(text).toContain('nibbles: "0x010000001111111111"');
     // A model of the store by the same way, and from bytecode to text.
     await store.add([at("new.safetensors")], { as: "new" });
-    await store.attach(thin, at("stored.mlir"), { from: "new" });
+    await attach(store, thin, at("stored.mlir"), { from: "new" });
     expect(await readFile(at("stored.mlir"), "utf8")).toBe(text);
-    await store.attach(thin, at("crossed.mlir"), { from: mlirPath("small-4.mlirbc") });
+    await attach(store, thin, at("crossed.mlir"), { from: mlirPath("small-4.mlirbc") });
     await expectSame(at("crossed.mlir"), "small-lowered.mlir");
-    await store.attach(thin, at("texts.mlir"), { from: mlirPath("small.mlir") });
+    await attach(store, thin, at("texts.mlir"), { from: mlirPath("small.mlir") });
     await expectSame(at("texts.mlir"), "small-lowered.mlir");
   });
 
@@ -251,7 +254,7 @@ describe("attach({ from })", () => {
   ])("refuses %s", async (_, changes, code, message) => {
     const tensors = Object.entries({ ...fitting, ...changes }).filter(([, tensor]) => tensor !== undefined);
     await writeFile(at("new.safetensors"), writeSafetensors(Object.fromEntries(tensors) as typeof fitting));
-    const error = await thrown(store.attach(thin, at("full.mlir"), { from: at("new.safetensors") }));
+    const error = await thrown(attach(store, thin, at("full.mlir"), { from: at("new.safetensors") }));
     expect(error).toMatchObject({ code, tensor: Object.keys(changes)[0] });
     expect(error.message).toMatch(message);
   });
@@ -264,12 +267,12 @@ describe("attach({ from })", () => {
     await writeFile(at("new.safetensors"), writeSafetensors({ scale: f32([4]) }));
     const from = at("new.safetensors");
     expect(
-      (await store.resources(at("globals.mlir"), { from })).map(({ key, state }) => [key, state]),
+      (await listResources(store, at("globals.mlir"), { from })).map(({ key, state }) => [key, state]),
     ).toEqual([
       ["scale", "found"],
       ["absent", "external"],
     ]);
-    const { notes, weights } = await store.attach(at("globals.mlir"), at("full.mlir"), { from });
+    const { notes, weights } = await attach(store, at("globals.mlir"), at("full.mlir"), { from });
     expect(weights).toBe(1);
     expect(notes).toEqual(["1 external globals stay as they are (absent)"]);
     expect(await readFile(at("full.mlir"), "utf8")).toMatch(
@@ -277,7 +280,7 @@ describe("attach({ from })", () => {
     );
     await writeFile(at("odd.safetensors"), writeSafetensors({ scale: f32([5]) }));
     expect(
-      await thrown(store.attach(at("globals.mlir"), at("x.mlir"), { from: at("odd.safetensors") })),
+      await thrown(attach(store, at("globals.mlir"), at("x.mlir"), { from: at("odd.safetensors") })),
     ).toMatchObject({ code: "mismatch", tensor: "scale" });
   });
 
@@ -292,7 +295,7 @@ describe("attach({ from })", () => {
       [10, false],
     ] as const) {
       await writeFile(at(`${length}.safetensors`), writeSafetensors({ w: raw(length) }));
-      const attached = store.attach(at("plain.mlir"), at(`${length}.mlir`), {
+      const attached = attach(store, at("plain.mlir"), at(`${length}.mlir`), {
         from: at(`${length}.safetensors`),
       });
       if (fits) expect(await attached).toMatchObject({ weights: 1, weightBytes: length });
@@ -307,7 +310,9 @@ describe("detachInPlace()", () => {
     const result = await detachInPlace(at(`fat-${name}`), at(name));
     expect(result.thinBytes).toBeLessThan(3000);
     expect(result).not.toHaveProperty("added");
-    expect((await store.resources(at(name))).map(({ key, state, bytes }) => [key, state, bytes])).toEqual([
+    expect(
+      (await listResources(store, at(name))).map(({ key, state, bytes }) => [key, state, bytes]),
+    ).toEqual([
       ["scale", "found", 16],
       ["mask", "found", 3],
       ["unused", "found", 16],
@@ -315,7 +320,7 @@ describe("detachInPlace()", () => {
       ["nibbles", "found", 5],
       ["large", "found", 16_640],
     ]);
-    await store.attach(at(name), at(`full-${name}`));
+    await attach(store, at(name), at(`full-${name}`));
     await expectSame(at(`full-${name}`), name);
   });
 
@@ -324,29 +329,29 @@ describe("detachInPlace()", () => {
     await detachInPlace(at("fat.mlirbc"), at("plain.mlirbc"));
     await detachInPlace(at("fat.mlirbc"), at("hashed.mlirbc"), { hash: true });
     await utimes(at("fat.mlirbc"), 1, 1);
-    expect(await thrown(store.attach(at("plain.mlirbc"), at("x.mlirbc")))).toMatchObject({
+    expect(await thrown(attach(store, at("plain.mlirbc"), at("x.mlirbc")))).toMatchObject({
       code: "source-changed",
       path: at("fat.mlirbc"),
     });
-    await store.attach(at("hashed.mlirbc"), at("full.mlirbc"));
+    await attach(store, at("hashed.mlirbc"), at("full.mlirbc"));
     await expectSame(at("full.mlirbc"), "base-22.mlirbc");
     await writeFile(at("fat.mlirbc"), mlirBytes("base-22.mlirbc").fill(7, 9000, 9100));
-    expect(await thrown(store.attach(at("hashed.mlirbc"), at("x.mlirbc")))).toMatchObject({
+    expect(await thrown(attach(store, at("hashed.mlirbc"), at("x.mlirbc")))).toMatchObject({
       code: "corrupted",
       tensor: "large",
     });
     // Nothing but MLIR that has the key is read, whatever a thin file names.
     await writeFile(at("fat.mlirbc"), "secret".repeat(4000));
-    expect(await thrown(store.attach(at("hashed.mlirbc"), at("x.mlirbc")))).toMatchObject({
+    expect(await thrown(attach(store, at("hashed.mlirbc"), at("x.mlirbc")))).toMatchObject({
       code: "missing-weight",
       message: expect.stringContaining("6 weights are not found where it says"),
     });
     await rename(at("fat.mlirbc"), at("moved.mlirbc"));
-    expect(await thrown(store.attach(at("plain.mlirbc"), at("x.mlirbc")))).toMatchObject({
+    expect(await thrown(attach(store, at("plain.mlirbc"), at("x.mlirbc")))).toMatchObject({
       code: "missing-weight",
     });
     await copyFile(mlirPath("base-22.mlirbc"), at("moved.mlirbc"));
-    await store.attach(at("plain.mlirbc"), at("y.mlirbc"), { from: at("moved.mlirbc") });
+    await attach(store, at("plain.mlirbc"), at("y.mlirbc"), { from: at("moved.mlirbc") });
     await expectSame(at("y.mlirbc"), "base-22.mlirbc");
   });
 });
@@ -355,10 +360,10 @@ describe("a store", () => {
   test("adds, shows and verifies bytecode, and no engine runs it", async () => {
     await store.add([mlirPath("base-22.mlirbc")]);
     await store.add([mlirPath("lowered-22.mlirbc")]);
-    const info = await store.show("base-22");
+    const info = await describeModel(store, "base-22");
     expect(info).toMatchObject({ format: "mlir", engine: undefined, sharedBytes: 16_640 + 16 + 3 + 16 + 5 });
     expect((await store.verify({ full: true })).problems).toEqual([]);
-    const error = await thrown(store.load("base-22"));
+    const error = await thrown(runtimeOf(store).load("base-22"));
     expect(error).toMatchObject({ code: "unsupported", hint: expect.stringContaining("tare detach") });
   });
 });

@@ -1,7 +1,7 @@
 import { readdir, readFile, truncate, writeFile } from "node:fs/promises";
 import { join } from "node:path";
 import { fileURLToPath } from "node:url";
-import { beforeAll, describe, expect, onTestFinished, test } from "vitest";
+import { beforeAll, describe, expect, test } from "vitest";
 import { type CharlmModel, charlmGguf } from "../../../fixtures/charlm/rebuild-gguf.mjs";
 import { parseGgufHeader } from "../../../src/formats/gguf/parse.ts";
 import { writeNpz } from "../../../src/formats/npy/npz.ts";
@@ -12,6 +12,10 @@ import { charlm } from "../../support/charlm.ts";
 import { storedTensors } from "../../support/stored-tensors.ts";
 import { prepareStore } from "../../support/prepared-store.ts";
 import { temporaryFolder } from "../../support/temporary.ts";
+import { runtimeOf } from "../../support/runtime.ts";
+import { refit } from "../../../src/operations/refit/refit.ts";
+import { proposeRefit } from "../../../src/operations/refit/propose-refit.ts";
+import { describeModel } from "../../../src/operations/describe.ts";
 
 let family: string;
 beforeAll(async () => {
@@ -23,20 +27,19 @@ async function familyStore(
 ): Promise<{ store: TareStore; folder: string }> {
   const folder = await temporaryFolder();
   await prepareStore(join(folder, "store"), "onnx-compiled", models);
-  const store = await openStore({ path: join(folder, "store"), workers: 1 });
-  onTestFinished(() => store[Symbol.asyncDispose]());
+  const store = await openStore({ path: join(folder, "store") });
   return { store, folder };
 }
 
 async function digestsOf(store: TareStore, name: string): Promise<string[]> {
-  const { methods } = await store.show(name);
+  const { methods } = await describeModel(store, name);
   return methods.flatMap((method) =>
     method.weights.map((weight) => `${method.name}/${weight.name} ${weight.digest}`),
   );
 }
 
 async function outputsOf(store: TareStore, name: string): Promise<{ outputs: Tensors; cached: boolean }> {
-  await using session = await store.load(name, { method: "decoder", threads: 1 });
+  await using session = await runtimeOf(store).load(name, { method: "decoder", threads: 1 });
   const ids = new Uint8Array(BigInt64Array.of(1n, 37n, 82n, 5n).buffer);
   const outputs = await session.run({ input_ids: { dtype: "int64", shape: [1, 4], bytes: ids } });
   return { outputs, cached: session.cached };
@@ -46,7 +49,7 @@ describe("TareStore.refit()", () => {
   test("binds the compiled program to a model of the store: every digest is the new one's, nothing is written", async () => {
     const { store } = await familyStore();
     const before = await outputsOf(store, "base");
-    const result = await store.refit("base", "kjv", { as: "tuned" });
+    const result = await refit(store, "base", "kjv", { as: "tuned" });
     expect(result).toMatchObject({ how: "relink", kept: [], bound: expect.any(Number) });
     // A config, a table of locations and a manifest.
     expect(result.newBytes).toBeLessThan(40_000);
@@ -68,7 +71,7 @@ describe("TareStore.refit()", () => {
     const path = join(folder, `new.${kind}`);
     if (kind === "npz") await writeFile(path, writeNpz(tensors));
     if (kind === "safetensors") await writeFile(path, writeSafetensors(tensors));
-    const result = await store.refit("base", kind === "state dict" ? tensors : path, { as: "tuned" });
+    const result = await refit(store, "base", kind === "state dict" ? tensors : path, { as: "tuned" });
     expect(await digestsOf(store, "tuned")).toEqual(wanted);
     // What differs between the two is new, and nothing of the checkpoint's own file stays.
     expect(result.newBytes).toBeLessThan(1_800_000);
@@ -77,7 +80,7 @@ describe("TareStore.refit()", () => {
     expect((await readdir(join(store.path, "blobs", "sha256"))).length).toBe(blobs.length);
     expect(await readdir(join(store.path, "tmp"))).toEqual([]);
     expect(await store.list()).toMatchObject([{ name: "base" }, { name: "tuned" }]);
-    const checks = await store.verifyRefit("tuned");
+    const checks = await runtimeOf(store).verifyRefit("tuned");
     expect(checks.map((each) => each.method)).toEqual(["decoder", "decoder_with_past"]);
     // The result is a model as any other: its files come back, and are added again as the same.
     await store.export("tuned", join(folder, "exported"));
@@ -93,10 +96,9 @@ describe("TareStore.refit()", () => {
     const folder = await temporaryFolder();
     await prepareStore(join(folder, "store"), "gguf", ["base", "kjv"]);
     const store = await openStore({ path: join(folder, "store") });
-    onTestFinished(() => store[Symbol.asyncDispose]());
     const checkpoint = join(folder, "kjv.safetensors");
     await writeFile(checkpoint, writeSafetensors(await storedTensors(store, "kjv")));
-    await store.refit("base", checkpoint, { as: "tuned" });
+    await refit(store, "base", checkpoint, { as: "tuned" });
     await store.export("tuned", join(folder, "tuned.gguf"));
     const [ours, theirs] = await Promise.all(
       [join(folder, "tuned.gguf"), await charlmGguf("kjv")].map((path) => readFile(path)),
@@ -120,10 +122,10 @@ describe("TareStore.refit()", () => {
     const head = Object.fromEntries(Object.entries(tensors).filter(([name]) => name.includes("output")));
     const names = Object.keys(head);
     expect(names.length).toBeGreaterThan(0);
-    await expect(store.refit("base", head, { as: "tuned" })).rejects.toMatchObject({
+    await expect(refit(store, "base", head, { as: "tuned" })).rejects.toMatchObject({
       code: "missing-weight",
     });
-    const result = await store.refit("base", head, { as: "tuned", partial: true });
+    const result = await refit(store, "base", head, { as: "tuned", partial: true });
     expect(result).toMatchObject({
       bound: names.length,
       kept: expect.arrayContaining(["m.token_embd.weight"]),
@@ -145,10 +147,10 @@ describe("TareStore.refit()", () => {
       Object.values(tensors).map((tensor, index) => [`renamed.${(index * 7) % 997}.w`, tensor]),
     );
     expect(Object.keys(renamed)).toHaveLength(Object.keys(tensors).length);
-    const proposals = await store.proposeRefit("base", renamed);
+    const proposals = await proposeRefit(store, "base", renamed);
     expect(proposals).toHaveLength(Object.keys(tensors).length);
     const map = Object.fromEntries(proposals.map(({ name, from }) => [name, from]));
-    await store.refit("base", renamed, { as: "tuned", map });
+    await refit(store, "base", renamed, { as: "tuned", map });
     // Fine-tunes resemble what they came from: the guess is right, and where it may not be, it says so.
     const right = (await digestsOf(store, "tuned")).filter((line, index) => line === wanted[index]);
     expect(right.length).toBeGreaterThan(0.9 * wanted.length);
@@ -159,35 +161,35 @@ describe("TareStore.refit()", () => {
     const tensors = await storedTensors(store, "kjv");
     const [name = "", first] = Object.entries(tensors).find(([, tensor]) => tensor.shape.length === 2) ?? [];
     const blobs = (await readdir(join(store.path, "blobs", "sha256"))).sort();
-    const refit = (weights: Tensors | string, options = {}): Promise<unknown> =>
-      store.refit("base", weights, { as: "tuned", ...options });
+    const tune = (weights: Tensors | string, options = {}): Promise<unknown> =>
+      refit(store, "base", weights, { as: "tuned", ...options });
     const turned = {
       ...tensors,
       [name]: { ...(first as NumberTensor), shape: first?.shape.toReversed() ?? [] },
     };
     if (first?.shape[0] !== first?.shape[1]) {
-      await expect(refit(turned)).rejects.toMatchObject({ code: "mismatch", tensor: name });
+      await expect(tune(turned)).rejects.toMatchObject({ code: "mismatch", tensor: name });
     }
     const wider = { ...tensors, [name]: { dtype: "float64", shape: [1], bytes: new Uint8Array(8) } } as const;
-    await expect(refit(wider)).rejects.toMatchObject({
+    await expect(tune(wider)).rejects.toMatchObject({
       code: "mismatch",
       message: expect.stringContaining(name),
     });
     const more = { ...tensors, extra: { dtype: "float32", shape: [1], bytes: new Uint8Array(4) } } as const;
-    await expect(refit(more)).rejects.toMatchObject({ code: "unused-weight", tensor: "extra" });
-    await expect(refit(tensors, { map: { a: "b", b: "a" } })).rejects.toMatchObject({ code: "mismatch" });
-    await expect(refit(tensors, { map: { nobody: name } })).rejects.toMatchObject({ code: "not-found" });
-    await expect(refit(tensors, { as: "base" })).rejects.toMatchObject({ code: "usage" });
+    await expect(tune(more)).rejects.toMatchObject({ code: "unused-weight", tensor: "extra" });
+    await expect(tune(tensors, { map: { a: "b", b: "a" } })).rejects.toMatchObject({ code: "mismatch" });
+    await expect(tune(tensors, { map: { nobody: name } })).rejects.toMatchObject({ code: "not-found" });
+    await expect(tune(tensors, { as: "base" })).rejects.toMatchObject({ code: "usage" });
     const one = {
       [name]: { ...(first as NumberTensor), bytes: new Uint8Array(first?.bytes.byteLength ?? 0) },
     };
-    await expect(refit(one, { as: "kjv", partial: true })).rejects.toMatchObject({ code: "name-taken" });
-    await expect(refit(join(folder, "nowhere.safetensors"))).rejects.toMatchObject({ code: "not-found" });
+    await expect(tune(one, { as: "kjv", partial: true })).rejects.toMatchObject({ code: "name-taken" });
+    await expect(tune(join(folder, "nowhere.safetensors"))).rejects.toMatchObject({ code: "not-found" });
     const cut = join(folder, "cut.safetensors");
     await writeFile(cut, writeSafetensors(tensors));
     await truncate(cut, 100_000);
-    await expect(refit(cut)).rejects.toMatchObject({ code: "malformed", path: cut });
-    await expect(refit(tensors, { signal: AbortSignal.abort() })).rejects.toThrow();
+    await expect(tune(cut)).rejects.toMatchObject({ code: "malformed", path: cut });
+    await expect(tune(tensors, { signal: AbortSignal.abort() })).rejects.toThrow();
     expect((await readdir(join(store.path, "blobs", "sha256"))).sort()).toEqual(blobs);
     expect((await store.list()).map((model) => model.name)).toEqual(["base", "kjv"]);
   });
@@ -195,14 +197,14 @@ describe("TareStore.refit()", () => {
   test("says when a checkpoint comes with another program, and takes that on request", async () => {
     const { store } = await familyStore();
     const other = fileURLToPath(new URL("../../../fixtures/onnx/raw.onnx", import.meta.url));
-    await expect(store.refit("base", other, { as: "tuned" })).rejects.toMatchObject({
+    await expect(refit(store, "base", other, { as: "tuned" })).rejects.toMatchObject({
       code: "mismatch",
       hint: expect.stringContaining("--recompile"),
     });
-    expect(await store.refit("base", other, { as: "tuned", recompile: true })).toMatchObject({
+    expect(await refit(store, "base", other, { as: "tuned", recompile: true })).toMatchObject({
       how: "recompile",
     });
-    await store.refit("tuned", "base", { as: "again", recompile: true });
+    await refit(store, "tuned", "base", { as: "again", recompile: true });
     expect(await digestsOf(store, "again")).toEqual(await digestsOf(store, "base"));
   });
 
@@ -211,7 +213,8 @@ describe("TareStore.refit()", () => {
     const tensors = await storedTensors(store, "base");
     const [name = "", tensor] = Object.entries(tensors).find(([each]) => each.includes("output_norm")) ?? [];
     const nan = new Uint8Array(new Float32Array((tensor?.bytes.byteLength ?? 0) / 4).fill(Number.NaN).buffer);
-    await store.refit(
+    await refit(
+      store,
       "base",
       { [name]: { ...(tensor as NumberTensor), bytes: nan } },
       { as: "nan", partial: true },
@@ -219,6 +222,6 @@ describe("TareStore.refit()", () => {
     const { outputs } = await outputsOf(store, "nan");
     const logits = outputs.logits as NumberTensor;
     expect(new Float32Array(logits.bytes.slice().buffer).every(Number.isNaN)).toBe(true);
-    expect((await store.verifyRefit("nan")).length).toBe(2);
+    expect((await runtimeOf(store).verifyRefit("nan")).length).toBe(2);
   });
 });

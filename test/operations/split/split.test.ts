@@ -2,7 +2,7 @@ import { cp, mkdir, readdir, readFile, realpath, stat, writeFile } from "node:fs
 import { join } from "node:path";
 import { fileURLToPath } from "node:url";
 import * as ort from "onnxruntime-node";
-import { describe, expect, onTestFinished, test } from "vitest";
+import { describe, expect, test } from "vitest";
 import { charlmGguf } from "../../../fixtures/charlm/rebuild-gguf.mjs";
 import { joinSplit } from "../../../src/operations/split/join.ts";
 import { openStore, type TareStore } from "../../../src/tare-store.ts";
@@ -13,6 +13,8 @@ import { writeSafetensors } from "../../../src/formats/safetensors/write.ts";
 import { sharedLlama } from "../../support/llama.ts";
 import { prepareStore } from "../../support/prepared-store.ts";
 import { temporaryFolder } from "../../support/temporary.ts";
+import { split } from "../../../src/operations/split/split.ts";
+import { diff } from "../../../src/operations/diff/diff.ts";
 
 interface Expected {
   readonly prompt: string;
@@ -31,7 +33,6 @@ async function ggufStore(models: readonly (typeof CHARLM_MODELS)[number][] = CHA
   const folder = await temporaryFolder();
   await prepareStore(join(folder, "store"), "gguf", models);
   const store = await openStore({ path: join(folder, "store") });
-  onTestFinished(() => store[Symbol.asyncDispose]());
   return { store, folder };
 }
 
@@ -39,7 +40,6 @@ async function onnxStore(): Promise<{ store: TareStore; folder: string; files: s
   const folder = await temporaryFolder();
   const files = await charlm();
   const store = await openStore({ path: join(folder, "store") });
-  onTestFinished(() => store[Symbol.asyncDispose]());
   for (const model of CHARLM_MODELS) {
     await cp(join(files, model), join(folder, model), { recursive: true });
     await writeFile(join(folder, model, "tokenizer.json"), "{}");
@@ -56,7 +56,7 @@ describe("TareStore.split()", () => {
   test("writes GGUF shards that stock llama.cpp loads, each model with its own text", async () => {
     const { store, folder } = await ggufStore();
     const out = join(folder, "dist");
-    const { files, splitBytes, fileBytes } = await store.split(CHARLM_MODELS, out);
+    const { files, splitBytes, fileBytes } = await split(store, CHARLM_MODELS, out);
     expect(files.filter((file) => file.kind !== "original").map((file) => file.path)).toEqual([
       "foundation.gguf",
       "adapter-base.gguf",
@@ -85,7 +85,7 @@ describe("TareStore.split()", () => {
   test("writes ONNX programs over foundation and adapter that stock ONNX Runtime runs", async () => {
     const { store, folder, files } = await onnxStore();
     const out = join(folder, "dist");
-    const { splitBytes, fileBytes } = await store.split(CHARLM_MODELS, out);
+    const { splitBytes, fileBytes } = await split(store, CHARLM_MODELS, out);
     expect((await readdir(out)).sort()).toEqual(
       [
         "foundation.bin",
@@ -130,7 +130,7 @@ describe("TareStore.split()", () => {
     await writeFile(join(folder, "task", "config.json"), "{}");
     await store.add([base], { as: "base" });
     await store.add([join(folder, "task")], { as: "task" });
-    const { files } = await store.split(["base", "task"], join(folder, "dist"));
+    const { files } = await split(store, ["base", "task"], join(folder, "dist"));
     expect(files.map((file) => [file.path, file.weights]).slice(0, 3)).toEqual([
       ["foundation.safetensors", Object.keys(tensors).length - 1],
       ["adapter-base.safetensors", 1],
@@ -143,7 +143,7 @@ describe("TareStore.split()", () => {
     ).toBe(true);
     // The folder as a model of its own has the very same weights.
     await store.add([join(folder, "dist", "task")], { as: "again" });
-    const { same, changed, onlyInA, onlyInB } = await store.diff("task", "again");
+    const { same, changed, onlyInA, onlyInB } = await diff(store, "task", "again");
     expect([same.count, changed.length, onlyInA.count, onlyInB.count]).toEqual([
       Object.keys(task).length,
       0,
@@ -154,14 +154,14 @@ describe("TareStore.split()", () => {
 
   test("is undone by joinSplit(), byte for byte, without a store", async () => {
     const gguf = await ggufStore();
-    await gguf.store.split(CHARLM_MODELS, join(gguf.folder, "dist"));
+    await split(gguf.store, CHARLM_MODELS, join(gguf.folder, "dist"));
     for (const model of CHARLM_MODELS) {
       const out = join(gguf.folder, `${model}.gguf`);
       await joinSplit(join(gguf.folder, "dist"), model, out);
       expect(await sameFile(out, await charlmGguf(model))).toBe(true);
     }
     const onnx = await onnxStore();
-    await onnx.store.split(CHARLM_MODELS, join(onnx.folder, "dist"));
+    await split(onnx.store, CHARLM_MODELS, join(onnx.folder, "dist"));
     const joined = await joinSplit(join(onnx.folder, "dist"), "kjv", join(onnx.folder, "joined"));
     expect(joined.files).toHaveLength(CHARLM_GRAPHS.length + 1);
     for (const graph of CHARLM_GRAPHS) {
@@ -174,9 +174,9 @@ describe("TareStore.split()", () => {
     const { store, folder } = await ggufStore(["base", "kjv"]);
     const rules = [parseSplitRule("foundation", "*norm*@1"), parseSplitRule("adapter", "@1-2")];
     const out = join(folder, "dist");
-    const { files } = await store.split(["base", "kjv"], out, { rules });
+    const { files } = await split(store, ["base", "kjv"], out, { rules });
     // Of blocks 0 to 3 two moved, but for the norms of one: 9 weights each, 2 of them norms.
-    const [before] = (await store.split(["base", "kjv"], undefined)).files;
+    const [before] = (await split(store, ["base", "kjv"], undefined)).files;
     expect(files[0]?.weights).toBe((before?.weights ?? 0) - 9 - 7);
     const llama = sharedLlama();
     await using session = await llama.load(
@@ -189,20 +189,20 @@ describe("TareStore.split()", () => {
 
   test("ships one adapter when one task changes, and keeps the foundation byte for byte", async () => {
     const { store, folder } = await ggufStore(["base", "kjv"]);
-    const first = await store.split(["base", "kjv"], join(folder, "first"));
+    const first = await split(store, ["base", "kjv"], join(folder, "first"));
     // The next kjv: one weight of its own is another one.
     const bytes = Buffer.from(await readFile(await charlmGguf("kjv")));
     bytes.writeUInt8(bytes.readUInt8(bytes.byteLength - 64) ^ 1, bytes.byteLength - 64);
     await writeFile(join(folder, "next.gguf"), bytes);
     await store.remove(["kjv"]);
     await store.add([join(folder, "next.gguf")], { as: "kjv" });
-    const planned = await store.split(["base", "kjv"], undefined, { since: join(folder, "first") });
+    const planned = await split(store, ["base", "kjv"], undefined, { since: join(folder, "first") });
     const adapter = first.files.find((file) => file.path === "adapter-kjv.gguf");
     expect(planned).toMatchObject({ path: undefined, shipBytes: adapter?.size });
     expect(planned.files.filter((file) => file.ships && file.kind !== "original")).toMatchObject([
       { path: "adapter-kjv.gguf" },
     ]);
-    await store.split(["base", "kjv"], join(folder, "second"), { since: join(folder, "first") });
+    await split(store, ["base", "kjv"], join(folder, "second"), { since: join(folder, "first") });
     for (const name of ["foundation.gguf", "adapter-base.gguf"]) {
       expect(await sameFile(join(folder, "first", name), join(folder, "second", name))).toBe(true);
     }
@@ -211,7 +211,7 @@ describe("TareStore.split()", () => {
     ).toBe(false);
     // A third task that shares more with base than kjv does: the foundation stays what devices have.
     await store.add([await charlmGguf("base")], { as: "twin" });
-    const third = await store.split(["base", "twin"], undefined, { since: join(folder, "second") });
+    const third = await split(store, ["base", "twin"], undefined, { since: join(folder, "second") });
     expect(third.files.filter((file) => file.ships && file.kind !== "original")).toMatchObject([
       { path: "adapter-twin.gguf" },
     ]);
@@ -222,7 +222,7 @@ describe("TareStore.split()", () => {
     const attempt = (
       models: readonly string[],
       rules: readonly ReturnType<typeof parseSplitRule>[],
-    ): Promise<unknown> => store.split(models, join(folder, "dist"), { rules });
+    ): Promise<unknown> => split(store, models, join(folder, "dist"), { rules });
     await expect(attempt(["base", "kjv"], [parseSplitRule("adapter", "*lm_head*")])).rejects.toMatchObject({
       code: "not-found",
       message: expect.stringContaining("--adapter *lm_head*"),
@@ -248,9 +248,9 @@ describe("TareStore.split()", () => {
     const out = join(folder, "dist");
     await mkdir(out);
     await writeFile(join(out, "mine"), "");
-    await expect(store.split(["base", "kjv"], out)).rejects.toMatchObject({ code: "exists" });
+    await expect(split(store, ["base", "kjv"], out)).rejects.toMatchObject({ code: "exists" });
     await expect(
-      store.split(["base", "kjv"], join(folder, "other"), { signal: AbortSignal.abort() }),
+      split(store, ["base", "kjv"], join(folder, "other"), { signal: AbortSignal.abort() }),
     ).rejects.toThrow();
     expect((await readdir(folder)).sort()).toEqual(["dist", "store"]);
   });
@@ -260,7 +260,7 @@ describe("joinSplit()", () => {
   test("refuses damaged, swapped and missing files, and records that are none", async () => {
     const { store, folder } = await ggufStore(["base", "kjv"]);
     const out = join(folder, "dist");
-    await store.split(["base", "kjv"], out);
+    await split(store, ["base", "kjv"], out);
     const join1 = (): Promise<unknown> => joinSplit(out, "kjv", join(folder, "kjv.gguf"));
     await expect(joinSplit(out, undefined, join(folder, "x"))).rejects.toMatchObject({
       code: "not-found",

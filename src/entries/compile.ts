@@ -1,0 +1,60 @@
+/**
+ * What compilers and their backends need: the seam of a backend, the blob service, and compiled folders.
+ * @module
+ */
+export type {
+  Backend,
+  BackendBinding,
+  BackendBlobs,
+  BackendOptions,
+  BackendProgram,
+  BackendResult,
+  BackendServices,
+  BoundWeight,
+  LoadableProgram,
+  Partition,
+  PartitionWeight,
+  RunningPartition,
+} from "../compile/backends/backend.ts";
+export type {
+  CompiledBinding,
+  CompiledData,
+  CompiledMethod,
+  CompiledModel,
+  CompiledPartition,
+  CompileRecord,
+} from "../compile/backends/compiled-model.ts";
+export { parsePartitionRule, type PartitionRule } from "../compile/backends/partition.ts";
+export { type BlobConflict, BlobConflictError } from "../compile/blobs/blob-conflict.ts";
+export {
+  BlobService,
+  type BlobServiceOptions,
+  type PutOptions,
+  type PutResult,
+} from "../compile/blobs/blob-service.ts";
+export type {
+  BlobEntry,
+  ShardBlob,
+  ShardEntry,
+  ShardFile,
+  ShardOptions,
+  ShardPlan,
+} from "../compile/blobs/shard-plan.ts";
+export { shardWeights } from "../compile/blobs/shard-weights.ts";
+export type { CompiledStored, CompileOptions } from "../compile/compile-stored.ts";
+export {
+  type CompiledFolder,
+  type CompiledLoadOptions,
+  openCompiled,
+  type OpenCompiledOptions,
+} from "../compile/compiled-folder.ts";
+export type { Port, RunOptions, Session, Signature } from "../engines/engine.ts";
+export type { BlobData } from "../io/chunks.ts";
+export { type FolderSink, openFolderSink } from "../local-store/folder-sink.ts";
+export { createSha256 } from "../node/sha256.ts";
+export { memoryBlobs } from "../store/memory-blobs.ts";
+export type { BlobSink, BlobSource, StagedBlob } from "../store/store.ts";
+export type { CreateDigest, Digest, DigestStream } from "../tensor/digest.ts";
+export { type DType, tensorBytes } from "../tensor/dtype.ts";
+export type { NumberTensor, StringTensor, Tensor, Tensors } from "../tensor/tensor.ts";
+export type { TensorLayout } from "../tensor/tensor-layout.ts";

@@ -1,0 +1,164 @@
+import { compileSettings } from "../compile/backends.ts";
+import { type CompiledStored, type CompileOptions, compileStored } from "../compile/compile-stored.ts";
+import { writeCompiled } from "../compile/write-compiled.ts";
+import type { AnyEngine, EngineEntry, SessionOf } from "../engines/engine-entry.ts";
+import type { Session } from "../engines/engine.ts";
+import { LLAMA } from "../engines/llama/entry.ts";
+import type { LlamaSession } from "../engines/llama/session.ts";
+import type { OrtLoadOptions } from "../engines/onnxruntime/engine.ts";
+import { ONNX_RUNTIME } from "../engines/onnxruntime/entry.ts";
+import type { OrtSessionInfo } from "../engines/onnxruntime/session.ts";
+import { OpenEngines } from "../engines/open-engines.ts";
+import { ENGINES } from "../engines/registry.ts";
+import type { LinkStoredOptions } from "../link/link-stored.ts";
+import type { LinkedOnnx } from "../link/linked-program.ts";
+import type { ViewOptions, ViewResult } from "../link/view.ts";
+import { FileCompileCache } from "../local-store/compile-cache.ts";
+import { FileFoldedCache } from "../local-store/folded-cache.ts";
+import type { LocalStore } from "../local-store/local-store.ts";
+import { FilePrepackedCache } from "../local-store/prepacked-cache.ts";
+import { thisMachine } from "../node/machine.ts";
+import type { RefitCheck } from "../operations/refit/verify-refit.ts";
+import { readModel } from "../store/read-model.ts";
+import { requireModel } from "../store/require-model.ts";
+import { loadCompiled, type LoadCompiledOptions } from "./load-compiled.ts";
+import { loadLinked } from "./load-linked.ts";
+import { type LoadHost, loadModel } from "./load-model.ts";
+import { loadText, type TextLoadOptions } from "./load-text.ts";
+import { MutableModel, type MutableOptions } from "./mutable-model.ts";
+import { openMutableWeights } from "./open-mutable-weights.ts";
+import { TextPool, type TextPoolOptions } from "./text-pool.ts";
+import { verifyRefit, type VerifyRefitOptions } from "./verify-refit.ts";
+
+/** Options of {@link openRuntime}. */
+export interface RuntimeOptions {
+  /** Engines that models may be loaded in; {@link ENGINES} unless given. */
+  readonly engines?: readonly EngineEntry[] | undefined;
+  /** Threads that sessions live in; the number of cores, up to 4, unless given. */
+  readonly workers?: number | undefined;
+}
+
+/** Options of {@link Runtime.load}. */
+export interface LoadOptions extends LinkStoredOptions, OrtLoadOptions {}
+
+/** Opens a runtime over the models of a store. An engine starts with the first model that needs it. */
+export function openRuntime(store: LocalStore, options: RuntimeOptions = {}): Runtime {
+  return new Runtime(store, options);
+}
+
+/** The sessions of a store's models, and the engines that they live in. Dispose it to end all of them. */
+export class Runtime implements AsyncDisposable {
+  readonly store: LocalStore;
+  readonly #host: LoadHost;
+
+  /** Use {@link openRuntime}. */
+  constructor(store: LocalStore, { engines = ENGINES, workers }: RuntimeOptions) {
+    const caches = {
+      compiled: new FileCompileCache(store),
+      prepacked: new FilePrepackedCache(store),
+      folded: new FileFoldedCache(store),
+    };
+    this.store = store;
+    this.#host = { store, engines: new OpenEngines(engines, { workers, caches }) };
+  }
+
+  /**
+   * Loads a method of a model in ONNX Runtime, or a program that {@link bind} linked to other weights: over its family's
+   * compiled program, its weights mapped from their files, never copied. A linked program's lease ends with the session,
+   * or with a load that fails.
+   * @throws StoreError `not-found`, `missing-blob`, `corrupted`; LinkError; EngineError `unsupported`, `no-engine`
+   */
+  async load(model: string | LinkedOnnx, options?: LoadOptions): Promise<OrtSessionInfo & Session>;
+  /** Loads a method of a model in another engine of this runtime. */
+  async load<E extends AnyEngine>(
+    model: string,
+    options: LinkStoredOptions & { readonly engine: EngineEntry<E, never> },
+  ): Promise<SessionOf<E>>;
+  async load(
+    model: string | LinkedOnnx,
+    { engine, ...options }: LoadOptions & { readonly engine?: EngineEntry<AnyEngine, never> } = {},
+  ): Promise<unknown> {
+    if (typeof model === "string") return loadModel(this.#host, engine ?? ONNX_RUNTIME, model, options);
+    return loadLinked(await this.#host.engines.get(ONNX_RUNTIME), model, options);
+  }
+
+  /**
+   * Loads a GGUF model to generate text, over the shards of its family: models that are loaded share what they share.
+   * @throws StoreError `not-found`, `corrupted`; LinkError for an adapter of another model; EngineError `no-engine`,
+   * `unsupported`, `engine`
+   */
+  async loadText(name: string, options: TextLoadOptions = {}): Promise<LlamaSession> {
+    const { store, engines } = this.#host;
+    return (await loadText(store, await engines.get(LLAMA), name, options)).session;
+  }
+
+  /**
+   * Opens a pool of GGUF models that take turns, in the process that {@link loadText} uses: a swap to a model loads what
+   * the loaded ones do not share with it.
+   */
+  openTexts(options: TextPoolOptions = {}): TextPool {
+    const { store, engines } = this.#host;
+    return new TextPool(store, async () => engines.get(LLAMA), options);
+  }
+
+  /**
+   * Loads a method of a model so that its weights can change while it runs.
+   * @throws LinkError `not-found` for a pattern that selects no weight; EngineError `unsupported` if the engine takes
+   * weights as constants only; what {@link load} throws
+   */
+  async openMutable(name: string, options: MutableOptions = {}): Promise<MutableModel> {
+    return MutableModel.open(this.#host.store, name, options, async (model, method) =>
+      openMutableWeights(this.#host, model, method, options),
+    );
+  }
+
+  /**
+   * Compiles all methods of a model ahead of time, without its weights: once for its family. The store's cache keeps the
+   * result.
+   * @throws EngineError `unsupported`, `no-engine`; FormatError `unsupported` for a graph that cannot be cut; UsageError
+   */
+  async compile(name: string, options: CompileOptions = {}): Promise<CompiledStored> {
+    const { store, engines } = this.#host;
+    const engine = async () => engines.get(ONNX_RUNTIME);
+    const machine = thisMachine();
+    const settings = compileSettings(options, engine, machine);
+    return compileStored({ store, engine, machine }, await readModel(store, name), settings, options.signal);
+  }
+
+  /**
+   * Writes a compiled model as a folder that runs without a store ({@link openCompiled}): programs that any ONNX
+   * runtime opens, over links of the weights, and what they were compiled with.
+   * @throws SourceError `exists`; what {@link compile} throws
+   */
+  async writeCompiled(
+    name: string,
+    path: string,
+    options: CompileOptions & ViewOptions = {},
+  ): Promise<ViewResult> {
+    const { store } = this.#host;
+    const model = await readModel(store, name);
+    const compiled = await this.compile(name, options);
+    await requireModel(store, model, { signal: options.signal });
+    return writeCompiled(store, model, compiled, path, options);
+  }
+
+  /**
+   * Loads a method of a model as it was compiled: its partitions, over the store's own blobs, as one session.
+   * @throws what {@link compile} and {@link load} throw
+   */
+  async loadCompiled(name: string, options: LoadCompiledOptions = {}): Promise<Session> {
+    return loadCompiled(this.#host, await readModel(this.#host.store, name), options);
+  }
+
+  /**
+   * Compares a model that runs over its family's compiled program with one that is compiled now, bit for bit.
+   * @throws LinkError `mismatch` naming the output; EngineError
+   */
+  async verifyRefit(name: string, options: VerifyRefitOptions = {}): Promise<RefitCheck[]> {
+    return verifyRefit(this.#host, name, options);
+  }
+
+  async [Symbol.asyncDispose](): Promise<void> {
+    await this.#host.engines[Symbol.asyncDispose]();
+  }
+}
