@@ -401,7 +401,7 @@ describe("internalizeProgram()", () => {
       "first.pte",
       [source("first-foundation.ptd")],
       "missing-weight",
-      'no data file that was given has "lora_a.weight" and 1 more',
+      'no given data file has "lora_a.weight" and 1 more',
     ],
     [
       "a tensor of two data files",

@@ -65,7 +65,7 @@ describe("readMlirText()", () => {
       "another program behind",
       `${builtin('a: "0x0100000001"')}module {}`,
       "unsupported",
-      /something follows/,
+      /it has a second program/,
     ],
   ])("refuses %s", async (_, text, code, message) => {
     const error = await thrown(readMlirText(source(text)));

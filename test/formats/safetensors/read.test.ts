@@ -291,7 +291,7 @@ describe("readSafetensors() of shards", () => {
     const { [INDEX]: bytes } = SHARDED;
     const text = new TextDecoder().decode(bytes).replace("260", "520");
     const draft = await read({ ...SHARDED, [INDEX]: new TextEncoder().encode(text) });
-    expect(draft.notes).toEqual([`"${INDEX}" says that the tensors have 520 bytes, they have 260`]);
+    expect(draft.notes).toEqual([`"${INDEX}" gives the tensors 520 bytes; they have 260`]);
   });
 
   test("refuses to go on without a shard", async () => {
