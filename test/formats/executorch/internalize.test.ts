@@ -320,7 +320,7 @@ describe("internalizeProgram()", () => {
       code: "unsupported",
       path: "changing.pte",
       tensor: "lora_a.weight",
-      message: expect.stringContaining("starts from what a data file has"),
+      message: expect.stringContaining("a data file has its initial values"),
     });
     const { constants, external } = await internalizeProgram(program, data, (key) => key !== "lora_a.weight");
     expect([constants, external]).toEqual([["linear.weight", "lora_b.weight"], ["lora_a.weight"]]);

@@ -60,7 +60,7 @@ describe("readMlirText()", () => {
     ["a string without end", builtin('a: "0x01'), "malformed", /does not end/],
     ["an unknown section", block("resources: {}"), "unsupported", /section "resources"/],
     ["metadata without end", "{-# dialect_resources: {", "malformed", /does not end/],
-    ["a missing comma", builtin('a: "0x0100000001" b: "0x0100000001"'), "malformed", /has "b" where/],
+    ["a missing comma", builtin('a: "0x0100000001" b: "0x0100000001"'), "malformed", /has an unexpected "b"/],
     [
       "another program behind",
       `${builtin('a: "0x0100000001"')}module {}`,
