@@ -103,7 +103,7 @@ describe("FlatTable", () => {
       "field 0 of a table is at byte 3 of it",
       (root) => root.uint32(0),
     ],
-    ["a table past the end", table(2 ** 31), "a table is said to be at", (root) => root.table(0)],
+    ["a table past the end", table(2 ** 31), "a table has the invalid place", (root) => root.table(0)],
     ["a table that is its own", table(0), "a table has the invalid place 16", (root) => root.table(0)],
     ["a long vector", table(4, 2 ** 31), "a vector of 2147483648 elements", (root) => root.uint64s(0)],
     ["a long string", table(4, 5, 0), "a vector of 5 elements ends past", (root) => root.string(0)],
