@@ -126,7 +126,7 @@ export interface FileErrorOptions {
 
 /**
  * Returns what makes the errors of one file: `Cannot read tensor "w" of "a.gguf": two tensors have that name`, or of one
- * that is written: `Cannot write tensor "w" as irpa: it is there twice`.
+ * that is written: `Cannot write tensor "w" as irpa: it occurs twice`.
  * @example
  * const fail = fileErrors(source);
  * throw fail("malformed", `it has ${count} dimensions`, { offset, tensor: name });

@@ -21,8 +21,8 @@ describe("fileErrors()", () => {
   test("names the format of a file that is written", () => {
     const fail = fileErrors({ format: "irpa" });
     expect(fail("too-large", "it has no end").message).toBe("Cannot write irpa file: it has no end");
-    const error = fail("duplicate", "it is there twice", { tensor: "w" });
-    expect(error.message).toBe('Cannot write tensor "w" as irpa: it is there twice');
+    const error = fail("duplicate", "it occurs twice", { tensor: "w" });
+    expect(error.message).toBe('Cannot write tensor "w" as irpa: it occurs twice');
     expect(error).toBeInstanceOf(FormatError);
     expect(error.path).toBeUndefined();
   });

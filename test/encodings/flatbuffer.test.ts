@@ -87,10 +87,10 @@ describe("FlatTable", () => {
   });
 
   test.each<[string, Uint8Array, string, (root: FlatTable) => unknown]>([
-    ["a root past the end", bytesOf(400, 0), "the root table is said to be at byte 400", () => 0],
-    ["a root inside its own offset", bytesOf(0, 0), "the root table is said to be at byte 0", () => 0],
+    ["a root past the end", bytesOf(400, 0), "the root table has the invalid place 400", () => 0],
+    ["a root inside its own offset", bytesOf(0, 0), "the root table has the invalid place 0", () => 0],
     ["nothing at all", bytesOf(), "the root table ends past the end", () => 0],
-    ["a layout before the file", bytesOf(4, 8), "its layout is said to be at byte -4", () => 0],
+    ["a layout before the file", bytesOf(4, 8), "its layout has the invalid place -4", () => 0],
     ["a layout past the end", bytesOf(4, -4000), "the layout of a table ends past the end", () => 0],
     ["a layout that is its own table", bytesOf(4, 0), "the layout of a table has 0 bytes", () => 0],
     ["a layout of 2 bytes", bytesOf(8, u16(2), u16(4), 4), "the layout of a table has 2 bytes", () => 0],
@@ -103,8 +103,8 @@ describe("FlatTable", () => {
       "field 0 of a table is at byte 3 of it",
       (root) => root.uint32(0),
     ],
-    ["a table past the end", table(2 ** 31), "a table is said to be at", (root) => root.table(0)],
-    ["a table that is its own", table(0), "a table is said to be at byte 16", (root) => root.table(0)],
+    ["a table past the end", table(2 ** 31), "a table has the invalid place", (root) => root.table(0)],
+    ["a table that is its own", table(0), "a table has the invalid place 16", (root) => root.table(0)],
     ["a long vector", table(4, 2 ** 31), "a vector of 2147483648 elements", (root) => root.uint64s(0)],
     ["a long string", table(4, 5, 0), "a vector of 5 elements ends past", (root) => root.string(0)],
     ["a string of no text", table(4, 2, 0xfffe), "a string is not UTF-8", (root) => root.string(0)],
@@ -126,7 +126,7 @@ describe("FlatTable", () => {
       for (const next of each.tables(0)) walk(next);
     };
     const error = await refusal(writer.finish(inner, "TEST"), walk);
-    expect(error.message).toContain("its tables share others so often");
+    expect(error.message).toContain("its tables share others too often");
   });
 
   test("refuses flatbuffers over 2 GB, and strings over 64 KiB", async () => {

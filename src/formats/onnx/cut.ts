@@ -28,7 +28,7 @@ export function isFree({ opType, domain }: OnnxNode): boolean {
 
 /** The reason why a model cannot be cut; `undefined` if it can. */
 export function whyNotCut(model: OnnxModel): string | undefined {
-  if (model.trains) return "it has training information for its graph as a whole";
+  if (model.trains) return "it has information on how its whole graph is trained";
   for (const { name, role, graph, data } of model.tensors) {
     if (role === "sparse") return `tensor "${name}" is sparse`;
     if (!graph && data.kind === "external") return `weight "${name}" belongs to a function`;

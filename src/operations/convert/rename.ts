@@ -1,6 +1,6 @@
 import { UsageError } from "../../errors.ts";
 
-/** How names change: `*` in the pattern stands for any characters, and in the new name for what it stood for. */
+/** A change of names: `*` in the pattern matches any characters, and in the new name stands for the matched ones. */
 export interface RenameRule {
   readonly pattern: string;
   readonly to: string;
@@ -8,18 +8,18 @@ export interface RenameRule {
 
 /**
  * Parses a rule of the command line: `PATTERN=NAME`, such as `model.*=*`.
- * @throws UsageError for one without a `=`, or with more stars on its right
+ * @throws UsageError for a rule without `=`, or with more stars on its right
  */
 export function parseRenameRule(text: string): RenameRule {
   const at = text.indexOf("=");
   const rule = { pattern: text.slice(0, Math.max(0, at)), to: text.slice(at + 1) };
   if (at > 0 && rule.to !== "" && stars(rule.to) <= stars(rule.pattern)) return rule;
   throw new UsageError("usage", `Cannot use the rule "${text}"`, {
-    hint: 'a rule is PATTERN=NAME with at most as many * on its right, such as "model.*=*"',
+    hint: 'A rule is PATTERN=NAME with at most as many * on its right, such as "model.*=*"',
   });
 }
 
-/** A name by the first rule that takes it; itself where none does. */
+/** Renames by the first rule that matches; keeps the name if none does. */
 export function renamed(name: string, rules: readonly RenameRule[]): string {
   for (const { pattern, to } of rules) {
     const found = capture(pattern, name);
@@ -30,7 +30,7 @@ export function renamed(name: string, rules: readonly RenameRule[]): string {
   return name;
 }
 
-/** What the stars of a pattern stand for, each as little as the next literal lets it, the last as much as there is. */
+/** Matches a pattern. @returns the texts of its stars, each as short as possible, except for the last */
 function capture(pattern: string, name: string): string[] | undefined {
   const [first = "", ...literals] = pattern.split("*");
   if (!name.startsWith(first)) return undefined;

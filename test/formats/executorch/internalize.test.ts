@@ -320,7 +320,7 @@ describe("internalizeProgram()", () => {
       code: "unsupported",
       path: "changing.pte",
       tensor: "lora_a.weight",
-      message: expect.stringContaining("starts from what a data file has"),
+      message: expect.stringContaining("a data file has its initial values"),
     });
     const { constants, external } = await internalizeProgram(program, data, (key) => key !== "lora_a.weight");
     expect([constants, external]).toEqual([["linear.weight", "lora_b.weight"], ["lora_a.weight"]]);
@@ -401,7 +401,7 @@ describe("internalizeProgram()", () => {
       "first.pte",
       [source("first-foundation.ptd")],
       "missing-weight",
-      'no data file that was given has "lora_a.weight" and 1 more',
+      'no given data file has "lora_a.weight" and 1 more',
     ],
     [
       "a tensor of two data files",

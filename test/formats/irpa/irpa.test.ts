@@ -82,7 +82,7 @@ describe("readIrpa()", () => {
     ]);
     expect(mixed.notes).toEqual([
       'Parameters of one repeated pattern are part of the program of "mixed.irpa": 2',
-      'Parameter "größe" has metadata that says no dtype and shape of it: kept as plain bytes',
+      'Parameter "größe" has metadata without a fitting dtype and shape: kept as plain bytes',
     ]);
   });
 
@@ -113,12 +113,12 @@ describe("readIrpa()", () => {
   test.each<[string, string, string, (view: DataView) => void]>([
     ["another magic", "unknown-format", "does not start with IRPA", (view) => view.setUint8(0, 0)],
     ["a newer version", "unsupported", "its version is 0.1", (view) => view.setUint16(6, 1, true)],
-    ["a longer header", "malformed", "to have 96 bytes", (view) => view.setBigUint64(8, 96n, true)],
+    ["a longer header", "malformed", "a size of 96 bytes", (view) => view.setBigUint64(8, 96n, true)],
     ["a second header", "unsupported", "another header", (view) => view.setBigUint64(16, 4096n, true)],
     ["more entries", "malformed", "3 entries do not fit", (view) => view.setBigUint64(32, 3n, true)],
-    ["fewer entries", "malformed", "goes on after its 1", (view) => view.setBigUint64(32, 1n, true)],
+    ["fewer entries", "malformed", "continues after its 1", (view) => view.setBigUint64(32, 1n, true)],
     ["a table past the end", "malformed", "past the end", (view) => view.setBigUint64(48, 2n ** 63n, true)],
-    ["parts over parts", "malformed", "one over another", (view) => view.setBigUint64(72, 96n, true)],
+    ["parts over parts", "malformed", "its parts overlap", (view) => view.setBigUint64(72, 96n, true)],
     ["an entry of no size", "malformed", "entry 0 does not fit", (view) => view.setBigUint64(96, 0n, true)],
     ["EXTERNAL", "unsupported", "(EXTERNAL)", (view) => view.setUint32(104, 3, true)],
     ["an unknown type", "unsupported", "of type 9", (view) => view.setUint32(104, 9, true)],

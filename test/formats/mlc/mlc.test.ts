@@ -98,7 +98,7 @@ describe("readTensorCache()", () => {
     expect(draft.notes ?? []).toEqual(
       folder === "raw" || folder === "plain"
         ? []
-        : [`"${list}" keeps float32 tensors as bfloat16, and so they are weights: 1`],
+        : [`"${list}" stores float32 tensors as bfloat16, the dtype of their weights: 1`],
     );
   });
 
@@ -129,7 +129,7 @@ describe("readTensorCache()", () => {
     ["a path that leads outside", "unsafe-path", "plain path", (shard) => (shard.dataPath = "../s.bin")],
     ["an absolute path", "unsafe-path", "plain path", (shard) => (shard.dataPath = "/etc/passwd")],
     ["no path", "malformed", "no dataPath", (shard) => (shard.dataPath = 3)],
-    ["a shard that is not there", "not-found", "is not there", (shard) => (shard.dataPath = "t.bin")],
+    ["a shard that is not there", "not-found", "is missing", (shard) => (shard.dataPath = "t.bin")],
     ["a shard that is the list", "malformed", "a list itself", (shard) => (shard.dataPath = LIST[0])],
     ["a shard of another format", "unsupported", '"gz"', (shard) => (shard.format = "gz")],
     ["a shard of another size", "size-mismatch", "has 32 bytes, not 33", (shard) => (shard.nbytes = 33)],

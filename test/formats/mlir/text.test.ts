@@ -60,12 +60,12 @@ describe("readMlirText()", () => {
     ["a string without end", builtin('a: "0x01'), "malformed", /does not end/],
     ["an unknown section", block("resources: {}"), "unsupported", /section "resources"/],
     ["metadata without end", "{-# dialect_resources: {", "malformed", /does not end/],
-    ["a missing comma", builtin('a: "0x0100000001" b: "0x0100000001"'), "malformed", /has "b" where/],
+    ["a missing comma", builtin('a: "0x0100000001" b: "0x0100000001"'), "malformed", /has an unexpected "b"/],
     [
       "another program behind",
       `${builtin('a: "0x0100000001"')}module {}`,
       "unsupported",
-      /something follows/,
+      /it has a second program/,
     ],
   ])("refuses %s", async (_, text, code, message) => {
     const error = await thrown(readMlirText(source(text)));

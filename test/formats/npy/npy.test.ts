@@ -327,7 +327,7 @@ describe("parseNpz()", () => {
     const zeros = deflateSync(new Uint8Array(16 * 2 ** 20), { level: 9 });
     const error = formatError(() => parseNpz(zipOf(zeros, 16 * 2 ** 20, 128), "bomb.npz"));
     expect(error).toMatchObject({ code: "malformed", path: "bomb.npz" });
-    expect(error.message).toContain('"1.npy" lies inside another entry');
+    expect(error.message).toContain('"1.npy" overlaps another entry');
   });
 
   test("refuses sizes that no deflate can reach, and those that are not the true ones", () => {

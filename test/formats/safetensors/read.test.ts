@@ -103,11 +103,7 @@ const RIGHT = { a: FIRST, b: FIRST, c: SECOND };
 
 describe("readSafetensors()", () => {
   test("is the format of .safetensors files", () => {
-    expect(safetensors).toEqual({
-      id: "safetensors",
-      extensions: [".safetensors"],
-      read: readSafetensors,
-    });
+    expect(safetensors).toMatchObject({ id: "safetensors", extensions: [".safetensors"] });
   });
 
   test.each(["dtypes", "names", "none", "zero-size"])(
@@ -296,7 +292,7 @@ describe("readSafetensors() of shards", () => {
     const { [INDEX]: bytes } = SHARDED;
     const text = new TextDecoder().decode(bytes).replace("260", "520");
     const draft = await read({ ...SHARDED, [INDEX]: new TextEncoder().encode(text) });
-    expect(draft.notes).toEqual([`"${INDEX}" says that the tensors have 520 bytes, they have 260`]);
+    expect(draft.notes).toEqual([`"${INDEX}" gives the tensors 520 bytes; they have 260`]);
   });
 
   test("refuses to go on without a shard", async () => {
@@ -338,7 +334,7 @@ describe("readSafetensors() of shards", () => {
       "too few shards",
       { a: FIRST, b: FIRST },
       { code: "mismatch" },
-      /names 1 of the 2 shards|has it, and the index does not name it/,
+      /names 1 of 2 shards|has it, and the index does not name it/,
     ],
     [
       "a shard that is not there",

@@ -113,7 +113,7 @@ describe("readTvmParams()", () => {
     [
       "more names than bytes",
       "malformed",
-      "more than it has",
+      "do not fit its bytes",
       (view) => view.setBigUint64(16, 2n ** 60n, true),
     ],
     ["a name past the end", "malformed", "ends past", (view) => view.setBigUint64(24, 2n ** 64n - 1n, true)],
