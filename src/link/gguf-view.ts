@@ -24,7 +24,7 @@ export interface GgufView {
 }
 
 /**
- * Makes sure that the GGUF models of the store lie in shards, one for each set of models that share weights, and gives
+ * Makes sure that the GGUF models of the store are laid out in shards, one for each set of models that share weights, and gives
  * a view of one of them. Shards are written once, and are then the weights' only place, for models of other formats
  * that have the same bytes too.
  * @param use makes something of the view; called again if blobs moved before it was done
@@ -45,7 +45,7 @@ export async function withGgufView<T>(
     }
     if (attempt === ATTEMPTS) {
       throw new LinkError("missing-weight", `Cannot link "${name}": the store's models keep changing`, {
-        hint: "try again",
+        hint: "Try again",
       });
     }
     await setTimeout(Math.random() * 50 * attempt);
@@ -65,7 +65,7 @@ async function layOut(
   if (!model) {
     await store.model(name);
     throw new LinkError("mismatch", `Cannot link "${name}": it is not a model of its own`, {
-      hint: "adapters and vocabularies have no shards: tare export writes their files",
+      hint: "Adapters and vocabularies have no shards: tare export writes their files",
     });
   }
   const others = all.filter((each) => !models.includes(each));
@@ -84,7 +84,7 @@ async function layOut(
   return done ? layOut(store, name, signal) : undefined;
 }
 
-/** Whether something failed because another process had laid the weights out anew in between. */
+/** Whether something failed because another process laid the weights out anew in between. */
 export function blobsMoved(error: unknown): boolean {
   return error instanceof SourceError || error instanceof StoreError
     ? error.code === "missing-blob" || (error.code === "not-found" && error.path?.includes("blobs") === true)
@@ -141,9 +141,13 @@ async function shardFile(
   const weights = shard.weights.map(({ digest, name }) => {
     const from = model.locations.get(digest);
     if (!from)
-      throw new LinkError("missing-weight", `Cannot link "${model.name}": weight "${name}" is nowhere`, {
-        tensor: name,
-      });
+      throw new LinkError(
+        "missing-weight",
+        `Cannot link "${model.name}": weight "${name}" has no location in the manifest`,
+        {
+          tensor: name,
+        },
+      );
     return { digest, from };
   });
   const file = { header: encoded.bytes, offsets: encoded.offsets, size: encoded.size, weights };
