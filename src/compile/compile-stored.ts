@@ -35,7 +35,7 @@ const RECIPE = 1;
 export interface CompileOptions {
   /**
    * Ids of built-in backends (`onnxruntime`, `portable`) or backends of your own, in the order of preference: without
-   * rules, each node goes to the first that takes it. The built-in ones follow, for rules to name.
+   * rules, each node is compiled by the first that takes it. The built-in ones follow, for rules to name.
    */
   readonly backends?: readonly (string | Backend)[] | undefined;
   /** Which nodes go to which backend; the first rule that selects a node counts. */

@@ -30,7 +30,7 @@ export const COMPILED_RECORD = "compiled.json";
 /** In bytes: what is read of a weight at once to hash it. */
 const CHUNK = 1024 * 1024;
 
-/** Where a weight lies in the folder. */
+/** Where a weight is in the folder. */
 export interface FolderWeight {
   readonly digest: Digest;
   /** Relative to the folder. */

@@ -26,7 +26,7 @@ export class BoundProgram implements AsyncDisposable {
 
   /**
    * Writes the program as one file. *embedded*: with its weights inside, for any ONNX runtime; *in-place*: with its weights
-   * as external data where they lie (for an ONNX runtime in or below the program's folder; a URL is for tare alone);
+   * as external data where they are (for an ONNX runtime in or below the program's folder; a URL is for tare alone);
    * *symbolic*: `scope::key` and a digest for each, for tare alone, which gives it weights again.
    * @throws SourceError `exists`, `unsafe-path`; FormatError `too-large` for more than protobuf can hold; StoreError
    * `corrupted` for weights that are not what their digests say

@@ -44,7 +44,7 @@ export async function findCachedView(
 }
 
 /**
- * Makes the view that the store keeps of a model, unless it is there and whole.
+ * Makes the view that the store keeps of a model, unless it is there and complete.
  * @returns the path of the first shard
  */
 export async function cacheView(
@@ -62,7 +62,7 @@ export async function cacheView(
     await rm(folder, { recursive: true, force: true });
     await unlessThere(write);
   }
-  // What was written becomes what `findKeptView` takes only when it is on the disk.
+  // What was written becomes what `findCachedView` takes only when it is on the disk.
   for (const { path } of view.written) await seal(join(folder, path), SEAL);
   for (const { path, blob } of view.links)
     if (look(join(folder, path))?.ino !== look(blob)?.ino) await seal(join(folder, path), COPIED);

@@ -26,7 +26,7 @@ export interface GgufView {
 }
 
 /**
- * Makes sure that the GGUF models of the store lie in shards, one for each set of models that share weights, and gives
+ * Makes sure that the GGUF models of the store are laid out in shards, one for each set of models that share weights, and gives
  * a view of one of them. Shards are written once, and are then the weights' only place, for models of other formats
  * that have the same bytes too.
  * @param use makes something of the view; called again if blobs moved before it was done
@@ -47,7 +47,7 @@ export async function withGgufView<T>(
     }
     if (attempt === ATTEMPTS) {
       throw new LinkError("missing-weight", `Cannot link "${name}": the store's models keep changing`, {
-        hint: "try again",
+        hint: "Try again",
       });
     }
     await setTimeout(Math.random() * 50 * attempt);
@@ -67,7 +67,7 @@ async function layOut(
   if (!model) {
     await readModel(store, name);
     throw new LinkError("mismatch", `Cannot link "${name}": it is not a model of its own`, {
-      hint: "adapters and vocabularies have no shards: tare export writes their files",
+      hint: "Adapters and vocabularies have no shards: tare export writes their files",
     });
   }
   const others = all.filter((each) => !models.includes(each));
@@ -86,7 +86,7 @@ async function layOut(
   return done ? layOut(store, name, signal) : undefined;
 }
 
-/** Whether something failed because another process had laid the weights out anew in between. */
+/** Whether something failed because another process laid the weights out anew in between. */
 export function blobsMoved(error: unknown): boolean {
   return error instanceof SourceError || error instanceof StoreError
     ? error.code === "missing-blob" || (error.code === "not-found" && error.path?.includes("blobs") === true)
@@ -143,9 +143,13 @@ async function shardFile(
   const weights = shard.weights.map(({ digest, name }) => {
     const from = model.locations.get(digest);
     if (!from)
-      throw new LinkError("missing-weight", `Cannot link "${model.name}": weight "${name}" is nowhere`, {
-        tensor: name,
-      });
+      throw new LinkError(
+        "missing-weight",
+        `Cannot link "${model.name}": weight "${name}" has no location in the manifest`,
+        {
+          tensor: name,
+        },
+      );
     return { digest, from };
   });
   const file = { header: encoded.bytes, offsets: encoded.offsets, size: encoded.size, weights };

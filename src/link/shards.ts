@@ -22,9 +22,9 @@ export interface Shard {
 /**
  * Sorts the weights of GGUF models into shards, one for each set of models that share some: the foundation first.
  * A shard's position is written into it, so it is the same in every view; a view leaves positions that it does not
- * use to empty shards. Shards that no view has both of may have the same one: what is each model's own lies behind the
+ * use to empty shards. Shards that no view has both of may have the same one: what is each model's own comes after the
  * foundation, however many models there are, since engines look into every file of a view.
- * @param others models of other formats: where they have the same bytes, these lie in shards that they use whole
+ * @param others models of other formats: where they have the same bytes, these are in shards of which they use every weight
  */
 export function planShards(models: readonly StoredModel[], others: readonly StoredModel[] = []): Shard[] {
   const following = usersOf(others);
@@ -90,7 +90,7 @@ export function emptyShard(position: number): Uint8Array {
 
 /**
  * Shard 1 of a view: the model's own metadata, and what says that it is split.
- * @param tensors of the whole model
+ * @param tensors number of the model's tensors
  * @param own the tensors that this shard has itself
  */
 export function firstShard(

@@ -91,7 +91,7 @@ export class MemoryWeights implements MutableWeights {
       await session.release();
       throw error;
     }
-    // The next run goes to the new session; the old one ends when its runs are done.
+    // The next run uses the new session; the old one ends when its runs are done.
     const old = this.#session;
     this.#session = session;
     this.#inMemory = inMemory;

@@ -147,7 +147,7 @@ export class MutableModel implements Session {
   }
 
   /**
-   * Adds a LoRA of the store to the weights that it is for, in memory; one that was loaded before goes.
+   * Adds a LoRA of the store to the weights that it is for, in memory, in place of one that was loaded before.
    * @param scale how much of it: 1, as it was trained, unless given
    * @throws LinkError where it does not fit, or a weight that it is for was changed by hand
    */
@@ -191,7 +191,7 @@ export class MutableModel implements Session {
   }
 
   /**
-   * Takes all weights from another model of the store; what was changed in memory goes.
+   * Takes all weights from another model of the store; changes in memory are dropped.
    * @param options `recompile` takes another program too
    * @throws LinkError `mismatch` where the program is another one
    */

@@ -60,7 +60,7 @@ export interface PooledText {
 
 /** A model that is loaded. */
 interface Entry {
-  /** What it was made of: other manifests under the same names are another model, or lie elsewhere by now. */
+  /** What it was made of: other manifests under the same names are another model, or the same at other places. */
   readonly key: string;
   readonly session: LlamaSession;
   readonly model: StoredModel;
@@ -72,7 +72,7 @@ interface Entry {
 }
 
 /**
- * GGUF models that take turns in one engine process. The next one is loaded before an old one goes: what they share
+ * GGUF models that take turns in one engine process. The next one is loaded before an old one is released: what they share
  * stays in memory, and a load that fails changes nothing. Dispose it to release its models.
  *
  * @example

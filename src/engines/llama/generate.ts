@@ -51,7 +51,7 @@ async function grammarOf(loaded: TextModel, schema: object): Promise<NativeGramm
 
 /**
  * Lets a sequence read tokens that it does not have yet, but for the last step: that is read with the generation, since
- * each evaluation goes through all weights, however few tokens it is of.
+ * each evaluation reads all weights, however few tokens it has.
  */
 async function read(sequence: NativeSequence, tokens: readonly number[], signal: AbortSignal): Promise<void> {
   await sequence.adaptStateToTokens(tokens.slice(0, -1), false);

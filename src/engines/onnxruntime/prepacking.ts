@@ -69,7 +69,7 @@ export function prepackingNodes(graph: OnnxModel): Map<string, OnnxNode[]> {
 
 /**
  * Dtype of an input that is computed, from those of the node's weights and constants.
- * @returns `undefined` where it cannot be told
+ * @returns `undefined` if it is not known
  */
 export function fedDType(
   node: OnnxNode,

@@ -13,7 +13,7 @@ export class EngineThread {
   #serial = 0;
   #held = 0;
   #failure: TareError | undefined;
-  /** Sessions that live here. */
+  /** Sessions in this thread. */
   sessions = 0;
   ended = false;
 
@@ -38,7 +38,7 @@ export class EngineThread {
 
   /**
    * Sends a request.
-   * @param transfer memory that goes over to the thread, without a copy
+   * @param transfer memory that is transferred to the thread, without a copy
    * @throws what the thread answers
    */
   async ask<R extends Request>(request: R, transfer: readonly ArrayBuffer[] = []): Promise<Answers[R["op"]]> {
@@ -57,7 +57,7 @@ export class EngineThread {
     }
   }
 
-  /** Ends the thread; its sessions go with it. */
+  /** Ends the thread and its sessions. */
   async end(): Promise<void> {
     this.ended = true;
     await this.#worker.terminate();
@@ -94,6 +94,6 @@ function notLoaded(cause: unknown): EngineError {
   }
   return new EngineError("no-engine", "Cannot load ONNX Runtime", {
     cause,
-    hint: "does this platform have it?",
+    hint: "Is there a build of it for this platform?",
   });
 }
