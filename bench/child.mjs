@@ -1,6 +1,6 @@
 /** One measurement in a process of its own: `child.mjs WHAT ARGUMENT…`; prints one line of JSON. */
 import { readFileSync } from "node:fs";
-import { openStore, runtimeOf } from "tare";
+import { openRuntime, openStore } from "tare";
 
 const [, , what, ...args] = process.argv;
 const width = Number(process.env.BENCH_WIDTH);
@@ -37,18 +37,18 @@ const jobs = {
     return loadAll(folders, load, before);
   },
   async tare(path, ...names) {
-    const store = await openStore({ path });
+    const runtime = openRuntime(await openStore({ path }));
     const input = { dtype: "float32", shape: [1, width], bytes: new Uint8Array(x.buffer) };
     // The engine's threads start with the first load, which is of another model's session and released.
-    const warm = await runtimeOf(store).load(names[0]);
+    const warm = await runtime.load(names[0]);
     await warm.release();
     const before = memory();
     const load = async (name) => {
-      const session = await runtimeOf(store).load(name);
+      const session = await runtime.load(name);
       return async () => (await session.run({ x: input })).y.bytes;
     };
     const result = await loadAll(names, load, before);
-    await store[Symbol.asyncDispose]();
+    await runtime[Symbol.asyncDispose]();
     return result;
   },
   /** Runs of both, in turn, in one process. */
@@ -56,8 +56,8 @@ const jobs = {
     const { default: ort } = await import("onnxruntime-node");
     const stock = await ort.InferenceSession.create(`${folder}/model.onnx`, SETTINGS.same);
     const feeds = { x: new ort.Tensor("float32", x, [1, width]) };
-    const store = await openStore({ path });
-    const session = await runtimeOf(store).load(name);
+    const runtime = openRuntime(await openStore({ path }));
+    const session = await runtime.load(name);
     const input = { dtype: "float32", shape: [1, width], bytes: new Uint8Array(x.buffer) };
     const times = { stock: [], tare: [] };
     let equal = true;
@@ -72,7 +72,7 @@ const jobs = {
       times.stock.push(middle - began);
       times.tare.push(ended - middle);
     }
-    await store[Symbol.asyncDispose]();
+    await runtime[Symbol.asyncDispose]();
     const ratios = times.tare.map((ms, index) => ms / times.stock[index]);
     return { stockMs: median(times.stock), tareMs: median(times.tare), ratio: median(ratios), equal };
   },

@@ -10,7 +10,7 @@ import { createServer } from "node:http";
 import { fileURLToPath } from "node:url";
 import { parseSafetensorsMetadata } from "@huggingface/hub";
 import prettyBytes from "pretty-bytes";
-import { draftWeights, openHttpModel } from "tare";
+import { draftWeights, openHttpModel } from "tare/formats";
 import { generateCheckpoint, generateProgram } from "./mlir-program.mjs";
 import { heading, median, row, s } from "./print.mjs";
 

@@ -4,7 +4,7 @@
  */
 import { readFileSync, readdirSync } from "node:fs";
 import { availableParallelism } from "node:os";
-import { openStore, runtimeOf, describeModel, merge } from "tare";
+import { describeModel, merge, openRuntime, openStore } from "tare";
 
 const PROMPT = "and he said";
 // Without it the library takes more threads than there are cores, which is many times slower.
@@ -95,6 +95,7 @@ async function openStock() {
 /** Models are names of the store. */
 async function openTare() {
   const store = await openStore({ path });
+  const runtime = openRuntime(store);
   const sessions = new Map();
   let texts;
   const optionsOf = (name) => {
@@ -103,7 +104,7 @@ async function openTare() {
   };
   const load = async (name) => {
     const [model, adapters] = optionsOf(name);
-    sessions.set(name, await runtimeOf(store).loadText(model, { contextSize, threads, ...adapters }));
+    sessions.set(name, await runtime.loadText(model, { contextSize, threads, ...adapters }));
   };
   const release = async (name) => {
     await sessions.get(name).release();
@@ -126,7 +127,7 @@ async function openTare() {
     },
     async pool(keep, measure = false) {
       await texts?.[Symbol.asyncDispose]();
-      texts = keep === 0 ? undefined : runtimeOf(store).openTexts({ keep, contextSize, threads, measure });
+      texts = keep === 0 ? undefined : runtime.openTexts({ keep, contextSize, threads, measure });
     },
     async swap(name) {
       const began = performance.now();
@@ -136,7 +137,7 @@ async function openTare() {
       return { ready, first: performance.now() - began };
     },
     loaded: () => texts.loaded,
-    end: () => store[Symbol.asyncDispose](),
+    end: () => runtime[Symbol.asyncDispose](),
   };
 }
 

@@ -1,6 +1,6 @@
 /** One measurement in a process of its own: `quantized-child.mjs WHAT ARGUMENT…`; prints one line of JSON. */
 import { readFileSync } from "node:fs";
-import { openStore, runtimeOf, describeModel } from "tare";
+import { describeModel, openRuntime, openStore } from "tare";
 import { median } from "./print.mjs";
 
 const [, , what, ...args] = process.argv;
@@ -107,10 +107,10 @@ async function stock() {
 }
 
 async function tare(path) {
-  const store = await openStore({ path });
+  const runtime = openRuntime(await openStore({ path }));
   const load = async (name) => {
     const began = performance.now();
-    const session = await runtimeOf(store).load(name);
+    const session = await runtime.load(name);
     const ms = performance.now() - began;
     const run = async (rows) => {
       const bytes = new Uint8Array(values(rows).buffer);
@@ -119,7 +119,7 @@ async function tare(path) {
     };
     return { run, ms, release: () => session.release() };
   };
-  return { load, close: () => store[Symbol.asyncDispose]() };
+  return { load, close: () => runtime[Symbol.asyncDispose]() };
 }
 
 function values(rows) {

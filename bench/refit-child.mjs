@@ -1,7 +1,7 @@
 /** One measurement in a process of its own: `refit-child.mjs WHAT PLACES ARGUMENT…`; prints one line of JSON. */
 import { readFileSync } from "node:fs";
 import { Worker } from "node:worker_threads";
-import { openStore, refit, runtimeOf } from "tare";
+import { openRuntime, openStore, refit } from "tare";
 import { parseSafetensors } from "./refit-tensors.mjs";
 
 const [, , what, json, ...args] = process.argv;
@@ -29,8 +29,9 @@ const jobs = {
   async times(rounds) {
     const { default: ort } = await import("onnxruntime-node");
     const store = await openStore({ path });
+    const runtime = openRuntime(store, { workers: 1 });
     // Threads and native libraries start here, and not in the first figure.
-    await (await runtimeOf(store).load("base")).release();
+    await (await runtime.load("base")).release();
     const times = {};
     const timed = async (name, work) => {
       const began = performance.now();
@@ -45,8 +46,8 @@ const jobs = {
         await (await timed(`stock.${name}`, create)).release();
       }
       await store.gc({ cache: true });
-      await timed("compile", () => runtimeOf(store).compile("base"));
-      await (await timed("load", () => runtimeOf(store).load("base"))).release();
+      await timed("compile", () => runtime.compile("base"));
+      await (await timed("load", () => runtime.load("base"))).release();
       for (const [name, from, partial] of [
         ["store", "tuned", false],
         ["file", checkpoint, false],
@@ -54,7 +55,7 @@ const jobs = {
       ]) {
         const as = `refit-${name}`;
         await timed(`refit.${name}`, () => refit(store, "base", from, { as, partial }));
-        await (await timed(`refit.${name}.load`, () => runtimeOf(store).load(as))).release();
+        await (await timed(`refit.${name}.load`, () => runtime.load(as))).release();
         await store.remove([as]);
         await store.gc();
       }
@@ -62,7 +63,7 @@ const jobs = {
         ["in-place", names],
         ["relink", []],
       ]) {
-        const model = await runtimeOf(store).openMutable("base", { mutable });
+        const model = await runtime.openMutable("base", { mutable });
         await model.run(inputs());
         const { how } = await timed(`swap.${name}`, () => model.loadStateDict(tensors, { partial: true }));
         if (how !== name) throw new Error(`${how} instead of ${name}`);
@@ -70,11 +71,11 @@ const jobs = {
         await timed(`swap.${name}.again`, () => model.loadStateDict(tensors, { partial: true }));
         await model.release();
       }
-      const model = await runtimeOf(store).openMutable("base");
+      const model = await runtime.openMutable("base");
       await timed("swap.model", () => model.loadModel("tuned"));
       await model.release();
     }
-    await store[Symbol.asyncDispose]();
+    await runtime[Symbol.asyncDispose]();
     return times;
   },
 
@@ -90,10 +91,11 @@ const jobs = {
   async runs(rounds) {
     const { default: ort } = await import("onnxruntime-node");
     const store = await openStore({ path });
+    const runtime = openRuntime(store, { workers: 1 });
     await refit(store, "base", "tuned", { as: "refit-run" });
     const stock = await ort.InferenceSession.create(`${tuned}/model.onnx`, STOCK.mapped);
-    const [before, after] = [await runtimeOf(store).load("base"), await runtimeOf(store).load("refit-run")];
-    const added = await runtimeOf(store).load("tuned");
+    const [before, after] = [await runtime.load("base"), await runtime.load("refit-run")];
+    const added = await runtime.load("tuned");
     const feeds = { x: new ort.Tensor("float32", x, [1, width]) };
     const runs = [
       ["stock", async () => (await stock.run(feeds)).y.data],
@@ -117,8 +119,8 @@ const jobs = {
     const most = outputs.stock.reduce((sofar, value) => Math.max(sofar, Math.abs(value)), 0);
     const off =
       outputs.stock.reduce((sofar, value, i) => Math.max(sofar, Math.abs(value - ours[i])), 0) / most;
-    await store[Symbol.asyncDispose]();
-    await (await openStore({ path })).remove(["refit-run"]);
+    await runtime[Symbol.asyncDispose]();
+    await store.remove(["refit-run"]);
     return { times, right, off };
   },
 
@@ -140,10 +142,11 @@ const jobs = {
       return { peak: (await watch.settle()) - before };
     }
     const store = await openStore({ path });
-    await (await runtimeOf(store).load("base")).release();
+    const runtime = openRuntime(store, { workers: 1 });
+    await (await runtime.load("base")).release();
     const before = watch.reset();
     const mutable = how === "in-place" ? names : [];
-    const model = await runtimeOf(store).openMutable("base", { mutable });
+    const model = await runtime.openMutable("base", { mutable });
     await model.run(inputs());
     if (how === "file") await refit(store, "base", checkpoint, { as: "refit-memory" });
     if (how === "in-place") await model.loadStateDict(tensors, { partial: true });
@@ -151,8 +154,8 @@ const jobs = {
     await model.run(inputs());
     const peak = (await watch.settle()) - before;
     await model.release();
-    await store[Symbol.asyncDispose]();
-    if (how === "file") await (await openStore({ path })).remove(["refit-memory"]);
+    await runtime[Symbol.asyncDispose]();
+    if (how === "file") await store.remove(["refit-memory"]);
     return { peak };
   },
 };

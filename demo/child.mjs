@@ -3,7 +3,7 @@
  * Arguments: `stock FOLDER` or `tare STORE`. Prints one line of JSON.
  */
 import { readFileSync } from "node:fs";
-import { openStore, runtimeOf } from "tare";
+import { openRuntime, openStore } from "tare";
 import { generate } from "./generate.mjs";
 
 const [, , how, path] = process.argv;
@@ -45,22 +45,21 @@ async function stock() {
 }
 
 async function tare() {
-  const store = await openStore({ path });
+  const runtime = openRuntime(await openStore({ path }));
   // The engine's threads start with the first load: memory before it is Node's and the engine's alone.
-  const warm = await runtimeOf(store).load("base", { method: "decoder" });
+  const warm = await runtime.load("base", { method: "decoder" });
   await warm.release();
   const before = pss();
   const sessions = new Map();
   const times = [];
   for (const model of MODELS) {
     const began = performance.now();
-    for (const method of METHODS)
-      sessions.set(model + method, await runtimeOf(store).load(model, { method }));
+    for (const method of METHODS) sessions.set(model + method, await runtime.load(model, { method }));
     times.push(performance.now() - began);
   }
   const run = (model) => (method, inputs) => sessions.get(model + method).run(inputs);
   const result = await finish(times, before, run);
-  await store[Symbol.asyncDispose]();
+  await runtime[Symbol.asyncDispose]();
   return result;
 }
 

@@ -9,7 +9,7 @@ import { mkdir, rm, writeFile } from "node:fs/promises";
 import { fileURLToPath, pathToFileURL } from "node:url";
 import { promisify } from "node:util";
 import prettyBytes from "pretty-bytes";
-import { drawFamilyHtml, drawFamilySvg, openStore, familyMap, runtimeOf, merge } from "tare";
+import { drawFamilyHtml, drawFamilySvg, familyMap, merge, openRuntime, openStore } from "tare";
 import { rebuildCharlm } from "../fixtures/charlm/rebuild.mjs";
 import { charlmGguf } from "../fixtures/charlm/rebuild-gguf.mjs";
 
@@ -72,7 +72,8 @@ const expectedOf = {
   fortune: JSON.parse(readFileSync(here("../fixtures/charlm/fortune-lora/expected.json"), "utf8")),
 };
 console.log("\n5. The four take turns in stock llama.cpp, one process, one copy of what they share\n");
-const texts = runtimeOf(store).openTexts({ keep: tasks.length, contextSize: 128, measure: true });
+const runtime = openRuntime(store);
+const texts = runtime.openTexts({ keep: tasks.length, contextSize: 128, measure: true });
 console.log(`   ${"".padEnd(8)} ${"swap to it".padStart(10)} ${"its own".padStart(9)}`);
 for (const task of tasks) {
   const { session, ms: swapMs } = await texts.swap(`${task}-gguf`);
@@ -97,7 +98,7 @@ if (added.every((each) => each !== undefined)) {
   );
 }
 await texts[Symbol.asyncDispose]();
-await store[Symbol.asyncDispose]();
+await runtime[Symbol.asyncDispose]();
 
 const family = await familyMap(store, models);
 await writeFile(`${folder}/family.html`, drawFamilyHtml(family));
