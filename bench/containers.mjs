@@ -1,5 +1,5 @@
 /**
- * Measures detach, attach, reading of heads and conversion against `cp`, `mlir-opt` and the `@huggingface/hub` reader, side by
+ * Measures detach, attach, reading of headers and conversion against `cp`, `mlir-opt` and the `@huggingface/hub` reader, side by
  * side in one run. Prints ratios and whether the aim is met; asserts nothing. Takes 14 GB below build/bench for some
  * minutes; without `mlir-opt-22` (Debian's mlir-22-tools) its column stays empty. `BENCH_GIB=1` for a quick look.
  */
@@ -148,7 +148,7 @@ async function measureHeads() {
     }
   }
   server.close();
-  heading("a head over HTTP", `safetensors, ${tensors} tensors, on this machine`);
+  heading("a header over HTTP", `safetensors, ${tensors} tensors, on this machine`);
   const [ours, theirs] = Object.values(times).map(median);
   for (const [name, ms] of Object.entries(times)) row(name, `${s(median(ms))}, ${counts[name]} requests`, "");
   row("", "", `${(theirs / ours).toFixed(2)} × the hub reader's speed`);

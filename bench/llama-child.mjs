@@ -77,7 +77,7 @@ async function openStock() {
     load: (file) => timed(() => load(file)),
     release: (file) => timed(() => release(file)),
     generate,
-    /** From what is loaded to another model, and to its first token; what was loaded goes first. */
+    /** Times a swap to another model, and to its first token; the loaded models are released first. */
     async swap(file) {
       const began = performance.now();
       for (const old of loaded.keys()) await release(old);

@@ -1,5 +1,5 @@
 /**
- * Generates a model as exporters spell it, LayerNorm and Gelu in their single operators, and checkpoints for it: all
+ * Generates a model as exporters write it, LayerNorm and Gelu in their single operators, and checkpoints for it: all
  * weights other, and a twentieth of them.
  */
 import { closeSync, mkdirSync, openSync, writeFileSync, writeSync } from "node:fs";

@@ -1,6 +1,6 @@
 /**
  * Measures refits and swaps of weights against sessions that stock ONNX Runtime creates, side by side in one run: on a
- * model of 1 GB and few nodes, in two spellings, and on one of small weights and many nodes. Prints ratios and whether the aim is met;
+ * model of 1 GB and few nodes, in two orientations, and on one of small weights and many nodes. Prints ratios and whether the aim is met;
  * asserts nothing. Takes 6 GB below build/bench for some minutes, and cleans up. The least of several rounds counts.
  * `BENCH_WIDTH=320 BENCH_ROUNDS=2 npm run bench -- refit` for a quick look.
  */
@@ -42,7 +42,7 @@ function measure(shape) {
       execFileSync(process.execPath, command, { encoding: "utf8", stdio: ["ignore", "pipe", "inherit"] }),
     );
   };
-  // Everything in the page cache and on the disk, so that nobody pays for what was before.
+  // Put everything into the page cache and onto the disk, so that no measurement pays for an earlier write.
   execFileSync("sh", ["-c", `cat ${base}/* ${tuned}/* ${checkpoint} ${part} > /dev/null; sync`]);
   child("add", base, "base");
   execFileSync("sync");
