@@ -14,7 +14,7 @@ import { changeJson } from "../support/change-json.ts";
 import { CHARLM_GRAPHS } from "../support/charlm.ts";
 import { floats, graph, ints, model, node, tensor, value } from "../support/onnx-builder.ts";
 import { prepareStore } from "../support/prepared-store.ts";
-import { SAMPLED, THOROUGH } from "../support/speed.ts";
+import { LONG, SAMPLED, THOROUGH } from "../support/speed.ts";
 import { temporaryFolder } from "../support/temporary.ts";
 
 async function familyStore(...models: readonly CharlmModel[]): Promise<TareStore> {
@@ -131,7 +131,7 @@ describe("TareStore.compile()", () => {
     expect([...(first ?? [])].filter((digest) => !second?.has(digest))).toEqual([]);
   });
 
-  test("gives the same programs for other weights", async () => {
+  test("gives the same programs for other weights", LONG, async () => {
     const partition = [{ nodes: "Softmax", backend: "portable" }];
     const [a, b] = await Promise.all((["base", "licence"] as const).map((name) => familyStore(name)));
     const first = await (a as TareStore).compile("base", { partition });

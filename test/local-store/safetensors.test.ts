@@ -13,6 +13,7 @@ import { openModel } from "../../src/node/open-model.ts";
 import { FileStore } from "../../src/local-store/file-store.ts";
 import { charlm } from "../support/charlm.ts";
 import { type Home, home } from "../support/home.ts";
+import { LONG } from "../support/speed.ts";
 
 const fixture = (path: string): string => fileURLToPath(new URL(`../../fixtures/${path}`, import.meta.url));
 const SHARDED = [1, 2, 3, 4].map((no) => `model-0000${no}-of-00004.safetensors`);
@@ -232,7 +233,7 @@ describe("safetensors and GGUF models of the same weights", () => {
     expect(await blobBytes(store)).toBeLessThan(WEIGHTS + 300_000);
   });
 
-  test("share them when the shards are made after both were added", async () => {
+  test("share them when the shards are made after both were added", LONG, async () => {
     const here = await home();
     const { store, folder } = here;
     await store.add([BASE], { as: "st" });
