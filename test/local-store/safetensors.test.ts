@@ -18,6 +18,7 @@ import { link } from "../../src/link/link-folder.ts";
 import { runtimeOf } from "../support/runtime.ts";
 import { diff } from "../../src/operations/diff/diff.ts";
 import { describeModel } from "../../src/operations/describe.ts";
+import { LONG } from "../support/speed.ts";
 
 const fixture = (path: string): string => fileURLToPath(new URL(`../../fixtures/${path}`, import.meta.url));
 const SHARDED = [1, 2, 3, 4].map((no) => `model-0000${no}-of-00004.safetensors`);
@@ -237,7 +238,7 @@ describe("safetensors and GGUF models of the same weights", () => {
     expect(await blobBytes(store)).toBeLessThan(WEIGHTS + 300_000);
   });
 
-  test("share them when the shards are made after both were added", async () => {
+  test("share them when the shards are made after both were added", LONG, async () => {
     const here = await home();
     const { store, folder } = here;
     await store.add([BASE], { as: "st" });

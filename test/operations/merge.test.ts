@@ -169,7 +169,7 @@ describe("TareStore.merge()", () => {
     expect((await store.verify({ full: true })).problems).toEqual([]);
   });
 
-  test("merges into a base that lies in shards, and what comes out lies in shards too", async () => {
+  test("merges into a base that lies in shards, and what comes out lies in shards too", LONG, async () => {
     const at = await home();
     const { store, folder } = at;
     await store.add([await charlmGguf("kjv")], { as: "kjv" });
@@ -185,7 +185,7 @@ describe("TareStore.merge()", () => {
     expect((await store.verify({ full: true })).problems).toEqual([]);
   });
 
-  test("merges into a model that is split over several files", async () => {
+  test("merges into a model that is split over several files", LONG, async () => {
     const at = await home();
     const { store, folder } = at;
     await store.add([await charlmGguf("kjv")], { as: "kjv" });
@@ -222,7 +222,7 @@ describe("TareStore.merge()", () => {
     expect(await diff(store, "merged", "exported")).toMatchObject({ sameProgram: true, changed: [] });
   });
 
-  test("keeps within the bound that it states where the base is quantized", async () => {
+  test("keeps within the bound that it states where the base is quantized", LONG, async () => {
     const at = await home();
     const { store, folder } = at;
     await store.add([await quantized(await ggufFile(await charlmGguf("base")), join(folder, "q8.gguf"))], {

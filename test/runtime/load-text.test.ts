@@ -7,6 +7,7 @@ import { run } from "../../src/cli/run.ts";
 import { openStore, type TareStore } from "../../src/tare-store.ts";
 import { noisyLora } from "../support/noisy-lora.ts";
 import { prepareStore } from "../support/prepared-store.ts";
+import { LONG } from "../support/speed.ts";
 import { temporaryFolder } from "../support/temporary.ts";
 import { runtimeOf } from "../support/runtime.ts";
 
@@ -108,7 +109,7 @@ describe("tare swap", () => {
     );
   });
 
-  test("takes a model with a LoRA, and prints all as JSON", async () => {
+  test("takes a model with a LoRA, and prints all as JSON", LONG, async () => {
     const store = await familyStore(["base"]);
     const path = join(await temporaryFolder(), "lora.gguf");
     await writeFile(path, noisyLora());

@@ -9,6 +9,7 @@ import type { NumberTensor, Tensors } from "../../src/tensor/tensor.ts";
 import { charlm } from "../support/charlm.ts";
 import { storedTensors } from "../support/stored-tensors.ts";
 import { prepareStore } from "../support/prepared-store.ts";
+import { LONG } from "../support/speed.ts";
 import { temporaryFolder } from "../support/temporary.ts";
 import { runtimeOf } from "../support/runtime.ts";
 import { merge } from "../../src/operations/merge.ts";
@@ -170,7 +171,7 @@ describe("TareStore.openMutable()", () => {
     await expect(model.set(name, tensor([192], 768))).rejects.toMatchObject({ code: "released" });
   });
 
-  test("changes models whose graph is in several sessions", async () => {
+  test("changes models whose graph is in several sessions", LONG, async () => {
     const { store } = await familyStore();
     const [base, kjv] = [await outputsOf(store, "base"), await outputsOf(store, "kjv")];
     const rules = [parsePartitionRule("Softmax=portable")];

@@ -13,7 +13,7 @@ declare module "vitest" {
 }
 
 /** Seconds of one core that the tests of `npm test` take together. */
-const QUICK_SECONDS = 200;
+const QUICK_SECONDS = 240;
 /** Bytes that the folders of tests under way have room for. */
 const MIN_MEMORY_FOLDER_SIZE = 2 * 2 ** 30;
 const STORES = fileURLToPath(new URL("../../build/fixtures/stores", import.meta.url));

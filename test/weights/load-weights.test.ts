@@ -14,6 +14,7 @@ import { createSha256 } from "../../src/node/sha256.ts";
 import { type AllocatingSource, allocatingSource } from "../support/allocating-source.ts";
 import { counting } from "../support/bytes.ts";
 import { thrown } from "../support/thrown.ts";
+import { LONG } from "../support/speed.ts";
 
 const MIB = 1024 * 1024;
 const WEIGHTS = 6;
@@ -86,7 +87,7 @@ describe("memory while weights are loaded", () => {
     expect(await thrown(async () => held.bytes)).toMatchObject({ code: "released", tensor: "w0" });
   });
 
-  test("hashed, merged and required: pieces", async () => {
+  test("hashed, merged and required: pieces", LONG, async () => {
     const { data, source } = large();
     const other = large();
     const options = { createDigest: createSha256 };

@@ -7,6 +7,7 @@ import { openStore, type TareStore } from "../../../src/tare-store.ts";
 import type { Tensor, Tensors } from "../../../src/tensor/tensor.ts";
 import { CHARLM_GRAPHS, CHARLM_MODELS, charlm } from "../../support/charlm.ts";
 import { prepareStore } from "../../support/prepared-store.ts";
+import { SAMPLED, THOROUGH } from "../../support/speed.ts";
 import { temporaryFolder } from "../../support/temporary.ts";
 import { link } from "../../../src/link/link-folder.ts";
 import { runtimeOf } from "../../support/runtime.ts";
@@ -78,20 +79,24 @@ function bytesOf(outputs: Tensors): Record<string, Buffer> {
 }
 
 describe("TareStore.load()", () => {
-  test("gives whole outputs that equal stock ONNX Runtime's bit for bit, for every model and graph", async () => {
-    const store = await familyStore();
-    for (const graph of CHARLM_GRAPHS) {
-      for (const model of CHARLM_MODELS) {
-        await using session = await runtimeOf(store).load(model, { method: graph });
-        const outputs = bytesOf(await session.run(inputsOf(graph)));
-        const expected = await stock(model, graph);
-        expect(Object.keys(outputs).sort()).toEqual(Object.keys(expected).sort());
-        for (const [name, bytes] of Object.entries(expected)) {
-          expect(bytes.equals(outputs[name] as Buffer), `${model}/${graph}: ${name}`).toBe(true);
+  test(
+    "gives whole outputs that equal stock ONNX Runtime's bit for bit, for every model and graph",
+    SAMPLED,
+    async () => {
+      const store = await familyStore();
+      for (const graph of CHARLM_GRAPHS) {
+        for (const model of THOROUGH ? CHARLM_MODELS : ["kjv"]) {
+          await using session = await runtimeOf(store).load(model, { method: graph });
+          const outputs = bytesOf(await session.run(inputsOf(graph)));
+          const expected = await stock(model, graph);
+          expect(Object.keys(outputs).sort()).toEqual(Object.keys(expected).sort());
+          for (const [name, bytes] of Object.entries(expected)) {
+            expect(bytes.equals(outputs[name] as Buffer), `${model}/${graph}: ${name}`).toBe(true);
+          }
         }
       }
-    }
-  });
+    },
+  );
 
   test("compiles once for the whole family, and again only when the cache is dropped", async () => {
     const store = await familyStore();

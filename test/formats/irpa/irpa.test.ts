@@ -14,6 +14,7 @@ import { openStore } from "../../../src/tare-store.ts";
 import { counting } from "../../support/bytes.ts";
 import { readFiles } from "../../support/read-files.ts";
 import { countingSource } from "../../support/counting-source.ts";
+import { SAMPLED, some } from "../../support/speed.ts";
 import { temporaryFolder } from "../../support/temporary.ts";
 import { thrown } from "../../support/thrown.ts";
 
@@ -162,7 +163,7 @@ describe("encodeIrpaHeader()", () => {
     }
   });
 
-  test("writes what readIrpaEntries() reads", async () => {
+  test("writes what readIrpaEntries() reads", SAMPLED, async () => {
     const metadata = fc.uint8Array({ maxLength: 20 });
     const spec: fc.Arbitrary<IrpaSpec> = fc.oneof(
       fc.record({
@@ -196,6 +197,7 @@ describe("encodeIrpaHeader()", () => {
           }
         }
       }),
+      { numRuns: some(100) },
     );
   });
 

@@ -16,6 +16,7 @@ import { DTYPE_BITS, type DType, tensorBytes } from "../../../src/tensor/dtype.t
 import { counting } from "../../support/bytes.ts";
 import { readFiles } from "../../support/read-files.ts";
 import { countingSource } from "../../support/counting-source.ts";
+import { SAMPLED, some } from "../../support/speed.ts";
 import { temporaryFolder } from "../../support/temporary.ts";
 import { thrown } from "../../support/thrown.ts";
 
@@ -158,7 +159,7 @@ describe("encodeTvmParams()", () => {
     expect(encodeTvmParams(entries).size).toBe(file.length);
   });
 
-  test("writes what readTvmParams() reads", async () => {
+  test("writes what readTvmParams() reads", SAMPLED, async () => {
     const known = (Object.keys(DTYPE_BITS) as DType[]).filter(typeOfDType);
     expect(known.length).toBeGreaterThan(15);
     const spec = fc.record({
@@ -180,6 +181,7 @@ describe("encodeTvmParams()", () => {
           expect(dtypeOfType((specs[nth] as ParamsSpec).type)).toBe(dtype);
         }
       }),
+      { numRuns: some(100) },
     );
   });
 
