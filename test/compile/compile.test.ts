@@ -68,7 +68,7 @@ function castBackend(output: string): Backend {
 const backendsOf = ({ methods }: CompiledModel): string[][] =>
   methods.map((method) => method.partitions.map((partition) => partition.backend));
 
-describe("TareStore.compile()", () => {
+describe("Runtime.compile()", () => {
   test("makes one partition of each method unless told otherwise, and load() takes what it compiled", async () => {
     const store = await familyStore("base", "kjv");
     const first = await runtimeOf(store).compile("base");
@@ -301,7 +301,7 @@ describe("TareStore.compile()", () => {
   });
 });
 
-describe("TareStore.loadCompiled()", () => {
+describe("Runtime.loadCompiled()", () => {
   test(
     "gives what the whole model gives, bit for bit, in partitions over both backends",
     SAMPLED,
@@ -415,7 +415,7 @@ describe("TareStore.loadCompiled()", () => {
   });
 });
 
-describe("TareStore.writeCompiled() and openCompiled()", () => {
+describe("Runtime.writeCompiled() and openCompiled()", () => {
   const partition = [{ nodes: "Softmax", backend: "portable" }];
 
   async function written(options: CompileOptions): Promise<{ path: string; expected: Tensors }> {

@@ -238,7 +238,7 @@ describe("TareStore.export()", () => {
   });
 });
 
-describe("TareStore.link()", () => {
+describe("link()", () => {
   test("makes a folder without a copy of the weights", async () => {
     const store = await familyStore(["base"]);
     const result = await link(store, "base", join(await temporaryFolder(), "view"));
@@ -268,7 +268,7 @@ describe("TareStore.link()", () => {
   });
 });
 
-describe("TareStore.diff()", () => {
+describe("diff()", () => {
   test("tells same from changed, by how much, and what an update ships", async () => {
     const store = await familyStore(["base", "kjv"]);
     const found = await diff(store, "base", "kjv");
@@ -283,7 +283,7 @@ describe("TareStore.diff()", () => {
   });
 });
 
-describe("TareStore.show()", () => {
+describe("describeModel()", () => {
   test("says with whom each weight is shared", async () => {
     const store = await familyStore();
     const info = await describeModel(store, "kjv");

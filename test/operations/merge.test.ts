@@ -110,7 +110,7 @@ async function greedy(
   return (await session.generate(EXPECTED.prompt, { maxTokens: EXPECTED.greedy_ids.length })).text;
 }
 
-describe("TareStore.merge()", () => {
+describe("merge()", () => {
   test("gives what PyTorch gave, shares the rest, and runs on the stock engine", async () => {
     const at = await home();
     const { store } = at;

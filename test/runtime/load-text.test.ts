@@ -23,7 +23,7 @@ async function familyStore(models: readonly (typeof MODELS)[number][] = MODELS):
   return store;
 }
 
-describe("TareStore.loadText()", () => {
+describe("Runtime.loadText()", () => {
   test("runs several models at once over one copy, each with its own text", async () => {
     const store = await familyStore();
     const sessions = await Promise.all(

@@ -50,7 +50,7 @@ function close(a: Tensors, b: Tensors): boolean {
   return (left as Float32Array).every((value, index) => Math.abs(value - (right?.[index] ?? 0)) < 1e-3);
 }
 
-describe("TareStore.openMutable()", () => {
+describe("Runtime.openMutable()", () => {
   test("runs as the model does, whatever of it is in memory", async () => {
     const { store } = await familyStore();
     const base = await outputsOf(store, "base");

@@ -67,7 +67,7 @@ async function addLora(store: TareStore): Promise<void> {
   await store.add([path]);
 }
 
-describe("TareStore.openTexts()", () => {
+describe("Runtime.openTexts()", () => {
   test("lets models take turns, each with its own text, and lets go of the one before", async () => {
     const store = await storeOf("base", "kjv", "licence");
     await using texts = runtimeOf(store).openTexts(OPTIONS);

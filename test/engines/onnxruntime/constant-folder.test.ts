@@ -127,7 +127,7 @@ async function spoil(path: string): Promise<void> {
   await writeFile(path, bytes);
 }
 
-describe("TareStore.load() of a program that computes weights of weights", () => {
+describe("Runtime.load() of a program that computes weights of weights", () => {
   test("derives them once, and gives bit for bit what their nodes give at each call, and what stock gives", async () => {
     const store = await storeOf({ m: folded() });
     await using session = await runtimeOf(store).load("m");

@@ -78,7 +78,7 @@ function bytesOf(outputs: Tensors): Record<string, Buffer> {
   );
 }
 
-describe("TareStore.load()", () => {
+describe("Runtime.load()", () => {
   test(
     "gives whole outputs that equal stock ONNX Runtime's bit for bit, for every model and graph",
     SAMPLED,

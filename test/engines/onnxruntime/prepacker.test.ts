@@ -77,7 +77,7 @@ async function spoil(path: string): Promise<void> {
   await writeFile(path, bytes);
 }
 
-describe("TareStore.load() of a quantized family", () => {
+describe("Runtime.load() of a quantized family", () => {
   test.each([1, 16])(
     "equals stock ONNX Runtime with prepacking on, bit for bit, at %i rows",
     async (rows) => {
@@ -240,7 +240,7 @@ describe("TareStore.load() of a quantized family", () => {
   });
 });
 
-describe("TareStore.load() of a program with MatMulNBits", () => {
+describe("Runtime.load() of a program with MatMulNBits", () => {
   const opsets = { "": 17, "com.microsoft": 1 };
   const bits = { K: { int: SIZE }, N: { int: SIZE }, bits: { int: 4 }, block_size: { int: 32 } };
   const multiply = (to: string, scales = "scales"): Uint8Array =>

@@ -46,7 +46,7 @@ async function outputsOf(store: TareStore, name: string): Promise<{ outputs: Ten
   return { outputs, cached: session.cached };
 }
 
-describe("TareStore.refit()", () => {
+describe("refit()", () => {
   test("binds the compiled program to a model of the store: every digest is the new one's, nothing is written", async () => {
     const { store } = await familyStore();
     const before = await outputsOf(store, "base");

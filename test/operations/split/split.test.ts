@@ -52,7 +52,7 @@ async function sameFile(a: string, b: string): Promise<boolean> {
   return (await readFile(a)).equals(await readFile(b));
 }
 
-describe("TareStore.split()", () => {
+describe("split()", () => {
   test("writes GGUF shards that stock llama.cpp loads, each model with its own text", async () => {
     const { store, folder } = await ggufStore();
     const out = join(folder, "dist");
