@@ -96,8 +96,8 @@ async function* fileChunks(
   segments: readonly Segment[],
   signal: AbortSignal | undefined,
 ): AsyncGenerator<Uint8Array, void, undefined> {
-  const rest = createHash("sha256");
-  let restBytes = 0;
+  const skeleton = createHash("sha256");
+  let skeletonBytes = 0;
   let blob: { digest: Digest; source: BlobSource } | undefined;
   try {
     let at = 0;
@@ -106,7 +106,7 @@ async function* fileChunks(
         await blob?.source[Symbol.asyncDispose]();
         blob = { digest, source: await store.blobs.open(digest) };
       }
-      const hash = weight ? createHash("sha256") : rest;
+      const hash = weight ? createHash("sha256") : skeleton;
       let written = 0;
       for await (const bytes of rangeOf(blob.source, offset, length, { signal, reuse: true })) {
         hash.update(bytes);
@@ -114,14 +114,15 @@ async function* fileChunks(
         written += spelled.byteLength;
         yield spelled;
       }
-      if (!weight) restBytes += written;
+      if (!weight) skeletonBytes += written;
       if (written !== fileLength || (weight && weight.digest !== `sha256:${hash.digest("hex")}`)) {
         throw corrupted(file, digest, at);
       }
       at += written;
     }
     // An empty rest has no segment, and a rest is checked whole, once all of it went by.
-    if (restBytes > 0 && `sha256:${rest.digest("hex")}` !== file.rest) throw corrupted(file, file.rest, 0);
+    if (skeletonBytes > 0 && `sha256:${skeleton.digest("hex")}` !== file.skeleton)
+      throw corrupted(file, file.skeleton, 0);
   } finally {
     await blob?.source[Symbol.asyncDispose]();
   }

@@ -26,13 +26,13 @@ export interface Candidate {
 export interface IngestJob {
   readonly parts: readonly IngestPart[];
   /** Align each part, hash it by itself, and store equal ones once; otherwise parts lie end to end. */
-  readonly pack: boolean;
+  readonly bundle: boolean;
   /** Blobs of the store that may hold the same bytes: worth a look before anything is written. */
   readonly candidates: readonly Candidate[];
 }
 
-/** A part of a pack: its own digest, and where it is. */
-export interface PackedPart {
+/** A part of a bundle: its own digest, and where it is. */
+export interface BundledPart {
   readonly digest: Digest;
   readonly offset: number;
   readonly length: number;
@@ -42,8 +42,8 @@ export interface PackedPart {
 export interface IngestResult {
   readonly digest: Digest;
   readonly size: number;
-  /** For a pack, one for each part of the job. */
-  readonly packed: readonly PackedPart[];
+  /** For a bundle, one for each part of the job. */
+  readonly bundled: readonly BundledPart[];
   /** Whether the store did not have it. */
   readonly fresh: boolean;
 }

@@ -1,6 +1,6 @@
 import { encodingOf } from "../io/byte-encoding.ts";
 import type { ModelDraft, WeightRange } from "../model/draft.ts";
-import { allWeights, chooseHoles, rangeKey, restRanges } from "../model/holes.ts";
+import { allWeights, chooseHoles, rangeKey, skeletonRanges } from "../model/holes.ts";
 import type { FileSource } from "../node/file-source.ts";
 import type { WorkerPool } from "../node/worker-pool.ts";
 import type { KnownWeights } from "../store/known-weights.ts";
@@ -39,21 +39,21 @@ export interface Ingested {
   /** The ranges of each file that weights fill. */
   readonly holes: readonly (readonly WeightRange[])[];
   /** Of each file, the bytes that are no weight. */
-  readonly rests: readonly IngestResult[];
-  /** The small weights in one blob; `packed` is in the order of `small`. */
-  readonly pack: IngestResult | undefined;
+  readonly skeletons: readonly IngestResult[];
+  /** The small weights in one blob; `bundled` is in the order of `small`. */
+  readonly bundle: IngestResult | undefined;
   readonly small: readonly WeightRange[];
   /** The large weights in the order of the draft, by {@link rangeKey}. */
   readonly large: ReadonlyMap<string, IngestResult>;
 }
 
-/** Streams a draft's files into blobs: rests, one pack of the small weights, and a blob for each large one. */
+/** Streams a draft's files into blobs: rests, one bundle of the small weights, and a blob for each large one. */
 export async function ingestModel(ingest: Ingest): Promise<Ingested> {
   const { draft, workers, onBlob } = ingest;
   const holes = chooseHoles(draft);
-  const rests = await workers.run(
+  const skeletons = await workers.run(
     draft.files.map(({ source }, file) => () => {
-      const ranges = restRanges(source.size, holes[file] ?? []);
+      const ranges = skeletonRanges(source.size, holes[file] ?? []);
       return jobOf(
         draft,
         ranges.map((range) => ({ file, ...range })),
@@ -63,13 +63,13 @@ export async function ingestModel(ingest: Ingest): Promise<Ingested> {
   );
   const ranges = [...new Map(allWeights(draft).map(({ at }) => [rangeKey(at), at])).values()];
   const small = ranges.filter((at) => at.length < MIN_BLOB_BYTES);
-  const packs = small.length > 0 ? [() => ({ ...jobOf(draft, small), pack: true })] : [];
-  const [pack] = await workers.run(packs, onBlob);
+  const bundles = small.length > 0 ? [() => ({ ...jobOf(draft, small), bundle: true })] : [];
+  const [bundle] = await workers.run(bundles, onBlob);
   const large = await ingestLarge(
     ingest,
     ranges.filter((at) => at.length >= MIN_BLOB_BYTES),
   );
-  return { holes, rests, pack, small, large };
+  return { holes, skeletons, bundle, small, large };
 }
 
 /** Makes a blob of each range, in steps if files are moved: what a step stored is then freed. */
@@ -80,7 +80,7 @@ async function ingestLarge(
   const candidates = new Candidates(draft, known);
   const results = new Map<string, IngestResult>();
   for (const { key, digest, size } of moving?.files.moved.values() ?? [])
-    results.set(key, { digest, size, packed: [], fresh: false });
+    results.set(key, { digest, size, bundled: [], fresh: false });
   const pending = ranges.filter((at) => !results.has(rangeKey(at)));
   for (const step of moving ? stepsOf(pending, moving.stepBytes) : [pending]) {
     const jobs = step.map((at) => () => jobOf(draft, [at], candidates.of(at, blobPath)));
@@ -134,7 +134,7 @@ function jobOf(
     const { name: path, identity } = (files[at.file] as (typeof files)[number]).source;
     return { path, identity, offset: at.offset, length: at.length, ...encodingOf(at) };
   });
-  return { parts, pack: false, candidates };
+  return { parts, bundle: false, candidates };
 }
 
 /** Ranges in stretches of about `stepBytes`. */

@@ -11,7 +11,7 @@ import type {
   IngestPart,
   IngestResult,
   IngestSetup,
-  PackedPart,
+  BundledPart,
 } from "./ingest-job.ts";
 import { sha256 } from "../node/sha256.ts";
 import { isWholeSync, commitBlobSync } from "./commit-blob.ts";
@@ -19,8 +19,8 @@ import { sourceChanged } from "./require-unchanged.ts";
 
 /** Read at a time. A part that fits is hashed before anything is written. */
 const CHUNK = 4 * 1024 * 1024;
-/** Of weights in a pack: a cache line, and what vector loads of every engine want. */
-const PACK_ALIGNMENT = 64;
+/** Of weights in a bundle: a cache line, and what vector loads of every engine want. */
+const BUNDLE_ALIGNMENT = 64;
 /** How much of a candidate is compared before the whole range is hashed for it. */
 const PROBE = 64 * 1024;
 
@@ -45,7 +45,7 @@ export class Ingester {
 
   run(job: IngestJob): IngestResult {
     const [only] = job.parts;
-    if (only && job.parts.length === 1 && !job.pack) {
+    if (only && job.parts.length === 1 && !job.bundle) {
       const known = this.#known(only, job.candidates);
       if (known) return known;
     }
@@ -71,7 +71,7 @@ export class Ingester {
     const hex = hash.digest("hex");
     const digest: Digest = `sha256:${hex}`;
     if (this.#setup.inside.has(hex) || isWholeSync(join(this.#setup.blobs, hex), part.length)) {
-      return { digest, size: part.length, packed: [], fresh: false };
+      return { digest, size: part.length, bundled: [], fresh: false };
     }
     Atomics.sub(this.#progress, 0, BigInt(read));
     return undefined;
@@ -95,7 +95,7 @@ export class Ingester {
     }
   }
 
-  #write({ parts, pack }: IngestJob): IngestResult {
+  #write({ parts, bundle }: IngestJob): IngestResult {
     const temporary = join(this.#setup.temporary, `${this.#id}-${this.#serial++}`);
     const fd = openSync(temporary, constants.O_CREAT | constants.O_EXCL | constants.O_WRONLY, 0o600);
     let placed = false;
@@ -107,10 +107,10 @@ export class Ingester {
         whole.update(bytes);
         size += bytes.byteLength;
       };
-      const twins = new Map<Digest, PackedPart>();
-      const packed: PackedPart[] = [];
+      const twins = new Map<Digest, BundledPart>();
+      const bundled: BundledPart[] = [];
       for (const part of parts) {
-        if (pack) packed.push(this.#packed(part, size, twins, append));
+        if (bundle) bundled.push(this.#bundled(part, size, twins, append));
         else {
           if (part.padding) append(new Uint8Array(part.padding));
           const check = part.digest && createHash("sha256");
@@ -122,13 +122,13 @@ export class Ingester {
         }
       }
       const hex = whole.digest("hex");
-      if (parts.length === 1 && !pack && this.#setup.inside.has(hex)) {
+      if (parts.length === 1 && !bundle && this.#setup.inside.has(hex)) {
         // This was not known before: no candidate looked like it.
-        return { digest: `sha256:${hex}`, size, packed: [], fresh: false };
+        return { digest: `sha256:${hex}`, size, bundled: [], fresh: false };
       }
       const fresh = commitBlobSync(fd, temporary, join(this.#setup.blobs, hex));
       placed = true;
-      return { digest: `sha256:${hex}`, size, packed, fresh };
+      return { digest: `sha256:${hex}`, size, bundled, fresh };
     } catch (error) {
       // Files that are read have typed errors already: what is left came from writing.
       throw error instanceof Error && "code" in error && "syscall" in error
@@ -140,18 +140,18 @@ export class Ingester {
     }
   }
 
-  /** A small part, aligned; what the pack has already is not repeated. */
-  #packed(
+  /** A small part, aligned; what the bundle has already is not repeated. */
+  #bundled(
     part: IngestPart,
     size: number,
-    twins: Map<Digest, PackedPart>,
+    twins: Map<Digest, BundledPart>,
     append: (bytes: Uint8Array) => void,
-  ): PackedPart {
+  ): BundledPart {
     const bytes = Buffer.concat([...this.#plain(part)].map((chunk) => chunk.slice()));
     const digest = sha256(bytes);
     const twin = twins.get(digest);
     if (twin) return twin;
-    const padding = (PACK_ALIGNMENT - (size % PACK_ALIGNMENT)) % PACK_ALIGNMENT;
+    const padding = (BUNDLE_ALIGNMENT - (size % BUNDLE_ALIGNMENT)) % BUNDLE_ALIGNMENT;
     append(new Uint8Array(padding));
     append(bytes);
     const result = { digest, offset: size + padding, length: bytes.byteLength };

@@ -14,7 +14,7 @@ import type { StorePaths } from "./store-paths.ts";
 /** What a journal has when it is opened. */
 interface OpenJournal {
   readonly path: string;
-  readonly head: MoveHeader;
+  readonly header: MoveHeader;
   readonly moved: Map<string, MovedWeight>;
 }
 
@@ -35,7 +35,7 @@ export class MoveImport implements AsyncDisposable {
   private constructor(journal: OpenJournal, files: readonly FileSource[], lock: JournalLock) {
     this.#journal = journal;
     this.#lock = lock;
-    const { format, methods, notes, files: moved } = journal.head;
+    const { format, methods, notes, files: moved } = journal.header;
     const drafts = moved.map(({ path }, index) => ({ path, source: files[index] as FileSource }));
     this.draft = { format, methods, files: drafts, ...(notes && { notes }) };
     this.#crossed = crossedRanges(allWeights(this.draft).map(({ at }) => at));
@@ -43,7 +43,7 @@ export class MoveImport implements AsyncDisposable {
 
   /** The name that the model is to have. */
   get name(): string {
-    return this.#journal.head.name;
+    return this.#journal.header.name;
   }
 
   /** Whether parts of the files can be freed, as far as that was tried: otherwise files are removed at the end. */
@@ -69,7 +69,7 @@ export class MoveImport implements AsyncDisposable {
   ): Promise<MoveImport> {
     for (const { source } of draft.files) await requireMovable(source.name, paths);
     const [first = ""] = asked;
-    const head: MoveHeader = {
+    const header: MoveHeader = {
       version: 1,
       name,
       folder: (await lstat(first)).isDirectory() ? resolve(first) : null,
@@ -83,11 +83,11 @@ export class MoveImport implements AsyncDisposable {
     };
     await mkdir(paths.moving, { recursive: true });
     const path = journalOf(paths, asked);
-    await writeFileAtomically(path, line(head));
+    await writeFileAtomically(path, line(header));
     try {
-      return await MoveImport.#open({ path, head, moved: new Map() });
+      return await MoveImport.#open({ path, header, moved: new Map() });
     } catch (error) {
-      await restoreNames(head);
+      await restoreNames(header);
       await rm(path, { force: true });
       throw error;
     }
@@ -105,15 +105,15 @@ export class MoveImport implements AsyncDisposable {
     const path = journalOf(paths, asked);
     const read = await readJournal(path);
     if (!read) return undefined;
-    if (read.done === undefined) return MoveImport.#open({ path, head: read.head, moved: read.moved });
-    await removeAll(read.head, path);
+    if (read.done === undefined) return MoveImport.#open({ path, header: read.header, moved: read.moved });
+    await removeAll(read.header, path);
     return { finished: read.done };
   }
 
   static async #open(journal: OpenJournal): Promise<MoveImport> {
     const lock = await lockJournal(journal.path);
     try {
-      return new MoveImport(journal, await openMoving(journal.head), lock);
+      return new MoveImport(journal, await openMoving(journal.header), lock);
     } catch (error) {
       await lock.release();
       throw error;
@@ -133,7 +133,7 @@ export class MoveImport implements AsyncDisposable {
       this.#journal.moved.set(each.key, each);
       if (!this.#crossed.has(each.key)) await this.#punch(at);
     }
-    await stampAll(this.#journal.head);
+    await stampAll(this.#journal.header);
   }
 
   async #punch({ file, offset, length }: WeightRange): Promise<void> {
@@ -149,14 +149,14 @@ export class MoveImport implements AsyncDisposable {
   async finish(name: string): Promise<void> {
     await append(this.#journal.path, line({ done: true, name }));
     await this[Symbol.asyncDispose]();
-    await removeAll(this.#journal.head, this.#journal.path);
+    await removeAll(this.#journal.header, this.#journal.path);
   }
 
   /** Gives the files their names back if nothing was freed. @returns whether that was so */
   async abandon(): Promise<boolean> {
     if (this.#journal.moved.size > 0) return false;
     await this[Symbol.asyncDispose]();
-    await restoreNames(this.#journal.head);
+    await restoreNames(this.#journal.header);
     await rm(this.#journal.path);
     return true;
   }

@@ -56,7 +56,7 @@ const weight: v.GenericSchema<WeightDraft> = v.object({
   shape: v.array(sizeSchema),
   at: v.object({ file: sizeSchema, offset: sizeSchema, length: sizeSchema, ...encodingEntries }),
 });
-const header: v.GenericSchema<MoveHeader> = v.object({
+const headerLine: v.GenericSchema<MoveHeader> = v.object({
   version: v.literal(1),
   name: v.string(),
   folder: v.nullable(v.string()),
@@ -102,7 +102,7 @@ export async function isUnfinished({ paths }: LocalStore, asked: readonly string
 
 /** What a journal says. */
 export interface Journal {
-  readonly head: MoveHeader;
+  readonly header: MoveHeader;
   /** By place. */
   readonly moved: Map<string, MovedWeight>;
   /** The model's name, once it has it and only files are left to remove. */
@@ -119,8 +119,8 @@ export interface UnfinishedAdd {
 
 /** Adds that ended early after something was freed, or was about to be. */
 export async function unfinishedAdds(paths: StorePaths): Promise<UnfinishedAdd[]> {
-  return (await readJournals(paths)).flatMap(({ head, moved, done }) => {
-    const path = head.folder ?? head.files[0]?.original ?? head.name;
+  return (await readJournals(paths)).flatMap(({ header, moved, done }) => {
+    const path = header.folder ?? header.files[0]?.original ?? header.name;
     return done !== undefined ? [] : [{ path, weights: [...moved.values()] }];
   });
 }
@@ -160,15 +160,15 @@ export async function readJournal(path: string): Promise<Journal | undefined> {
     if (parsed.success) return parsed.output;
     throw new FormatError("malformed", `Cannot read "${path}": it is no journal of an add`, { path });
   };
-  const head = parse(header, first);
+  const header = parse(headerLine, first);
   const moved = new Map<string, MovedWeight>();
   let done: string | undefined;
   for (const each of others) {
     const entry = parse(v.union([doneLine, movedLine]), each);
-    if ("done" in entry) done = entry.name ?? head.name;
+    if ("done" in entry) done = entry.name ?? header.name;
     else moved.set(entry.key, entry);
   }
-  return { head, moved, done };
+  return { header, moved, done };
 }
 
 /** A line of a journal. */

@@ -121,7 +121,7 @@ function staying(
   }
   const kept = model.manifest.layers.filter(
     ({ mediaType, digest }) =>
-      mediaType === MediaType.rest || (mediaType !== MediaType.locations && blobs.has(digest)),
+      mediaType === MediaType.skeleton || (mediaType !== MediaType.locations && blobs.has(digest)),
   );
   return { kept, inside };
 }

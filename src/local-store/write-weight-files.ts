@@ -56,7 +56,7 @@ async function jobOf(
     at = offset + from.length;
   }
   parts.push({ ...(await partOf(path, 0, 0)), padding: file.size - at });
-  return { parts, pack: false, candidates: [] };
+  return { parts, bundle: false, candidates: [] };
 }
 
 async function partOf(path: string, offset: number, length: number): Promise<IngestPart> {

@@ -35,7 +35,7 @@ export interface StoredFile {
   /** In bytes. */
   readonly size: number;
   /** Digest of the bytes that are no weight, end to end. */
-  readonly rest: Digest;
+  readonly skeleton: Digest;
   /** Sorted by offset, apart from each other. */
   readonly holes: readonly Hole[];
 }
@@ -98,8 +98,10 @@ const hole: v.GenericSchema<Hole> = v.object({
   digest: digestSchema,
   ...encodingEntries,
 });
-const file: v.GenericSchema<StoredFile> = v.pipe(
+/** On disk the digest of a skeleton has the key `rest`. */
+const file: v.GenericSchema<unknown, StoredFile> = v.pipe(
   v.object({ path: relativePath, size: sizeSchema, rest: digestSchema, holes: v.array(hole) }),
+  v.transform(({ path, size, rest, holes }): StoredFile => ({ path, size, skeleton: rest, holes })),
   v.check(({ size, holes }) => {
     let at = 0;
     return holes.every((each) => {
@@ -115,7 +117,7 @@ const method: v.GenericSchema<Method> = v.object({
   weights: v.array(weightSchema),
   constants: v.array(weightSchema),
 });
-const config: v.GenericSchema<ModelConfig> = v.pipe(
+const config: v.GenericSchema<unknown, ModelConfig> = v.pipe(
   v.object({
     version: v.literal(MODEL_VERSION),
     format: v.string(),
@@ -142,6 +144,12 @@ export function parseConfig(value: unknown, name: string): ModelConfig {
   return parseShape(config, value, name);
 }
 
+/** Returns the JSON value that {@link parseConfig} reads: the digest of a skeleton has the key `rest` there. */
+export function configJson(value: ModelConfig): unknown {
+  const files = value.files.map(({ path, size, skeleton, holes }) => ({ path, size, rest: skeleton, holes }));
+  return { ...value, files };
+}
+
 /** Refuses what a later tare wrote. */
 export function newerVersion(name: string, version: number | string): FormatError {
   return new FormatError(
@@ -155,7 +163,7 @@ export function newerVersion(name: string, version: number | string): FormatErro
 }
 
 /** Checks a value against a schema; the error says what is wrong and where in the value. */
-export function parseShape<T>(schema: v.GenericSchema<T>, value: unknown, name: string): T {
+export function parseShape<T>(schema: v.GenericSchema<unknown, T>, value: unknown, name: string): T {
   const result = v.safeParse(schema, value, { abortEarly: true });
   if (result.success) return result.output;
   const [issue] = result.issues;

@@ -26,18 +26,18 @@ export function allWeights(draft: ModelDraft): WeightDraft[] {
 }
 
 /** The ranges between holes: a file's rest. */
-export function restRanges(
+export function skeletonRanges(
   size: number,
   holes: readonly { readonly offset: number; readonly length: number }[],
 ): { offset: number; length: number }[] {
-  const rest: { offset: number; length: number }[] = [];
+  const ranges: { offset: number; length: number }[] = [];
   let at = 0;
   for (const hole of holes) {
-    if (hole.offset > at) rest.push({ offset: at, length: hole.offset - at });
+    if (hole.offset > at) ranges.push({ offset: at, length: hole.offset - at });
     at = hole.offset + hole.length;
   }
-  if (size > at) rest.push({ offset: at, length: size - at });
-  return rest;
+  if (size > at) ranges.push({ offset: at, length: size - at });
+  return ranges;
 }
 
 /** Two drafts of a weight at one place are one weight. */

@@ -10,11 +10,11 @@ export const MediaType = {
   model: "application/vnd.tare.model.v1",
   config: "application/vnd.tare.model.config.v1+json",
   /** A file without its weights. */
-  rest: "application/vnd.tare.rest.v1",
+  skeleton: "application/vnd.tare.rest.v1",
   /** One weight: its digest is the blob's. */
   weight: "application/vnd.tare.weight.v1",
   /** Several small weights; {@link MediaType.locations} says which. */
-  pack: "application/vnd.tare.pack.v1",
+  bundle: "application/vnd.tare.pack.v1",
   /** Weights in a file that an engine opens as it is; {@link MediaType.locations} says which. */
   shard: "application/vnd.tare.shard.v1",
   /** Where weights lie that have no blob of their own. */

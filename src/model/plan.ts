@@ -48,7 +48,7 @@ export function planLink(model: StoredModel, method: Method, locate: (blob: Dige
   return {
     model: model.name,
     method: method.name,
-    program: file.rest,
+    program: file.skeleton,
     weights: method.weights.map(bind),
     constants: method.constants.map(bind),
   };

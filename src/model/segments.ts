@@ -16,14 +16,14 @@ export interface Segment extends Location {
 export function fileSegments(model: Pick<StoredModel, "locations">, file: StoredFile): Segment[] {
   const segments: Segment[] = [];
   let at = 0;
-  let rest = 0;
-  const addRest = (end: number): void => {
-    if (end > at) segments.push(restSegment(file.rest, rest, end - at));
-    rest += end - at;
+  let skeletonOffset = 0;
+  const addSkeleton = (end: number): void => {
+    if (end > at) segments.push(skeletonSegment(file.skeleton, skeletonOffset, end - at));
+    skeletonOffset += end - at;
     at = end;
   };
   for (const hole of file.holes) {
-    addRest(hole.offset);
+    addSkeleton(hole.offset);
     const location = model.locations.get(hole.digest);
     if (!location) {
       throw new LinkError(
@@ -39,10 +39,10 @@ export function fileSegments(model: Pick<StoredModel, "locations">, file: Stored
     segments.push({ ...location, fileLength: hole.length, weight: hole });
     at += hole.length;
   }
-  addRest(file.size);
+  addSkeleton(file.size);
   return segments;
 }
 
-function restSegment(blob: Digest, offset: number, length: number): Segment {
+function skeletonSegment(blob: Digest, offset: number, length: number): Segment {
   return { blob, offset, length, fileLength: length, weight: undefined };
 }

@@ -173,7 +173,7 @@ function draftManifest(base: StoredModel, config: ModelConfig, placed: readonly 
   const all = [...base.locations, ...placed.map(({ digest, location }) => [digest, location] as const)];
   const locations = new Map(all.filter(([digest]) => used.has(digest)));
   const blobs = new Set([...locations.values()].map((location) => location.blob));
-  for (const file of config.files) blobs.add(file.rest);
+  for (const file of config.files) blobs.add(file.skeleton);
   const layers = [...base.manifest.layers, ...placed.map((each) => each.layer)].filter((layer) =>
     blobs.delete(layer.digest),
   );

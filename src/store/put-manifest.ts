@@ -1,4 +1,4 @@
-import type { ModelConfig } from "../model/config.ts";
+import { configJson, type ModelConfig } from "../model/config.ts";
 import { type Descriptor, type Location, type Manifest, MediaType } from "../model/manifest.ts";
 import type { Digest } from "../tensor/digest.ts";
 import type { StoredManifest } from "./store.ts";
@@ -27,7 +27,7 @@ export async function putManifest(
   const table = weights.length > 0 ? [await transaction.put(MediaType.locations, { weights })] : [];
   const manifest: Manifest = {
     ...(base ?? NEW_MODEL),
-    config: "digest" in config ? config : await transaction.put(MediaType.config, config),
+    config: "digest" in config ? config : await transaction.put(MediaType.config, configJson(config)),
     layers: [...layers, ...table],
   };
   return { manifest, descriptor: await transaction.put(MediaType.manifest, manifest) };
