@@ -4,15 +4,18 @@ import type { Digest } from "../tensor/digest.ts";
 import type { Location } from "./manifest.ts";
 import type { StoredModel } from "./stored-model.ts";
 
-/** A piece of an original file: a range of a blob, or a weight that is to be spelled. */
+/** A segment of an original file: a range of a blob, copied or, for an encoded weight, encoded. */
 export interface Segment extends Location {
-  /** In bytes, in the original file; differs from `length` only where the weight is spelled. */
+  /** Length in the original file, in bytes; differs from `length` for an encoded weight only. */
   readonly fileLength: number;
-  /** The weight that it is, whole; `undefined` for the rest of the file. */
+  /** The hole of the weight; `undefined` for a part of the skeleton. */
   readonly weight: Hole | undefined;
 }
 
-/** How to put an original file together again: its segments, in order. */
+/**
+ * Lists the segments of an original file, in order.
+ * @throws LinkError `missing-weight` for a weight without a location
+ */
 export function fileSegments(model: Pick<StoredModel, "locations">, file: StoredFile): Segment[] {
   const segments: Segment[] = [];
   let at = 0;
@@ -28,7 +31,7 @@ export function fileSegments(model: Pick<StoredModel, "locations">, file: Stored
     if (!location) {
       throw new LinkError(
         "missing-weight",
-        `Cannot export "${file.path}": weight ${hole.digest} is nowhere`,
+        `Cannot export "${file.path}": weight ${hole.digest} has no location in the manifest`,
         {
           path: file.path,
           offset: hole.offset,
