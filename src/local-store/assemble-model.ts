@@ -11,13 +11,13 @@ import { tensorBytes } from "../tensor/dtype.ts";
 import type { IngestResult, BundledPart } from "./ingest-job.ts";
 import type { Ingested } from "./ingest-model.ts";
 
-/** The decoded bytes of a range, by {@link rangeKey}. */
+/** Digest and length of the decoded bytes of each range, by {@link rangeKey}. */
 type StoredRanges = ReadonlyMap<string, { readonly digest: Digest; readonly length: number }>;
 
 /**
- * Makes a model's config and layers of its blobs. The same model is the same manifest, whatever order threads finished in.
- * @param known what the store had before
- * @throws FormatError `size-mismatch` for a weight whose bytes are not what its shape takes
+ * Makes a model's config and layers from its blobs. The result does not depend on the order in which threads finished.
+ * @param known weights that the store had before
+ * @throws FormatError `size-mismatch` for a weight whose bytes do not have the size of its shape
  */
 export function assembleModel(draft: ModelDraft, ingested: Ingested, known: KnownWeights): ManifestDraft {
   const { bundle, small, large } = ingested;
@@ -66,7 +66,7 @@ function checkedWeight(draft: ModelDraft, weight: WeightDraft, stored: StoredRan
   );
 }
 
-/** The layers, each once; large weights that lie inside a shard of the store stay there. */
+/** Lists the layers, each once. Large weights inside a shard of the store stay there. */
 function layersOf(
   { skeletons, bundle, large }: Ingested,
   known: KnownWeights,

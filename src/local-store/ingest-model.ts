@@ -8,37 +8,37 @@ import type { Digest } from "../tensor/digest.ts";
 import type { Candidate, IngestJob, IngestPart, IngestResult } from "./ingest-job.ts";
 import type { MoveImport } from "./move-import.ts";
 
-/** Weights below this share one blob. */
+/** Weights below this size share one blob. */
 const MIN_BLOB_BYTES = 16 * 1024;
-/** Blobs compared by their first bytes before a large weight is written: more would cost more than they save. */
+/** Number of blobs of the same length whose first bytes are compared with a large weight before it is written. */
 const MAX_CANDIDATES = 64;
 
 /** A model whose files are freed as their weights are stored. */
 export interface MoveProgress {
   readonly files: MoveImport;
-  /** Bytes that are freed at a time. */
+  /** Bytes that are freed per step. */
   readonly stepBytes: number;
 }
 
-/** What an ingest works with. */
+/** Input of {@link ingestModel}. */
 export interface Ingest {
   readonly draft: ModelDraft<FileSource>;
   readonly workers: WorkerPool<IngestJob, IngestResult>;
-  /** What the store had before. */
+  /** Weights that the store had before. */
   readonly known: KnownWeights;
   readonly blobPath: (digest: Digest) => string;
-  /** Called with each blob as soon as it is there. */
+  /** Called with each blob after its commit. */
   readonly onBlob: (blob: IngestResult) => void;
-  /** Makes durable what is there: before any of it is freed. */
+  /** Makes the committed blobs durable, before ranges of files are freed. */
   readonly sync: () => Promise<void>;
   readonly moving?: MoveProgress | undefined;
 }
 
-/** The blobs of a draft, all stored. */
+/** The stored blobs of a draft. */
 export interface Ingested {
-  /** The ranges of each file that weights fill. */
+  /** Holes of each file. */
   readonly holes: readonly (readonly WeightRange[])[];
-  /** Of each file, the bytes that are no weight. */
+  /** Skeleton of each file. */
   readonly skeletons: readonly IngestResult[];
   /** The small weights in one blob; `bundled` is in the order of `small`. */
   readonly bundle: IngestResult | undefined;
@@ -47,7 +47,7 @@ export interface Ingested {
   readonly large: ReadonlyMap<string, IngestResult>;
 }
 
-/** Streams a draft's files into blobs: rests, one bundle of the small weights, and a blob for each large one. */
+/** Streams a draft's files into blobs: skeletons, one bundle of the small weights, and a blob for each large weight. */
 export async function ingestModel(ingest: Ingest): Promise<Ingested> {
   const { draft, workers, onBlob } = ingest;
   const holes = chooseHoles(draft);
@@ -72,7 +72,7 @@ export async function ingestModel(ingest: Ingest): Promise<Ingested> {
   return { holes, skeletons, bundle, small, large };
 }
 
-/** Makes a blob of each range, in steps if files are moved: what a step stored is then freed. */
+/** Makes a blob of each range. If files are moved, it works in steps, and frees the ranges after each step. */
 async function ingestLarge(
   { draft, workers, known, blobPath, onBlob, sync, moving }: Ingest,
   ranges: readonly WeightRange[],
@@ -102,7 +102,7 @@ async function ingestLarge(
   return new Map(ranges.map((at) => [rangeKey(at), results.get(rangeKey(at)) as IngestResult]));
 }
 
-/** Blobs that may hold the same bytes as a range: of weights of its name, and of its length in this model. */
+/** Blobs that may have the same bytes as a range: weights of the same name, and of the same length in this model. */
 class Candidates {
   readonly #namesakes: ReadonlyMap<string, readonly { readonly blob: Digest; readonly offset: number }[]>;
   readonly #byLength = new Map<number, Digest[]>();
@@ -137,7 +137,7 @@ function jobOf(
   return { parts, bundle: false, candidates };
 }
 
-/** Ranges in stretches of about `stepBytes`. */
+/** Groups ranges into steps of about `stepBytes`. */
 function stepsOf(ranges: readonly WeightRange[], stepBytes: number): WeightRange[][] {
   const all: WeightRange[][] = [];
   let size = stepBytes;

@@ -11,7 +11,7 @@ import { append, type MovedWeight, type MoveHeader, journalOf, line, readJournal
 import { openMoving, removeAll, requireMovable, restoreNames, stampAll } from "./moving-files.ts";
 import type { StorePaths } from "./store-paths.ts";
 
-/** What a journal has when it is opened. */
+/** An open journal. */
 interface OpenJournal {
   readonly path: string;
   readonly header: MoveHeader;
@@ -19,17 +19,16 @@ interface OpenJournal {
 }
 
 /**
- * The files of a model that are freed while they are added. A journal in the store says what was freed: it is durable
- * before a byte is freed, keeps blobs from collection, and lets an add that ended early go on. Dispose it to close the
- * files.
+ * The files of a model that are freed while they are added. A journal in the store lists the freed weights: it is durable before
+ * a byte is freed, protects blobs from collection, and allows an interrupted add to resume. Dispose it to close the files.
  */
 export class MoveImport implements AsyncDisposable {
   readonly #journal: OpenJournal;
-  /** Places that another weight overlaps: they stay until the file is removed. */
+  /** Keys of ranges that overlap another weight: they are not freed before the file is removed. */
   readonly #crossed: ReadonlySet<string>;
   readonly #lock: JournalLock;
   #frees = true;
-  /** The model, its files open under the names that they have while they are freed. */
+  /** The model. Its files are open under their temporary names. */
   readonly draft: ModelDraft<FileSource>;
 
   private constructor(journal: OpenJournal, files: readonly FileSource[], lock: JournalLock) {
@@ -41,25 +40,25 @@ export class MoveImport implements AsyncDisposable {
     this.#crossed = crossedRanges(allWeights(this.draft).map(({ at }) => at));
   }
 
-  /** The name that the model is to have. */
+  /** Name of the model to add. */
   get name(): string {
     return this.#journal.header.name;
   }
 
-  /** Whether parts of the files can be freed, as far as that was tried: otherwise files are removed at the end. */
+  /** `false` after the file system refused to free a part of a file: the files are then only removed at the end. */
   get frees(): boolean {
     return this.#frees;
   }
 
-  /** What is in the store already, by place. */
+  /** Weights that are in the store, by {@link rangeKey}. */
   get moved(): ReadonlyMap<string, MovedWeight> {
     return this.#journal.moved;
   }
 
   /**
-   * Begins: writes the journal, and renames each file.
-   * @param asked the paths as the caller named them: {@link resume} finds the journal by them
-   * @throws SourceError `unsupported` for a file that has other names too, or that may not be written
+   * Begins a move: writes the journal, and renames each file.
+   * @param asked the paths of the caller, by which {@link resume} finds the journal
+   * @throws SourceError `unsupported` for a file with several names, or without permission to write
    */
   static async begin(
     paths: StorePaths,
@@ -94,8 +93,8 @@ export class MoveImport implements AsyncDisposable {
   }
 
   /**
-   * Goes on with what ended early.
-   * @returns `undefined` where nothing did; `finished` where only files were left to remove, which is done now
+   * Resumes an interrupted move.
+   * @returns `undefined` if there is none; `finished` if only files were left to remove, which it removes
    * @throws FormatError `malformed` for a damaged journal; SourceError `source-changed`
    */
   static async resume(
@@ -121,8 +120,8 @@ export class MoveImport implements AsyncDisposable {
   }
 
   /**
-   * Frees weights, once the journal says that the store has them.
-   * @param weights whose blobs are durable: the transaction was synced since they were committed
+   * Adds weights to the journal, then frees their ranges.
+   * @param weights weights with durable blobs: the transaction was synced after their commit
    * @throws SourceError; StoreError `locked`
    */
   async free(weights: readonly (MovedWeight & { readonly at: WeightRange })[]): Promise<void> {
@@ -145,14 +144,17 @@ export class MoveImport implements AsyncDisposable {
     });
   }
 
-  /** Removes the files: the model is in the store, under this name. */
+  /**
+   * Removes the files, after the model was added.
+   * @param name name of the model in the store
+   */
   async finish(name: string): Promise<void> {
     await append(this.#journal.path, line({ done: true, name }));
     await this[Symbol.asyncDispose]();
     await removeAll(this.#journal.header, this.#journal.path);
   }
 
-  /** Gives the files their names back if nothing was freed. @returns whether that was so */
+  /** Restores the names of the files, unless weights were freed. @returns `false` if weights were freed */
   async abandon(): Promise<boolean> {
     if (this.#journal.moved.size > 0) return false;
     await this[Symbol.asyncDispose]();
