@@ -1,4 +1,4 @@
-/** What went wrong, as a closed list that a program can switch on. */
+/** Kinds of failures: a closed list that a program can switch on. */
 export type ErrorCode =
   // sources and files
   | "not-found"
@@ -36,7 +36,7 @@ export type ErrorCode =
   | "released"
   | "usage";
 
-/** The place of the failure: every field that is known. */
+/** Where a failure happened, and what to do about it. Unknown fields are left out. */
 export interface ErrorDetails {
   /** File, folder or URL. */
   readonly path?: string | undefined;
@@ -45,13 +45,13 @@ export interface ErrorDetails {
   /** Name of the tensor (or other named part). */
   readonly tensor?: string | undefined;
   readonly digest?: string | undefined;
-  /** What the reader of the message can do about it. */
+  /** What to do about the failure. Starts with a capital letter. */
   readonly hint?: string | undefined;
   readonly cause?: unknown;
 }
 
 /**
- * Every failure that tare foresees. `code` says what kind, the typed fields say where, `hint` says what to do.
+ * The base of all errors of tare. `code` is the kind of failure, the typed fields say where it happened, `hint` what to do.
  * A caller's programming mistake is a `TypeError` or `RangeError` instead.
  */
 export class TareError extends Error {
@@ -74,23 +74,23 @@ export class TareError extends Error {
   }
 }
 
-/** A byte source could not give what was asked of it. */
+/** A file, folder or URL cannot be read or written. */
 export class SourceError extends TareError {}
-/** A file is not what its format demands. */
+/** A file does not conform to its format, or its format is not supported. */
 export class FormatError extends TareError {}
-/** The store refused or could not do something. */
+/** A store refused an operation, or lacks data for it. */
 export class StoreError extends TareError {}
-/** Weights could not be bound to a program. */
+/** Weights cannot be bound to a program. */
 export class LinkError extends TareError {}
-/** An engine refused or failed. */
+/** An engine refused a program, or failed. */
 export class EngineError extends TareError {}
-/** The command line (or a file named on it) asks for something that cannot be done. */
+/** The command line, or a file named on it, contains a request that cannot be fulfilled. */
 export class UsageError extends TareError {}
 
-/** What an operation cannot do. */
+/** The failure of an operation: input of {@link operationError}. */
 export interface OperationProblem extends ErrorDetails {
   readonly code: ErrorCode;
-  /** The operation, to follow "Cannot": `link "base"`. */
+  /** The operation, as it follows "Cannot" in the message: `link "base"`. */
   readonly doing: string;
   /** Why it fails, without a full stop. */
   readonly reason?: string | undefined;
@@ -108,25 +108,25 @@ export function operationError<E extends TareError>(
   return new Class(code, `Cannot ${doing}${reason === undefined ? "" : `: ${reason}`}`, details);
 }
 
-/** A file as its errors name it: by its name where it is read, by its format where it is written. */
+/** How errors name a file: by its name if it is read, by its format if it is written. */
 export type FileSubject = { readonly name: string } | { readonly format: string };
 
-/** Makes the error of a file, or of the tensor that `details` names. */
+/** Makes an error about a file, or about the tensor that `details` names. */
 export type FileFail = (code: ErrorCode, reason: string, details?: Omit<ErrorDetails, "path">) => FormatError;
 
 /** Options of {@link fileErrors}. */
 export interface FileErrorOptions {
   /** "read" unless given. */
   readonly verb?: "read" | "parse" | "rewrite";
-  /** What the format calls a tensor; "tensor" unless given. */
+  /** The format's word for a tensor; "tensor" unless given. */
   readonly part?: string;
-  /** Whether messages include the offset, as those of encodings do. */
+  /** Whether messages include the offset. */
   readonly showOffset?: boolean;
 }
 
 /**
- * Returns what makes the errors of one file: `Cannot read tensor "w" of "a.gguf": two tensors have that name`, or of one
- * that is written: `Cannot write tensor "w" as irpa: it occurs twice`.
+ * Returns a function that makes errors about one file: `Cannot read tensor "w" of "a.gguf": two tensors have that name`
+ * or, for a file that is written, `Cannot write tensor "w" as irpa: it occurs twice`.
  * @example
  * const fail = fileErrors(source);
  * throw fail("malformed", `it has ${count} dimensions`, { offset, tensor: name });
@@ -148,7 +148,7 @@ export function fileErrors(
   };
 }
 
-/** Shortens a name to what messages have room for. */
+/** Shortens a name to 80 characters and an ellipsis, for messages. */
 export function shorten(name: string): string {
   return name.length > 80 ? `${name.slice(0, 80)}…` : name;
 }
@@ -163,14 +163,14 @@ const CLASSES = {
   UsageError,
 } as const;
 
-/** An error as it crosses from one thread to another, where classes and fields of their own get lost. */
+/** An error as plain data, for another thread: messages between threads lose classes and custom fields. */
 export interface PackedError extends Omit<ErrorDetails, "cause"> {
   readonly name: string;
   readonly code: ErrorCode | undefined;
   readonly message: string;
 }
 
-/** Packs any thrown value for another thread. */
+/** Turns any thrown value into plain data for another thread. */
 export function packError(error: unknown): PackedError {
   if (error instanceof TareError) {
     const { name, code, message, path, offset, tensor, digest, hint } = error;
@@ -179,7 +179,7 @@ export function packError(error: unknown): PackedError {
   return { name: "Error", code: undefined, message: error instanceof Error ? error.message : String(error) };
 }
 
-/** Makes an error of {@link packError}'s result; what was no TareError becomes one of the kind given. */
+/** Restores an error from the result of {@link packError}; `otherwise` is the code of errors that were no TareError. */
 export function unpackError(packed: PackedError, otherwise: ErrorCode): TareError {
   const Class = CLASSES[packed.name as keyof typeof CLASSES] ?? TareError;
   return new Class(packed.code ?? otherwise, packed.message, packed);

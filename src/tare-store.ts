@@ -27,23 +27,23 @@ export interface OpenStoreOptions {
 /** Options of {@link TareStore.add}. */
 export interface AddFilesOptions extends MoveOptions {
   /**
-   * Free the files while they are added, so that hardly more than the model is on the disk, and remove them at the end.
-   * If it is interrupted, the same add resumes.
+   * Free parts of the files as their bytes are stored, and remove the files at the end: the disk never holds the model
+   * twice. After an interruption, the same add resumes.
    */
   readonly move?: boolean | undefined;
 }
 
 /** Options of {@link TareStore.weights}. */
 export interface StoredWeightsOptions {
-  /** May be left out if the model has one method. */
+  /** Optional if the model has one method. */
   readonly method?: string | undefined;
-  /** Hash every weight first, even if no file was written since it was hashed. */
+  /** Hash every weight first, even if its file is unchanged since it was hashed. */
   readonly verify?: boolean | undefined;
   readonly signal?: AbortSignal | undefined;
 }
 
 /**
- * Opens the store in a folder; makes one if the folder is empty or not there.
+ * Opens the store in a folder; creates one if the folder is empty or does not exist.
  *
  * @example
  * ```ts
@@ -62,22 +62,22 @@ export async function openStore(options: OpenStoreOptions = {}): Promise<TareSto
 }
 
 /**
- * Models and their weights in a folder. Verbs such as {@link merge}, {@link refit}, {@link link} are functions that take it;
- * {@link openRuntime} runs its models.
+ * A folder of models and their weights. Operations such as {@link merge}, {@link refit}, {@link link} are functions over a
+ * store; {@link openRuntime} runs its models.
  */
 export class TareStore extends LocalStore {
   static override async open(root: string): Promise<TareStore> {
     return new TareStore(await openStoreFolder(root));
   }
 
-  /** The store's folder. Absolute. */
+  /** Absolute path of the store's folder. */
   get path(): string {
     return this.name;
   }
 
   /**
-   * Adds one model: a folder (each program in it a method), or programs of one folder. Idempotent.
-   * @throws FormatError, SourceError, StoreError; the store is then as it was
+   * Adds one model: a folder (each program in it is a method), or programs of one folder. Idempotent.
+   * @throws FormatError, SourceError, StoreError; a failed add leaves the store unchanged
    */
   async add(paths: readonly string[], options: AddFilesOptions = {}): Promise<AddResult> {
     if (options.move || (await isUnfinished(this, paths))) return addMoving(this, paths, options);
@@ -85,12 +85,12 @@ export class TareStore extends LocalStore {
     return await addModel(this, options.as ?? model.name, model.draft, options);
   }
 
-  /** Whether a model has this name. */
+  /** Whether the store has a model of this name. */
   async has(name: string): Promise<boolean> {
     return (await this.names.resolve(name)) !== undefined;
   }
 
-  /** Lists the models, by name. */
+  /** Lists the models, sorted by name. */
   async list(): Promise<ModelSummary[]> {
     return summarizeModels(this);
   }
@@ -101,8 +101,8 @@ export class TareStore extends LocalStore {
   }
 
   /**
-   * Takes models out of the store; {@link gc} then frees what nothing else uses.
-   * @throws StoreError `not-found`; all of them are then still there
+   * Removes models, all or none; {@link gc} then frees blobs that no other model uses.
+   * @throws StoreError `not-found`
    */
   async remove(names: readonly string[]): Promise<void> {
     await this.names.untag(names);
@@ -118,13 +118,13 @@ export class TareStore extends LocalStore {
     return verifyStore(this, options);
   }
 
-  /** Measures disk use, and what separate files would take. */
+  /** Measures the disk use of the store, and of the same models as separate files. */
   async status(): Promise<StoreStatus> {
     return storeStatus(this);
   }
 
   /**
-   * Opens the weights of a model by name: to read, stream, or map where they lie.
+   * Opens the weights of a model: to read, stream, or map in place.
    * @throws StoreError `not-found`, `missing-blob`, `corrupted`; LinkError `not-found` for a method
    */
   async weights(name: string, options: StoredWeightsOptions = {}): Promise<WeightSource> {
@@ -134,8 +134,8 @@ export class TareStore extends LocalStore {
   }
 
   /**
-   * Opens weights by name, wherever they are: a model of this store, files, a URL, `scope::key`, an object.
-   * @throws LinkError `not-found` for a reference that leads to nothing; FormatError, SourceError, StoreError
+   * Opens weights from a reference: a model of this store, files, a URL, `scope::key`, or an object.
+   * @throws LinkError `not-found` if the reference has no target; FormatError, SourceError, StoreError
    */
   async openWeights(ref: WeightRef, options: Omit<OpenWeightsOptions, "store"> = {}): Promise<OpenWeights> {
     return openWeights(ref, { ...options, store: this });

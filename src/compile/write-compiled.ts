@@ -79,7 +79,7 @@ export async function writeCompiled(
   written.push({ path: COMPILED_RECORD, bytes: encodeJson(folderRecordJson(record)) });
   const taken = new Set(written.map((file) => file.path));
   for (const file of companionsOf(stored)) {
-    if (!taken.has(file.path)) written.push({ path: file.path, bytes: await readBlob(store, file.rest) });
+    if (!taken.has(file.path)) written.push({ path: file.path, bytes: await readBlob(store, file.skeleton) });
   }
   return writeView(path, [...links.values()], written, options);
 }

@@ -1,6 +1,6 @@
 /**
- * Waits for an answer or an abort. The engine itself cannot be stopped: it goes on in its thread, and its late answer
- * is dropped.
+ * Waits for an answer or an abort. An abort does not stop the engine: it continues in its thread, and its late answer
+ * is passed to `drop`.
  */
 export async function abortable<T>(
   answer: Promise<T>,

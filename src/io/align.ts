@@ -1,22 +1,22 @@
-/** Zeros at a time. */
+/** Length of a chunk of zeros, in bytes. */
 const ZEROS = 64 * 1024;
 
-/** The first multiple of `alignment` from `offset` on. */
+/** Returns the smallest multiple of `alignment` that is not below `offset`. */
 export function alignUp(offset: number, alignment: number): number {
   return Math.ceil(offset / alignment) * alignment;
 }
 
-/** The smallest alignment that satisfies both: their least common multiple. */
+/** Returns the smallest alignment that satisfies both: their least common multiple. */
 export function bothAlignments(a: number, b: number): number {
-  let [divisor, rest] = [a, b];
-  while (rest > 0) [divisor, rest] = [rest, divisor % rest];
+  let [divisor, remainder] = [a, b];
+  while (remainder > 0) [divisor, remainder] = [remainder, divisor % remainder];
   return (a / divisor) * b;
 }
 
-/** The zeros between two pieces of a file, in pieces: an alignment may be large. */
+/** Yields `count` zero bytes in chunks of at most 64 KiB: the padding for a large alignment can be large. */
 export function* zeros(count: number): Generator<Uint8Array, void, undefined> {
   if (!Number.isSafeInteger(count) || count < 0) {
-    throw new RangeError("Cannot write a data file whose pieces overlap, or leave it");
+    throw new RangeError(`Cannot write padding of ${count} bytes: two pieces of the file overlap`);
   }
   for (let left = count; left > 0; left -= ZEROS) yield new Uint8Array(Math.min(left, ZEROS));
 }

@@ -1,38 +1,42 @@
 import { type HexCase, HexDecoder, encodeHex } from "./hex.ts";
 import { encodeVarints, type VarintArray, VarintDecoder } from "./varint-array.ts";
 
-/** How a file spells the bytes of a weight, where it does not have them as they are. At most one is set. */
+/** How a file encodes the bytes of a weight; plain bytes if no field is set. At most one field is set. */
 export interface ByteEncoding {
-  /** Numbers of varying length, as in a protobuf message. */
+  /** Varints, as in a protobuf message. */
   readonly varint?: VarintArray | undefined;
-  /** Two hexadecimal digits for each byte, as in a text. */
+  /** Two hexadecimal digits for each byte, as in a text file. */
   readonly hex?: HexCase | undefined;
 }
 
-/** Turns what a file has, piece by piece, into the bytes that it stands for. */
+/** Decodes the encoded bytes of a file, piece by piece. */
 export interface ByteDecoder {
   /**
-   * Decodes what a piece completes.
-   * @throws FormatError `malformed` for a spelling that {@link encodeBytes} would not give back
+   * Decodes the elements that a piece completes.
+   * @throws FormatError `malformed` for an encoding that {@link encodeBytes} would not reproduce
    */
   decode(piece: Uint8Array): Uint8Array;
-  /** Says that no more comes. */
+  /**
+   * Ends the input.
+   * @throws FormatError `malformed` if an element is incomplete
+   */
   end(): void;
 }
 
-/** Whether a file has other bytes than the weight's own. */
+/** Whether a file stores the weight encoded, not as plain bytes. */
 export function isEncoded({ varint, hex }: ByteEncoding): boolean {
   return varint !== undefined || hex !== undefined;
 }
 
-/** Only the spelling of something that has one. */
+/** Returns only the fields of the encoding. */
 export function encodingOf({ varint, hex }: ByteEncoding): { varint?: VarintArray; hex?: HexCase } {
   return { ...(varint && { varint }), ...(hex && { hex }) };
 }
 
 /**
- * What decodes a spelling; `undefined` where there is none.
- * @param name and `at`: file and offset for errors
+ * Creates a decoder for an encoding; `undefined` for plain bytes.
+ * @param name name of the file, for errors
+ * @param at offset of the first encoded byte in the file, for errors
  */
 export function createDecoder(
   { varint, hex }: ByteEncoding,
@@ -43,13 +47,16 @@ export function createDecoder(
   return hex && new HexDecoder(hex, name, at);
 }
 
-/** Spells bytes as a file has them: whole elements. */
+/**
+ * Encodes bytes as a file stores them.
+ * @param bytes whole elements
+ */
 export function encodeBytes({ varint, hex }: ByteEncoding, bytes: Uint8Array): Uint8Array {
   if (varint) return encodeVarints(varint, bytes);
   return hex ? encodeHex(bytes, hex) : bytes;
 }
 
-/** What tells two spellings apart. */
+/** Returns a key that is equal for equal encodings. */
 export function encodingKey({ varint, hex }: ByteEncoding): string {
   return varint ? `:${varint.width}${varint.signed ? "s" : "u"}` : hex ? `:hex-${hex}` : "";
 }

@@ -5,14 +5,14 @@ export interface ReadOptions {
   readonly signal?: AbortSignal | undefined;
 }
 
-/** The file of this machine that a source reads: what an engine may open itself. */
+/** The local file that a source reads. An engine may open or map it. */
 export interface LocalFile {
-  /** Absolute. */
+  /** Absolute path. */
   readonly path: string;
-  /** Where the source starts in the file, in bytes. */
+  /** Offset of the source in the file, in bytes. */
   readonly offset: number;
   /**
-   * Makes sure that the path still leads to the file that was opened, and that nobody wrote to it since.
+   * Checks that the path still names the file that was opened, and that the file is unchanged since.
    * @throws SourceError `source-changed`
    */
   requireUnchanged(): Promise<void>;
@@ -21,41 +21,44 @@ export interface LocalFile {
 /** The resource of a web server that a source reads. */
 export interface RemoteFile {
   readonly url: string;
-  /** Where the source starts in the resource, in bytes. */
+  /** Offset of the source in the resource, in bytes. */
   readonly offset: number;
 }
 
 /**
  * Bytes that can be read by range: a file, a slice of one, memory, an HTTP resource.
- * Whoever opens a source closes it; a source that holds nothing open has no `close`.
+ * The opener of a source closes it; a source without an open file is not disposable.
  */
 export interface ByteSource {
-  /** How errors call it: a path or URL. */
+  /** Path or URL, for errors. */
   readonly name: string;
-  /** In bytes. */
+  /** Size in bytes. */
   readonly size: number;
-  /** Set where the source is a file or a part of one, byte for byte. */
+  /** Set if the source is a local file or a range of one, byte for byte. */
   readonly file?: LocalFile;
-  /** Set where the source is a resource of a web server or a part of one. */
+  /** Set if the source is a resource of a web server or a range of one. */
   readonly remote?: RemoteFile;
   /**
-   * Reads exactly `length` bytes at `offset`; fewer is an error, never a shorter or zero-filled answer.
-   * The result may be a view of memory that others see: do not write into it.
+   * Reads exactly `length` bytes at `offset`. A short read is an error, never a shorter or zero-filled result.
+   * The result may be a view of shared memory: do not write into it.
    * @throws SourceError `out-of-range`, `short-read`, `source-changed`, `io`, `http`
    */
   read(offset: number, length: number, options?: ReadOptions): Promise<Uint8Array>;
   /**
-   * Fills memory that the caller has with what is at `offset`; what passes through is then in no other memory.
-   * Optional: {@link read} says the same.
-   * @throws what {@link read} throws
+   * Reads `target.byteLength` bytes at `offset` into memory of the caller, without a copy in between.
+   * Optional: {@link read} gives the same bytes.
+   * @throws the errors of {@link read}
    */
   readInto?(target: Uint8Array, offset: number, options?: ReadOptions): Promise<void>;
 }
 
-/** Refuses a range that is not wholly inside the source. Every implementation calls it first. */
+/**
+ * Checks that a range is inside a source. Every implementation of a source calls it first.
+ * @throws SourceError `out-of-range`
+ */
 export function checkRange(source: { name: string; size: number }, offset: number, length: number): void {
-  const whole = Number.isSafeInteger(offset) && Number.isSafeInteger(length);
-  if (!whole || offset < 0 || length < 0 || offset > source.size - length) {
+  const integers = Number.isSafeInteger(offset) && Number.isSafeInteger(length);
+  if (!integers || offset < 0 || length < 0 || offset > source.size - length) {
     throw new SourceError(
       "out-of-range",
       `Cannot read ${length} bytes at ${offset} of "${source.name}": it has ${source.size} bytes`,
@@ -64,7 +67,7 @@ export function checkRange(source: { name: string; size: number }, offset: numbe
   }
 }
 
-/** A source over bytes in memory; reads are views, nothing is copied. */
+/** Makes a source of bytes in memory; reads are views without a copy. */
 export function memorySource(bytes: Uint8Array, name = "memory"): ByteSource {
   const source = {
     name,
@@ -78,7 +81,7 @@ export function memorySource(bytes: Uint8Array, name = "memory"): ByteSource {
   return source;
 }
 
-/** A window of another source, with offsets of its own. */
+/** Makes a source of a range of another source; offsets count from `start`. */
 export function sliceSource(parent: ByteSource, start: number, size: number): ByteSource {
   checkRange(parent, start, size);
   const { file, remote } = parent;

@@ -1,10 +1,10 @@
-/** Little-endian numbers and bytes, end to end, in memory that grows. */
+/** Appends little-endian numbers and bytes to memory that grows. */
 export class ByteWriter {
   #bytes = new Uint8Array(1024);
   #view = new DataView(this.#bytes.buffer);
   #length = 0;
 
-  /** Bytes so far. */
+  /** Number of bytes written so far. */
   get length(): number {
     return this.#length;
   }
@@ -24,7 +24,7 @@ export class ByteWriter {
     this.#view.setUint32(at, value, true);
   }
 
-  /** @param value whole, and not negative */
+  /** @param value an integer that is not negative */
   uint64(value: number | bigint): void {
     const at = this.#grow(8);
     this.#view.setBigUint64(at, BigInt(value), true);
@@ -35,23 +35,23 @@ export class ByteWriter {
     this.#bytes.set(value, at);
   }
 
-  /** Bytes behind their number. */
+  /** Writes the length of bytes as u64, then the bytes. */
   sized(value: Uint8Array): void {
     this.uint64(value.byteLength);
     this.bytes(value);
   }
 
-  /** Zeros up to a multiple of `alignment`. */
+  /** Writes zeros up to a multiple of `alignment`. */
   pad(alignment: number): void {
     this.#grow((alignment - (this.#length % alignment)) % alignment);
   }
 
-  /** A copy of all that was written. */
+  /** Returns a copy of all written bytes. */
   finish(): Uint8Array {
     return this.#bytes.slice(0, this.#length);
   }
 
-  /** Makes room. @returns where it starts */
+  /** Reserves `length` bytes. @returns their offset */
   #grow(length: number): number {
     const start = this.#length;
     this.#length += length;

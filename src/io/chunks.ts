@@ -1,10 +1,10 @@
 import type { ByteSource } from "./byte-source.ts";
 import { CHUNK, rangeOf, type StreamOptions } from "./stream.ts";
 
-/** Bytes to be stored: in memory, in a source, or as something makes them. */
+/** Bytes to store: in memory, in a source, or as a stream. */
 export type BlobData = Uint8Array | ByteSource | AsyncIterable<Uint8Array>;
 
-/** Gives data piece by piece, each read when it is asked for. An abort ends it even while a producer is silent. */
+/** Yields data in chunks, each read on demand. An abort ends the stream even if a producer is silent. */
 export async function* chunksOf(
   data: BlobData,
   signal: AbortSignal | undefined,
@@ -15,16 +15,19 @@ export async function* chunksOf(
   else yield* rangeOf(data, 0, data.size, { signal });
 }
 
-/** Its size, where that is known before it is read. */
+/** Returns the size of data in bytes; `undefined` for a stream, whose size is unknown before it ends. */
 export function knownSize(data: BlobData): number | undefined {
   if (data instanceof Uint8Array) return data.byteLength;
   return Symbol.asyncIterator in data ? undefined : data.size;
 }
 
-/** Refuses what is no length of a piece: a caller's mistake. */
+/**
+ * Checks the chunk length of stream options.
+ * @throws RangeError unless it is an integer from 1 on
+ */
 export function checkChunk({ chunk = CHUNK }: StreamOptions): void {
   if (Number.isSafeInteger(chunk) && chunk >= 1) return;
-  throw new RangeError(`Cannot give pieces of ${chunk} bytes: it takes a whole number from 1 on`);
+  throw new RangeError(`Cannot read chunks of ${chunk} bytes: the length must be an integer from 1 on`);
 }
 
 async function* produced(
@@ -42,18 +45,19 @@ async function* produced(
         return;
       }
       const chunk: unknown = result.value;
-      if (!(chunk instanceof Uint8Array)) throw new TypeError("Cannot store a stream of anything but bytes");
+      if (!(chunk instanceof Uint8Array))
+        throw new TypeError("Cannot store a stream: a chunk is not a Uint8Array");
       yield chunk;
     }
   } finally {
-    // Not waited for after an abort: the producer may be silent for ever.
+    // After an abort it does not wait for the producer, which may stay silent.
     const end = over ? undefined : iterator.return?.();
     if (signal?.aborted) void end?.catch(() => undefined);
     else await end;
   }
 }
 
-/** A listener for each piece and not one for all: what one promise waits for would keep every piece alive. */
+/** Adds one listener for each chunk: a single long-lived promise would keep every chunk in memory. */
 function orAbort<T>(promise: Promise<T>, signal: AbortSignal): Promise<T> {
   return new Promise((resolve, reject) => {
     const stop = (): void => reject(signal.reason as Error);

@@ -3,28 +3,28 @@ import { HexDecoder } from "./hex.ts";
 import { readExactly } from "./stream.ts";
 import { type VarintArray, VarintDecoder } from "./varint-array.ts";
 
-/** Encoded bytes that are read at a time: a varint of one byte may stand for eight. */
+/** Encoded bytes per read. A varint of one byte may decode to eight bytes. */
 const MAX_ENCODED_BYTES = 512 * 1024;
 
-/** What is encoded, and how. */
+/** Encoded bytes and their encoding: input of {@link decodedSource}. */
 export interface EncodedBytes {
-  /** The encoded bytes, all of them. */
+  /** All encoded bytes. */
   readonly source: ByteSource;
-  /** Numbers of varying length; hexadecimal digits of either case if left out. */
+  /** Encoding as varints; hexadecimal digits of either case if left out. */
   readonly varint?: VarintArray | undefined;
-  /** Size of what they stand for, in bytes. */
+  /** Size of the decoded bytes. */
   readonly size: number;
-  /** Where they start in the file that errors name, in bytes. */
+  /** Offset of the encoded bytes in their file, in bytes, for errors. */
   readonly offset: number;
-  /** The error for encoded bytes that stand for another number of bytes. */
+  /** Makes the error for encoded bytes that decode to another number of bytes. */
   readonly wrongSize: (found: number | "more") => Error;
 }
 
 /**
- * The bytes that encoded ones stand for. Hexadecimal digits are read at random; varints in order, from where the last
- * read ended, and a read before that starts again. The read of the last byte checks that no more follow, and that the
- * file did not change.
- * @throws FormatError `malformed` while it is read; what `wrongSize` makes
+ * Makes a source of the decoded bytes. Hexadecimal digits allow random access; varints are decoded in order, from the end
+ * of the last read, and a read at a lower offset starts from the beginning. The read of the last byte checks that no more
+ * bytes follow, and that the file is unchanged.
+ * @throws FormatError `malformed` on a read; the error that `wrongSize` makes
  */
 export function decodedSource(encoded: EncodedBytes): ByteSource {
   const { source: parent, varint, size, wrongSize } = encoded;
@@ -47,7 +47,7 @@ export function decodedSource(encoded: EncodedBytes): ByteSource {
 type Decode = (offset: number, length: number, options: ReadOptions) => Promise<Uint8Array>;
 
 function hexReader({ source, offset: start }: EncodedBytes): Decode {
-  /** Memory for digits, which the next read uses again. */
+  /** Memory for digits, reused by the next read. */
   let spare: Uint8Array | undefined;
   return async (offset, length, { signal }) => {
     const at = 2 * offset;
@@ -66,7 +66,7 @@ function hexReader({ source, offset: start }: EncodedBytes): Decode {
 function varintReader({ source, size, offset: start, wrongSize }: EncodedBytes, varint: VarintArray): Decode {
   let decoder = new VarintDecoder(varint, source.name, start);
   let encoded = 0;
-  /** The last bytes that were decoded, and where they start. */
+  /** The bytes decoded last, and their offset. */
   let piece: { readonly offset: number; readonly bytes: Uint8Array } = {
     offset: 0,
     bytes: new Uint8Array(0),
@@ -76,7 +76,7 @@ function varintReader({ source, size, offset: start, wrongSize }: EncodedBytes, 
     encoded = 0;
     piece = { offset: 0, bytes: new Uint8Array(0) };
   };
-  /** Decodes the next piece. @returns whether there was one */
+  /** Decodes the next piece. @returns `false` at the end */
   const next = async (signal: AbortSignal | undefined): Promise<boolean> => {
     const length = Math.min(MAX_ENCODED_BYTES, source.size - encoded);
     if (length === 0) {
@@ -108,7 +108,7 @@ function varintReader({ source, size, offset: start, wrongSize }: EncodedBytes, 
   let last: Promise<unknown> = Promise.resolve();
   return (offset, length, options) => {
     const result = last.then(() => decode(offset, length, options));
-    // A piece that failed is decoded again by the next read.
+    // After a failure, the next read decodes from the beginning.
     last = result.catch(restart);
     return result;
   };

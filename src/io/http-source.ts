@@ -3,15 +3,15 @@ import { type ByteSource, checkRange, type ReadOptions } from "./byte-source.ts"
 
 /** Options of {@link openHttpSource}. */
 export interface HttpSourceOptions extends ReadOptions {
-  /** Stands in for the global `fetch` (tests, proxies, authentication). */
+  /** Replaces the global `fetch` (tests, proxies, authentication). */
   readonly fetch?: typeof fetch;
   readonly headers?: Readonly<Record<string, string>>;
 }
 
 /**
  * Opens an HTTP(S) resource for range reads (RFC 9110, section 14).
- * One request of one byte learns size and validator; every later answer must be a 206 of exactly the range asked
- * for, with the same ETag (or Last-Modified) as the first.
+ * A request for the first byte returns size and validator; every later response must be a 206 of exactly the requested
+ * range, with the same ETag (or Last-Modified) as the first.
  * @throws SourceError `not-found` (404), `http` (no ranges, wrong status or length), `source-changed`
  */
 export async function openHttpSource(
@@ -22,7 +22,7 @@ export async function openHttpSource(
   const get = async (first: number, last: number, signal: AbortSignal | undefined): Promise<Response> => {
     try {
       return await (options.fetch ?? fetch)(name, {
-        // A request with a range asks for no content encoding by itself (Fetch, "HTTP-network-or-cache fetch").
+        // For a request with a range, fetch asks for no content encoding (Fetch, "HTTP-network-or-cache fetch").
         headers: { ...options.headers, range: `bytes=${first}-${last}` },
         ...(signal && { signal }),
       });
@@ -36,7 +36,7 @@ export async function openHttpSource(
   await probe.body?.cancel();
   if (probe.status === 404)
     throw new SourceError("not-found", `Cannot find "${name}": HTTP 404`, { path: name });
-  // An empty resource has no range to give (RFC 9110, section 14.2): servers refuse one or ignore it.
+  // An empty resource has no valid range (RFC 9110, section 14.2): servers refuse the range or ignore it.
   if (probe.status === 416 && contentRange(probe)?.size === 0) return emptySource(name);
   if (probe.status === 200 && probe.headers.get("content-length") === "0") return emptySource(name);
   if (probe.status >= 400)
@@ -48,7 +48,7 @@ export async function openHttpSource(
       `Cannot read ranges of "${name}": it answered ${probe.status} to a range request`,
       {
         path: name,
-        hint: "download the file first, or serve it from a server that supports range requests",
+        hint: "Download the file first, or serve it from a server that supports range requests",
       },
     );
   }
@@ -67,11 +67,15 @@ export async function openHttpSource(
       const otherSize = range?.size !== undefined && range.size !== size;
       if (otherSize || (response.status === 206 && validatorOf(response) !== validator)) {
         await response.body?.cancel();
-        throw new SourceError("source-changed", `Cannot go on reading "${name}": it changed meanwhile`, {
-          path: name,
-          offset,
-          hint: "start again",
-        });
+        throw new SourceError(
+          "source-changed",
+          `Cannot continue reading "${name}": it changed since it was opened`,
+          {
+            path: name,
+            offset,
+            hint: "Run the command again",
+          },
+        );
       }
       if (response.status !== 206 || range?.first !== offset || range.last !== offset + length - 1) {
         await response.body?.cancel();
@@ -87,7 +91,7 @@ export async function openHttpSource(
   return source;
 }
 
-/** Collects the body into exactly `length` bytes: a longer one is cut off at once, a shorter one refused. */
+/** Reads a body of exactly `length` bytes: a longer or shorter body is an error. */
 async function readExactly(
   response: Response,
   length: number,
@@ -117,7 +121,7 @@ async function readExactly(
   if (filled !== length) {
     throw new SourceError(
       "short-read",
-      `Cannot read "${name}": ${length} bytes at ${offset} were asked for, ${filled < length ? filled : "more"} came`,
+      `Cannot read "${name}": ${length} bytes at ${offset} were requested, ${filled < length ? filled : "more"} arrived`,
       { path: name, offset },
     );
   }

@@ -1,4 +1,4 @@
-/** How many of the bytes that an operation reads or writes are done. */
+/** Progress of an operation, in bytes that it reads or writes. */
 export interface Progress {
   /** Bytes done so far. */
   readonly done: number;

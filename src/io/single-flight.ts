@@ -1,12 +1,12 @@
 import { EngineError } from "../errors.ts";
 
-/** What an engine makes for a cache: one making for each key at a time, whoever asks. */
+/** Runs at most one computation for each key at a time; concurrent callers of a key share its result. */
 export class SingleFlight<T> {
   readonly #underway = new Map<string, Promise<T | undefined>>();
 
   /**
-   * Makes what a key stands for, or waits for who does.
-   * @returns `undefined` where the engine cannot (memory, a disk that filled up): sessions then do without
+   * Starts the computation for a key, or waits for the one that runs.
+   * @returns `undefined` if the engine failed (out of memory, disk full): sessions work without the result
    */
   async make(key: string, make: () => Promise<T | undefined>): Promise<T | undefined> {
     const making =

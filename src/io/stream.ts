@@ -1,25 +1,25 @@
 import { SourceError } from "../errors.ts";
 import type { ByteSource, ReadOptions } from "./byte-source.ts";
 
-/** Bytes that pass at a time where nobody says otherwise; divides by the width of every element. */
+/** Default length of a chunk, in bytes; a multiple of the width of every element. */
 export const CHUNK: number = 4 * 1024 * 1024;
-/** Where memory is used again pieces are smaller: they stay in the processor's cache. */
+/** Length of a chunk in reused memory, in bytes: small enough for the processor's cache. */
 const REUSED = 1024 * 1024;
-/** One that is read, one that is written, and one between. */
+/** Number of reused buffers: one being read, one being written, one waiting. */
 const BUFFERS = 3;
 
-/** Options of everything that gives bytes piece by piece. */
+/** Options of functions that yield bytes in chunks. */
 export interface StreamOptions extends ReadOptions {
-  /** The longest piece, in bytes; 4 MiB if left out. */
+  /** Maximum length of a chunk, in bytes; 4 MiB if left out. */
   readonly chunk?: number | undefined;
   /**
-   * Let pieces lie in memory that is used again: a piece is then valid until the second one after it is asked for. Several
-   * times faster where pieces are only hashed or written, since no memory is made and collected.
+   * Reuse memory: a chunk is valid until the second chunk after it is requested. Several times faster if chunks are only
+   * hashed or written, since no memory is allocated and collected.
    */
   readonly reuse?: boolean | undefined;
 }
 
-/** A range of a source, piece by piece. */
+/** Reads a range of a source in chunks. */
 export async function* rangeOf(
   source: ByteSource,
   offset: number,
@@ -42,7 +42,10 @@ export async function* rangeOf(
   }
 }
 
-/** A read that holds a source to its word: sources may be somebody else's. */
+/**
+ * Reads from a source, and checks the length of the result: a source may be an implementation outside of tare.
+ * @throws SourceError `short-read`; the errors of the source
+ */
 export async function readExactly(
   source: ByteSource,
   offset: number,
@@ -54,7 +57,7 @@ export async function readExactly(
   if (bytes.byteLength === length) return bytes;
   throw new SourceError(
     "short-read",
-    `Cannot read "${source.name}": ${length} bytes at ${offset} were asked for, ${bytes.byteLength} came`,
+    `Cannot read "${source.name}": ${length} bytes at ${offset} were requested, ${bytes.byteLength} arrived`,
     { path: source.name, offset },
   );
 }

@@ -1,18 +1,18 @@
 import { FormatError } from "../errors.ts";
 
 /**
- * Numbers of `width` bytes each, little-endian, spelled as protobuf varints: `int32_data`, `int64_data` and
- * `uint64_data` of ONNX. Signed numbers are sign-extended to 64 bits before they are spelled.
+ * Little-endian integers of `width` bytes each, encoded as protobuf varints: `int32_data`, `int64_data` and
+ * `uint64_data` of ONNX. Signed integers are sign-extended to 64 bits before encoding.
  */
 export interface VarintArray {
-  /** Bytes of one number: 1, 2, 4 or 8. */
+  /** Bytes of one decoded integer. */
   readonly width: 1 | 2 | 4 | 8;
   readonly signed: boolean;
 }
 
 /**
- * Decodes a run of varints piece by piece; what a piece cuts off waits for the next.
- * @throws FormatError `malformed` for a spelling that {@link encodeVarints} would not give back
+ * Decodes a run of varints piece by piece; the next piece completes a varint that is cut off.
+ * @throws FormatError `malformed` for an encoding that {@link encodeVarints} would not reproduce
  */
 export class VarintDecoder {
   readonly #array: VarintArray;
@@ -21,14 +21,17 @@ export class VarintDecoder {
   #shift = 0;
   #at: number;
 
-  /** @param name and `at`: the file and offset for errors */
+  /**
+   * @param name name of the file, for errors
+   * @param at offset of the first varint in the file, for errors
+   */
   constructor(array: VarintArray, name: string, at: number) {
     this.#array = array;
     this.#name = name;
     this.#at = at;
   }
 
-  /** Decodes what `piece` completes. */
+  /** Decodes the varints that `piece` completes. */
   decode(piece: Uint8Array): Uint8Array {
     const { width, signed } = this.#array;
     const bits = width * 8;
@@ -60,7 +63,10 @@ export class VarintDecoder {
     return out;
   }
 
-  /** Says that no more comes. */
+  /**
+   * Ends the input.
+   * @throws FormatError `malformed` for a varint that is cut off
+   */
   end(): void {
     if (this.#shift > 0) throw this.#refuse(0, "a varint is cut off");
   }
@@ -74,7 +80,7 @@ export class VarintDecoder {
   }
 }
 
-/** Spells whole numbers as varints, each as short as it can be. */
+/** Encodes integers as varints of minimal length. */
 export function encodeVarints(array: VarintArray, bytes: Uint8Array): Uint8Array {
   const { width, signed } = array;
   const view = new DataView(bytes.buffer, bytes.byteOffset, bytes.byteLength);

@@ -211,7 +211,7 @@ class Headers {
 export async function headerOf(store: LocalStore, model: StoredModel): Promise<GgufHeader> {
   const file = model.config.files[model.config.methods[0]?.file ?? 0];
   const header =
-    file && parseGgufHeader(await readBlob(store, file.rest), { name: file.path, size: file.size });
+    file && parseGgufHeader(await readBlob(store, file.skeleton), { name: file.path, size: file.size });
   if (!file || !header)
     throw new LinkError("mismatch", `Cannot link "${model.name}": its program is not a GGUF header`);
   // What is split has its tensors in several headers.
@@ -219,7 +219,7 @@ export async function headerOf(store: LocalStore, model: StoredModel): Promise<G
     const tensors = [];
     for (const each of model.config.files) {
       const part = each.path.endsWith(".gguf")
-        ? parseGgufHeader(await readBlob(store, each.rest), { name: each.path, size: each.size })
+        ? parseGgufHeader(await readBlob(store, each.skeleton), { name: each.path, size: each.size })
         : undefined;
       tensors.push(...(part?.tensors ?? []));
     }

@@ -58,7 +58,7 @@ async function linkOnnxModel(
     }
   }
   for (const file of companionsOf(model)) {
-    written.push({ path: file.path, bytes: await readBlob(store, file.rest) });
+    written.push({ path: file.path, bytes: await readBlob(store, file.skeleton) });
   }
   return writeView(path, [...links.values()], written, options);
 }

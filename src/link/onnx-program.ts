@@ -25,7 +25,11 @@ export async function openOnnxProgram(
   const file = model.config.files[method.file];
   if (!file)
     throw new LinkError("not-found", `Cannot link "${model.name}": method "${method.name}" has no file`);
-  const view = new SparseBytes(`${model.name}/${file.path}`, await readBlob(store, file.rest), file.holes);
+  const view = new SparseBytes(
+    `${model.name}/${file.path}`,
+    await readBlob(store, file.skeleton),
+    file.holes,
+  );
   if (view.size !== file.size) {
     throw new LinkError(
       "mismatch",

@@ -9,19 +9,19 @@ import { MoveImport } from "./move-import.ts";
 
 /** Options of {@link addMoving}. */
 export interface MoveOptions extends AddOptions {
-  /** The model's name; that of its file or folder unless given. */
+  /** Name of the model; that of its file or folder unless given. */
   readonly as?: string | undefined;
-  /** Bytes that are freed at a time, and on the disk twice until then; 256 MiB unless given. */
+  /** Bytes per step: this many are on the disk twice before they are freed; 256 MiB unless given. */
   readonly moveStepBytes?: number | undefined;
 }
 
 const STEP_BYTES = 256 * 1024 * 1024;
 
 /**
- * Adds a model and frees its files meanwhile: what the store has of them is freed in steps, and they are removed at the
- * end. If it ends early, nothing is lost: the same add goes on, and the model's export gives the files back. Where the
- * file system cannot free parts of a file, files are removed at the end all the same.
- * @throws SourceError `unsupported` for files that others use too; what {@link addModel} throws
+ * Adds a model, frees the stored bytes of its files in steps, and removes the files at the end. After an early end, the same
+ * add resumes without loss, and an export of the model restores the files. If the file system cannot free parts of a file,
+ * the files are only removed at the end.
+ * @throws SourceError `unsupported` for files with several names; the errors of {@link addModel}
  */
 export async function addMoving(
   store: LocalStore,
@@ -37,7 +37,7 @@ export async function addMoving(
   if (!options.replace && (await store.names.resolve(name)) !== undefined) {
     throw new StoreError("name-taken", `Cannot add "${name}": another model has this name`, {
       path: store.name,
-      hint: "--as NAME names it otherwise, --replace takes the name",
+      hint: "Choose another name with --as NAME, or replace the model with --replace",
     });
   }
   const begun = await MoveImport.begin(store.paths, paths, name, model.draft);
@@ -52,7 +52,7 @@ async function moveFiles(store: LocalStore, files: MoveImport, options: MoveOpti
     const result = await addModel(store, name, files.draft, { ...options, moving });
     await files.finish(name);
     if (files.frees) return result;
-    const note = "This file system cannot free parts of a file: the files went when all was added";
+    const note = "This file system cannot free parts of a file: the files were removed after the add";
     return { ...result, notes: [...(result.notes ?? []), note] };
   } catch (error) {
     if ((await files.abandon()) || !(error instanceof TareError)) throw error;
@@ -60,21 +60,21 @@ async function moveFiles(store: LocalStore, files: MoveImport, options: MoveOpti
   }
 }
 
-/** The same error, whose hint says that the add can go on. */
+/** Returns the same error with a hint that the add can resume. */
 function resumable(error: TareError): StoreError {
   const { code, message, path, offset, tensor, digest, hint = "" } = error;
-  const goesOn = "part of it is in the store: the same add goes on from there";
+  const resume = "Run the same add again: it resumes from the part that is in the store";
   return new StoreError(code, message, {
     path,
     offset,
     tensor,
     digest,
     cause: error,
-    hint: hint === "" ? goesOn : `${hint}; ${goesOn}`,
+    hint: hint === "" ? resume : `${hint}. ${resume}`,
   });
 }
 
-/** Of an add that had only files left to remove. */
+/** Makes the result of an add that had only files left to remove. */
 async function resultOf(store: LocalStore, name: string): Promise<AddResult> {
   const tag = await findTag(store, name);
   const { config } = await readTagged(store, tag);

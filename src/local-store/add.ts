@@ -11,25 +11,26 @@ import { writeModel, type WriteModelOptions } from "./write-model.ts";
 /** Options of {@link addModel}. */
 export interface AddOptions extends TagOptions, Omit<WriteModelOptions, "moving"> {}
 
-/** What an add did. */
+/** Result of an add. */
 export interface AddResult {
   readonly name: string;
-  /** Of the manifest. */
+  /** Digest of the manifest. */
   readonly digest: Digest;
-  /** Size of the model's files. */
+  /** Size of the model's files, in bytes. */
   readonly fileBytes: number;
-  /** Bytes that the store did not have. */
+  /** Size of the blobs that the add put into the store, in bytes. */
   readonly newBytes: number;
+  /** Number of weights, and of constants in other files. */
   readonly weights: number;
-  /** Blobs that the store did not have. */
+  /** Number of blobs that the add put into the store. */
   readonly newBlobs: number;
-  /** What people should know about how the files were read, in sentences. */
+  /** Notes for the user on how the files were read, in sentences. */
   readonly notes?: readonly string[];
 }
 
 /**
- * Adds a model whose files are open: streams them once, keeps what the store has not, and names the model at the end.
- * Until then nothing is visible; on failure the store is as it was.
+ * Adds a model whose files are open: streams the files once, stores new blobs, and names the model at the end. A failure
+ * leaves the store unchanged.
  * @throws SourceError `source-changed`, `short-read`, `disk-full`; StoreError `name-taken`, `bad-name`
  */
 export async function addModel(

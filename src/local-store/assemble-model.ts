@@ -8,27 +8,27 @@ import type { KnownWeights } from "../store/known-weights.ts";
 import type { ManifestDraft } from "../store/put-manifest.ts";
 import type { Digest } from "../tensor/digest.ts";
 import { tensorBytes } from "../tensor/dtype.ts";
-import type { IngestResult, PackedPart } from "./ingest-job.ts";
+import type { IngestResult, BundledPart } from "./ingest-job.ts";
 import type { Ingested } from "./ingest-model.ts";
 
-/** The decoded bytes of a range, by {@link rangeKey}. */
+/** Digest and length of the decoded bytes of each range, by {@link rangeKey}. */
 type StoredRanges = ReadonlyMap<string, { readonly digest: Digest; readonly length: number }>;
 
 /**
- * Makes a model's config and layers of its blobs. The same model is the same manifest, whatever order threads finished in.
- * @param known what the store had before
- * @throws FormatError `size-mismatch` for a weight whose bytes are not what its shape takes
+ * Makes a model's config and layers from its blobs. The result does not depend on the order in which threads finished.
+ * @param known weights that the store had before
+ * @throws FormatError `size-mismatch` for a weight whose bytes do not have the size of its shape
  */
 export function assembleModel(draft: ModelDraft, ingested: Ingested, known: KnownWeights): ManifestDraft {
-  const { pack, small, large } = ingested;
+  const { bundle, small, large } = ingested;
   const stored: StoredRanges = new Map([
-    ...small.map((at, index) => [rangeKey(at), pack?.packed[index] as PackedPart] as const),
+    ...small.map((at, index) => [rangeKey(at), bundle?.bundled[index] as BundledPart] as const),
     ...[...large].map(([key, { digest, size }]) => [key, { digest, length: size }] as const),
   ]);
   return { config: configOf(draft, ingested, stored), ...layersOf(ingested, known) };
 }
 
-function configOf(draft: ModelDraft, { holes, rests }: Ingested, stored: StoredRanges): ModelConfig {
+function configOf(draft: ModelDraft, { holes, skeletons }: Ingested, stored: StoredRanges): ModelConfig {
   const weightOf = (weight: WeightDraft): Weight => checkedWeight(draft, weight, stored);
   return {
     version: MODEL_VERSION,
@@ -42,7 +42,7 @@ function configOf(draft: ModelDraft, { holes, rests }: Ingested, stored: StoredR
     files: draft.files.map(({ path, source }, index) => ({
       path,
       size: source.size,
-      rest: (rests[index] as IngestResult).digest,
+      skeleton: (skeletons[index] as IngestResult).digest,
       holes: (holes[index] ?? []).map((at) => ({
         offset: at.offset,
         length: at.length,
@@ -66,9 +66,9 @@ function checkedWeight(draft: ModelDraft, weight: WeightDraft, stored: StoredRan
   );
 }
 
-/** The layers, each once; large weights that lie inside a shard of the store stay there. */
+/** Lists the layers, each once. Large weights inside a shard of the store stay there. */
 function layersOf(
-  { rests, pack, large }: Ingested,
+  { skeletons, bundle, large }: Ingested,
   known: KnownWeights,
 ): Pick<ManifestDraft, "layers" | "inside"> {
   const layers = new Map<Digest, Descriptor>();
@@ -84,11 +84,11 @@ function layersOf(
       layers.set(place.layer.digest, place.layer);
     }
   }
-  if (pack) {
-    add(MediaType.pack, pack);
-    for (const { digest, offset, length } of pack.packed)
-      inside.set(digest, { blob: pack.digest, offset, length });
+  if (bundle) {
+    add(MediaType.bundle, bundle);
+    for (const { digest, offset, length } of bundle.bundled)
+      inside.set(digest, { blob: bundle.digest, offset, length });
   }
-  for (const rest of rests) add(MediaType.rest, rest);
+  for (const skeleton of skeletons) add(MediaType.skeleton, skeleton);
   return { layers: [...layers.values()], inside };
 }

@@ -4,17 +4,17 @@ import { withLock } from "./lock.ts";
 import { readIndex, type StorePaths } from "./store-paths.ts";
 import { withSystemErrors } from "./system-errors.ts";
 
-/** What a change of the names comes to. */
+/** Result of a change of names. */
 export interface IndexChange<T> {
   readonly result: T;
-  /** What `index.json` lists from now on; left out, it stays as it is. */
+  /** New list of `index.json`; left out for no change. */
   readonly manifests?: readonly Descriptor[];
 }
 
 /**
- * Changes the names of a store: the only writer of its `index.json` after the store was made. No other process changes
- * it, or collects, between what `change` reads and what is written.
- * @throws StoreError `locked`, also for a process that slept past its lock: then nothing is written; SourceError
+ * Changes the names of a store. It is the only writer of `index.json` after the creation of the store. Under its lock, no other
+ * process changes `index.json` or collects.
+ * @throws StoreError `locked`, also if the lock expired (a suspended process): nothing is written; SourceError
  */
 export async function changeIndex<T>(
   paths: StorePaths,

@@ -1,16 +1,16 @@
 import { fchmodSync, fdatasyncSync, futimesSync, linkSync, renameSync, statSync, unlinkSync } from "node:fs";
 
 /**
- * Modification time, in seconds, of a blob whose bytes were checked (2001-09-09T01:46:40Z). Any time would do that
- * no clock shows: a write moves it, a copy that keeps times keeps it.
+ * Modification time, in seconds, of a blob whose bytes were checked (2001-09-09T01:46:40Z). It is in the past, so that every
+ * write changes it; a copy that preserves times keeps it.
  */
 export const SEAL = 1_000_000_000;
 
 /**
- * Makes a finished temporary file a blob: durable, read-only, sealed, and only then visible under its name.
- * A whole blob that is already there stays (others may have it mapped), a damaged one is replaced.
- * Synchronous: it runs in hashing threads.
- * @returns whether the blob is new
+ * Makes a complete temporary file a blob: durable, read-only, sealed, then visible under its name.
+ * Keeps an existing undamaged blob (other processes may map it), replaces a damaged one.
+ * Synchronous, since it runs in hashing threads.
+ * @returns `true` if the blob is new or replaced
  */
 export function commitBlobSync(fd: number, temporary: string, blob: string): boolean {
   fchmodSync(fd, 0o444);
@@ -27,13 +27,13 @@ export function commitBlobSync(fd: number, temporary: string, blob: string): boo
       unlinkSync(temporary);
       return false;
     }
-    // A damaged blob, or a file system without hard links.
+    // The blob is damaged, or the file system has no hard links.
     renameSync(temporary, blob);
     return true;
   }
 }
 
-/** Whether a blob is there, has its size, and was not written since it was checked. */
+/** Whether a blob exists, has this size, and is sealed: not written since it was checked. */
 export function isWholeSync(blob: string, size: number): boolean {
   const stats = statSync(blob, { throwIfNoEntry: false });
   return stats?.size === size && stats.mtimeMs === SEAL * 1000;

@@ -6,14 +6,14 @@ import { writeFileAtomically } from "../node/atomic-write.ts";
 import { isAbsent } from "../node/file-source.ts";
 import type { LocalStore } from "./local-store.ts";
 
-/** System errors of a folder that cannot keep a cache. */
+/** System errors of a folder in which a cache cannot be written. */
 export const NOT_KEPT: readonly string[] = ["EROFS", "EACCES", "EPERM", "ENOSPC", "EDQUOT"];
-/** Bytes of the sha256 before each entry. */
+/** Length of the sha256 at the start of each entry. */
 const DIGEST_BYTES = 32;
 
 /**
- * Compiled programs of a store, by key. An entry carries its own digest: a damaged or half-copied entry is
- * ignored. Deleting the folder costs a compilation, nothing else.
+ * A cache of compiled programs, by key. An entry starts with the digest of its content: damaged or incomplete entries are
+ * ignored. The folder may be deleted: programs are then compiled again.
  */
 export class FileCompileCache {
   readonly #folder: string;
@@ -39,7 +39,7 @@ export class FileCompileCache {
     return undefined;
   }
 
-  /** Keeps an entry; in a store that may not be written, or on a full disk, it is simply not kept. */
+  /** Writes an entry, except in a read-only store or on a full disk. */
   async put(key: string, bytes: Uint8Array): Promise<void> {
     const digest = createHash("sha256").update(bytes).digest();
     try {
@@ -52,9 +52,9 @@ export class FileCompileCache {
   }
 
   /**
-   * Drops entries that nothing will ask for again.
-   * @param needed blobs in use; an entry's key holds the digest of its program
-   * @returns what was dropped
+   * Removes the entries of programs that are not in use.
+   * @param needed blobs in use; the key of an entry contains the digest of its program
+   * @returns number and size of the removed entries
    */
   async sweep(needed: ReadonlySet<Digest>): Promise<{ readonly entries: number; readonly bytes: number }> {
     let entries = 0;

@@ -4,7 +4,7 @@ import { withLock } from "./lock.ts";
 import { markBlobs } from "./mark-blobs.ts";
 import type { StorePaths } from "./store-paths.ts";
 
-/** Removes blobs of a writer, except those that something needs by now. */
+/** Removes blobs of a writer, except those in use. */
 export async function discard(paths: StorePaths, digests: Iterable<Digest>): Promise<void> {
   await withLock(paths, async (assertHeld) => {
     const marked = await markBlobs(paths);

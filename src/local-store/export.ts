@@ -19,19 +19,19 @@ export interface ExportOptions {
   readonly signal?: AbortSignal | undefined;
 }
 
-/** What an export wrote. */
+/** Result of an export. */
 export interface ExportResult {
-  /** The file, or the folder of a model with several. */
+  /** Path of the file, or of the folder for a model of several files. */
   readonly path: string;
   readonly files: readonly string[];
-  /** In bytes. */
+  /** Size of the files in bytes. */
   readonly bytes: number;
 }
 
 /**
- * Writes a model's original files, byte for byte: a file where it has one, else a folder. Every weight is checked
- * against its digest on the way, and nothing appears under the final name before all of it is right.
- * @throws SourceError `exists`, `disk-full`; StoreError `missing-blob`, `corrupted` naming the weight's offset
+ * Writes a model's original files, byte for byte: a single file, or a folder for several. Checks every weight and skeleton
+ * against its digest. The target appears after all checks.
+ * @throws SourceError `exists`, `disk-full`; StoreError `missing-blob`, `corrupted` with the weight's offset
  */
 export async function exportModel(
   store: BlobReader,
@@ -59,15 +59,18 @@ export async function exportModel(
   return { path: target, files: written, bytes: total };
 }
 
-/** Where to write; a single file may be put into a folder that exists. */
+/**
+ * Chooses the target path: a single file may be written into an existing folder.
+ * @throws SourceError `exists`
+ */
 async function targetOf(path: string, file: string | undefined): Promise<string> {
   const stats = await stat(path).catch(() => undefined);
   const target =
     stats?.isDirectory() && file !== undefined ? join(resolve(path), basename(file)) : resolve(path);
   if (target === resolve(path) ? stats : await stat(target).catch(() => undefined)) {
-    throw new SourceError("exists", `Cannot write "${target}": it is there already`, {
+    throw new SourceError("exists", `Cannot write "${target}": it exists already`, {
       path: target,
-      hint: "choose another path, or remove it first",
+      hint: "Choose another path, or remove the file first",
     });
   }
   return target;
@@ -89,15 +92,15 @@ async function writeFile(
   }
 }
 
-/** The bytes of an original file, each weight and the rest checked against its digest when it has passed. */
+/** Yields the bytes of an original file. Checks each weight, and at the end the skeleton, against its digest. */
 async function* fileChunks(
   store: BlobReader,
   file: StoredFile,
   segments: readonly Segment[],
   signal: AbortSignal | undefined,
 ): AsyncGenerator<Uint8Array, void, undefined> {
-  const rest = createHash("sha256");
-  let restBytes = 0;
+  const skeleton = createHash("sha256");
+  let skeletonBytes = 0;
   let blob: { digest: Digest; source: BlobSource } | undefined;
   try {
     let at = 0;
@@ -106,22 +109,23 @@ async function* fileChunks(
         await blob?.source[Symbol.asyncDispose]();
         blob = { digest, source: await store.blobs.open(digest) };
       }
-      const hash = weight ? createHash("sha256") : rest;
+      const hash = weight ? createHash("sha256") : skeleton;
       let written = 0;
       for await (const bytes of rangeOf(blob.source, offset, length, { signal, reuse: true })) {
         hash.update(bytes);
-        const spelled = weight ? encodeBytes(weight, bytes) : bytes;
-        written += spelled.byteLength;
-        yield spelled;
+        const encoded = weight ? encodeBytes(weight, bytes) : bytes;
+        written += encoded.byteLength;
+        yield encoded;
       }
-      if (!weight) restBytes += written;
+      if (!weight) skeletonBytes += written;
       if (written !== fileLength || (weight && weight.digest !== `sha256:${hash.digest("hex")}`)) {
         throw corrupted(file, digest, at);
       }
       at += written;
     }
-    // An empty rest has no segment, and a rest is checked whole, once all of it went by.
-    if (restBytes > 0 && `sha256:${rest.digest("hex")}` !== file.rest) throw corrupted(file, file.rest, 0);
+    // An empty skeleton has no segment to check.
+    if (skeletonBytes > 0 && `sha256:${skeleton.digest("hex")}` !== file.skeleton)
+      throw corrupted(file, file.skeleton, 0);
   } finally {
     await blob?.source[Symbol.asyncDispose]();
   }
@@ -130,12 +134,12 @@ async function* fileChunks(
 function corrupted(file: StoredFile, digest: Digest, offset: number): StoreError {
   return new StoreError(
     "corrupted",
-    `Cannot export "${file.path}": the blob for byte ${offset} on is damaged`,
+    `Cannot export "${file.path}": the blob with the bytes from ${offset} on is damaged`,
     {
       path: file.path,
       offset,
       digest,
-      hint: "add the model's original files again: tare add replaces damaged blobs",
+      hint: "Add the model's original files again: tare add replaces damaged blobs",
     },
   );
 }

@@ -8,16 +8,17 @@ import { appendRecord, readTail } from "./file-record.ts";
 import { hashRange } from "./prepacked-file.ts";
 import { makeSealed, readSealed, type SealedKind } from "./sealed-file.ts";
 
-/** What a file of a derived weight says of itself, at its end. */
+/** Record at the end of a file with a folded weight. */
 interface FoldedRecord {
-  /** Of the weight, from the start of the file, in bytes. */
+  /** Length of the weight at the start of the file, in bytes. */
   readonly length: number;
+  /** sha256 of the weight, in hexadecimal. */
   readonly sha256: string;
-  /** Weights that it is derived from. */
+  /** Digests of the weights that it is computed from. */
   readonly operands: readonly Digest[];
 }
 
-/** Room for some 1700 operands. */
+/** Size limit of a record: about 1700 operands. */
 const MAX_RECORD_BYTES = 128 * 1024;
 
 const KIND: SealedKind<FoldedRecord> = {
@@ -26,9 +27,9 @@ const KIND: SealedKind<FoldedRecord> = {
 };
 
 /**
- * Weights that an engine derived from others of the store, a file each: the bytes, and a record of them. A file is sealed
- * like a blob: a file that was written since it was hashed is hashed again, and a damaged file is ignored.
- * Deleting the folder costs deriving, nothing else.
+ * A cache of folded weights, which an engine computed from weights of the store. Each file has the weight and a record, and is
+ * sealed like a blob: a file that was written since it was hashed is hashed again, and a damaged file is ignored. The folder
+ * may be deleted: weights are then folded again.
  */
 export class FileFoldedCache {
   readonly #paths: StorePaths;
@@ -42,14 +43,18 @@ export class FileFoldedCache {
     return record && { location: `cache/derived/${key}`, length: record.length };
   }
 
-  /** Makes a file; in a store that may not be written, or on a full disk, it is simply not kept. */
+  /**
+   * Makes the file of a folded weight.
+   * @param fold writes the weight to a path, and returns its sha256 in hexadecimal
+   * @returns `undefined` in a read-only store or on a full disk
+   */
   async make(
     key: string,
     operands: readonly Digest[],
-    derive: (path: string) => Promise<string>,
+    fold: (path: string) => Promise<string>,
   ): Promise<FoldedFile | undefined> {
     return makeSealed(this.#paths, this.#path(key), async (temporary) => {
-      const sha256 = await derive(temporary);
+      const sha256 = await fold(temporary);
       const file = await open(temporary, "r+");
       const finish = async (): Promise<FoldedFile> => {
         const { size: length } = await file.stat();
@@ -62,9 +67,9 @@ export class FileFoldedCache {
   }
 
   /**
-   * Drops files that nothing will ask for again.
-   * @param weights in use; a file is kept while all that it is derived from is
-   * @returns what was dropped
+   * Removes the files of weights whose operands are not all in use.
+   * @param weights digests of the weights in use
+   * @returns number and size of the removed files
    */
   async sweep(weights: ReadonlySet<Digest>): Promise<{ readonly files: number; readonly bytes: number }> {
     let files = 0;

@@ -8,15 +8,15 @@ import { fileError, isAbsent, openFileSource } from "../node/file-source.ts";
 import { openLease, sweepLeases } from "./lease.ts";
 import { stageFile } from "./stage-file.ts";
 
-/** A sink in a folder. Dispose it when the last blob is in: its names are then durable too. */
+/** A sink in a folder. Dispose it after the last commit, which makes the names of the blobs durable. */
 export interface FolderSink extends BlobSink, AsyncDisposable {
-  /** Absolute. */
+  /** Absolute path. */
   readonly path: string;
 }
 
 /**
- * Keeps blobs in a folder, each a read-only file under `sha256/`, as bytes come: memory is bounded by their pieces.
- * Unfinished files lie in `tmp/`, and those that killed processes left there are removed.
+ * Opens a sink that streams blobs into a folder, each a read-only file in `sha256/`. Unfinished files are in `tmp/`; those of
+ * dead processes are removed.
  * @throws SourceError `io`, `disk-full`
  */
 export async function openFolderSink(path: string): Promise<FolderSink> {
@@ -57,6 +57,6 @@ async function prepare(root: string, blobs: string, temporary: string): ReturnTy
     await sweepLeases({ temporary });
     return await openLease({ temporary });
   } catch (cause) {
-    throw fileError(root, "make", cause);
+    throw fileError(root, "create", cause);
   }
 }

@@ -14,28 +14,28 @@ import { markBlobs } from "./mark-blobs.ts";
 import { FilePrepackedCache } from "./prepacked-cache.ts";
 import { readIndex, type StorePaths } from "./store-paths.ts";
 
-/** File systems stamp changes with a clock that may lag the process's. */
+/** Tolerance for the clock of a file system, which may lag behind that of the process. */
 const CLOCK_SLACK_MS = 2000;
 
-/** What a collection removed, or would remove. */
+/** Number and size of the blobs that a collection removed, or would remove. */
 export interface GcResult {
   readonly blobs: number;
-  /** In bytes. */
+  /** Size of blobs and cache files in bytes. */
   readonly bytes: number;
 }
 
 /** Options of {@link collect}. */
 export interface GcOptions {
-  /** Only say what would go. */
+  /** Only report what a collection would remove. */
   readonly dryRun?: boolean | undefined;
-  /** Drop every compiled program, packed and derived weight, those in use too: they are made again when needed. */
+  /** Remove all compiled programs, prepacked and folded weights, also those in use: engines make them again on demand. */
   readonly cache?: boolean | undefined;
 }
 
 /**
- * Removes blobs that nothing needs, and what dead writers left. What a living writer has stored since it began is
- * kept: it is about to be named.
- * @throws StoreError `corrupted` if it is unknown what a model needs, `locked`
+ * Removes blobs that are not in use, and files of dead writers. Keeps blobs that are newer than the oldest living writer, which
+ * may name them later.
+ * @throws StoreError `corrupted` if the blobs of a model are unknown, `locked`
  */
 export async function collect(store: LocalStore, options: GcOptions = {}): Promise<GcResult> {
   const { paths } = store;
@@ -46,7 +46,7 @@ export async function collect(store: LocalStore, options: GcOptions = {}): Promi
       throw new StoreError("corrupted", `Cannot collect in "${paths.root}": ${reason}`, {
         path: paths.root,
         cause,
-        hint: "tare verify says which; remove that model or add it again",
+        hint: "Find the model with tare verify; then remove it or add it again",
       });
     });
     let blobs = 0;
@@ -70,9 +70,9 @@ export async function collect(store: LocalStore, options: GcOptions = {}): Promi
 }
 
 /**
- * Drops what no model asks for again, or all of it.
- * @param marked blobs in use; `undefined` drops everything
- * @returns bytes of what was dropped
+ * Removes cache entries of programs and weights that are not in use.
+ * @param marked blobs in use; `undefined` removes all entries
+ * @returns size of the removed entries in bytes
  */
 async function sweepCaches(store: LocalStore, marked: ReadonlySet<Digest> | undefined): Promise<number> {
   let { bytes } = await new FileCompileCache(store).sweep(marked ?? new Set());
@@ -85,7 +85,7 @@ async function sweepCaches(store: LocalStore, marked: ReadonlySet<Digest> | unde
   return bytes;
 }
 
-/** Digests of the weights of every model; `undefined` where a model cannot be read. */
+/** Collects the digests of the weights of every model; `undefined` if a model cannot be read. */
 async function weightsInUse(store: LocalStore): Promise<Set<Digest> | undefined> {
   const weights = new Set<Digest>();
   for (const tag of await store.names.list()) {
@@ -98,7 +98,7 @@ async function weightsInUse(store: LocalStore): Promise<Set<Digest> | undefined>
   return weights;
 }
 
-/** Drops the views of models that are gone or were repacked; a view is named after its model's manifest. */
+/** Removes the views of models that were removed or repacked. The name of a view starts with the digest of a manifest. */
 async function sweepViews(paths: StorePaths): Promise<void> {
   const current = new Set((await readIndex(paths)).manifests.map((each) => digestHex(each.digest)));
   for (const name of await readdir(paths.views).catch(() => [])) {

@@ -2,60 +2,60 @@ import type { ByteEncoding } from "../io/byte-encoding.ts";
 import type { Digest } from "../tensor/digest.ts";
 import type { FileIdentity } from "../node/file-source.ts";
 
-/** A range of a file that becomes part of a blob. */
+/** A range of a file that becomes a part of a blob. */
 export interface IngestPart extends ByteEncoding {
   readonly path: string;
-  /** The file as it was when it was read first: another one since is refused. */
+  /** Identity of the file when its header was read; a changed file is refused. */
   readonly identity: FileIdentity;
   readonly offset: number;
   readonly length: number;
-  /** What its bytes must hash to: where they move within the store. */
+  /** Expected digest of the bytes, if they move within the store. */
   readonly digest?: Digest;
-  /** Zeros before it, where parts are end to end. */
+  /** Number of zero bytes before the part; not used in bundles. */
   readonly padding?: number;
 }
 
-/** A place in the store whose bytes may be the same. */
+/** A range of the store whose bytes may be equal to a part. */
 export interface Candidate {
-  /** A blob's path. */
+  /** Path of the blob. */
   readonly path: string;
   readonly offset: number;
 }
 
-/** Makes one blob of one or several ranges. */
+/** Input of a job, which makes one blob of one or more ranges. */
 export interface IngestJob {
   readonly parts: readonly IngestPart[];
-  /** Align each part, hash it by itself, and store equal ones once; otherwise parts lie end to end. */
-  readonly pack: boolean;
-  /** Blobs of the store that may hold the same bytes: worth a look before anything is written. */
+  /** Align each part, hash it alone, and store equal parts once; otherwise parts are concatenated with their padding. */
+  readonly bundle: boolean;
+  /** Ranges of the store that may have the same bytes, which are compared before a write. */
   readonly candidates: readonly Candidate[];
 }
 
-/** A part of a pack: its own digest, and where it is. */
-export interface PackedPart {
+/** Digest and range of a weight in a bundle. */
+export interface BundledPart {
   readonly digest: Digest;
   readonly offset: number;
   readonly length: number;
 }
 
-/** What became of a job. */
+/** Result of a job: a blob. */
 export interface IngestResult {
   readonly digest: Digest;
   readonly size: number;
-  /** For a pack, one for each part of the job. */
-  readonly packed: readonly PackedPart[];
-  /** Whether the store did not have it. */
+  /** Weights of a bundle, one for each part of the job; empty for other blobs. */
+  readonly bundled: readonly BundledPart[];
+  /** Whether the blob is new to the store. */
   readonly fresh: boolean;
 }
 
-/** What a hashing thread is started with. */
+/** Setup of a hashing thread. */
 export interface IngestSetup {
   /** Folder of the blobs. */
   readonly blobs: string;
   /** Folder for unfinished files. */
   readonly temporary: string;
-  /** Two 64-bit numbers: bytes read so far by all threads; whether to stop (1) at the next piece. */
+  /** Two 64-bit integers: bytes read so far by all threads; 1 to stop at the next chunk. */
   readonly progress: SharedArrayBuffer;
-  /** Weights that lie inside other blobs, in hexadecimal: not to be stored again. */
+  /** Digests, in hexadecimal, of weights inside bundles and shards, which are not stored again. */
   readonly inside: ReadonlySet<string>;
 }

@@ -1,6 +1,6 @@
 import { encodingOf } from "../io/byte-encoding.ts";
 import type { ModelDraft, WeightRange } from "../model/draft.ts";
-import { allWeights, chooseHoles, rangeKey, restRanges } from "../model/holes.ts";
+import { allWeights, chooseHoles, rangeKey, skeletonRanges } from "../model/holes.ts";
 import type { FileSource } from "../node/file-source.ts";
 import type { WorkerPool } from "../node/worker-pool.ts";
 import type { KnownWeights } from "../store/known-weights.ts";
@@ -8,52 +8,52 @@ import type { Digest } from "../tensor/digest.ts";
 import type { Candidate, IngestJob, IngestPart, IngestResult } from "./ingest-job.ts";
 import type { MoveImport } from "./move-import.ts";
 
-/** Weights below this share one blob. */
+/** Weights below this size share one blob. */
 const MIN_BLOB_BYTES = 16 * 1024;
-/** Blobs compared by their first bytes before a large weight is written: more would cost more than they save. */
+/** Number of blobs of the same length whose first bytes are compared with a large weight before it is written. */
 const MAX_CANDIDATES = 64;
 
 /** A model whose files are freed as their weights are stored. */
 export interface MoveProgress {
   readonly files: MoveImport;
-  /** Bytes that are freed at a time. */
+  /** Bytes that are freed per step. */
   readonly stepBytes: number;
 }
 
-/** What an ingest works with. */
+/** Input of {@link ingestModel}. */
 export interface Ingest {
   readonly draft: ModelDraft<FileSource>;
   readonly workers: WorkerPool<IngestJob, IngestResult>;
-  /** What the store had before. */
+  /** Weights that the store had before. */
   readonly known: KnownWeights;
   readonly blobPath: (digest: Digest) => string;
-  /** Called with each blob as soon as it is there. */
+  /** Called with each blob after its commit. */
   readonly onBlob: (blob: IngestResult) => void;
-  /** Makes durable what is there: before any of it is freed. */
+  /** Makes the committed blobs durable, before ranges of files are freed. */
   readonly sync: () => Promise<void>;
   readonly moving?: MoveProgress | undefined;
 }
 
-/** The blobs of a draft, all stored. */
+/** The stored blobs of a draft. */
 export interface Ingested {
-  /** The ranges of each file that weights fill. */
+  /** Holes of each file. */
   readonly holes: readonly (readonly WeightRange[])[];
-  /** Of each file, the bytes that are no weight. */
-  readonly rests: readonly IngestResult[];
-  /** The small weights in one blob; `packed` is in the order of `small`. */
-  readonly pack: IngestResult | undefined;
+  /** Skeleton of each file. */
+  readonly skeletons: readonly IngestResult[];
+  /** The small weights in one blob; `bundled` is in the order of `small`. */
+  readonly bundle: IngestResult | undefined;
   readonly small: readonly WeightRange[];
   /** The large weights in the order of the draft, by {@link rangeKey}. */
   readonly large: ReadonlyMap<string, IngestResult>;
 }
 
-/** Streams a draft's files into blobs: rests, one pack of the small weights, and a blob for each large one. */
+/** Streams a draft's files into blobs: skeletons, one bundle of the small weights, and a blob for each large weight. */
 export async function ingestModel(ingest: Ingest): Promise<Ingested> {
   const { draft, workers, onBlob } = ingest;
   const holes = chooseHoles(draft);
-  const rests = await workers.run(
+  const skeletons = await workers.run(
     draft.files.map(({ source }, file) => () => {
-      const ranges = restRanges(source.size, holes[file] ?? []);
+      const ranges = skeletonRanges(source.size, holes[file] ?? []);
       return jobOf(
         draft,
         ranges.map((range) => ({ file, ...range })),
@@ -63,16 +63,16 @@ export async function ingestModel(ingest: Ingest): Promise<Ingested> {
   );
   const ranges = [...new Map(allWeights(draft).map(({ at }) => [rangeKey(at), at])).values()];
   const small = ranges.filter((at) => at.length < MIN_BLOB_BYTES);
-  const packs = small.length > 0 ? [() => ({ ...jobOf(draft, small), pack: true })] : [];
-  const [pack] = await workers.run(packs, onBlob);
+  const bundles = small.length > 0 ? [() => ({ ...jobOf(draft, small), bundle: true })] : [];
+  const [bundle] = await workers.run(bundles, onBlob);
   const large = await ingestLarge(
     ingest,
     ranges.filter((at) => at.length >= MIN_BLOB_BYTES),
   );
-  return { holes, rests, pack, small, large };
+  return { holes, skeletons, bundle, small, large };
 }
 
-/** Makes a blob of each range, in steps if files are moved: what a step stored is then freed. */
+/** Makes a blob of each range. If files are moved, it works in steps, and frees the ranges after each step. */
 async function ingestLarge(
   { draft, workers, known, blobPath, onBlob, sync, moving }: Ingest,
   ranges: readonly WeightRange[],
@@ -80,7 +80,7 @@ async function ingestLarge(
   const candidates = new Candidates(draft, known);
   const results = new Map<string, IngestResult>();
   for (const { key, digest, size } of moving?.files.moved.values() ?? [])
-    results.set(key, { digest, size, packed: [], fresh: false });
+    results.set(key, { digest, size, bundled: [], fresh: false });
   const pending = ranges.filter((at) => !results.has(rangeKey(at)));
   for (const step of moving ? stepsOf(pending, moving.stepBytes) : [pending]) {
     const jobs = step.map((at) => () => jobOf(draft, [at], candidates.of(at, blobPath)));
@@ -102,7 +102,7 @@ async function ingestLarge(
   return new Map(ranges.map((at) => [rangeKey(at), results.get(rangeKey(at)) as IngestResult]));
 }
 
-/** Blobs that may hold the same bytes as a range: of weights of its name, and of its length in this model. */
+/** Blobs that may have the same bytes as a range: weights of the same name, and of the same length in this model. */
 class Candidates {
   readonly #namesakes: ReadonlyMap<string, readonly { readonly blob: Digest; readonly offset: number }[]>;
   readonly #byLength = new Map<number, Digest[]>();
@@ -134,10 +134,10 @@ function jobOf(
     const { name: path, identity } = (files[at.file] as (typeof files)[number]).source;
     return { path, identity, offset: at.offset, length: at.length, ...encodingOf(at) };
   });
-  return { parts, pack: false, candidates };
+  return { parts, bundle: false, candidates };
 }
 
-/** Ranges in stretches of about `stepBytes`. */
+/** Groups ranges into steps of about `stepBytes`. */
 function stepsOf(ranges: readonly WeightRange[], stepBytes: number): WeightRange[][] {
   const all: WeightRange[][] = [];
   let size = stepBytes;

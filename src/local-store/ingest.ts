@@ -11,22 +11,22 @@ import type {
   IngestPart,
   IngestResult,
   IngestSetup,
-  PackedPart,
+  BundledPart,
 } from "./ingest-job.ts";
 import { sha256 } from "../node/sha256.ts";
 import { isWholeSync, commitBlobSync } from "./commit-blob.ts";
 import { sourceChanged } from "./require-unchanged.ts";
 
-/** Read at a time. A part that fits is hashed before anything is written. */
+/** Bytes per read. A part that fits into one read is hashed before it is written. */
 const CHUNK = 4 * 1024 * 1024;
-/** Of weights in a pack: a cache line, and what vector loads of every engine want. */
-const PACK_ALIGNMENT = 64;
-/** How much of a candidate is compared before the whole range is hashed for it. */
-const PROBE = 64 * 1024;
+/** Alignment of weights in a bundle, in bytes: a cache line, which suits the vector loads of every engine. */
+const BUNDLE_ALIGNMENT = 64;
+/** Bytes of a candidate that are compared before the range is hashed. */
+const PROBE_BYTES = 64 * 1024;
 
 /**
- * Hashes ranges of files and makes blobs of them. Synchronous: one thread each, a buffer of 4 MiB, and every byte of
- * a new weight is read once and hashed and written in the same pass.
+ * Hashes ranges of files and makes blobs of them. Synchronous, with a buffer of 4 MiB: each thread has one. Bytes of a new
+ * weight are read once, and hashed and written in the same pass.
  */
 export class Ingester {
   readonly #setup: IngestSetup;
@@ -36,7 +36,7 @@ export class Ingester {
   #serial = 0;
   readonly #id: number;
 
-  /** @param id tells the temporary files of several threads apart */
+  /** @param id prefix of the names of temporary files, different for each thread */
   constructor(setup: IngestSetup, id: number) {
     this.#setup = setup;
     this.#progress = new BigInt64Array(setup.progress);
@@ -45,7 +45,7 @@ export class Ingester {
 
   run(job: IngestJob): IngestResult {
     const [only] = job.parts;
-    if (only && job.parts.length === 1 && !job.pack) {
+    if (only && job.parts.length === 1 && !job.bundle) {
       const known = this.#known(only, job.candidates);
       if (known) return known;
     }
@@ -57,7 +57,7 @@ export class Ingester {
     this.#files.clear();
   }
 
-  /** The result, if the store has the range already and that is known without writing. */
+  /** Hashes a range without writing it, and returns the result if the store has it. */
   #known(part: IngestPart, candidates: readonly Candidate[]): IngestResult | undefined {
     if (isEncoded(part)) return undefined;
     const fd = this.#open(part);
@@ -71,7 +71,7 @@ export class Ingester {
     const hex = hash.digest("hex");
     const digest: Digest = `sha256:${hex}`;
     if (this.#setup.inside.has(hex) || isWholeSync(join(this.#setup.blobs, hex), part.length)) {
-      return { digest, size: part.length, packed: [], fresh: false };
+      return { digest, size: part.length, bundled: [], fresh: false };
     }
     Atomics.sub(this.#progress, 0, BigInt(read));
     return undefined;
@@ -85,7 +85,7 @@ export class Ingester {
       return false;
     }
     try {
-      const ours = this.#buffer.subarray(0, Math.min(PROBE, part.length));
+      const ours = this.#buffer.subarray(0, Math.min(PROBE_BYTES, part.length));
       const theirs = new Uint8Array(ours.byteLength);
       if (readSync(fd, ours, 0, ours.byteLength, part.offset) !== ours.byteLength) return false;
       if (readSync(other, theirs, 0, theirs.byteLength, candidate.offset) !== theirs.byteLength) return false;
@@ -95,7 +95,7 @@ export class Ingester {
     }
   }
 
-  #write({ parts, pack }: IngestJob): IngestResult {
+  #write({ parts, bundle }: IngestJob): IngestResult {
     const temporary = join(this.#setup.temporary, `${this.#id}-${this.#serial++}`);
     const fd = openSync(temporary, constants.O_CREAT | constants.O_EXCL | constants.O_WRONLY, 0o600);
     let placed = false;
@@ -107,10 +107,10 @@ export class Ingester {
         whole.update(bytes);
         size += bytes.byteLength;
       };
-      const twins = new Map<Digest, PackedPart>();
-      const packed: PackedPart[] = [];
+      const twins = new Map<Digest, BundledPart>();
+      const bundled: BundledPart[] = [];
       for (const part of parts) {
-        if (pack) packed.push(this.#packed(part, size, twins, append));
+        if (bundle) bundled.push(this.#bundled(part, size, twins, append));
         else {
           if (part.padding) append(new Uint8Array(part.padding));
           const check = part.digest && createHash("sha256");
@@ -122,15 +122,15 @@ export class Ingester {
         }
       }
       const hex = whole.digest("hex");
-      if (parts.length === 1 && !pack && this.#setup.inside.has(hex)) {
-        // This was not known before: no candidate looked like it.
-        return { digest: `sha256:${hex}`, size, packed: [], fresh: false };
+      if (parts.length === 1 && !bundle && this.#setup.inside.has(hex)) {
+        // No candidate matched, so the range was written before its digest was known.
+        return { digest: `sha256:${hex}`, size, bundled: [], fresh: false };
       }
       const fresh = commitBlobSync(fd, temporary, join(this.#setup.blobs, hex));
       placed = true;
-      return { digest: `sha256:${hex}`, size, packed, fresh };
+      return { digest: `sha256:${hex}`, size, bundled, fresh };
     } catch (error) {
-      // Files that are read have typed errors already: what is left came from writing.
+      // Reads throw typed errors: a system error comes from a write.
       throw error instanceof Error && "code" in error && "syscall" in error
         ? fileError(temporary, "write", error)
         : error;
@@ -140,18 +140,18 @@ export class Ingester {
     }
   }
 
-  /** A small part, aligned; what the pack has already is not repeated. */
-  #packed(
+  /** Appends a small part, aligned, unless the bundle has an equal part. */
+  #bundled(
     part: IngestPart,
     size: number,
-    twins: Map<Digest, PackedPart>,
+    twins: Map<Digest, BundledPart>,
     append: (bytes: Uint8Array) => void,
-  ): PackedPart {
+  ): BundledPart {
     const bytes = Buffer.concat([...this.#plain(part)].map((chunk) => chunk.slice()));
     const digest = sha256(bytes);
     const twin = twins.get(digest);
     if (twin) return twin;
-    const padding = (PACK_ALIGNMENT - (size % PACK_ALIGNMENT)) % PACK_ALIGNMENT;
+    const padding = (BUNDLE_ALIGNMENT - (size % BUNDLE_ALIGNMENT)) % BUNDLE_ALIGNMENT;
     append(new Uint8Array(padding));
     append(bytes);
     const result = { digest, offset: size + padding, length: bytes.byteLength };
@@ -159,7 +159,7 @@ export class Ingester {
     return result;
   }
 
-  /** A part's bytes, decoded if they are encoded; each piece is valid until the next. */
+  /** Yields the decoded bytes of a part; a chunk is valid until the next one. */
   *#plain(part: IngestPart): Generator<Uint8Array> {
     const fd = this.#open(part);
     const decoder = createDecoder(part, part.path, part.offset);
@@ -167,7 +167,7 @@ export class Ingester {
       yield* this.#chunks(fd, part);
       return;
     }
-    // A varint of one byte may stand for eight: smaller pieces bound what they grow to.
+    // A varint of one byte may decode to eight bytes: smaller chunks limit the size of the decoded ones.
     for (const chunk of this.#chunks(fd, part, CHUNK / 8)) yield decoder.decode(chunk);
     decoder.end();
   }
@@ -205,16 +205,12 @@ export class Ingester {
 }
 
 function damaged({ path, digest, offset }: IngestPart): StoreError {
-  return new StoreError(
-    "corrupted",
-    `Cannot move weight ${digest}: its bytes are not those it is named after`,
-    {
-      path,
-      digest,
-      offset,
-      hint: "add the model's original files again: tare add replaces damaged blobs",
-    },
-  );
+  return new StoreError("corrupted", `Cannot move weight ${digest}: its bytes do not have this digest`, {
+    path,
+    digest,
+    offset,
+    hint: "Add the model's original files again: tare add replaces damaged blobs",
+  });
 }
 
 function writeAllSync(fd: number, bytes: Uint8Array, path: string): void {

@@ -2,24 +2,24 @@ import { basename, dirname, join } from "node:path";
 import lockfile from "proper-lockfile";
 import { StoreError } from "../errors.ts";
 
-/** The right to free the files of one journal: one process at a time has it. */
+/** The lock of a journal: only its holder may free the files of the journal. */
 export interface JournalLock {
-  /** @throws StoreError `locked` if it was lost meanwhile */
+  /** @throws StoreError `locked` if the lock was lost */
   assertHeld(): void;
-  /** A second time does nothing. */
+  /** Releases the lock. A second call has no effect. */
   release(): Promise<void>;
 }
 
 /**
  * Locks a journal.
- * @throws StoreError `locked` where another process moves the same files
+ * @throws StoreError `locked` if another process moves the same files
  */
 export async function lockJournal(journal: string): Promise<JournalLock> {
   const refusal = (cause: unknown): StoreError =>
-    new StoreError("locked", "Cannot move these files: another tare moves them", {
+    new StoreError("locked", "Cannot move the files: another tare process moves them", {
       path: journal,
       cause,
-      hint: "wait for it; after a crash, for some seconds",
+      hint: "Wait for the other process; after a crash, wait some seconds",
     });
   let lost: Error | undefined;
   const lockfilePath = join(dirname(journal), `.${basename(journal)}.lock`);

@@ -5,18 +5,18 @@ import { join } from "node:path";
 import { isAbsent } from "../node/file-source.ts";
 import type { StorePaths } from "./store-paths.ts";
 
-/** A lease of another machine (a store on a network drive) counts as dead after this long. */
+/** Lifetime of a lease of another machine (for a store on a network drive), in milliseconds. */
 const FOREIGN_MS = 24 * 3600 * 1000;
 const HOST = hostname().replace(/[^A-Za-z0-9-]/g, "-");
 
-/** A folder that a running writer keeps its unfinished files in; as long as it lives, what it wrote is kept. */
+/** A folder for the unfinished files of a writer. While the writer lives, collections keep its blobs. */
 export interface Lease extends AsyncDisposable {
   readonly folder: string;
 }
 
-/** Opens a lease; the first thing a writer does. */
+/** Opens a lease: the first step of a writer. */
 export async function openLease(paths: Pick<StorePaths, "temporary">): Promise<Lease> {
-  // Owner and time are in the name, so that no instant exists at which a lease has none.
+  // The name contains owner and time, so that a lease has both from its creation on.
   const id = [HOST, process.pid, Date.now(), randomBytes(6).toString("hex")].join(".");
   const folder = join(paths.temporary, id);
   await mkdir(folder, { recursive: true });
@@ -29,8 +29,8 @@ export async function openLease(paths: Pick<StorePaths, "temporary">): Promise<L
 }
 
 /**
- * Removes what dead writers left.
- * @returns when the oldest lease that still lives began, in milliseconds; `undefined` if there is none
+ * Removes the leases of dead writers.
+ * @returns start time of the oldest living lease, in milliseconds; `undefined` if there is none
  */
 export async function sweepLeases(paths: Pick<StorePaths, "temporary">): Promise<number | undefined> {
   let oldest: number | undefined;

@@ -11,13 +11,13 @@ import { stageFile } from "./stage-file.ts";
 import type { StorePaths } from "./store-paths.ts";
 import { withSystemErrors } from "./system-errors.ts";
 
-/** A lease of a folder, which has room for files of its owner. */
+/** A lease with a folder for files of its owner. */
 export interface LocalLease extends Lease {
-  /** Removed with all that is in it when the lease ends, or by the next writer if its owner dies. */
+  /** Absolute path. The folder is removed when the lease ends, or by the next writer if its owner dies. */
   readonly folder: string;
 }
 
-/** The blobs of a store's folder: a read-only file each. */
+/** The blobs of a store's folder, each a read-only file. */
 export class LocalBlobs implements Blobs {
   readonly #paths: StorePaths;
 
@@ -45,7 +45,7 @@ export class LocalBlobs implements Blobs {
     }
   }
 
-  /** Sweeps what dead writers left, then opens a lease. */
+  /** Removes the leases of dead writers, then opens a lease. */
   async lease(): Promise<LocalLease> {
     const paths = this.#paths;
     return withSystemErrors(paths.root, async () => {

@@ -10,14 +10,14 @@ import { folderReader } from "./open-blob.ts";
 import { isPresent } from "./seal.ts";
 import { readIndex, type StorePaths } from "./store-paths.ts";
 
-/** A name that gets another manifest of the same model. */
+/** A name that moves to another manifest of the same model. */
 export interface TagMove {
   readonly name: string;
   readonly from: Digest;
   readonly to: StoredManifest;
 }
 
-/** The names in a store's `index.json`. What other OCI tools put there is left out, and left alone. */
+/** The names in a store's `index.json`. Keeps entries of other OCI tools, but does not list them. */
 export class LocalNames implements Names {
   readonly #paths: StorePaths;
 
@@ -66,8 +66,8 @@ export class LocalNames implements Names {
   }
 
   /**
-   * Gives models other manifests, all or none: the same models, their bytes packed in another way.
-   * @returns whether all blobs were there, and every name still stood for the manifest that it moves from
+   * Moves names to other manifests of the same models, all or none.
+   * @returns `false` if a blob is missing or a name no longer refers to the manifest that it moves from
    */
   async move(moves: readonly TagMove[]): Promise<boolean> {
     const paths = this.#paths;
@@ -102,8 +102,8 @@ async function listTags(paths: StorePaths, manifests: readonly Descriptor[]): Pr
 async function isModel(paths: StorePaths, { artifactType, mediaType, digest }: Descriptor): Promise<boolean> {
   if (artifactType !== undefined) return artifactType === MediaType.model;
   if (mediaType !== MediaType.manifest) return false;
-  // A client that copied the model here may have dropped artifactType from the index: the manifest decides. An
-  // unreadable one counts as a model: reading it says what is wrong.
+  // A client that copied the model may have dropped artifactType from the index: read the manifest. Treat an unreadable
+  // manifest as a model, so that reading the model reports the error.
   try {
     const document = await readJsonBlob(folderReader(paths), digest);
     return parseManifest(document, `manifest ${digest}`).config.mediaType === MediaType.config;

@@ -5,7 +5,7 @@ import { LocalBlobs } from "./local-blobs.ts";
 import { LocalNames } from "./local-names.ts";
 import { openStoreFolder, type StorePaths } from "./store-paths.ts";
 
-/** A store in a folder: an OCI image layout whose names are models, and files that engines map. */
+/** A store in a folder: an OCI image layout with models as names, whose files engines can map. */
 export class LocalStore implements Store {
   readonly paths: StorePaths;
   readonly createDigest: CreateDigest = createSha256;
@@ -19,24 +19,24 @@ export class LocalStore implements Store {
   }
 
   /**
-   * Opens the store in a folder; makes one where there is nothing.
+   * Opens the store in a folder; creates one if the folder is empty or does not exist.
    * @throws StoreError `not-a-store`; FormatError `newer-version`
    */
   static async open(root: string): Promise<LocalStore> {
     return new LocalStore(await openStoreFolder(root));
   }
 
-  /** Its folder, which engines resolve {@link location} against. Absolute. */
+  /** Absolute path of the folder: the root for {@link location}. */
   get name(): string {
     return this.paths.root;
   }
 
-  /** The file of a blob, whether it is there or not. Absolute. */
+  /** Returns the absolute path of a blob, which may not exist. */
   blobPath(digest: Digest): string {
     return this.paths.blob(digest);
   }
 
-  /** The same relative to the store's folder, with `/`: what engines are given. */
+  /** Returns the path of a blob relative to the store's folder, with `/`, for engines. */
   location(digest: Digest): string {
     return this.paths.location(digest);
   }

@@ -3,13 +3,13 @@ import { join } from "node:path";
 import { StoreError } from "../errors.ts";
 import type { StorePaths } from "./store-paths.ts";
 
-/** A dead writer holds the lock this long; a living writer renews it well before. */
+/** Lifetime of the lock of a dead process, in milliseconds; a living process renews its lock more often. */
 const STALE_MS = 10_000;
 
 /**
- * Runs `work` while no other process changes `index.json` or collects. Held for moments: streaming happens outside.
- * @param work gets a check that throws if the lock was lost meanwhile, and calls it before each change
- * @throws StoreError `locked` if it cannot be had within half a minute
+ * Runs `work` under the lock for changes of `index.json` and collections. Hold it for a short time, not while streaming.
+ * @param work calls `assertHeld` before each change, which throws if the lock was lost
+ * @throws StoreError `locked` after half a minute of attempts
  */
 export async function withLock<T>(
   paths: StorePaths,
@@ -23,7 +23,7 @@ export async function withLock<T>(
       realpath: false,
       stale: STALE_MS,
       update: STALE_MS / 5,
-      // Longer in all than a dead writer's lock lasts.
+      // In sum longer than the lifetime of a dead process's lock.
       retries: { retries: 500, factor: 1, minTimeout: 30, maxTimeout: 100, randomize: true },
       onCompromised: (error) => {
         compromised = error;
@@ -33,7 +33,7 @@ export async function withLock<T>(
       throw new StoreError("locked", `Cannot lock the store "${paths.root}"`, {
         path,
         cause,
-        hint: "another tare holds it; try again, or delete the lock if none runs",
+        hint: "Another process has the lock: try again, or delete the lock if no other tare runs",
       });
     });
   try {
@@ -45,11 +45,11 @@ export async function withLock<T>(
   }
 }
 
-/** A process that slept past the lock's life (a suspended laptop) must not write any more. */
+/** Makes the error for a process that was suspended for longer than the lifetime of its lock, and must not write. */
 function lost(paths: StorePaths, cause: Error): StoreError {
-  return new StoreError("locked", `Cannot go on changing the store "${paths.root}": its lock was lost`, {
+  return new StoreError("locked", `Cannot change the store "${paths.root}": its lock was lost`, {
     path: paths.root,
     cause,
-    hint: "try again",
+    hint: "Try again",
   });
 }

@@ -7,9 +7,8 @@ import { folderReader } from "./open-blob.ts";
 import { readIndex, type StorePaths } from "./store-paths.ts";
 
 /**
- * Finds every blob that something needs: models, whatever other OCI tools put into the store, and imports that are not
- * finished.
- * @throws StoreError if a manifest cannot be read: then it is unknown what that needs
+ * Finds every blob in use: by models, by entries of other OCI tools, and by unfinished moves.
+ * @throws StoreError if a manifest cannot be read, since its blobs are unknown
  */
 export async function markBlobs(paths: StorePaths): Promise<Set<Digest>> {
   const reader = folderReader(paths);

@@ -11,55 +11,54 @@ import { append, type MovedWeight, type MoveHeader, journalOf, line, readJournal
 import { openMoving, removeAll, requireMovable, restoreNames, stampAll } from "./moving-files.ts";
 import type { StorePaths } from "./store-paths.ts";
 
-/** What a journal has when it is opened. */
+/** An open journal. */
 interface OpenJournal {
   readonly path: string;
-  readonly head: MoveHeader;
+  readonly header: MoveHeader;
   readonly moved: Map<string, MovedWeight>;
 }
 
 /**
- * The files of a model that are freed while they are added. A journal in the store says what was freed: it is durable
- * before a byte is freed, keeps blobs from collection, and lets an add that ended early go on. Dispose it to close the
- * files.
+ * The files of a model that are freed while they are added. A journal in the store lists the freed weights: it is durable before
+ * a byte is freed, protects blobs from collection, and allows an interrupted add to resume. Dispose it to close the files.
  */
 export class MoveImport implements AsyncDisposable {
   readonly #journal: OpenJournal;
-  /** Places that another weight overlaps: they stay until the file is removed. */
+  /** Keys of ranges that overlap another weight: they are not freed before the file is removed. */
   readonly #crossed: ReadonlySet<string>;
   readonly #lock: JournalLock;
   #frees = true;
-  /** The model, its files open under the names that they have while they are freed. */
+  /** The model. Its files are open under their temporary names. */
   readonly draft: ModelDraft<FileSource>;
 
   private constructor(journal: OpenJournal, files: readonly FileSource[], lock: JournalLock) {
     this.#journal = journal;
     this.#lock = lock;
-    const { format, methods, notes, files: moved } = journal.head;
+    const { format, methods, notes, files: moved } = journal.header;
     const drafts = moved.map(({ path }, index) => ({ path, source: files[index] as FileSource }));
     this.draft = { format, methods, files: drafts, ...(notes && { notes }) };
     this.#crossed = crossedRanges(allWeights(this.draft).map(({ at }) => at));
   }
 
-  /** The name that the model is to have. */
+  /** Name of the model to add. */
   get name(): string {
-    return this.#journal.head.name;
+    return this.#journal.header.name;
   }
 
-  /** Whether parts of the files can be freed, as far as that was tried: otherwise files are removed at the end. */
+  /** `false` after the file system refused to free a part of a file: the files are then only removed at the end. */
   get frees(): boolean {
     return this.#frees;
   }
 
-  /** What is in the store already, by place. */
+  /** Weights that are in the store, by {@link rangeKey}. */
   get moved(): ReadonlyMap<string, MovedWeight> {
     return this.#journal.moved;
   }
 
   /**
-   * Begins: writes the journal, and renames each file.
-   * @param asked the paths as the caller named them: {@link resume} finds the journal by them
-   * @throws SourceError `unsupported` for a file that has other names too, or that may not be written
+   * Begins a move: writes the journal, and renames each file.
+   * @param asked the paths of the caller, by which {@link resume} finds the journal
+   * @throws SourceError `unsupported` for a file with several names, or without permission to write
    */
   static async begin(
     paths: StorePaths,
@@ -69,7 +68,7 @@ export class MoveImport implements AsyncDisposable {
   ): Promise<MoveImport> {
     for (const { source } of draft.files) await requireMovable(source.name, paths);
     const [first = ""] = asked;
-    const head: MoveHeader = {
+    const header: MoveHeader = {
       version: 1,
       name,
       folder: (await lstat(first)).isDirectory() ? resolve(first) : null,
@@ -83,19 +82,19 @@ export class MoveImport implements AsyncDisposable {
     };
     await mkdir(paths.moving, { recursive: true });
     const path = journalOf(paths, asked);
-    await writeFileAtomically(path, line(head));
+    await writeFileAtomically(path, line(header));
     try {
-      return await MoveImport.#open({ path, head, moved: new Map() });
+      return await MoveImport.#open({ path, header, moved: new Map() });
     } catch (error) {
-      await restoreNames(head);
+      await restoreNames(header);
       await rm(path, { force: true });
       throw error;
     }
   }
 
   /**
-   * Goes on with what ended early.
-   * @returns `undefined` where nothing did; `finished` where only files were left to remove, which is done now
+   * Resumes an interrupted move.
+   * @returns `undefined` if there is none; `finished` if only files were left to remove, which it removes
    * @throws FormatError `malformed` for a damaged journal; SourceError `source-changed`
    */
   static async resume(
@@ -105,15 +104,15 @@ export class MoveImport implements AsyncDisposable {
     const path = journalOf(paths, asked);
     const read = await readJournal(path);
     if (!read) return undefined;
-    if (read.done === undefined) return MoveImport.#open({ path, head: read.head, moved: read.moved });
-    await removeAll(read.head, path);
+    if (read.done === undefined) return MoveImport.#open({ path, header: read.header, moved: read.moved });
+    await removeAll(read.header, path);
     return { finished: read.done };
   }
 
   static async #open(journal: OpenJournal): Promise<MoveImport> {
     const lock = await lockJournal(journal.path);
     try {
-      return new MoveImport(journal, await openMoving(journal.head), lock);
+      return new MoveImport(journal, await openMoving(journal.header), lock);
     } catch (error) {
       await lock.release();
       throw error;
@@ -121,8 +120,8 @@ export class MoveImport implements AsyncDisposable {
   }
 
   /**
-   * Frees weights, once the journal says that the store has them.
-   * @param weights whose blobs are durable: the transaction was synced since they were committed
+   * Adds weights to the journal, then frees their ranges.
+   * @param weights weights with durable blobs: the transaction was synced after their commit
    * @throws SourceError; StoreError `locked`
    */
   async free(weights: readonly (MovedWeight & { readonly at: WeightRange })[]): Promise<void> {
@@ -133,7 +132,7 @@ export class MoveImport implements AsyncDisposable {
       this.#journal.moved.set(each.key, each);
       if (!this.#crossed.has(each.key)) await this.#punch(at);
     }
-    await stampAll(this.#journal.head);
+    await stampAll(this.#journal.header);
   }
 
   async #punch({ file, offset, length }: WeightRange): Promise<void> {
@@ -145,18 +144,21 @@ export class MoveImport implements AsyncDisposable {
     });
   }
 
-  /** Removes the files: the model is in the store, under this name. */
+  /**
+   * Removes the files, after the model was added.
+   * @param name name of the model in the store
+   */
   async finish(name: string): Promise<void> {
     await append(this.#journal.path, line({ done: true, name }));
     await this[Symbol.asyncDispose]();
-    await removeAll(this.#journal.head, this.#journal.path);
+    await removeAll(this.#journal.header, this.#journal.path);
   }
 
-  /** Gives the files their names back if nothing was freed. @returns whether that was so */
+  /** Restores the names of the files, unless weights were freed. @returns `false` if weights were freed */
   async abandon(): Promise<boolean> {
     if (this.#journal.moved.size > 0) return false;
     await this[Symbol.asyncDispose]();
-    await restoreNames(this.#journal.head);
+    await restoreNames(this.#journal.header);
     await rm(this.#journal.path);
     return true;
   }

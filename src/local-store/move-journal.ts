@@ -12,23 +12,23 @@ import { isAbsent } from "../node/file-source.ts";
 import type { LocalStore } from "./local-store.ts";
 import type { StorePaths } from "./store-paths.ts";
 
-/** A weight that is in the store, and no more in its file. */
+/** A weight that is in the store and was freed in its file. */
 export interface MovedWeight {
-  /** Its place in the files, as {@link rangeKey} has it. */
+  /** {@link rangeKey} of the weight in the files. */
   readonly key: string;
   readonly digest: Digest;
-  /** In bytes. */
+  /** Size in bytes. */
   readonly size: number;
-  /** What holds it in the store. */
+  /** Blob that contains the weight. */
   readonly blob: Digest;
 }
 
-/** What is added, and the files that it is in. */
+/** Header of a journal: the model to add, and its files. */
 export interface MoveHeader {
   readonly version: 1;
-  /** The name that the model is to have. */
+  /** Name of the model to add. */
   readonly name: string;
-  /** The folder that was asked for, which is removed with its files; `null` where files were asked for. */
+  /** Folder of the model, which is removed with its files; `null` if the caller named files. */
   readonly folder: string | null;
   readonly files: readonly MovedFile[];
   readonly format: string;
@@ -36,17 +36,17 @@ export interface MoveHeader {
   readonly notes?: readonly string[];
 }
 
-/** A file as it was before it was touched. */
+/** A file before the move. */
 export interface MovedFile {
-  /** Relative to the model. */
+  /** Relative to the folder of the model. */
   readonly path: string;
-  /** Absolute. */
+  /** Absolute path before the move. */
   readonly original: string;
   readonly device: number;
   readonly inode: number;
-  /** In bytes. */
+  /** Size in bytes. */
   readonly size: number;
-  /** In milliseconds. */
+  /** Modification time, in milliseconds. */
   readonly modified: number;
 }
 
@@ -56,7 +56,7 @@ const weight: v.GenericSchema<WeightDraft> = v.object({
   shape: v.array(sizeSchema),
   at: v.object({ file: sizeSchema, offset: sizeSchema, length: sizeSchema, ...encodingEntries }),
 });
-const header: v.GenericSchema<MoveHeader> = v.object({
+const headerLine: v.GenericSchema<MoveHeader> = v.object({
   version: v.literal(1),
   name: v.string(),
   folder: v.nullable(v.string()),
@@ -82,45 +82,45 @@ const movedLine: v.GenericSchema<MovedWeight> = v.object({
   size: sizeSchema,
   blob: digestSchema,
 });
-/** The name is that of the model, where it is another than it was to be. */
+/** Last line of a journal; `name` is the name of the added model if it differs from the header's. */
 const doneLine: v.GenericSchema<{ readonly done: true; readonly name?: string }> = v.object({
   done: v.literal(true),
   name: v.exactOptional(v.string()),
 });
 
-/** Blobs of all journals: they must not be collected, since no file has their bytes any more. */
+/** Finds the blobs of all journals, which must not be collected: their bytes may be in no file any more. */
 export async function movedBlobs(paths: StorePaths): Promise<Set<Digest>> {
   const blobs = new Set<Digest>();
   for (const { moved } of await readJournals(paths)) for (const { blob } of moved.values()) blobs.add(blob);
   return blobs;
 }
 
-/** Whether an add of these paths ended early. */
+/** Whether an add of these paths was interrupted. */
 export async function isUnfinished({ paths }: LocalStore, asked: readonly string[]): Promise<boolean> {
   return (await stat(journalOf(paths, asked)).catch(() => undefined)) !== undefined;
 }
 
-/** What a journal says. */
+/** The content of a journal. */
 export interface Journal {
-  readonly head: MoveHeader;
-  /** By place. */
+  readonly header: MoveHeader;
+  /** Weights by {@link rangeKey}. */
   readonly moved: Map<string, MovedWeight>;
-  /** The model's name, once it has it and only files are left to remove. */
+  /** Name of the added model if only files are left to remove; else `undefined`. */
   readonly done: string | undefined;
 }
 
-/** An add that ended early. */
+/** An interrupted add. */
 export interface UnfinishedAdd {
-  /** What was added, by the name that it had. */
+  /** Original path of the folder or file. */
   readonly path: string;
-  /** Weights that are in the store, and in no file any more. */
+  /** Weights that are in the store and were freed in their files. */
   readonly weights: readonly MovedWeight[];
 }
 
-/** Adds that ended early after something was freed, or was about to be. */
+/** Finds interrupted adds that may have freed parts of files. */
 export async function unfinishedAdds(paths: StorePaths): Promise<UnfinishedAdd[]> {
-  return (await readJournals(paths)).flatMap(({ head, moved, done }) => {
-    const path = head.folder ?? head.files[0]?.original ?? head.name;
+  return (await readJournals(paths)).flatMap(({ header, moved, done }) => {
+    const path = header.folder ?? header.files[0]?.original ?? header.name;
     return done !== undefined ? [] : [{ path, weights: [...moved.values()] }];
   });
 }
@@ -134,7 +134,7 @@ async function readJournals(paths: StorePaths): Promise<Journal[]> {
   return journals;
 }
 
-/** Where the journal of an add of these paths is, or would be. */
+/** Returns the path of the journal for an add of these paths. */
 export function journalOf({ moving }: StorePaths, asked: readonly string[]): string {
   const key = createHash("sha256").update(JSON.stringify(asked.map((path) => resolve(path))));
   return join(moving, key.digest("hex"));
@@ -142,7 +142,7 @@ export function journalOf({ moving }: StorePaths, asked: readonly string[]): str
 
 /**
  * Reads a journal.
- * @returns `undefined` where there is none
+ * @returns `undefined` if it does not exist
  * @throws FormatError `malformed`
  */
 export async function readJournal(path: string): Promise<Journal | undefined> {
@@ -152,31 +152,31 @@ export async function readJournal(path: string): Promise<Journal | undefined> {
   });
   if (text === undefined) return undefined;
   const lines = text.split("\n");
-  // What a kill cut off was not freed.
+  // Drop a line that a kill cut off: its weight was not freed.
   lines.pop();
   const [first = "", ...others] = lines;
   const parse = <T>(schema: v.GenericSchema<T>, raw: string): T => {
     const parsed = v.safeParse(schema, parseStrictJson(raw, path));
     if (parsed.success) return parsed.output;
-    throw new FormatError("malformed", `Cannot read "${path}": it is no journal of an add`, { path });
+    throw new FormatError("malformed", `Cannot read "${path}": it is not a journal of an add`, { path });
   };
-  const head = parse(header, first);
+  const header = parse(headerLine, first);
   const moved = new Map<string, MovedWeight>();
   let done: string | undefined;
   for (const each of others) {
     const entry = parse(v.union([doneLine, movedLine]), each);
-    if ("done" in entry) done = entry.name ?? head.name;
+    if ("done" in entry) done = entry.name ?? header.name;
     else moved.set(entry.key, entry);
   }
-  return { head, moved, done };
+  return { header, moved, done };
 }
 
-/** A line of a journal. */
+/** Encodes a line of a journal. */
 export function line(value: unknown): Buffer {
   return Buffer.from(`${JSON.stringify(value)}\n`);
 }
 
-/** Adds lines to a journal; when this is done they are durable. */
+/** Appends lines to a journal and makes them durable. */
 export async function append(path: string, bytes: Uint8Array): Promise<void> {
   const file = await open(path, "a");
   try {

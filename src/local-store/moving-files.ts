@@ -6,11 +6,11 @@ import { fileError, type FileSource, isAbsent, openFileSource } from "../node/fi
 import type { MoveHeader } from "./move-journal.ts";
 import type { StorePaths } from "./store-paths.ts";
 
-/** A file has this ending from before its first byte is freed until it is removed: it is not a model any more. */
+/** Ending of a file from before its first byte is freed until it is removed, since it is not a complete model. */
 const ENDING = ".consuming";
 
 /**
- * Makes sure that a file may be freed: it has one name, this user may write it, and it is not in the store.
+ * Checks that a file may be freed: it has one name, this user may write it, and it is not in the store.
  * @throws SourceError `unsupported`
  */
 export async function requireMovable(path: string, { root }: StorePaths): Promise<void> {
@@ -18,19 +18,19 @@ export async function requireMovable(path: string, { root }: StorePaths): Promis
     new SourceError("unsupported", `Cannot move "${path}": ${reason}`, { path, hint });
   const stats = await lstat(path);
   if (stats.isSymbolicLink())
-    throw refuse("it is a link", "name the file that it leads to, or add it without --move");
-  if (stats.nlink > 1) throw refuse("it has other names (hard links)", "add it without --move");
+    throw refuse("it is a link", "Name the target of the link, or add the file without --move");
+  if (stats.nlink > 1) throw refuse("it has other names (hard links)", "Add the file without --move");
   if ((await realpath(path)).startsWith((await realpath(root)) + sep)) {
-    throw refuse("it is in the store", "name a file outside of it");
+    throw refuse("it is in the store", "Name a file outside of the store");
   }
   await access(path, constants.W_OK).catch(() => {
-    throw refuse("it may not be written", "make it writable, or add it without --move");
+    throw refuse("it is not writable", "Make the file writable, or add it without --move");
   });
 }
 
 /**
- * Gives the files of a journal their ending, where they do not have it yet, and opens them.
- * @throws SourceError `source-changed` for another file than the journal is about
+ * Renames the files of a journal, unless they have their temporary names already, and opens them.
+ * @throws SourceError `source-changed` for a file with another identity than in the journal
  */
 export async function openMoving({ files }: MoveHeader): Promise<FileSource[]> {
   const opened: FileSource[] = [];
@@ -38,7 +38,7 @@ export async function openMoving({ files }: MoveHeader): Promise<FileSource[]> {
     for (const { original, device, inode, size, modified } of files) {
       const path = original + ENDING;
       await rename(original, path).catch((cause: unknown) => {
-        // It has the name already where this was begun before.
+        // An interrupted move has renamed the file already.
         if (!isAbsent(cause)) throw fileError(original, "rename", cause);
       });
       await stamp(path, modified);
@@ -46,9 +46,9 @@ export async function openMoving({ files }: MoveHeader): Promise<FileSource[]> {
       opened.push(source);
       const { identity } = source;
       if (identity.device === device && identity.inode === inode && identity.size === size) continue;
-      throw new SourceError("source-changed", `Cannot go on adding "${original}": it is another file`, {
+      throw new SourceError("source-changed", `Cannot resume the add of "${original}": it is another file`, {
         path,
-        hint: "put the file back that was being added",
+        hint: "Restore the file that was being added",
       });
     }
     for (const folder of new Set(files.map(({ original }) => dirname(original)))) await syncFolder(folder);
@@ -59,12 +59,12 @@ export async function openMoving({ files }: MoveHeader): Promise<FileSource[]> {
   }
 }
 
-/** Sets the modification time of files that were freed in part: to the process that adds them they are unchanged. */
+/** Restores the modification time of files after parts were freed, so that they count as unchanged. */
 export async function stampAll({ files }: MoveHeader): Promise<void> {
   for (const { original, modified } of files) await stamp(original + ENDING, modified);
 }
 
-/** Gives the files their names back. */
+/** Restores the original names of the files. */
 export async function restoreNames({ files }: MoveHeader): Promise<void> {
   for (const { original } of files) {
     await rename(original + ENDING, original).catch((error: unknown) => {
@@ -73,15 +73,15 @@ export async function restoreNames({ files }: MoveHeader): Promise<void> {
   }
 }
 
-/** Removes the files, their folder if nothing else is in it, and then the journal. */
+/** Removes the files, their folder if it is empty, and then the journal. */
 export async function removeAll({ files, folder }: MoveHeader, journal: string): Promise<void> {
   for (const { original } of files) await rm(original + ENDING, { force: true });
-  // A folder that has more than the model stays.
+  // This fails for a folder with other files, which stays.
   if (folder !== null) await rmdir(folder).catch(() => undefined);
   await rm(journal, { force: true });
 }
 
-/** Sets a time that every file system keeps exactly: whole seconds. */
+/** Sets the modification time in full seconds, which every file system stores exactly. */
 async function stamp(path: string, modified: number): Promise<void> {
   const seconds = Math.floor(modified / 1000);
   await utimes(path, seconds, seconds).catch((cause: unknown) => {

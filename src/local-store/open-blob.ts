@@ -17,7 +17,7 @@ export async function openBlob(paths: StorePaths, digest: Digest): Promise<BlobS
   });
 }
 
-/** Reads documents of a store's folder: for what runs beneath the store itself. */
+/** Makes a reader of a store's folder, for code that runs without a {@link LocalStore}. */
 export function folderReader(paths: StorePaths): BlobReader {
   return { createDigest: createSha256, blobs: { open: (digest) => openBlob(paths, digest) } };
 }

@@ -10,9 +10,9 @@ import { copyRange, isSound, type PrepackedRecord, readRecord, writePrepacked } 
 import { makeSealed, readSealed } from "./sealed-file.ts";
 
 /**
- * Weights of a store as an engine packed them, a file each: the weight, its packed copies, and a record of both. A file
- * is sealed like a blob: a file that was written since it was hashed is hashed again, and a damaged file
- * is ignored. Deleting the folder costs packing, nothing else.
+ * A cache of prepacked weights. Each file has a weight, copies that an engine prepacked, and a record. It is sealed like a blob:
+ * a file that was written since it was hashed is hashed again, and a damaged file is ignored. The folder may be deleted:
+ * weights are then prepacked again.
  */
 export class FilePrepackedCache {
   readonly #paths: StorePaths;
@@ -30,25 +30,29 @@ export class FilePrepackedCache {
     return record && { location: this.#location(key), entries: record.entries };
   }
 
-  /** Makes a file; in a store that may not be written, or on a full disk, it is simply not kept. */
+  /**
+   * Makes the file of a prepacked weight.
+   * @param prepack writes the prepacked copies to a file in a folder
+   * @returns `undefined` in a read-only store or on a full disk
+   */
   async make(
     key: string,
     weight: Binding,
-    pack: (folder: string) => Promise<PrepackedParts>,
+    prepack: (folder: string) => Promise<PrepackedParts>,
   ): Promise<PrepackedFile | undefined> {
     const record = await makeSealed(this.#paths, this.#path(key), async (temporary, folder) => {
-      const parts = await pack(folder);
-      const packs = parts.entries.length > 0;
-      const file = await (packs ? this.#writeWeight(temporary, weight) : open(temporary, "wx", 0o600));
-      return { file, finish: () => writePrepacked(file, packs ? weight.length : 0, parts) };
+      const parts = await prepack(folder);
+      const hasCopies = parts.entries.length > 0;
+      const file = await (hasCopies ? this.#writeWeight(temporary, weight) : open(temporary, "wx", 0o600));
+      return { file, finish: () => writePrepacked(file, hasCopies ? weight.length : 0, parts) };
     });
     return record && { location: this.#location(key), entries: record.entries };
   }
 
   /**
-   * Drops files that nothing will ask for again.
-   * @param weights in use; a file's key begins with the digest of its weight
-   * @returns what was dropped
+   * Removes the files of weights that are not in use.
+   * @param weights digests of the weights in use; the key of a file starts with the digest of its weight
+   * @returns number and size of the removed files
    */
   async sweep(weights: ReadonlySet<Digest>): Promise<{ readonly files: number; readonly bytes: number }> {
     let files = 0;
@@ -62,7 +66,7 @@ export class FilePrepackedCache {
     return { files, bytes };
   }
 
-  /** Starts a file with a weight; by reflink where that is possible, which takes no space. */
+  /** Creates a file that starts with a weight; a reflink, which takes no space, if the file system supports it. */
   async #writeWeight(path: string, weight: Binding): Promise<FileHandle> {
     const source = join(this.#paths.root, weight.location);
     if (weight.offset === 0 && (await stat(source)).size === weight.length) {

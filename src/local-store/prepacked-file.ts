@@ -7,23 +7,26 @@ import { writeAll } from "../node/write-chunks.ts";
 import { appendRecord, readTail } from "./file-record.ts";
 
 const CHUNK = 1024 * 1024;
-/** Packed bytes begin at a page of their own: pages of the weight itself are not held for them. */
+/** Alignment of the first prepacked copy, in bytes, so that its memory pages contain no bytes of the weight. */
 const PAGE = 4096;
 const MAX_RECORD_BYTES = 64 * 1024;
 
-/** What a file of a weight and its packed copies holds; it says so itself, at its end. */
+/** Record at the end of a file with a weight and its prepacked copies. */
 export interface PrepackedRecord {
   /** Length of the weight at the start, in bytes. */
   readonly weight: number;
-  /** Where packed bytes begin and end. */
+  /** Start and end of the prepacked bytes, in bytes from the start of the file. */
   readonly start: number;
   readonly end: number;
-  /** Of the packed bytes. */
+  /** sha256 of the prepacked bytes, in hexadecimal. */
   readonly sha256: string;
   readonly entries: readonly PrepackedEntry[];
 }
 
-/** Writes what an engine packed, and the record, behind a weight that a file has. */
+/**
+ * Appends prepacked copies and the record to a file.
+ * @param weight length of the weight at the start of the file, in bytes
+ */
 export async function writePrepacked(
   file: FileHandle,
   weight: number,
@@ -57,8 +60,8 @@ export async function writePrepacked(
 }
 
 /**
- * Reads a file's record. Every range that it names is inside the file, where an engine may read it.
- * @returns `undefined` where the file is not as it was written
+ * Reads a file's record, and checks that all buffers are aligned and inside of the file.
+ * @returns `undefined` for a damaged file
  */
 export async function readRecord(file: FileHandle, size: number): Promise<PrepackedRecord | undefined> {
   const tail = await readTail(file, size, MAX_RECORD_BYTES);
@@ -74,13 +77,13 @@ export async function readRecord(file: FileHandle, size: number): Promise<Prepac
 }
 
 /**
- * Whether a file still holds what was written, by hashing it.
+ * Whether a file is undamaged. Hashes the file.
  * @param digest sha256 of the weight, in hexadecimal
  */
 export async function isSound(file: FileHandle, record: PrepackedRecord, digest: string): Promise<boolean> {
   const { weight, start, end, sha256, entries } = record;
-  const packed = await hashRange(file, start, end - start);
-  return packed === sha256 && (entries.length === 0 || (await hashRange(file, 0, weight)) === digest);
+  const prepacked = await hashRange(file, start, end - start);
+  return prepacked === sha256 && (entries.length === 0 || (await hashRange(file, 0, weight)) === digest);
 }
 
 /** Copies a range of a file to another file. */
@@ -93,14 +96,14 @@ export async function copyRange(
   for await (const chunk of chunksOf(from, path, offset, length, to, 0)) void chunk;
 }
 
-/** Hashes a range of a file: its sha256, in hexadecimal. */
+/** Returns the sha256 of a range of a file, in hexadecimal. */
 export async function hashRange(file: FileHandle, offset: number, length: number): Promise<string> {
   const hash = createHash("sha256");
   for await (const chunk of chunksOf(file, "", offset, length)) hash.update(chunk);
   return hash.digest("hex");
 }
 
-/** The bytes of a range; each chunk is written to a file first, if one is given, and overwritten by the next. */
+/** Yields the bytes of a range, after it writes each chunk to `to`, if given. The next chunk overwrites the memory. */
 async function* chunksOf(
   from: FileHandle,
   path: string,

@@ -9,23 +9,23 @@ import type { LocalStore } from "./local-store.ts";
 import type { TagMove } from "./local-names.ts";
 import { writeWeightFiles } from "./write-weight-files.ts";
 
-/** A file of weights to make of what the store has, which becomes their one place. */
+/** A shard to make of stored weights, which becomes their only location. */
 export interface ShardFile extends WeightFile {
-  /** The blob that it is already. */
+  /** Digest of the shard if it is a blob already. */
   readonly stored?: Digest | undefined;
 }
 
-/** A model whose weights move into shards. */
+/** A model whose weights move to shards. */
 export interface Repacked {
   readonly model: StoredModel;
-  /** Indices of the shards that hold its weights; weights in none of them stay where they are. */
+  /** Indices of the shards with its weights; other weights do not move. */
   readonly shards: readonly number[];
 }
 
-/** A shard that is a blob now. */
+/** A shard that is a blob. */
 type WrittenShard = ShardFile & { readonly stored: Digest };
 
-/** A digest of what is where in a shard: two weights of one shard may have the same bytes. */
+/** Returns a digest of the header, offsets and weights of a shard. */
 export function shardLayout({ header, offsets, size, weights }: ShardFile): Digest {
   const digests = weights.map(({ digest }) => digest);
   const hash = createHash("sha256").update(header).update(encodeJson({ offsets, size, digests }));
@@ -33,9 +33,9 @@ export function shardLayout({ header, offsets, size, weights }: ShardFile): Dige
 }
 
 /**
- * Packs the weights of models into files that an engine opens: one sequential write, after which the new files are the
- * only place of those weights. What the models are (their configs) does not change.
- * @returns the shards' digests, or `undefined` if a model changed meanwhile: then nothing was done
+ * Moves the weights of models to shards, which engines open, with one sequential write. The shards become the only location of
+ * the weights. The configs of the models do not change.
+ * @returns digests of the shards; `undefined`, with no effect, if a model changed in the meantime
  */
 export async function repack(
   store: LocalStore,
@@ -58,7 +58,7 @@ export async function repack(
   });
 }
 
-/** Writes the shards that are no blobs yet. */
+/** Writes the shards that are not blobs yet. */
 async function writeShards(
   store: LocalStore,
   transaction: Transaction,
@@ -79,7 +79,7 @@ async function writeShards(
   return shards.map((shard) => ({ ...shard, stored: shard.stored ?? (digests.shift() as Digest) }));
 }
 
-/** Stores the manifest of a model whose weights lie in shards. */
+/** Stores the manifest of a model with weights in shards. */
 async function planMove(
   transaction: Transaction,
   model: StoredModel,
@@ -90,7 +90,7 @@ async function planMove(
     return { mediaType: MediaType.shard, digest: shard.stored, size: shard.size, annotations };
   });
   const places = new Map(shards.flatMap(placesIn));
-  const { kept, inside } = staying(model, places);
+  const { kept, inside } = unmoved(model, places);
   const to = await putManifest(transaction, {
     config: model.manifest.config,
     layers: [...layers, ...kept],
@@ -106,8 +106,8 @@ function placesIn({ stored: blob, offsets, weights }: WrittenShard): [Digest, Lo
   });
 }
 
-/** What of a model does not move: its rests, the blobs of weights without a new place, and where these lie in them. */
-function staying(
+/** Finds the layers that do not move (skeletons, and blobs of weights outside of shards), and the locations of such weights. */
+function unmoved(
   model: StoredModel,
   places: ReadonlyMap<Digest, Location>,
 ): { readonly kept: readonly Descriptor[]; readonly inside: ReadonlyMap<Digest, Location> } {
@@ -121,7 +121,7 @@ function staying(
   }
   const kept = model.manifest.layers.filter(
     ({ mediaType, digest }) =>
-      mediaType === MediaType.rest || (mediaType !== MediaType.locations && blobs.has(digest)),
+      mediaType === MediaType.skeleton || (mediaType !== MediaType.locations && blobs.has(digest)),
   );
   return { kept, inside };
 }

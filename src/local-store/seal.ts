@@ -8,9 +8,9 @@ import type { StorePaths } from "./store-paths.ts";
 import type { BlobRef, HasOptions } from "../store/store.ts";
 
 /**
- * Whether a blob is whole. A blob is *sealed* when its bytes were checked against its digest and not written since: its
- * modification time is then {@link SEAL}, which any later write moves. So one `stat` before each use takes the place of
- * hashing. An unsealed blob (a store that another tool copied) is hashed now, and sealed if the store is writable.
+ * Whether a blob exists and is undamaged. A blob is *sealed* after its bytes were checked against its digest: its modification
+ * time is then {@link SEAL}, which any later write changes. So a `stat` before each use replaces hashing. An unsealed blob (of a
+ * store that another tool copied) is hashed, and sealed if the store is writable.
  * @param options `full`: hash it even if it is sealed
  */
 export async function isWhole(
@@ -20,7 +20,7 @@ export async function isWhole(
 ): Promise<boolean> {
   signal?.throwIfAborted();
   const path = paths.blob(digest);
-  // The common case, without a trip through the thread pool: a thousand blobs are looked at in milliseconds.
+  // Check synchronously first: without the thread pool, a thousand blobs take milliseconds.
   if (!full && isWholeSync(path, size)) return true;
   const stats = await statBlob(paths, digest);
   if (stats?.size !== size || (await hashFile(path, signal)) !== digest) return false;
@@ -28,12 +28,12 @@ export async function isWhole(
   return true;
 }
 
-/** Whether a blob is there with its size: what this process or a thread of it committed needs no other look. */
+/** Whether a blob exists with this size. Sufficient for a blob that this process committed. */
 export async function isPresent(paths: StorePaths, { digest, size }: BlobRef): Promise<boolean> {
   return isWholeSync(paths.blob(digest), size) || (await statBlob(paths, digest))?.size === size;
 }
 
-/** Marks a file as hashed and not written since. */
+/** Seals a file: marks it as hashed. */
 export async function seal(path: string): Promise<void> {
   await chmod(path, 0o444);
   await utimes(path, SEAL, SEAL);
@@ -44,11 +44,11 @@ async function statBlob(paths: StorePaths, digest: Digest): Promise<Stats | unde
     return await stat(paths.blob(digest));
   } catch (cause) {
     if (isAbsent(cause)) return undefined;
-    throw fileError(paths.blob(digest), "look at", cause);
+    throw fileError(paths.blob(digest), "check", cause);
   }
 }
 
-/** sha256 of a file as it is now, streamed. */
+/** Hashes a file, which it streams. */
 async function hashFile(path: string, signal: AbortSignal | undefined): Promise<Digest> {
   const hash = createHash("sha256");
   const stream = createReadStream(path, { highWaterMark: 1024 * 1024, ...(signal && { signal }) });

@@ -7,18 +7,18 @@ import type { StorePaths } from "./store-paths.ts";
 import { openLease } from "./lease.ts";
 import { commitBlobSync, SEAL } from "./commit-blob.ts";
 
-/** How a cache's files say what they hold. */
+/** A kind of cache file with a record. */
 export interface SealedKind<R> {
-  /** What a file says of itself; `undefined` where that is not as it was written. */
+  /** Reads the record of a file; `undefined` if it is damaged. */
   readonly record: (file: FileHandle) => Promise<R | undefined>;
-  /** Whether the bytes are what the record says. */
+  /** Whether the bytes match the record. */
   readonly isSound: (file: FileHandle, record: R) => Promise<boolean>;
 }
 
 /**
- * Reads the record of a file that is sealed like a blob: a file that was written since it was hashed is hashed
- * again, and a damaged file is removed.
- * @param full hash it anyway
+ * Reads the record of a sealed file. A file that was written since it was hashed is hashed again; a damaged file is removed.
+ * @param full hash the file in any case
+ * @returns `undefined` for a missing or damaged file
  */
 export async function readSealed<R>(
   path: string,
@@ -45,8 +45,9 @@ export async function readSealed<R>(
 }
 
 /**
- * Makes a file, and seals it; in a store that may not be written, or on a full disk, it is simply not kept.
- * @param write makes it at a path in the folder of a lease, and leaves it open
+ * Makes a sealed file.
+ * @param write creates the file at a path in the folder of a lease, and leaves it open
+ * @returns `undefined` in a read-only store or on a full disk
  */
 export async function makeSealed<R>(
   paths: StorePaths,
@@ -63,7 +64,7 @@ export async function makeSealed<R>(
     const { file, finish } = await write(temporary, lease.folder);
     try {
       const record = await finish();
-      // Here, where it does not block the thread: what commitBlobSync has left to do is quick.
+      // Flush here, without blocking the thread, so that commitBlobSync is fast.
       await file.datasync();
       commitBlobSync(file.fd, temporary, path);
       return record;

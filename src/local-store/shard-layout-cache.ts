@@ -5,25 +5,25 @@ import { writeFileAtomically } from "../node/atomic-write.ts";
 import type { Tag } from "../store/store.ts";
 import type { LocalStore } from "./local-store.ts";
 
-/** Increases when shards are planned in another way: then every store is repacked. */
+/** Increase it if shards are planned in another way: every store is then repacked. */
 const PLAN_VERSION = 1;
 
 /**
- * Whether exactly these models, with these manifests, were found to be packed in shards: then nothing has to be planned.
- * The note that says so may be deleted at any time; a model that is added, removed or repacked makes it void.
+ * Whether a cached note says that the shards of exactly these manifests are current, so that no plan is necessary. The note may be
+ * deleted at any time; adding, removing or repacking a model invalidates it.
  */
 export async function isShardLayoutCurrent(store: LocalStore, tags: readonly Tag[]): Promise<boolean> {
   const note = await readFile(noteOf(store), "utf8").catch(() => "");
   return note === keyOf(tags);
 }
 
-/** Notes that the shards of these models are as they should be; in a store that may not be written, it does not. */
+/** Writes the note that the shards of these manifests are current. Does nothing in a read-only store. */
 export async function cacheShardLayout(store: LocalStore, tags: readonly Tag[]): Promise<void> {
   try {
     await mkdir(store.paths.cache, { recursive: true });
     await writeFileAtomically(noteOf(store), Buffer.from(keyOf(tags)));
   } catch {
-    // It is planned again.
+    // The next link plans the shards again.
   }
 }
 

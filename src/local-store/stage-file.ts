@@ -8,10 +8,10 @@ import { commitBlobSync } from "./commit-blob.ts";
 import { withSystemErrors } from "./system-errors.ts";
 
 /**
- * Writes and hashes bytes as they come, into a file that only its owner knows, and makes them durable.
- * @param temporary a path where nothing is
- * @param blobPath where a blob of a digest belongs, in the same file system
- * @throws SourceError `disk-full`, `io`; what the bytes throw
+ * Streams bytes into a temporary file, hashes them and makes them durable.
+ * @param temporary path that does not exist
+ * @param blobPath returns the path of a blob, in the same file system
+ * @throws SourceError `disk-full`, `io`; the errors of `chunks`
  */
 export async function stageFile(
   temporary: string,
@@ -52,7 +52,7 @@ async function writeHashed(path: string, chunks: AsyncIterable<Uint8Array>): Pro
   try {
     file = await open(path, "wx", 0o600);
     await writeFile(file, chunks);
-    // Here and not in commitBlobSync, which would block the thread for as long as a disk takes.
+    // Flush here, without blocking the thread, so that commitBlobSync is fast.
     await file.datasync();
     return (await file.stat()).size;
   } finally {

@@ -7,17 +7,17 @@ import type { Digest } from "../tensor/digest.ts";
 import type { LocalStore } from "./local-store.ts";
 import { writeModel, type WriteModelOptions } from "./write-model.ts";
 
-/** A model whose weights are in the store, for as long as this lives, and that has no name there. */
+/** A model without a name, whose weights are in the store until it is disposed. */
 export interface StagedModel extends AsyncDisposable {
   readonly model: StoredModel;
-  /** Blobs that the store did not have, with their sizes in bytes. */
+  /** New blobs of the store, with their sizes in bytes. */
   readonly fresh: ReadonlyMap<Digest, number>;
 }
 
 /**
- * Stores the weights of files without giving them a name: other models may use them meanwhile. Dispose it to remove what
- * no model of the store uses by then.
- * @param name for errors
+ * Stores a model without a name; other models may use its weights. Dispose the result to remove the blobs that no model of the
+ * store uses by then.
+ * @param name name of the model, for errors
  * @throws SourceError `source-changed`, `short-read`, `disk-full`
  */
 export async function stageModel(

@@ -5,28 +5,28 @@ import { markBlobs } from "./mark-blobs.ts";
 import { readTagged } from "../store/read-model.ts";
 import type { LocalStore } from "./local-store.ts";
 
-/** A store's disk use. All sizes in bytes. */
+/** Disk use of a store. All sizes are in bytes. */
 export interface StoreStatus {
   readonly root: string;
   readonly models: number;
   readonly blobs: number;
-  /** What the models take in the store. */
+  /** Size of the blobs of all models. */
   readonly storedBytes: number;
-  /** What they would take as separate files. */
+  /** Size of the original files of all models. */
   readonly fileBytes: number;
-  /** What no model needs: `gc` frees it. */
+  /** Size of the blobs that no model uses, which `gc` removes. */
   readonly unusedBytes: number;
-  /** Compiled programs: made again when needed. */
+  /** Size of cached compiled programs, which are made again on demand. */
   readonly cacheBytes: number;
-  /** Weights as an engine packed them, each behind a second copy of the weight: made again when needed. */
+  /** Size of cached prepacked weights, each with a copy of the weight; they are made again on demand. */
   readonly prepackedBytes: number;
-  /** Weights that an engine derived from others, which are there as well: made again when needed. */
+  /** Size of cached folded weights, which are made again on demand. */
   readonly foldedBytes: number;
-  /** Files whose adding ended early after parts of them were freed, by their original paths: the same add continues. */
+  /** Original paths of interrupted adds that freed parts of files: the same add resumes. */
   readonly unfinished: readonly string[];
 }
 
-/** Adds up what a store holds. */
+/** Measures the disk use of a store. */
 export async function storeStatus(store: LocalStore): Promise<StoreStatus> {
   const { paths } = store;
   const tags = await store.names.list();
@@ -38,8 +38,8 @@ export async function storeStatus(store: LocalStore): Promise<StoreStatus> {
   const needed = await markBlobs(paths);
   const used = await folderSize(paths.blobs, (name) => needed.has(`sha256:${name}`));
   const all = await folderSize(paths.blobs);
-  const packed = await folderSize(paths.prepacked);
-  const derived = await folderSize(paths.folded);
+  const prepacked = await folderSize(paths.prepacked);
+  const folded = await folderSize(paths.folded);
   return {
     root: paths.root,
     models: tags.length,
@@ -47,9 +47,9 @@ export async function storeStatus(store: LocalStore): Promise<StoreStatus> {
     storedBytes: used.bytes,
     fileBytes,
     unusedBytes: all.bytes - used.bytes,
-    cacheBytes: (await folderSize(paths.cache)).bytes - packed.bytes - derived.bytes,
-    prepackedBytes: packed.bytes,
-    foldedBytes: derived.bytes,
+    cacheBytes: (await folderSize(paths.cache)).bytes - prepacked.bytes - folded.bytes,
+    prepackedBytes: prepacked.bytes,
+    foldedBytes: folded.bytes,
     unfinished: (await unfinishedAdds(paths)).map(({ path }) => path),
   };
 }

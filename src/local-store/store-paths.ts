@@ -8,25 +8,25 @@ import { encodeJson, type ImageIndex, MediaType, parseIndex } from "../model/man
 import { createFileAtomically } from "../node/atomic-write.ts";
 import { isAbsent } from "../node/file-source.ts";
 
-/** Annotation of `index.json` with the version of the layout around it. */
+/** Annotation of `index.json` with the version of the store's layout. */
 const STORE_VERSION = "dev.tare.store.version";
 
-/** Where a store keeps what: an OCI image layout, and beside it what only tare looks at. */
+/** Paths of a store: an OCI image layout, and folders that only tare uses. All are absolute. */
 export class StorePaths {
   readonly root: string;
   readonly index: string;
   readonly blobs: string;
-  /** Things being written, a folder for each writer. */
+  /** Unfinished files, in a folder for each writer. */
   readonly temporary: string;
-  /** Journals of files that are freed as they are added. */
+  /** Journals of files that are freed while they are added. */
   readonly moving: string;
-  /** Folders of links for engines that want files with names; may be deleted at any time. */
+  /** Folders of links, for engines that open files by name; may be deleted at any time. */
   readonly views: string;
   /** Compiled programs; may be deleted at any time. */
   readonly cache: string;
-  /** Weights as an engine packed them; may be deleted at any time. */
+  /** Prepacked weights; may be deleted at any time. */
   readonly prepacked: string;
-  /** Weights that an engine derived from others; may be deleted at any time. */
+  /** Folded weights; may be deleted at any time. */
   readonly folded: string;
 
   constructor(root: string) {
@@ -41,19 +41,20 @@ export class StorePaths {
     this.folded = join(this.cache, "derived");
   }
 
-  /** Relative to {@link root}, with `/`: what engines are given. */
+  /** Returns the path of a blob relative to {@link root}, with `/`, for engines. */
   location(digest: Digest): string {
     return `blobs/sha256/${digestHex(digest)}`;
   }
 
+  /** Returns the absolute path of a blob. */
   blob(digest: Digest): string {
     return join(this.blobs, digestHex(digest));
   }
 }
 
 /**
- * Opens the layout at a path; makes a new one where there is nothing (or an empty folder).
- * @throws StoreError `not-a-store` if something else is there; FormatError `newer-version`
+ * Opens the store at a path; creates one if the folder is empty or does not exist.
+ * @throws StoreError `not-a-store` for a file, or a folder with other content; FormatError `newer-version`
  */
 export async function openStoreFolder(root: string): Promise<StorePaths> {
   const paths = new StorePaths(root);
@@ -72,7 +73,7 @@ export async function openStoreFolder(root: string): Promise<StorePaths> {
       manifests: [],
       annotations: { [STORE_VERSION]: String(MODEL_VERSION) },
     };
-    // The marker comes last: a folder without it is not a store yet, and the next process to open it continues here.
+    // Write the marker last: a folder without it is incomplete, and the next process that opens it continues here.
     await createFileAtomically(paths.index, encodeJson(empty));
     await createFileAtomically(marker, encodeJson({ imageLayoutVersion: "1.0.0" }));
     return paths;
@@ -83,7 +84,7 @@ export async function openStoreFolder(root: string): Promise<StorePaths> {
   return paths;
 }
 
-/** Reads `index.json` as it is at this moment. */
+/** Reads the current `index.json`. */
 export async function readIndex(paths: StorePaths): Promise<ImageIndex> {
   const text = await readFile(paths.index, "utf8").catch((cause: unknown) => {
     throw new StoreError("not-a-store", `Cannot read "${paths.index}"`, { path: paths.index, cause });
@@ -97,18 +98,18 @@ export async function readIndex(paths: StorePaths): Promise<ImageIndex> {
 async function refuseForeign(paths: StorePaths): Promise<void> {
   const stats = await stat(paths.root).catch(() => undefined);
   if (!stats) return;
-  const hint = "choose a new or empty folder with --store or TARE_STORE";
+  const hint = "Choose a new or empty folder with --store or TARE_STORE";
   if (!stats.isDirectory()) {
     throw new StoreError("not-a-store", `Cannot use "${paths.root}" as a store: it is a file`, {
       path: paths.root,
       hint,
     });
   }
-  // Another process may be making the store at this very moment.
+  // Accept the files of a store: another process may be creating it.
   const ours = ["blobs", "tmp", "index.json", "oci-layout", "cache", "views", "lock", "consuming"];
   const foreign = (await readdir(paths.root)).find((name) => !ours.includes(name) && !name.startsWith("."));
   if (foreign !== undefined) {
-    throw new StoreError("not-a-store", `Cannot use "${paths.root}" as a store: it holds "${foreign}"`, {
+    throw new StoreError("not-a-store", `Cannot use "${paths.root}" as a store: it contains "${foreign}"`, {
       path: paths.root,
       hint,
     });

@@ -1,9 +1,9 @@
 import { fileError } from "../node/file-source.ts";
 
 /**
- * Runs what writes into a store, and gives errors of the system a type; other errors are thrown on.
- * @param path how errors name what is written
- * @throws SourceError `disk-full`, `io`; what `work` throws
+ * Runs a write, and turns system errors into SourceErrors.
+ * @param path path of the written file, for errors
+ * @throws SourceError `disk-full`, `io`; the errors of `work`
  */
 export async function withSystemErrors<T>(path: string, work: () => Promise<T>): Promise<T> {
   try {

@@ -7,33 +7,33 @@ import { unfinishedAdds } from "./move-journal.ts";
 import type { LocalStore } from "./local-store.ts";
 import type { Progress } from "../io/progress.ts";
 
-/** One thing that is wrong with a store. */
+/** A fault of a store. */
 export interface Problem {
-  /** Its name, or the path of one whose adding ended early. */
+  /** Name of the model, or original path of an interrupted add. */
   readonly model: string;
   readonly error: TareError;
 }
 
 /** Options of {@link verifyStore}. */
 export interface VerifyOptions {
-  /** Hash every byte, instead of trusting blobs that were not written since they were hashed. */
+  /** Hash every blob, also those that are unchanged since they were hashed. */
   readonly full?: boolean | undefined;
   readonly onProgress?: ((progress: Progress) => void) | undefined;
   readonly signal?: AbortSignal | undefined;
 }
 
-/** What a check of the store found. */
+/** Result of {@link verifyStore}. */
 export interface VerifyResult {
   readonly models: number;
   readonly blobs: number;
-  /** In bytes. */
+  /** Size of the blobs in bytes. */
   readonly bytes: number;
   readonly problems: readonly Problem[];
 }
 
 /**
- * Checks every model's manifest, config and blobs, and those of adds that ended early; continues after a problem, so that
- * all are found.
+ * Checks the manifest, config and blobs of every model, and the blobs of interrupted adds. Continues after a fault, to report all
+ * of them.
  */
 export async function verifyStore(store: LocalStore, options: VerifyOptions = {}): Promise<VerifyResult> {
   const problems: Problem[] = [];
@@ -57,7 +57,7 @@ export async function verifyStore(store: LocalStore, options: VerifyOptions = {}
   }
   for (const { path, weights } of await unfinishedAdds(store.paths)) {
     for (const { digest, size, blob } of weights) {
-      // A weight inside another blob is part of a model, which is checked above.
+      // A weight inside another blob belongs to a model, which is checked above.
       if (blob === digest && !blobs.has(blob)) blobs.set(blob, { model: path, size, tensor: undefined });
     }
   }

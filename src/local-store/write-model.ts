@@ -14,7 +14,7 @@ import { startIngestWorkers } from "./ingest-workers.ts";
 import type { LocalStore } from "./local-store.ts";
 import { requireUnchanged } from "./require-unchanged.ts";
 
-/** Each hashing thread takes about 25 MB and does 1.3 GiB/s: three outrun most disks and stay below 150 MB. */
+/** A hashing thread takes about 25 MB and processes 1.3 GiB/s: three are faster than most disks and stay below 150 MB. */
 const MAX_THREADS = 3;
 
 /** Options of {@link writeModel}. */
@@ -23,12 +23,12 @@ export interface WriteModelOptions {
   readonly signal?: AbortSignal | undefined;
   /** Hashing threads; the number of cores, up to 3, unless given. */
   readonly threads?: number | undefined;
-  /** Frees the files as their weights come into the store. */
+  /** Files to free while their weights are stored. */
   readonly moving?: MoveProgress | undefined;
 }
 
 /**
- * Streams a model's files once, and stores everything of it but its name.
+ * Streams a model's files once, and stores its blobs and manifest. Gives it no name.
  * @throws SourceError `source-changed`, `short-read`, `disk-full`; FormatError `size-mismatch`
  */
 export async function writeModel(

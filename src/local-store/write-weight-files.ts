@@ -7,14 +7,14 @@ import { openFileSource } from "../node/file-source.ts";
 import type { IngestJob, IngestPart, IngestResult, IngestSetup } from "./ingest-job.ts";
 import { startIngestWorkers } from "./ingest-workers.ts";
 
-/** Two threads keep a disk busy, and each has a buffer of its own. */
+/** Number of hashing threads: two saturate a disk. */
 const THREADS = 2;
 
 /**
- * Writes files of weights that a store has, each under its sha256 in `setup.blobs`: one sequential pass, in which
- * every weight is checked against its digest.
- * @param blobPath the file of a blob of the store
- * @throws StoreError `corrupted` naming a weight that is not what it was
+ * Writes files of stored weights, each under its sha256 in `setup.blobs`, in one sequential pass. Checks every weight against its
+ * digest.
+ * @param blobPath returns the path of a blob of the store
+ * @throws StoreError `corrupted` with the digest of a damaged weight
  */
 export async function writeWeightFiles(
   files: readonly WeightFile[],
@@ -31,7 +31,7 @@ export async function writeWeightFiles(
     if (size === expected) return;
     throw new StoreError(
       "corrupted",
-      `Cannot lay out weights: ${size} bytes were written instead of ${expected}`,
+      `Cannot write a file of weights: it has ${size} bytes instead of ${expected}`,
     );
   });
   return results;
@@ -56,7 +56,7 @@ async function jobOf(
     at = offset + from.length;
   }
   parts.push({ ...(await partOf(path, 0, 0)), padding: file.size - at });
-  return { parts, pack: false, candidates: [] };
+  return { parts, bundle: false, candidates: [] };
 }
 
 async function partOf(path: string, offset: number, length: number): Promise<IngestPart> {

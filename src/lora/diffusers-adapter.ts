@@ -124,7 +124,7 @@ async function settingsOf(
   const file = model.config.files[model.config.methods[0]?.file ?? 0];
   if (model.config.format !== "safetensors" || !file) return settings;
   const at = { name: `${model.name}/${file.path}`, size: file.size };
-  const { metadata = {} } = parseSafetensorsHeader(await readBlob(store, file.rest), at);
+  const { metadata = {} } = parseSafetensorsHeader(await readBlob(store, file.skeleton), at);
   if (!Object.hasOwn(metadata, METADATA)) return settings;
   const json = parseStrictJson(metadata[METADATA] as string, `${at.name}, ${METADATA}`);
   if (typeof json !== "object" || json === null || Array.isArray(json)) {

@@ -52,7 +52,7 @@ export async function ggufHeaderOf(
 ): Promise<{ readonly metadata: GgufMetadata }> {
   const file = model.config.files[model.config.methods[0]?.file ?? 0];
   const header =
-    file && parseGgufHeader(await readBlob(store, file.rest), { name: file.path, size: file.size });
+    file && parseGgufHeader(await readBlob(store, file.skeleton), { name: file.path, size: file.size });
   if (header) return header;
   throw loraError("mismatch", model.name, "its program is not a GGUF header");
 }

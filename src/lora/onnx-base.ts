@@ -28,7 +28,11 @@ export async function onnxSites(
   const file = model.config.files[method.file];
   if (!file)
     throw new LinkError("not-found", `Cannot read "${model.name}": method "${method.name}" has no file`);
-  const view = new SparseBytes(`${model.name}/${file.path}`, await readBlob(store, file.rest), file.holes);
+  const view = new SparseBytes(
+    `${model.name}/${file.path}`,
+    await readBlob(store, file.skeleton),
+    file.holes,
+  );
   const graph = parseOnnx(view);
   const tensors = new Map(graph.tensors.map((tensor) => [tensor.name, tensor]));
   const consumers = consumersOf(graph);

@@ -74,7 +74,7 @@ async function modelTypeOf(
   const wanted = `${path.slice(0, path.lastIndexOf("/") + 1)}config.json`;
   const file = config.files.find((each) => each.path === wanted);
   if (!file || file.size > MAX_CONFIG_BYTES) return undefined;
-  const text = new TextDecoder().decode(await readBlob(store, file.rest));
+  const text = new TextDecoder().decode(await readBlob(store, file.skeleton));
   try {
     const json = parseStrictJson(text, `${name}/${wanted}`);
     const type = (json as { readonly model_type?: unknown } | null)?.model_type;

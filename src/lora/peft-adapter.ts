@@ -30,7 +30,7 @@ export async function peftAdapter(store: BlobReader, model: StoredModel): Promis
       "add the folder that PEFT saved, not the file alone",
     );
   }
-  const text = new TextDecoder().decode(await readBlob(store, file.rest));
+  const text = new TextDecoder().decode(await readBlob(store, file.skeleton));
   const settings = parsePeftConfig(text, name);
   const weights = config.methods.flatMap((method) => method.weights);
   const copies = copiesOf(name, weights, settings);

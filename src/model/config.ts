@@ -6,24 +6,24 @@ import type { VarintArray } from "../io/varint-array.ts";
 import { DTYPE_BITS, type DType, tensorBytes } from "../tensor/dtype.ts";
 import { type Digest, isDigest } from "../tensor/digest.ts";
 
-/** The version of the config and of the store's layout that this code writes; it reads no newer one. */
+/** The version of configs and of the store's layout that this code writes, and the newest that it reads. */
 export const MODEL_VERSION = 1;
 
-/** A weight of a model: what it is, not where its bytes are. */
+/** A weight of a model by name, layout and digest. */
 export interface Weight {
   /** Unique within its method. */
   readonly name: string;
   readonly dtype: DType;
   readonly shape: readonly number[];
-  /** sha256 of its bytes, little-endian and row-major. */
+  /** sha256 of the weight's bytes, little-endian and row-major. */
   readonly digest: Digest;
 }
 
-/** A range of a model's file that a weight's bytes fill. */
+/** A range of a model's file that contains a weight. */
 export interface Hole extends ByteEncoding {
-  /** In bytes from the start of the file. */
+  /** Offset in the file, in bytes. */
   readonly offset: number;
-  /** Bytes in the file. */
+  /** Length in the file, in bytes, which for an encoded weight is not the weight's own. */
   readonly length: number;
   readonly digest: Digest;
 }
@@ -32,25 +32,25 @@ export interface Hole extends ByteEncoding {
 export interface StoredFile {
   /** Relative, with `/` between names. */
   readonly path: string;
-  /** In bytes. */
+  /** Size in bytes. */
   readonly size: number;
-  /** Digest of the bytes that are no weight, end to end. */
-  readonly rest: Digest;
-  /** Sorted by offset, apart from each other. */
+  /** Digest of the skeleton: the bytes outside of the holes, concatenated. */
+  readonly skeleton: Digest;
+  /** Sorted by offset, without overlap. */
   readonly holes: readonly Hole[];
 }
 
 /** One graph of a model. */
 export interface Method {
   readonly name: string;
-  /** Index into {@link ModelConfig.files}; the rest of that file is the method's program. */
+  /** Index into {@link ModelConfig.files}; the skeleton of that file is the method's program. */
   readonly file: number;
   readonly weights: readonly Weight[];
-  /** Tensors in other files that belong to the program: a compiler depends on their values. */
+  /** Tensors in other files that belong to the program, since a compiler depends on their values. */
   readonly constants: readonly Weight[];
 }
 
-/** What a model is; the config blob of its manifest. */
+/** The description of a model: the config blob of its manifest. */
 export interface ModelConfig {
   readonly version: typeof MODEL_VERSION;
   readonly format: string;
@@ -58,13 +58,13 @@ export interface ModelConfig {
   readonly files: readonly StoredFile[];
 }
 
-/** A whole number of bytes, or of elements. */
+/** Schema of a number of bytes or elements. */
 export const sizeSchema: v.GenericSchema<number> = v.pipe(v.number(), v.safeInteger(), v.minValue(0));
 export const digestSchema: v.GenericSchema<Digest> = v.custom<Digest>(
   (value) => typeof value === "string" && isDigest(value),
   "not a sha256 digest",
 );
-/** Export joins these to a folder: each part must be a plain name. */
+/** A path that export may join to a folder. */
 const relativePath = v.pipe(
   v.string(),
   v.minLength(1),
@@ -78,13 +78,13 @@ export const weightSchema: v.GenericSchema<Weight> = v.pipe(
     shape: v.array(sizeSchema),
     digest: digestSchema,
   }),
-  v.check(({ dtype, shape }) => tensorBytes(dtype, shape) !== undefined, "a shape that is too large"),
+  v.check(({ dtype, shape }) => tensorBytes(dtype, shape) !== undefined, "the shape is too large"),
 );
 const varint: v.GenericSchema<VarintArray> = v.object({
   width: v.picklist([1, 2, 4, 8] as const),
   signed: v.boolean(),
 });
-/** How a file spells a weight. */
+/** Schema entries of a {@link ByteEncoding}. */
 export const encodingEntries: {
   readonly varint: v.ExactOptionalSchema<typeof varint, undefined>;
   readonly hex: v.ExactOptionalSchema<v.GenericSchema<HexCase>, undefined>;
@@ -98,8 +98,10 @@ const hole: v.GenericSchema<Hole> = v.object({
   digest: digestSchema,
   ...encodingEntries,
 });
-const file: v.GenericSchema<StoredFile> = v.pipe(
+/** On disk the digest of a skeleton has the key `rest`. */
+const file: v.GenericSchema<unknown, StoredFile> = v.pipe(
   v.object({ path: relativePath, size: sizeSchema, rest: digestSchema, holes: v.array(hole) }),
+  v.transform(({ path, size, rest, holes }): StoredFile => ({ path, size, skeleton: rest, holes })),
   v.check(({ size, holes }) => {
     let at = 0;
     return holes.every((each) => {
@@ -107,7 +109,7 @@ const file: v.GenericSchema<StoredFile> = v.pipe(
       at = each.offset + each.length;
       return apart;
     });
-  }, "holes that overlap, are out of order or leave the file"),
+  }, "holes overlap, are out of order, or end after the file"),
 );
 const method: v.GenericSchema<Method> = v.object({
   name: v.pipe(v.string(), v.minLength(1)),
@@ -115,25 +117,22 @@ const method: v.GenericSchema<Method> = v.object({
   weights: v.array(weightSchema),
   constants: v.array(weightSchema),
 });
-const config: v.GenericSchema<ModelConfig> = v.pipe(
+const config: v.GenericSchema<unknown, ModelConfig> = v.pipe(
   v.object({
     version: v.literal(MODEL_VERSION),
     format: v.string(),
     methods: v.array(method),
     files: v.array(file),
   }),
-  v.check(
-    ({ methods, files }) => methods.every((each) => each.file < files.length),
-    "a method without a file",
-  ),
+  v.check(({ methods, files }) => methods.every((each) => each.file < files.length), "a method has no file"),
   v.check(
     ({ files }) => new Set(files.map((each) => each.path)).size === files.length,
-    "two files of one path",
+    "two files have the same path",
   ),
 );
 
 /**
- * Checks a config read from a store or registry.
+ * Parses a config from a store or registry.
  * @throws FormatError `newer-version`, `malformed`
  */
 export function parseConfig(value: unknown, name: string): ModelConfig {
@@ -142,20 +141,30 @@ export function parseConfig(value: unknown, name: string): ModelConfig {
   return parseShape(config, value, name);
 }
 
-/** Refuses what a later tare wrote. */
+/** Returns the JSON value that {@link parseConfig} reads: the digest of a skeleton has the key `rest` there. */
+export function configJson(value: ModelConfig): unknown {
+  const files = value.files.map(({ path, size, skeleton, holes }) => ({ path, size, rest: skeleton, holes }));
+  return { ...value, files };
+}
+
+/** Makes the error for data that a later version of tare wrote. */
 export function newerVersion(name: string, version: number | string): FormatError {
   return new FormatError(
     "newer-version",
     `Cannot read "${name}": it has version ${version}, this tare reads ${MODEL_VERSION}`,
     {
       path: name,
-      hint: "install a newer tare",
+      hint: "Install a newer tare",
     },
   );
 }
 
-/** Checks a value against a schema; the error says what is wrong and where in the value. */
-export function parseShape<T>(schema: v.GenericSchema<T>, value: unknown, name: string): T {
+/**
+ * Parses a value with a schema.
+ * @param name name of the document, for errors
+ * @throws FormatError `malformed`, with the path of the fault in the value
+ */
+export function parseShape<T>(schema: v.GenericSchema<unknown, T>, value: unknown, name: string): T {
   const result = v.safeParse(schema, value, { abortEarly: true });
   if (result.success) return result.output;
   const [issue] = result.issues;
@@ -169,7 +178,7 @@ export function parseShape<T>(schema: v.GenericSchema<T>, value: unknown, name: 
   );
 }
 
-/** Whether a path stays below the folder it is joined to, on every system. */
+/** Whether a path is relative and, on every system, inside of the folder that it is joined to. */
 export function isPlainPath(path: string): boolean {
   return path
     .split("/")

@@ -1,7 +1,7 @@
-/** A file with the bytes of a weight that was derived from others at its start. */
+/** A file that starts with the bytes of a folded weight: one that an engine computed from other weights. */
 export interface FoldedFile {
-  /** Relative to the root that an engine is given. */
+  /** Path relative to the root of the engine. */
   readonly location: string;
-  /** Of the derived weight, in bytes. */
+  /** Length of the folded weight, in bytes. */
   readonly length: number;
 }

@@ -2,8 +2,8 @@ import { encodingKey } from "../io/byte-encoding.ts";
 import type { ModelDraft, WeightDraft, WeightRange } from "./draft.ts";
 
 /**
- * Chooses, for each file of a draft, the weights whose bytes become holes: sorted, none over another.
- * Where ranges overlap the first (and of those the longest) is the hole; the others are stored all the same.
+ * Chooses the holes of each file of a draft, sorted by offset and without overlap. Of ranges that overlap, the one with the
+ * lowest offset (and of these the longest) becomes a hole; the others are stored as weights without a hole.
  */
 export function chooseHoles(draft: ModelDraft): WeightRange[][] {
   const ranges: WeightRange[][] = draft.files.map(() => []);
@@ -20,32 +20,32 @@ export function chooseHoles(draft: ModelDraft): WeightRange[][] {
   });
 }
 
-/** Every tensor of a draft whose bytes go to the store: the weights, and the constants in other files. */
+/** Lists every tensor of a draft that the store keeps: the weights, and the constants in other files. */
 export function allWeights(draft: ModelDraft): WeightDraft[] {
   return draft.methods.flatMap((method) => [...method.weights, ...method.constants]);
 }
 
-/** The ranges between holes: a file's rest. */
-export function restRanges(
+/** Returns the ranges of a file outside of its holes: its skeleton. */
+export function skeletonRanges(
   size: number,
   holes: readonly { readonly offset: number; readonly length: number }[],
 ): { offset: number; length: number }[] {
-  const rest: { offset: number; length: number }[] = [];
+  const ranges: { offset: number; length: number }[] = [];
   let at = 0;
   for (const hole of holes) {
-    if (hole.offset > at) rest.push({ offset: at, length: hole.offset - at });
+    if (hole.offset > at) ranges.push({ offset: at, length: hole.offset - at });
     at = hole.offset + hole.length;
   }
-  if (size > at) rest.push({ offset: at, length: size - at });
-  return rest;
+  if (size > at) ranges.push({ offset: at, length: size - at });
+  return ranges;
 }
 
-/** Two drafts of a weight at one place are one weight. */
+/** Returns a key that is equal for drafts of the same range and encoding, which are the same weight. */
 export function rangeKey(at: WeightRange): string {
   return `${at.file}:${at.offset}:${at.length}${encodingKey(at)}`;
 }
 
-/** Ranges that lie over part of another, which is not the same, by their {@link rangeKey}. */
+/** Finds ranges that overlap a different range, by their {@link rangeKey}. */
 export function crossedRanges(ranges: readonly WeightRange[]): Set<string> {
   const crossed = new Set<string>();
   const sorted = [...ranges].sort((a, b) => a.file - b.file || a.offset - b.offset || b.length - a.length);

@@ -1,20 +1,20 @@
 import type { Weight } from "./config.ts";
 import type { Digest } from "../tensor/digest.ts";
 
-/** A weight and the storage it is bound to. */
+/** A weight bound to a range of a file. */
 export interface Binding extends Weight {
-  /** A file, relative to the root that the plan was made for. */
+  /** Path of the file, relative to the root of the plan. */
   readonly location: string;
-  /** In bytes from the start of that file. */
+  /** Offset in the file, in bytes. */
   readonly offset: number;
-  /** In bytes. */
+  /** Length in bytes. */
   readonly length: number;
 }
 
-/** Stands for the digest of a weight that nobody hashed: that of nothing. What is made of such a weight is not kept. */
+/** Placeholder for the digest of a weight that is not hashed: the sha256 of no bytes. Caches skip such weights. */
 export const ANONYMOUS: Digest = "sha256:e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855";
 
-/** How one method of a model is linked: plain data, made before anything is opened. */
+/** The bindings of one method of a model: plain data, made before any file is opened. */
 export interface LinkPlan {
   readonly model: string;
   readonly method: string;

@@ -9,29 +9,29 @@ export const MediaType = {
   /** `artifactType` of a manifest that is a model. */
   model: "application/vnd.tare.model.v1",
   config: "application/vnd.tare.model.config.v1+json",
-  /** A file without its weights. */
-  rest: "application/vnd.tare.rest.v1",
-  /** One weight: its digest is the blob's. */
+  /** The skeleton of a file. */
+  skeleton: "application/vnd.tare.rest.v1",
+  /** One weight, whose digest is that of the blob. */
   weight: "application/vnd.tare.weight.v1",
-  /** Several small weights; {@link MediaType.locations} says which. */
-  pack: "application/vnd.tare.pack.v1",
-  /** Weights in a file that an engine opens as it is; {@link MediaType.locations} says which. */
+  /** Several small weights, listed in {@link MediaType.locations}. */
+  bundle: "application/vnd.tare.pack.v1",
+  /** A file of weights that an engine opens directly; the weights are listed in {@link MediaType.locations}. */
   shard: "application/vnd.tare.shard.v1",
-  /** Where weights lie that have no blob of their own. */
+  /** Locations of weights inside bundles and shards. */
   locations: "application/vnd.tare.locations.v1+json",
 } as const;
 
 /** Annotation of a manifest in `index.json` that makes it a tag (OCI image layout, "ref.name"). */
 export const REF_NAME = "org.opencontainers.image.ref.name";
 
-/** Annotation of a shard's layer: digest of what lies where in it, by which it is known again. */
+/** Annotation of a shard's layer: a digest of its weights and their offsets, which identifies the shard. */
 export const SHARD_LAYOUT = "dev.tare.shard.layout";
 
 /** An OCI content descriptor. */
 export interface Descriptor {
   readonly mediaType: string;
   readonly digest: Digest;
-  /** In bytes. */
+  /** Size in bytes. */
   readonly size: number;
   readonly artifactType?: string;
   readonly annotations?: Readonly<Record<string, string>>;
@@ -81,32 +81,32 @@ const locations = v.object({
   ),
 });
 
-/** Where in a blob a weight lies. */
+/** The range of a blob that contains a weight. */
 export interface Location {
   readonly blob: Digest;
-  /** In bytes. */
+  /** Offset in bytes. */
   readonly offset: number;
-  /** In bytes. */
+  /** Length in bytes. */
   readonly length: number;
 }
 
-/** Checks a manifest read from a store or registry. */
+/** Parses a manifest from a store or registry. */
 export function parseManifest(value: unknown, name: string): Manifest {
   return parseShape(manifest, value, name);
 }
 
-/** Checks an image index. */
+/** Parses an image index. */
 export function parseIndex(value: unknown, name: string): ImageIndex {
   return parseShape(index, value, name);
 }
 
-/** Checks a locations blob. */
+/** Parses a locations blob. */
 export function parseLocations(value: unknown, name: string): Map<Digest, Location> {
   const { weights } = parseShape(locations, value, name);
   return new Map(weights.map(({ digest, blob, offset, length }) => [digest, { blob, offset, length }]));
 }
 
-/** The one spelling of JSON that tare writes: its bytes are what a digest is of. */
+/** Encodes JSON without white space, in the order of keys: digests of documents are of these bytes. */
 export function encodeJson(value: unknown): Uint8Array {
   return new TextEncoder().encode(JSON.stringify(value));
 }

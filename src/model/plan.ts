@@ -6,8 +6,8 @@ import type { StoredModel } from "./stored-model.ts";
 
 /**
  * Finds a method of a model.
- * @param name may be left out where the model has one method only
- * @throws LinkError `not-found`, naming what there is
+ * @param name optional if the model has one method
+ * @throws LinkError `not-found`, with the names of the methods
  */
 export function methodOf(model: StoredModel, name?: string): Method {
   const { methods } = model.config;
@@ -17,15 +17,15 @@ export function methodOf(model: StoredModel, name?: string): Method {
   const names = methods.map((each) => each.name).join(", ");
   const message =
     name === undefined
-      ? `Cannot choose a method of "${model.name}": it has several`
+      ? `Cannot choose a method of "${model.name}": it has ${methods.length}`
       : `Cannot find method "${name}" of "${model.name}"`;
-  throw new LinkError("not-found", message, { hint: `choose one with --method: ${names}` });
+  throw new LinkError("not-found", message, { hint: `Choose one with --method: ${names}` });
 }
 
 /**
- * Plans how a method is linked: every weight of its table bound to a range of a blob.
- * @param locate where a blob lies, relative to the root that the engine is given
- * @throws LinkError `missing-weight` if a weight has no place
+ * Binds every weight and constant of a method to a range of a blob.
+ * @param locate returns the path of a blob, relative to the root of the engine
+ * @throws LinkError `missing-weight` for a weight without a location
  */
 export function planLink(model: StoredModel, method: Method, locate: (blob: Digest) => string): LinkPlan {
   const bind = (weight: Weight): Binding => {
@@ -33,7 +33,7 @@ export function planLink(model: StoredModel, method: Method, locate: (blob: Dige
     if (!location) {
       throw new LinkError(
         "missing-weight",
-        `Cannot link "${model.name}": weight "${weight.name}" is nowhere`,
+        `Cannot link "${model.name}": weight "${weight.name}" has no location in the manifest`,
         {
           tensor: weight.name,
           digest: weight.digest,
@@ -48,7 +48,7 @@ export function planLink(model: StoredModel, method: Method, locate: (blob: Dige
   return {
     model: model.name,
     method: method.name,
-    program: file.rest,
+    program: file.skeleton,
     weights: method.weights.map(bind),
     constants: method.constants.map(bind),
   };

@@ -1,25 +1,25 @@
-/** A copy of a weight in the layout of an engine's kernel, as the engine names it: where in a file its buffers lie. */
+/** A prepacked copy of a weight (in the layout of an engine's kernel): the engine's key, and the buffers in a file. */
 export interface PrepackedEntry {
-  /** The operator, and the engine's own hash of the packed bytes. */
+  /** The operator, and the engine's hash of the prepacked bytes. */
   readonly key: string;
-  /** In bytes. */
+  /** Ranges of the file, in bytes. */
   readonly buffers: readonly { readonly offset: number; readonly length: number }[];
 }
 
-/** A file with a weight's bytes at its start, and packed copies of it behind them. */
+/** A file that starts with a weight, followed by prepacked copies of it. */
 export interface PrepackedFile {
-  /** Relative to the root that an engine is given. */
+  /** Path relative to the root of the engine. */
   readonly location: string;
-  /** None where an engine turned out not to pack the weight: then there is no file to map. */
+  /** Empty if the engine does not prepack the weight: the file then has no weight either. */
   readonly entries: readonly PrepackedEntry[];
 }
 
-/** What an engine packed. */
+/** Prepacked copies that an engine wrote. */
 export interface PrepackedParts {
-  /** File that the entries' buffers lie in; not there where it has none. */
+  /** Path of the file with the buffers; it does not exist if there are no entries. */
   readonly path: string;
   readonly entries: readonly PrepackedEntry[];
 }
 
-/** Engines read packed buffers with aligned instructions: one that lies elsewhere ends the process. */
+/** Alignment of prepacked buffers, in bytes. Engines read them with aligned instructions, which crash at other offsets. */
 export const PREPACKED_ALIGNMENT = 64;

@@ -4,31 +4,34 @@ import type { Digest } from "../tensor/digest.ts";
 import type { Location } from "./manifest.ts";
 import type { StoredModel } from "./stored-model.ts";
 
-/** A piece of an original file: a range of a blob, or a weight that is to be spelled. */
+/** A segment of an original file: a range of a blob, copied or, for an encoded weight, encoded. */
 export interface Segment extends Location {
-  /** In bytes, in the original file; differs from `length` only where the weight is spelled. */
+  /** Length in the original file, in bytes; differs from `length` for an encoded weight only. */
   readonly fileLength: number;
-  /** The weight that it is, whole; `undefined` for the rest of the file. */
+  /** The hole of the weight; `undefined` for a part of the skeleton. */
   readonly weight: Hole | undefined;
 }
 
-/** How to put an original file together again: its segments, in order. */
+/**
+ * Lists the segments of an original file, in order.
+ * @throws LinkError `missing-weight` for a weight without a location
+ */
 export function fileSegments(model: Pick<StoredModel, "locations">, file: StoredFile): Segment[] {
   const segments: Segment[] = [];
   let at = 0;
-  let rest = 0;
-  const addRest = (end: number): void => {
-    if (end > at) segments.push(restSegment(file.rest, rest, end - at));
-    rest += end - at;
+  let skeletonOffset = 0;
+  const addSkeleton = (end: number): void => {
+    if (end > at) segments.push(skeletonSegment(file.skeleton, skeletonOffset, end - at));
+    skeletonOffset += end - at;
     at = end;
   };
   for (const hole of file.holes) {
-    addRest(hole.offset);
+    addSkeleton(hole.offset);
     const location = model.locations.get(hole.digest);
     if (!location) {
       throw new LinkError(
         "missing-weight",
-        `Cannot export "${file.path}": weight ${hole.digest} is nowhere`,
+        `Cannot export "${file.path}": weight ${hole.digest} has no location in the manifest`,
         {
           path: file.path,
           offset: hole.offset,
@@ -39,10 +42,10 @@ export function fileSegments(model: Pick<StoredModel, "locations">, file: Stored
     segments.push({ ...location, fileLength: hole.length, weight: hole });
     at += hole.length;
   }
-  addRest(file.size);
+  addSkeleton(file.size);
   return segments;
 }
 
-function restSegment(blob: Digest, offset: number, length: number): Segment {
+function skeletonSegment(blob: Digest, offset: number, length: number): Segment {
   return { blob, offset, length, fileLength: length, weight: undefined };
 }

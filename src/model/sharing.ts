@@ -3,7 +3,7 @@ import type { Digest } from "../tensor/digest.ts";
 import { tensorBytes } from "../tensor/dtype.ts";
 import { modelWeights, type StoredModel } from "./stored-model.ts";
 
-/** Which models use each weight. */
+/** Returns the names of the models that use each weight. */
 export function usersOf(models: readonly StoredModel[]): Map<Digest, string[]> {
   const users = new Map<Digest, string[]>();
   for (const model of models) {
@@ -14,20 +14,21 @@ export function usersOf(models: readonly StoredModel[]): Map<Digest, string[]> {
   return users;
 }
 
-/** Bytes of a weight's tensor. */
+/** Returns the size of a weight's tensor in bytes. */
 export function weightBytes(weight: Weight): number {
   return tensorBytes(weight.dtype, weight.shape) ?? 0;
 }
 
-/** A model's weights, each counted once however many methods use it. All sizes in bytes. */
+/** Sizes of a model's weights in bytes; a weight that several methods use counts once. */
 export interface Shares {
   readonly weightBytes: number;
-  /** Used by other models too. */
+  /** Weights that other models use too. */
   readonly sharedBytes: number;
+  /** Weights that no other model uses. */
   readonly ownBytes: number;
 }
 
-/** Adds up what of a model is shared with others and what is its own. */
+/** Adds up the weights that a model shares with others, and those that it does not share. */
 export function sharesOf(model: StoredModel, users: ReadonlyMap<Digest, readonly string[]>): Shares {
   let shared = 0;
   let own = 0;

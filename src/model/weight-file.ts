@@ -1,12 +1,12 @@
 import type { Digest } from "../tensor/digest.ts";
 import type { Location } from "./manifest.ts";
 
-/** A file to make: a header, and weights of a store at given places behind it; what lies between is zeros. */
+/** Layout of a file to write: a header, then weights of a store at given offsets, with zeros in between. */
 export interface WeightFile {
   readonly header: Uint8Array;
-  /** Where each weight is to start, in bytes from the start of the file, in order. */
+  /** Offset of each weight in the file, in bytes, ascending. */
   readonly offsets: readonly number[];
-  /** Size of the whole file in bytes, padding at its end included. */
+  /** Size of the file in bytes, including padding at its end. */
   readonly size: number;
   readonly weights: readonly { readonly digest: Digest; readonly from: Location }[];
 }

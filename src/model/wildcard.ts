@@ -1,6 +1,6 @@
 /**
- * Whether a name matches a pattern, whole: `*` stands for any characters, `?` for one. Linear in the name for each
- * star, whatever the pattern.
+ * Whether a complete name matches a pattern: `*` stands for any characters, `?` for one. Takes linear time in the name for
+ * each star.
  */
 export function matchesPattern(pattern: string, name: string): boolean {
   let at = 0;

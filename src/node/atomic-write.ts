@@ -4,14 +4,14 @@ import { basename, dirname, join } from "node:path";
 import { fileError } from "./file-source.ts";
 
 /**
- * Writes a small file so that a reader, and a machine that lost power, sees either the old or the new one whole:
- * temporary file, fsync, rename, fsync of the folder.
+ * Replaces a small file atomically and durably: temporary file, fsync, rename, fsync of the folder. A reader, also after a
+ * loss of power, sees the complete old or the complete new file.
  */
 export async function writeFileAtomically(path: string, bytes: Uint8Array): Promise<void> {
   await writeBeside(path, bytes, rename);
 }
 
-/** The same for a file that may be there already: then it is left alone, even if another process makes it meanwhile. */
+/** Creates a small file atomically and durably; leaves an existing file alone, also one from a concurrent process. */
 export async function createFileAtomically(path: string, bytes: Uint8Array): Promise<void> {
   await writeBeside(path, bytes, async (temporary) => {
     try {
@@ -24,11 +24,10 @@ export async function createFileAtomically(path: string, bytes: Uint8Array): Pro
 }
 
 /**
- * Writes a file or a folder beside its place, and renames it once it is whole: until then nothing appears there, and
- * a failure leaves nothing behind.
- * @param target an absolute path
- * @param write writes it at the temporary path that it gets
- * @throws SourceError `disk-full`, `io`; what `write` throws
+ * Writes a file or folder under a temporary name, and renames it when it is complete. A failure leaves nothing behind.
+ * @param target absolute path
+ * @param write writes the file or folder at the temporary path
+ * @throws SourceError `disk-full`, `io`; the errors of `write`
  */
 export async function writeAtomically<T>(
   target: string,
@@ -47,7 +46,7 @@ export async function writeAtomically<T>(
   return result;
 }
 
-/** Makes the names in a folder durable. */
+/** Makes the entries of a folder durable. */
 export async function syncFolder(path: string): Promise<void> {
   const handle = await open(path, "r");
   try {

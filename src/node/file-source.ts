@@ -4,34 +4,34 @@ import { resolve } from "node:path";
 import { type ByteSource, checkRange, type LocalFile, type ReadOptions } from "../io/byte-source.ts";
 import { SourceError } from "../errors.ts";
 
-/** What tells a file from what it was before, without reading it. */
+/** Facts from `stat` that change if a file is replaced or written. */
 export interface FileIdentity {
   readonly device: number;
   readonly inode: number;
-  /** In bytes. */
+  /** Size in bytes. */
   readonly size: number;
-  /** In milliseconds. */
+  /** Modification time, in milliseconds. */
   readonly modified: number;
 }
 
-/** A file's identity as `stat` gives it. */
+/** Takes a file's identity from `stat`. */
 export function identityOf(stats: Stats): FileIdentity {
   return { device: stats.dev, inode: stats.ino, size: stats.size, modified: stats.mtimeMs };
 }
 
-/** Whether two looks at a file saw the same, unchanged. */
+/** Whether two identities are of the same unchanged file. */
 export function sameIdentity(a: FileIdentity, b: FileIdentity): boolean {
   return a.device === b.device && a.inode === b.inode && a.size === b.size && a.modified === b.modified;
 }
 
-/** A file opened for reading. Dispose it to close the file. */
+/** A file that is open for reading. Dispose it to close the file. */
 export interface FileSource extends ByteSource, AsyncDisposable {
-  /** As it was when it was opened. */
+  /** The identity when the file was opened. */
   readonly identity: FileIdentity;
   readonly file: LocalFile;
 }
 
-/** One system call reads below 2 GiB. */
+/** Bytes per system call, which reads less than 2 GiB. */
 const MAX_READ_LENGTH = 1024 * 1024 * 1024;
 
 /**
@@ -97,17 +97,17 @@ export async function openFileSource(path: string): Promise<FileSource> {
 async function requireUnchanged(path: string, identity: FileIdentity): Promise<void> {
   const stats = await stat(path).catch((cause: unknown) => {
     if (isAbsent(cause)) return undefined;
-    throw fileError(path, "look at", cause);
+    throw fileError(path, "check", cause);
   });
   if (stats && sameIdentity(identityOf(stats), identity)) return;
   const how = !stats ? "is gone" : stats.ino === identity.inode ? "was written to" : "was replaced";
-  throw new SourceError("source-changed", `Cannot go on with "${path}": it ${how} since it was opened`, {
+  throw new SourceError("source-changed", `Cannot use "${path}": it ${how} since it was opened`, {
     path,
-    hint: "open it again",
+    hint: "Open the file again",
   });
 }
 
-/** Turns a system error about a file into a typed one. */
+/** Turns a system error about a file into a SourceError. */
 export function fileError(path: string, doing: string, cause: unknown): SourceError {
   const { code } = cause as NodeJS.ErrnoException;
   if (code === "ENOENT" || code === "ENOTDIR") {
@@ -118,16 +118,16 @@ export function fileError(path: string, doing: string, cause: unknown): SourceEr
   return new SourceError("io", `Cannot ${doing} "${path}": ${reason}`, { path, cause });
 }
 
-/** The error of a write that did not fit. */
+/** Makes the error of a write to a full disk. */
 export function diskFull(path: string, cause: unknown): SourceError {
   return new SourceError("disk-full", `Cannot write "${path}": the disk is full`, {
     path,
     cause,
-    hint: "free some space (tare gc drops what no model uses) and try again; the store is as it was",
+    hint: "Free some space (tare gc removes blobs that no model uses) and try again; the store is unchanged",
   });
 }
 
-/** Whether a system error says that a path does not exist. */
+/** Whether a system error means that a path does not exist. */
 export function isAbsent(error: unknown): boolean {
   const { code } = error as NodeJS.ErrnoException;
   return code === "ENOENT" || code === "ENOTDIR";

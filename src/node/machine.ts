@@ -1,6 +1,6 @@
 import { readFileSync } from "node:fs";
 
-/** Instruction sets that kernels are chosen by, as Linux names them; elsewhere they are not known. */
+/** Instruction sets that engines choose kernels by, under the names of Linux. */
 const FEATURES: readonly string[] = [
   "avx",
   "avx2",
@@ -25,7 +25,7 @@ const FEATURES: readonly string[] = [
   "sve2",
 ];
 
-/** Operating system and architecture, and those features of the processor that kernels are chosen by. */
+/** Returns operating system and architecture, and the {@link FEATURES} of the processor; none on other systems than Linux. */
 export function thisMachine(): { readonly target: string; readonly cpu: readonly string[] } {
   return { target: `${process.platform}-${process.arch}`, cpu: cpuFeatures() };
 }
@@ -38,6 +38,6 @@ function cpuFeatures(): string[] {
     return [];
   }
   const [, flags = ""] = /^(?:flags|Features)\s*:\s*(.*)$/m.exec(text) ?? [];
-  const there = new Set(flags.split(" "));
-  return FEATURES.filter((feature) => there.has(feature));
+  const present = new Set(flags.split(" "));
+  return FEATURES.filter((feature) => present.has(feature));
 }

@@ -5,17 +5,17 @@ import type { ModelFolder } from "../formats/format.ts";
 import { isPlainPath } from "../model/config.ts";
 import { fileError, type FileSource, isAbsent, openFileSource } from "./file-source.ts";
 
-/** A model's folder on disk; what it opened is closed with it. */
+/** A model's folder on disk. Dispose it to close the files that it opened. */
 export interface OpenFolder extends ModelFolder, AsyncDisposable {
   readonly opened: ReadonlyMap<string, FileSource>;
 }
 
 /**
- * Opens files that a model names, never outside its own folder: absolute paths and `..` are refused, and so are
- * links that lead out. A model that is itself a link (as in the Hugging Face cache, where model and data both are
- * links into one folder of blobs) may name links that end in the folder where it really is.
+ * Opens files that a model names, only inside of its folder: absolute paths, `..` and links out of the folder are refused.
+ * If a program is a link (in the Hugging Face cache, model and data are links into one folder of blobs), links into the
+ * folder of its target are allowed.
  * @param folder the model's folder
- * @param programs the model's own files in it
+ * @param programs the model's programs, relative to the folder
  */
 export function openFolder(folder: string, programs: readonly string[]): OpenFolder {
   const opened = new Map<string, FileSource>();
@@ -23,8 +23,7 @@ export function openFolder(folder: string, programs: readonly string[]): OpenFol
     opened,
     async open(path) {
       const plain = path.replace(/^(\.\/)+/, "");
-      if (isAbsolute(path) || !isPlainPath(plain))
-        throw unsafe(path, "it leads outside of the model's folder");
+      if (isAbsolute(path) || !isPlainPath(plain)) throw unsafe(path, "it is outside of the model's folder");
       const full = join(folder, plain);
       let real: string;
       try {
@@ -56,6 +55,6 @@ function isInside(home: string, path: string): boolean {
 function unsafe(path: string, reason: string): SourceError {
   return new SourceError("unsafe-path", `Cannot open "${path}": ${reason}`, {
     path,
-    hint: "copy the data file into the model's folder, and save the model with that name",
+    hint: "Copy the data file into the model's folder, and save the model with that name",
   });
 }

@@ -8,27 +8,27 @@ import type { FileDraft, ModelDraft } from "../model/draft.ts";
 import { fileError, type FileSource, openFileSource } from "./file-source.ts";
 import { openFolder } from "./model-folder.ts";
 
-/** A model's files, open, and what their format's reader found in them. Dispose it to close them. */
+/** The open files of a model, and the draft that the format's reader made. Dispose it to close them. */
 export interface OpenModel extends AsyncDisposable {
-  /** The model's name unless the caller gives another. */
+  /** Default name of the model. */
   readonly name: string;
   readonly draft: ModelDraft<FileSource>;
 }
 
-/** Small files that belong to a model in a folder (tokenizer, settings, licence) and go with it. */
+/** Extensions of small files in a model's folder (tokenizer, settings, licence), which are stored with the model. */
 const COMPANIONS = [".json", ".txt", ".md", ".model", ".jinja", ".yaml", ".yml"];
-/** Pickled settings, which lie beside checkpoints and look like one. */
+/** Pickled settings beside checkpoints, which have the format of a checkpoint. */
 const NO_MODELS = ["training_args.bin"];
 const MAX_COMPANION_BYTES = 64 * 1024 * 1024;
 
 /**
- * Opens the files of one model: a folder (each program in it is a method, its small companions go with it), or one
- * or several programs in one folder. External data is found where the programs say.
+ * Opens the files of one model: a folder (each program in it is a method, and its small companion files are included), or
+ * programs in one folder. The programs name their files of external data.
  * @throws UsageError, FormatError, SourceError
  */
 export async function openModel(paths: readonly string[], options: ReadOptions = {}): Promise<OpenModel> {
   const [first] = paths;
-  if (first === undefined) throw new UsageError("usage", "Cannot add nothing: name a file or a folder");
+  if (first === undefined) throw new UsageError("usage", "Cannot open a model: no file or folder is given");
   const stats = await stat(first).catch((cause: unknown) => {
     throw fileError(first, "open", cause);
   });
@@ -36,7 +36,7 @@ export async function openModel(paths: readonly string[], options: ReadOptions =
   const names = stats.isDirectory() ? await programsIn(folder, first) : paths.map((path) => basename(path));
   if (stats.isDirectory() ? paths.length > 1 : paths.some((path) => dirname(resolve(path)) !== folder)) {
     throw new UsageError("usage", "Cannot make one model of files in several folders", {
-      hint: "put them into one folder, or add each by itself",
+      hint: "Put the files into one folder, or add each alone",
     });
   }
   const name = basename(resolve(first), stats.isDirectory() ? undefined : extname(first));
@@ -74,7 +74,7 @@ export async function openModel(paths: readonly string[], options: ReadOptions =
   }
 }
 
-/** The one format of all files: what they start with counts, and their names where that says nothing. */
+/** Finds the common format of all files, by their first bytes, else by their names. */
 async function formatOf(path: string, programs: readonly FileDraft[], options: ReadOptions): Promise<Format> {
   const formats = await Promise.all(programs.map((program) => recognizeFormat(program, options)));
   const [format] = formats;
@@ -83,15 +83,19 @@ async function formatOf(path: string, programs: readonly FileDraft[], options: R
   const unknown = programs[formats.indexOf(undefined)];
   if (unknown) {
     const name = unknown.source.name;
-    throw new FormatError("unknown-format", `Cannot tell the format of "${name}"`, {
-      path: name,
-      hint: `neither its first bytes nor its name say it; tare reads ${MODEL_FILES.join(", ")}`,
-    });
+    throw new FormatError(
+      "unknown-format",
+      `Cannot find the format of "${name}": neither its first bytes nor its name are known`,
+      {
+        path: name,
+        hint: `Use a file that tare reads: ${MODEL_FILES.join(", ")}`,
+      },
+    );
   }
   const endings = new Set(programs.map((program) => extname(program.path).toLowerCase()));
   const kinds = endings.size > 1 ? [...endings] : [format?.id, other?.id];
   throw new UsageError("usage", `Cannot make one model of ${kinds.join(" and ")} files in "${path}"`, {
-    hint: "name the files of one format: each is then a model",
+    hint: "Name files of one format",
   });
 }
 
@@ -101,13 +105,13 @@ async function programsIn(folder: string, path: string): Promise<string[]> {
   if (names.length > 0) return models.length > 0 ? models : names;
   const recognized = await recognizedIn(folder);
   if (recognized.length > 0) return recognized;
-  throw new FormatError("unknown-format", `Cannot find a model in "${path}"`, {
+  throw new FormatError("unknown-format", `Cannot find a model in "${path}": no file has a known format`, {
     path,
-    hint: `none of its files starts as a model does, or ends in ${MODEL_FILES.join(", ")}`,
+    hint: `Use a folder with a file that tare reads: ${MODEL_FILES.join(", ")}`,
   });
 }
 
-/** Files of a folder that are models by what they start with alone, such as `pytorch_model.bin`. */
+/** Finds files of a folder that are models by their first bytes alone, such as `pytorch_model.bin`. */
 async function recognizedIn(folder: string): Promise<string[]> {
   const names: string[] = [];
   for (const name of (await readdir(folder)).sort()) {

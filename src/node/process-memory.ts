@@ -1,8 +1,8 @@
 import { readFile } from "node:fs/promises";
 
 /**
- * Memory of a process in bytes, with what it shares with others counted as its part of it (PSS).
- * @returns `undefined` where the system does not tell: it does on Linux
+ * Measures the memory of a process in bytes. Of shared memory it counts the process's share (PSS).
+ * @returns `undefined` on other systems than Linux
  */
 export async function processMemory(pid: number): Promise<number | undefined> {
   const text = await readFile(`/proc/${pid}/smaps_rollup`, "utf8").catch(() => "");

@@ -1,11 +1,11 @@
 import type { Progress } from "../io/progress.ts";
 
-/** How often progress is reported. */
+/** Interval between reports. */
 const PROGRESS_MS = 100;
 
 /**
- * Reports the progress of threads that count bytes in shared memory, and once more when it is disposed.
- * @param counter its first 64 bits are the bytes done so far
+ * Reports the progress of threads that count bytes in shared memory, at intervals and on disposal.
+ * @param counter the first 64 bits are the number of bytes done
  */
 export function watchProgress(
   counter: SharedArrayBuffer,

@@ -3,13 +3,13 @@ import { promisify } from "node:util";
 import { SourceError } from "../errors.ts";
 
 const run = promisify(execFile);
-/** File systems free whole blocks. */
+/** Block size of file systems, in bytes; only complete blocks are freed. */
 const BLOCK = 4096;
 
 /**
- * Gives a range of a file back to the disk: whole blocks of it are zeros from then on, and take no room. Its size stays.
- * Node has no call for that: util-linux's `fallocate` does it.
- * @throws SourceError `unsupported` where the system or the file system cannot; `io`
+ * Frees the disk space of a range of a file: its complete blocks read as zeros afterwards. The file's size stays.
+ * Runs `fallocate` of util-linux, since Node has no such call.
+ * @throws SourceError `unsupported` if the system or the file system cannot free ranges; `io`
  */
 export async function punchHole(path: string, offset: number, length: number): Promise<void> {
   const start = Math.ceil(offset / BLOCK) * BLOCK;

@@ -1,11 +1,11 @@
 import { Worker } from "node:worker_threads";
 import { type PackedError, TareError, unpackError } from "../errors.ts";
 
-/** Threads that run jobs of one kind, each one job at a time. Dispose it to end them. */
+/** Threads that run jobs of one kind, each one job at a time. Dispose the pool to end them. */
 export interface WorkerPool<Job, Result> extends AsyncDisposable {
   /**
-   * Runs jobs in order, as many at once as there are threads; the first failure stops the rest and is thrown.
-   * Each job is made when its turn comes, so that it may depend on results that are there by then.
+   * Runs jobs in order, one on each thread at a time; the first failure stops the other jobs and is thrown.
+   * A job is made right before it runs, so that it may depend on earlier results.
    */
   run(jobs: readonly (() => Job)[], onResult?: (result: Result, index: number) => void): Promise<Result[]>;
 }
@@ -14,7 +14,7 @@ export interface WorkerPool<Job, Result> extends AsyncDisposable {
 export interface WorkerPoolOptions {
   readonly count: number;
   readonly data: unknown;
-  /** Tells jobs under way to end early, after a failure or an abort; their answers are waited for all the same. */
+  /** Called after a failure or an abort, to end running jobs early; the pool still waits for their answers. */
   readonly stop?: () => void;
   readonly signal?: AbortSignal | undefined;
 }
@@ -63,7 +63,7 @@ export function startWorkers<Job, Result>(
   };
 }
 
-/** Gives a thread a job and waits for the answer, or for the thread's end. */
+/** Sends a job to a thread and waits for the answer, or for the end of the thread. */
 function runOn<Result>(worker: Worker, job: unknown): Promise<Result> {
   return new Promise((resolve, reject) => {
     const done = (): void => {
@@ -78,7 +78,7 @@ function runOn<Result>(worker: Worker, job: unknown): Promise<Result> {
       done();
       reject(error);
     };
-    const onExit = (): void => onError(new TareError("io", "Cannot go on: a thread ended"));
+    const onExit = (): void => onError(new TareError("io", "Cannot finish a job: its thread ended"));
     worker.on("message", onMessage).on("error", onError).on("exit", onExit);
     worker.postMessage(job);
   });

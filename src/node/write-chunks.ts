@@ -1,14 +1,14 @@
 import type { FileHandle } from "node:fs/promises";
 
-/** A part of a file that is written: appended bytes, or others that replace some of those. */
+/** A write to a file: bytes to append, or bytes that replace written ones. */
 export type FileChunk = Uint8Array | { readonly offset: number; readonly bytes: Uint8Array };
 
-/** The disk is given what came since in such stretches, while more comes: nothing is left to wait for at the end. */
+/** Bytes between flushes to disk. Flushing while chunks arrive leaves little for the fsync at the end. */
 const FLUSH = 256 * 1024 * 1024;
 
 /**
- * Writes a file as its parts come, and makes it durable: while one part is written the next is made. A part's memory is
- * free when the second one after it is asked for.
+ * Writes chunks to a file and makes it durable. It requests the next chunk while it writes one: the memory of a chunk may be
+ * reused when the second chunk after it is requested.
  * @param onBytes called with the bytes that each chunk appended
  * @returns the file's size
  */
@@ -46,8 +46,8 @@ export async function writeChunks(
 }
 
 /**
- * Writes all of the bytes, however many a system call takes.
- * @param at where in the file, in bytes; after what was written before, unless given
+ * Writes all bytes, in several system calls if necessary.
+ * @param at offset in the file, in bytes; the current position unless given
  */
 export async function writeAll(file: FileHandle, bytes: Uint8Array, at?: number): Promise<void> {
   for (let written = 0; written < bytes.byteLength; ) {
@@ -56,7 +56,7 @@ export async function writeAll(file: FileHandle, bytes: Uint8Array, at?: number)
   }
 }
 
-/** A failure is seen where the promise is waited for, however late that is. */
+/** Marks a promise as handled: its failure is reported by a later `await`. */
 function started(promise: Promise<void>): Promise<void> {
   promise.catch(() => undefined);
   return promise;

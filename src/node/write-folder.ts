@@ -6,17 +6,17 @@ import { type FileChunk, writeChunks } from "./write-chunks.ts";
 
 /** A file of a folder, as a stream. */
 export interface StreamedFile {
-  /** A plain name. */
+  /** Name without folders. */
   readonly name: string;
-  /** Ends early, with an error, where the bytes cannot be had. */
+  /** Throws if the bytes cannot be read. */
   readonly chunks: AsyncIterable<FileChunk>;
 }
 
 /**
- * Writes a folder of files. Nothing appears under its name before all of it is there.
- * @param verb what cannot be done if something is there: "split into"
- * @param finish runs before the folder gets its name: what it throws leaves nothing behind
- * @throws SourceError `exists`, `disk-full`, `io`
+ * Writes a folder of files atomically.
+ * @param verb the operation, for errors: "split into"
+ * @param finish runs before the folder gets its name; if it throws, nothing is left behind
+ * @throws SourceError `exists`, `disk-full`, `io`; the errors of `finish` and of the chunks
  */
 export async function writeFolder(
   path: string,
@@ -43,8 +43,8 @@ export async function writeFolder(
 }
 
 /**
- * Makes sure that a folder can be made at a path: nothing is there, or an empty folder.
- * @param verb what cannot be done otherwise
+ * Checks that a path does not exist, or is an empty folder.
+ * @param verb the operation, for errors
  * @throws SourceError `exists`
  */
 export async function requireEmptyTarget(path: string, verb: string): Promise<void> {
@@ -52,8 +52,8 @@ export async function requireEmptyTarget(path: string, verb: string): Promise<vo
     error.code === "ENOENT" ? [] : [error.code],
   );
   if (present.length === 0) return;
-  throw new SourceError("exists", `Cannot ${verb} "${path}": something is there already`, {
+  throw new SourceError("exists", `Cannot ${verb} "${path}": it exists already`, {
     path,
-    hint: "choose a new or empty folder",
+    hint: "Choose a new or empty folder",
   });
 }

@@ -12,21 +12,21 @@ export interface WriteNewOptions {
 }
 
 /**
- * Makes sure that nothing is where a file is to be written.
+ * Checks that a path does not exist.
  * @throws SourceError `exists`
  */
 export async function requireNoFile(path: string): Promise<void> {
   if (!(await stat(path).catch(() => undefined))) return;
-  throw new SourceError("exists", `Cannot write "${path}": it is there already`, {
+  throw new SourceError("exists", `Cannot write "${path}": it exists already`, {
     path,
-    hint: "choose another path, or remove it first",
+    hint: "Choose another path, or remove the file first",
   });
 }
 
 /**
- * Writes a file as its bytes come. Nothing appears under its name before all of them are there and durable.
- * @returns the file's size
- * @throws SourceError `exists`, `disk-full`, `io`; what the bytes throw
+ * Writes a new file atomically and durably.
+ * @returns the file's size in bytes
+ * @throws SourceError `exists`, `disk-full`, `io`; the errors of `chunks`
  */
 export async function writeNewFile(
   path: string,

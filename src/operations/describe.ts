@@ -118,7 +118,7 @@ async function describeMethod(context: Context, method: Method): Promise<MethodI
   const forecast = await forecastOf(context, linked);
   const program = await context.describeProgram?.(method);
   const isUser = (each: StoredModel): boolean =>
-    each.config.methods.some(({ file }) => each.config.files[file]?.rest === linked.plan.program);
+    each.config.methods.some(({ file }) => each.config.files[file]?.skeleton === linked.plan.program);
   return {
     name: method.name,
     program: linked.plan.program,

@@ -202,7 +202,7 @@ export class MutableModel implements Session {
     return this.#change(() =>
       withModel(this.#files, name, async (model) => {
         const method = checkedMethod(model, { ...this.#options, method: this.#method.name });
-        const program = (one: StoredModel, { file }: Method): unknown => one.config.files[file]?.rest;
+        const program = (one: StoredModel, { file }: Method): unknown => one.config.files[file]?.skeleton;
         const same = program(model, method) === program(this.#model, this.#method);
         if (!same && !options.recompile) {
           throw new LinkError(

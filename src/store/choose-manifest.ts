@@ -6,20 +6,20 @@ import { checkName } from "./check-name.ts";
 import { readJsonBlob } from "./read-blob.ts";
 import type { BlobReader, BlobRef, StoredManifest, TagOptions } from "./store.ts";
 
-/** What a store knows when it gives a name. It changes no names meanwhile. */
+/** The state of a store while it tags a name. No other writer may change names during the call. */
 export interface NamingContext {
   readonly store: BlobReader & { readonly name: string };
-  /** The manifest that the name stands for now. */
+  /** Digest of the manifest that the name refers to now; `undefined` for a new name. */
   readonly taken: Digest | undefined;
-  /** Whether a blob is there with its size: what a writer committed just now is not hashed again. */
+  /** Whether the store has a blob of this size. It is not hashed: a writer committed it just now. */
   readonly isPresent: (blob: BlobRef) => Promise<boolean>;
-  /** Whether a blob is there and whole, as far as that can be known without reading it. */
+  /** Whether the store has an undamaged blob, as far as that is known without reading it. */
   readonly isWhole: (blob: BlobRef) => Promise<boolean>;
 }
 
 /**
- * Decides which manifest a name is to stand for: the rules of {@link Names.tag}, for every store.
- * @returns the digest of the model's manifest, or of that which the name keeps
+ * Chooses the manifest that a name refers to: the rules of {@link Names.tag}, for every store.
+ * @returns the digest of the model's manifest, or of the current manifest if the name keeps it
  * @throws StoreError `bad-name`, `name-taken`, `missing-blob`
  */
 export async function chooseManifest(
@@ -31,7 +31,7 @@ export async function chooseManifest(
   checkName(name);
   const { store, taken } = context;
   const { descriptor, manifest } = model;
-  // Nothing is named before all of it is there.
+  // A name must not refer to missing blobs.
   for (const blob of [descriptor, ...manifestBlobs(manifest)]) {
     if (!(await context.isPresent(blob))) throw vanished(store.name, name, blob.digest);
   }
@@ -39,16 +39,16 @@ export async function chooseManifest(
   const known = await readManifest(store, taken);
   if (known?.config.digest !== manifest.config.digest) {
     if (replace) return descriptor.digest;
-    throw new StoreError("name-taken", `Cannot add "${name}": another model has that name`, {
+    throw new StoreError("name-taken", `Cannot add "${name}": another model has this name`, {
       path: store.name,
-      hint: "choose another with --as NAME, or replace it with --replace",
+      hint: "Choose another name with --as NAME, or replace the model with --replace",
     });
   }
   for (const blob of manifestBlobs(known)) if (!(await context.isWhole(blob))) return descriptor.digest;
   return taken;
 }
 
-/** Reads a manifest; `undefined` where it cannot be read. */
+/** Reads a manifest; `undefined` if it cannot be read. */
 async function readManifest(store: BlobReader, digest: Digest): Promise<Manifest | undefined> {
   try {
     return parseManifest(await readJsonBlob(store, digest), `manifest ${digest}`);
@@ -59,9 +59,9 @@ async function readManifest(store: BlobReader, digest: Digest): Promise<Manifest
 }
 
 function vanished(path: string, name: string, digest: Digest): StoreError {
-  return new StoreError("missing-blob", `Cannot store "${name}": blob ${digest} vanished`, {
+  return new StoreError("missing-blob", `Cannot store "${name}": blob ${digest} is no longer in the store`, {
     path,
     digest,
-    hint: "something else removes blobs from the store; stop it and try again",
+    hint: "Stop the process that removes blobs from the store, and try again",
   });
 }

@@ -5,31 +5,31 @@ import type { Digest } from "../tensor/digest.ts";
 import { readTagged } from "./read-model.ts";
 import type { Store } from "./store.ts";
 
-/** Namesakes compared by their first bytes before a large weight is written: more would cost more than they save. */
+/** Number of namesakes whose first bytes are compared with a large weight before it is written. */
 const MAX_NAMESAKES = 64;
 
-/** Where a weight is stored, and the layer of a manifest that holds it. */
+/** Location of a stored weight, and the layer of the manifest that contains it. */
 export interface Placement {
   readonly location: Location;
   readonly layer: Descriptor;
 }
 
-/** What the models of a store have, as far as a writer can use it. */
+/** Stored weights of a store's models, which a writer looks up before it writes new ones. */
 export interface KnownWeights {
-  /** Weights inside whole shards. */
+  /** Weights inside undamaged shards. */
   readonly inside: ReadonlyMap<Digest, Placement>;
-  /** Where weights of the same name, dtype and shape are: a fine-tune changed few of them. */
+  /** Returns the locations of weights of the same name, dtype and shape: most weights of a fine-tune are equal to one. */
   namesakes(weight: Pick<Weight, "name" | "dtype" | "shape">): readonly Location[];
 }
 
-/** Looks through the models of a store; those that cannot be read are left to `verify`. */
+/** Collects the weights of all models of a store. Skips models that cannot be read, which `verify` reports. */
 export async function findKnownWeights(store: Store): Promise<KnownWeights> {
   const inside = new Map<Digest, Placement>();
   const named = new Map<string, Map<Digest, Location>>();
   for (const tag of await store.names.list()) {
     const model = await readTagged(store, tag).catch(() => undefined);
     if (!model) continue;
-    const shards = await wholeShards(store, model);
+    const shards = await undamagedShards(store, model);
     for (const [digest, location] of model.locations) {
       const layer = shards.get(location.blob);
       if (layer) inside.set(digest, { location, layer });
@@ -39,8 +39,8 @@ export async function findKnownWeights(store: Store): Promise<KnownWeights> {
   return { inside, namesakes: (weight) => [...(named.get(keyOf(weight))?.values() ?? [])] };
 }
 
-/** A damaged shard does not count: a writer then stores its weights anew. */
-async function wholeShards(store: Store, { manifest }: StoredModel): Promise<Map<Digest, Descriptor>> {
+/** Finds the undamaged shards of a model; a writer stores the weights of damaged ones again. */
+async function undamagedShards(store: Store, { manifest }: StoredModel): Promise<Map<Digest, Descriptor>> {
   const shards = new Map<Digest, Descriptor>();
   for (const layer of manifest.layers) {
     if (layer.mediaType === MediaType.shard && (await store.blobs.has(layer)))

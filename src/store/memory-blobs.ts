@@ -8,11 +8,11 @@ import type { Blobs, StagedBlob } from "./store.ts";
 /** Options of {@link memoryBlobs}. */
 export interface MemoryBlobsOptions {
   readonly createDigest: CreateDigest;
-  /** Digests that something needs, which {@link Lease.discard} keeps; none unless given. */
+  /** Finds the digests of blobs in use, which {@link Lease.discard} keeps; none unless given. */
   readonly findNeeded?: () => Promise<ReadonlySet<Digest>>;
 }
 
-/** Keeps blobs in memory, in copies of its own. */
+/** Makes a store of blobs in memory. It copies the bytes that it stages. */
 export function memoryBlobs({ createDigest, findNeeded }: MemoryBlobsOptions): Blobs {
   const blobs = new Map<Digest, Uint8Array>();
   return {
@@ -59,7 +59,9 @@ function stagedBlob(blobs: Map<Digest, Uint8Array>, pieces: Uint8Array[], digest
       if (expected !== digest) throw stagedMismatch("memory", expected, digest);
       if (blobs.has(digest)) return false;
       if (disposed)
-        throw new StoreError("released", `Cannot commit blob ${digest}: it was dropped`, { digest });
+        throw new StoreError("released", `Cannot commit blob ${digest}: its staged bytes were disposed`, {
+          digest,
+        });
       blobs.set(digest, joined(pieces));
       return true;
     },

@@ -7,7 +7,7 @@ import { readJsonBlob } from "./read-blob.ts";
 import { nameNotFound } from "./read-model.ts";
 import type { BlobRef, Names, Store, Tag } from "./store.ts";
 
-/** Makes an empty store in memory, which lives as long as it is referenced. */
+/** Makes an empty store in memory. */
 export function memoryStore({ createDigest }: { readonly createDigest: CreateDigest }): Store {
   const tags = new Map<string, Digest>();
   const findNeeded = async (): Promise<Set<Digest>> => {
@@ -29,7 +29,7 @@ export function memoryStore({ createDigest }: { readonly createDigest: CreateDig
 
 function memoryNames(tags: Map<string, Digest>, store: () => Store): Names {
   let last: Promise<unknown> = Promise.resolve();
-  /** Changes take turns: what one of them decides holds until it is done. */
+  /** Runs changes one after the other, so that the state that a change checks does not change before it ends. */
   const inTurn = <T>(change: () => Promise<T>): Promise<T> => {
     const result = last.then(change);
     last = result.catch(() => undefined);

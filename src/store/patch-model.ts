@@ -15,29 +15,29 @@ import { rereadMethods } from "./reread.ts";
 import type { Store, TagOptions } from "./store.ts";
 import { transact, type Transaction } from "./transaction.ts";
 
-/** A piece of a weight: what it was and what it becomes. */
+/** A piece of a weight: old and new bytes. */
 export interface PatchedPiece {
   readonly before: Uint8Array;
   readonly after: Uint8Array;
 }
 
-/** A weight of a base that is to have other bytes. */
+/** A weight of the base model that gets new bytes. */
 export interface WeightPatch {
-  /** As the base has it. */
+  /** The weight in the base. */
   readonly weight: Weight;
-  /** Every use that gets the new bytes. */
+  /** All uses that get the new bytes. */
   readonly uses: readonly WeightUse[];
-  /** Makes them of the old ones, all in order; called again if the base was repacked meanwhile. */
+  /** Computes the new bytes from the old ones, in order. Called again if the base was repacked during the patch. */
   apply(source: ByteSource, options: ReadOptions): AsyncIterable<PatchedPiece>;
 }
 
-/** A weight of a base that is to have bytes which the store has already. */
+/** A weight of the base model that is replaced by a weight of the store. */
 export interface Replacement {
-  /** As the base has it. */
+  /** The weight in the base. */
   readonly weight: Weight;
-  /** Every use that gets them. */
+  /** All uses that get the other weight. */
   readonly uses: readonly WeightUse[];
-  /** Finds them in the store; called again with the next number if something was repacked meanwhile. */
+  /** Finds the other weight in the store. Called again, with the next number, if a model was repacked during the patch. */
   stored(attempt: number): Promise<Placed>;
 }
 
@@ -46,37 +46,37 @@ export interface PatchOptions extends TagOptions {
   readonly onProgress?: ((progress: Progress) => void) | undefined;
 }
 
-/** What a patch did. */
+/** Result of {@link patchModel}. */
 export interface PatchResult {
   readonly name: string;
-  /** Of the manifest. */
+  /** Digest of the manifest. */
   readonly digest: Digest;
-  /** Bytes that the store did not have. */
+  /** Size of the blobs that the patch added to the store, in bytes. */
   readonly newBytes: number;
-  /** Blobs that the store did not have. */
+  /** Number of blobs that the patch added to the store. */
   readonly newBlobs: number;
-  /** Bytes of weights that the base has too. */
+  /** Size of the weights that the base has too, in bytes. */
   readonly sharedBytes: number;
 }
 
-/** A weight by its digest, and where its bytes are. */
+/** Digest and location of a stored weight. */
 export interface Placed extends Placement {
   readonly digest: Digest;
 }
 
-/** What patches are applied with. */
+/** State of a patch while it runs. */
 interface PatchWork {
   readonly store: Store;
   readonly transaction: Transaction;
-  /** `undefined` where no weight gets new bytes. */
+  /** `undefined` if no weight gets new bytes. */
   readonly known: KnownWeights | undefined;
   readonly advance: (bytes: number) => void;
   readonly signal: AbortSignal | undefined;
 }
 
 /**
- * Makes a model of another: the same programs and files, with some weights replaced. Everything else is shared.
- * @param base as it was when the patches were planned
+ * Makes a model from another one: the same programs and files, with some weights replaced. All other weights are shared.
+ * @param base the model when the patches were planned
  * @throws LinkError `unsupported` for a weight that cannot be replaced; StoreError `name-taken`, `bad-name`,
  * `corrupted`, `source-changed`; SourceError `disk-full`
  */
@@ -117,17 +117,20 @@ export async function patchModel(
   });
 }
 
-/** The base with the manifest that it has now. */
+/**
+ * Reads the current manifest of the base, and checks that the model is the same.
+ * @throws StoreError `source-changed`
+ */
 async function requireSame(store: Store, base: StoredModel): Promise<StoredModel> {
   const model = await currentModel(store, base);
   if (model.manifest.config.digest === base.manifest.config.digest) return model;
-  throw new StoreError("source-changed", `Cannot go on with "${base.name}": another model took its name`, {
+  throw new StoreError("source-changed", `Cannot patch "${base.name}": another model took its name`, {
     digest: base.digest,
-    hint: "try again",
+    hint: "Try again",
   });
 }
 
-/** Makes and stores the new bytes of a weight, unless a shard of the store has them already. */
+/** Computes the new bytes of a weight and stores them, unless a shard of the store has them already. */
 async function storePatched(work: PatchWork, base: StoredModel, patch: WeightPatch): Promise<Placed> {
   await using staged = await work.transaction.stage(patchedBytes(work, base, patch));
   const { digest, size } = staged;
@@ -138,7 +141,7 @@ async function storePatched(work: PatchWork, base: StoredModel, patch: WeightPat
   return { digest, location, layer: { mediaType: MediaType.weight, digest, size } };
 }
 
-/** Streams a weight through its patch; its old bytes are checked against their digest on the way. */
+/** Streams a weight through its patch, and checks the old bytes against their digest. */
 async function* patchedBytes(
   { store, advance, signal }: PatchWork,
   base: StoredModel,
@@ -157,30 +160,34 @@ async function* patchedBytes(
     advance(after.byteLength);
   }
   if (old.digest() !== weight.digest) {
-    throw corruptedBlob(`the blob of weight "${weight.name}"`, "it is damaged", {
-      path: source.name,
-      tensor: weight.name,
-      digest: weight.digest,
-      offset,
-    });
+    throw corruptedBlob(
+      `the blob of weight "${weight.name}"`,
+      "its bytes do not have the digest of the weight",
+      {
+        path: source.name,
+        tensor: weight.name,
+        digest: weight.digest,
+        offset,
+      },
+    );
   }
   if (size !== length) throw new RangeError(`"${weight.name}" was patched to ${size} bytes, not ${length}`);
 }
 
-/** The manifest of the new model: of all layers, those that its config needs. */
+/** Drafts the manifest of the new model with the layers that its config needs. */
 function draftManifest(base: StoredModel, config: ModelConfig, placed: readonly Placed[]): ManifestDraft {
   const used = new Set(modelWeights(config).map((weight) => weight.digest));
   const all = [...base.locations, ...placed.map(({ digest, location }) => [digest, location] as const)];
   const locations = new Map(all.filter(([digest]) => used.has(digest)));
   const blobs = new Set([...locations.values()].map((location) => location.blob));
-  for (const file of config.files) blobs.add(file.rest);
+  for (const file of config.files) blobs.add(file.skeleton);
   const layers = [...base.manifest.layers, ...placed.map((each) => each.layer)].filter((layer) =>
     blobs.delete(layer.digest),
   );
-  // A pack of one weight has that weight's digest, and its layer does not say where the weight is.
-  const isWhole = ({ mediaType }: Descriptor): boolean => mediaType === MediaType.weight;
-  const whole = new Set(layers.filter(isWhole).map((layer) => layer.digest));
-  const inside = new Map([...locations].filter(([digest]) => !whole.has(digest)));
+  // A bundle of one weight has the digest of that weight, but needs an entry in the table of locations.
+  const isWeight = ({ mediaType }: Descriptor): boolean => mediaType === MediaType.weight;
+  const weights = new Set(layers.filter(isWeight).map((layer) => layer.digest));
+  const inside = new Map([...locations].filter(([digest]) => !weights.has(digest)));
   return { config, layers, inside, base: base.manifest };
 }
 

@@ -11,15 +11,14 @@ export interface WeightUse {
   readonly name: string;
 }
 
-/** A key of a {@link WeightUse}. */
+/** Returns a key that is equal for equal uses. */
 export function useKey({ method, name }: WeightUse): string {
   return JSON.stringify([method, name]);
 }
 
 /**
- * Finds where weights lie in a model's files by what its config says alone: where every weight has bytes like no
- * other's, and a hole, that hole is its place.
- * @returns the hole of each use, as {@link placesOf} has it; `undefined` where only the files can tell
+ * Finds the holes of weights by the config alone, which is possible if every weight has a hole and a digest of its own.
+ * @returns the hole of each use, as {@link placesOf} returns it; `undefined` if the files must be read
  */
 export function plainPlaces(
   { config }: StoredModel,
@@ -47,11 +46,11 @@ export function plainPlaces(
 }
 
 /**
- * Finds where weights lie in a model's files, and makes sure that they can be replaced there: each fills a hole of
- * its own, which no unchanged weight shares.
- * @param methods as the files have them
- * @returns the hole of each use, as a {@link rangeKey} without spelling
- * @throws LinkError `unsupported`, naming the weight
+ * Finds the holes of weights in a model's files, and checks that each weight can be replaced: it fills a hole, and no
+ * unchanged weight uses bytes of that hole.
+ * @param methods the methods as a reader found them in the files
+ * @returns the hole of each use, as a {@link rangeKey}
+ * @throws LinkError `unsupported`, with the name of the weight
  */
 export function placesOf(
   model: StoredModel,
@@ -71,7 +70,7 @@ export function placesOf(
       all.push(weight);
       const key = useKey({ method: method.name, name: weight.name });
       if (wanted.has(key)) {
-        if (weight.at.varint) throw refuse(weight.name, "its file spells it as numbers of varying length");
+        if (weight.at.varint) throw refuse(weight.name, "its file encodes it as varints");
         places.set(key, rangeKey(weight.at));
       } else stays.set(rangeKey(weight.at), weight.name);
     }
@@ -82,18 +81,20 @@ export function placesOf(
   );
   for (const use of uses) {
     const place = places.get(useKey(use));
-    if (place === undefined || !holes.has(place)) throw refuse(use.name, "its place is not in its files");
-    if (crossed.has(place)) throw refuse(use.name, "another weight lies over part of it");
+    if (place === undefined || !holes.has(place))
+      throw refuse(use.name, "it fills no hole of the model's files");
+    if (crossed.has(place)) throw refuse(use.name, "another weight overlaps part of it");
     const other = stays.get(place);
-    if (other !== undefined) throw refuse(use.name, `"${other}" is the same bytes of its file, and stays`);
+    if (other !== undefined)
+      throw refuse(use.name, `"${other}" uses the same bytes of its file and does not change`);
   }
   return places;
 }
 
 /**
- * The config of a model that has other weights in some places, and is otherwise the same.
- * @param digests the new weights, by {@link useKey}
- * @param places their holes, from {@link placesOf}
+ * Returns a config with other digests for some weights and their holes.
+ * @param digests digests of the new weights, by {@link useKey}
+ * @param places holes of the uses, from {@link placesOf}
  */
 export function patchConfig(
   config: ModelConfig,

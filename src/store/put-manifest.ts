@@ -1,24 +1,24 @@
-import type { ModelConfig } from "../model/config.ts";
+import { configJson, type ModelConfig } from "../model/config.ts";
 import { type Descriptor, type Location, type Manifest, MediaType } from "../model/manifest.ts";
 import type { Digest } from "../tensor/digest.ts";
 import type { StoredManifest } from "./store.ts";
 import type { Transaction } from "./transaction.ts";
 
-/** What a manifest is made of. */
+/** Input of {@link putManifest}. */
 export interface ManifestDraft {
-  /** One that the store has already is given as its descriptor. */
+  /** The config, or the descriptor of a config that the store has. */
   readonly config: ModelConfig | Descriptor;
-  /** The blobs of weights and rests, in the order that the manifest has them. */
+  /** Layers of weights and skeletons, in the order of the manifest. */
   readonly layers: readonly Descriptor[];
-  /** Where weights lie that have no blob of their own. */
+  /** Locations of weights inside bundles and shards. */
   readonly inside: ReadonlyMap<Digest, Location>;
-  /** What else the manifest says; that of a new model unless given. */
+  /** Manifest whose other fields are kept; those of a new model unless given. */
   readonly base?: Manifest;
 }
 
 const NEW_MODEL = { schemaVersion: 2, mediaType: MediaType.manifest, artifactType: MediaType.model } as const;
 
-/** Stores the documents of a model whose blobs are stored: config, table of locations, manifest. */
+/** Stores the documents of a model: config, table of locations, manifest. The layers must be stored before. */
 export async function putManifest(
   transaction: Transaction,
   { config, layers, inside, base }: ManifestDraft,
@@ -27,7 +27,7 @@ export async function putManifest(
   const table = weights.length > 0 ? [await transaction.put(MediaType.locations, { weights })] : [];
   const manifest: Manifest = {
     ...(base ?? NEW_MODEL),
-    config: "digest" in config ? config : await transaction.put(MediaType.config, config),
+    config: "digest" in config ? config : await transaction.put(MediaType.config, configJson(config)),
     layers: [...layers, ...table],
   };
   return { manifest, descriptor: await transaction.put(MediaType.manifest, manifest) };

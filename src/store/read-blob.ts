@@ -3,12 +3,12 @@ import { type ErrorDetails, StoreError } from "../errors.ts";
 import type { Digest } from "../tensor/digest.ts";
 import type { BlobReader } from "./store.ts";
 
-/** Manifests, configs and tables are read whole; OCI registries refuse manifests over 4 MiB, configs can be larger. */
+/** Size limit of documents (manifests, configs, tables). OCI registries limit manifests to 4 MiB; configs can be larger. */
 const MAX_DOCUMENT_BYTES = 256 * 1024 * 1024;
 
 /**
- * Reads a small blob whole and checks it against its digest.
- * @throws StoreError `missing-blob`; `corrupted`, also for more than 256 MiB
+ * Reads a small blob and checks it against its digest.
+ * @throws StoreError `missing-blob`; `corrupted`, also for a blob over 256 MiB
  */
 export async function readBlob(store: BlobReader, digest: Digest): Promise<Uint8Array> {
   await using source = await store.blobs.open(digest);
@@ -18,7 +18,7 @@ export async function readBlob(store: BlobReader, digest: Digest): Promise<Uint8
     hash.update(bytes);
     if (hash.digest() === digest) return bytes;
   }
-  throw corruptedBlob(`blob ${digest}`, "its bytes are not those it is named after", {
+  throw corruptedBlob(`blob ${digest}`, "its bytes do not have this digest", {
     path: source.name,
     digest,
     offset: 0,
@@ -26,24 +26,24 @@ export async function readBlob(store: BlobReader, digest: Digest): Promise<Uint8
 }
 
 /**
- * Reads a JSON document that is a blob.
- * @throws what {@link readBlob} throws; FormatError `malformed`
+ * Reads a blob as a JSON document.
+ * @throws the errors of {@link readBlob}; FormatError `malformed`
  */
 export async function readJsonBlob(store: BlobReader, digest: Digest): Promise<unknown> {
   return parseStrictJson(new TextDecoder().decode(await readBlob(store, digest)), `blob ${digest}`);
 }
 
 /**
- * The error for a blob that a store does not have.
- * @param what the blob, as the message calls it
+ * Makes the error for a blob that a store does not have.
+ * @param what the blob, in the words of the message
  */
 export function missingBlob(what: string, details: ErrorDetails): StoreError {
-  const hint = "add the model's files again: tare add FILES";
+  const hint = "Add the model's files again: tare add FILES";
   return new StoreError("missing-blob", `Cannot find ${what} in the store`, { ...details, hint });
 }
 
-/** The error for a blob whose bytes are not what its digest says. */
+/** Makes the error for a blob whose bytes do not have its digest. */
 export function corruptedBlob(what: string, reason: string, details: ErrorDetails): StoreError {
-  const hint = "add the model's original files again: tare add replaces damaged blobs";
+  const hint = "Add the model's original files again: tare add replaces damaged blobs";
   return new StoreError("corrupted", `Cannot use ${what}: ${reason}`, { ...details, hint });
 }

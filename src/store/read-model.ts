@@ -7,11 +7,11 @@ import { tensorBytes } from "../tensor/dtype.ts";
 import { readJsonBlob } from "./read-blob.ts";
 import type { BlobReader, Store, Tag } from "./store.ts";
 
-/** Between reading a name and its manifest, another process may remove or repack the model. */
+/** Number of attempts: another process may remove or repack a model between the reads of its name and its blobs. */
 const MAX_ATTEMPTS = 5;
 
 /**
- * Reads the model that a name stands for at this moment.
+ * Reads the model that a name refers to now.
  * @throws StoreError `not-found`, `missing-blob`, `corrupted`; FormatError `malformed`, `newer-version`
  */
 export async function readModel(store: Store, name: string): Promise<StoredModel> {
@@ -20,7 +20,7 @@ export async function readModel(store: Store, name: string): Promise<StoredModel
 
 /**
  * Reads all models of a store, sorted by name.
- * @throws what {@link readModel} throws
+ * @throws the errors of {@link readModel}
  */
 export async function listModels(store: Store): Promise<StoredModel[]> {
   return readSteadily(async () => {
@@ -30,8 +30,8 @@ export async function listModels(store: Store): Promise<StoredModel[]> {
 }
 
 /**
- * The model that a name stands for now; not read again where it is the model given.
- * @throws what {@link readModel} throws
+ * Reads the model that the name of `model` refers to now; returns `model` if its manifest is current.
+ * @throws the errors of {@link readModel}
  */
 export async function currentModel(store: Store, model: StoredModel): Promise<StoredModel> {
   const { digest } = await findTag(store, model.name);
@@ -40,7 +40,7 @@ export async function currentModel(store: Store, model: StoredModel): Promise<St
 
 /**
  * Finds a model by name.
- * @throws StoreError `not-found`, whose hint lists names that the store has
+ * @throws StoreError `not-found`, with names of the store in the hint
  */
 export async function findTag(store: Store, name: string): Promise<Tag> {
   const digest = await store.names.resolve(name);
@@ -48,43 +48,43 @@ export async function findTag(store: Store, name: string): Promise<Tag> {
   throw nameNotFound(store.name, name, await store.names.list());
 }
 
-/** The error for a name that no model has. */
+/** Makes the error for a name that no model has. */
 export function nameNotFound(path: string, name: string, tags: readonly Tag[]): StoreError {
   const names = tags.slice(0, 10).map((each) => each.name);
   const hint =
     names.length > 0
-      ? `it has ${names.join(", ")}${tags.length > 10 ? ", …" : ""}`
-      : "it is empty: tare add FILES";
+      ? `Use a name of the store: ${names.join(", ")}${tags.length > 10 ? ", …" : ""}`
+      : "The store is empty: add a model with tare add FILES";
   return new StoreError("not-found", `Cannot find model "${name}" in the store`, { path, hint });
 }
 
 /**
- * Reads a model's manifest, config and locations, each checked against its digest, and checks that they agree.
+ * Reads a model's manifest, config and locations, checks each against its digest, and checks that they agree.
  * @throws StoreError `missing-blob`, `corrupted`; FormatError `malformed`, `newer-version`
  */
 export async function readTagged(store: BlobReader, { name, digest }: Tag): Promise<StoredModel> {
   const manifest = parseManifest(await readJsonBlob(store, digest), `manifest of "${name}"`);
   const config = parseConfig(await readJsonBlob(store, manifest.config.digest), `config of "${name}"`);
   const locations = await readLocations(store, name, manifest);
-  const lost = findUnplaced(config, manifest, locations);
-  if (lost) {
+  const unplaced = findUnplaced(config, manifest, locations);
+  if (unplaced) {
     await using source = await store.blobs.open(digest);
     throw new StoreError(
       "corrupted",
-      `Cannot read model "${name}": weight "${lost.name}" has no place in its blobs`,
+      `Cannot read model "${name}": weight "${unplaced.name}" has no location in the manifest`,
       {
         path: source.name,
-        tensor: lost.name,
-        digest: lost.digest,
-        offset: locations.get(lost.digest)?.offset,
-        hint: "the manifest is damaged; add the model's files again",
+        tensor: unplaced.name,
+        digest: unplaced.digest,
+        offset: locations.get(unplaced.digest)?.offset,
+        hint: "Add the model's files again: the manifest is damaged",
       },
     );
   }
   return { name, digest, manifest, config, locations };
 }
 
-/** The location of each weight: a blob of its own, or what a table says. */
+/** Reads the location of each weight: the blob of the weight, or an entry of a table. */
 async function readLocations(
   store: BlobReader,
   name: string,
@@ -102,7 +102,7 @@ async function readLocations(
   return locations;
 }
 
-/** The first weight that is not wholly inside a layer of the manifest. */
+/** Finds the first weight whose location is missing, or not inside of a layer of the manifest. */
 function findUnplaced(
   config: ModelConfig,
   manifest: Manifest,

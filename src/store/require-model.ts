@@ -6,8 +6,8 @@ import { corruptedBlob, missingBlob } from "./read-blob.ts";
 import type { BlobRef, BlobSource, HasOptions, Store } from "./store.ts";
 
 /**
- * Makes sure that an engine may use every weight of a model: each blob is there, whole, and unchanged since it was hashed.
- * @throws StoreError `missing-blob`, `corrupted`, naming the weight
+ * Checks that every blob of a model exists and is undamaged.
+ * @throws StoreError `missing-blob`, `corrupted`, with the name of the weight
  */
 export async function requireModel(
   store: Store,
@@ -21,8 +21,8 @@ export async function requireModel(
 }
 
 /**
- * Makes sure that a blob may be used.
- * @param options `tensor`: the weight that it is, which errors then name
+ * Checks that a blob exists and is undamaged.
+ * @param options `tensor`: name of the weight in the blob, for errors
  * @throws StoreError `missing-blob`, `corrupted`
  */
 export async function requireBlob(
@@ -36,11 +36,12 @@ export async function requireBlob(
   const what = tensor === undefined ? `blob ${digest}` : `the blob of weight "${tensor}"`;
   await using source = await openNamed(store, digest, what, tensor);
   const details = { path: source.name, digest, tensor, offset: 0 };
-  if (source.size !== size) throw corruptedBlob(what, `it does not have ${size} bytes`, details);
+  if (source.size !== size)
+    throw corruptedBlob(what, `it has ${source.size} bytes instead of ${size}`, details);
   const hash = store.createDigest();
   for await (const chunk of rangeOf(source, 0, size, { signal })) hash.update(chunk);
   const found = hash.digest();
-  // Another process may have replaced it since.
+  // Another process may have replaced a damaged blob since the check.
   if (found !== digest) throw corruptedBlob(what, `its bytes have digest ${found}`, details);
 }
 

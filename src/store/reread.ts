@@ -8,10 +8,10 @@ import type { BlobReader } from "./store.ts";
 import { type StoredSource, storedSource } from "./stored-source.ts";
 
 /**
- * Reads a model of the store as if its files were there, to know the place of every weight: a config has weights by
- * name and holes by digest, and two weights of the same bytes have one digest.
- * @returns its methods; files are indices into those of the config
- * @throws FormatError `mismatch` if the files do not have what the config says
+ * Reads the files of a stored model with the reader of their format, to find the range of every weight. The config alone is
+ * ambiguous: it has weights by name and holes by digest, and weights of equal bytes have one digest.
+ * @returns the methods of the files; `file` is an index into the files of the config
+ * @throws FormatError `mismatch` if the files contradict the config
  */
 export async function rereadMethods(
   store: BlobReader,
@@ -31,7 +31,7 @@ export async function rereadMethods(
       return { path: file.path, source: open(file) };
     });
     const format = formatById(model.config.format);
-    if (!format) throw disagree(model, `their format "${model.config.format}" is not known`);
+    if (!format) throw disagree(model, `their format "${model.config.format}" is unknown`);
     const folder = {
       async open(path: string): Promise<StoredSource | undefined> {
         const plain = path.replace(/^(\.\/)+/, "");
@@ -61,8 +61,8 @@ export async function rereadMethods(
 }
 
 function disagree(model: StoredModel, reason: string): FormatError {
-  return new FormatError("mismatch", `Cannot read the files of "${model.name}" again: ${reason}`, {
+  return new FormatError("mismatch", `Cannot read the files of "${model.name}": ${reason}`, {
     path: model.name,
-    hint: "add the model's files again",
+    hint: "Add the model's files again",
   });
 }

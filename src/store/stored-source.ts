@@ -6,16 +6,16 @@ import { fileSegments, type Segment } from "../model/segments.ts";
 import type { StoredModel } from "../model/stored-model.ts";
 import type { BlobReader, BlobSource } from "./store.ts";
 
-/** A weight that is spelled as varints has to be spelled whole to find a part of it. */
+/** Size limit of a weight to encode as varints: the complete weight is encoded for each read of a part. */
 const MAX_ENCODED_BYTES = 16 * 1024 * 1024;
 
-/** An original file of a model, as it was, read from the blobs that hold its parts. Dispose it to close them. */
+/** An original file of a model, read from the blobs of its segments. Dispose it to close them. */
 export interface StoredSource extends ByteSource, AsyncDisposable {}
 
 /**
- * Opens a file of a model without writing it: what reads a file reads one of the store.
- * The bytes of weights are not checked against their digests.
- * @throws LinkError `missing-weight`; StoreError `missing-blob` where a part is read that is not there
+ * Opens an original file of a stored model for range reads, without writing the file.
+ * Does not check the bytes of weights against their digests.
+ * @throws LinkError `missing-weight`; StoreError `missing-blob` on a read
  */
 export function storedSource(store: BlobReader, model: StoredModel, file: StoredFile): StoredSource {
   const segments = fileSegments(model, file);
@@ -58,7 +58,7 @@ export function storedSource(store: BlobReader, model: StoredModel, file: Stored
   return source;
 }
 
-/** Reads part of a segment, both counted in the bytes of the file. */
+/** Reads `count` bytes of a segment; `from` and `count` are in bytes of the original file. */
 async function readSegment(
   blob: BlobSource,
   segment: Segment,
@@ -69,23 +69,27 @@ async function readSegment(
   const { weight } = segment;
   if (!weight || !isEncoded(weight)) return blob.read(segment.offset + from, count, options);
   if (weight.hex) {
-    // Two digits a byte: a part of them is a part of the bytes.
+    // Each byte has two digits: read the bytes that the range of digits covers.
     const first = Math.floor(from / 2);
     const bytes = await blob.read(segment.offset + first, Math.ceil((from + count) / 2) - first, options);
     return encodeBytes(weight, bytes).subarray(from - 2 * first, from - 2 * first + count);
   }
   if (segment.length > MAX_ENCODED_BYTES) {
-    throw new FormatError("too-large", `Cannot read "${blob.name}": a weight of it is spelled as varints`, {
-      path: blob.name,
-      offset: segment.offset,
-      digest: weight.digest,
-    });
+    throw new FormatError(
+      "too-large",
+      `Cannot read "${blob.name}": a weight of ${segment.length} bytes is encoded as varints, the limit is ${MAX_ENCODED_BYTES}`,
+      {
+        path: blob.name,
+        offset: segment.offset,
+        digest: weight.digest,
+      },
+    );
   }
-  const spelled = encodeBytes(weight, await blob.read(segment.offset, segment.length, options));
-  return spelled.subarray(from, from + count);
+  const encoded = encodeBytes(weight, await blob.read(segment.offset, segment.length, options));
+  return encoded.subarray(from, from + count);
 }
 
-/** Index of the last start that is not after an offset; of several at one place the last, which is not empty. */
+/** Returns the index of the last start that is not after an offset. Of equal starts it is the last: its segment is not empty. */
 function lastAtOrBefore(starts: readonly number[], offset: number): number {
   let low = 0;
   let high = starts.length - 1;

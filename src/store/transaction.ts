@@ -3,14 +3,14 @@ import { type Descriptor, encodeJson } from "../model/manifest.ts";
 import type { Digest } from "../tensor/digest.ts";
 import type { BlobRef, Lease, StagedBlob, Store, StoredManifest, TagOptions } from "./store.ts";
 
-/** A collection may remove blobs that a writer found stored; more than a few times in a row is not chance. */
+/** Number of attempts: a collection may remove blobs that a writer found in the store. */
 const MAX_ATTEMPTS = 4;
 
 /**
- * Writes into a store through a transaction, and once more where a blob vanished that it relied on. What is not named
- * when `write` returns or throws is discarded.
- * @param write writes blobs and gives them a name; `attempt` counts from 1
- * @throws what `write` throws; StoreError `missing-blob` after 4 attempts
+ * Runs a transaction on a store, and repeats it if a blob that it relied on was removed. Discards blobs without a name when
+ * `write` returns or throws.
+ * @param write writes blobs and names them; `attempt` counts from 1
+ * @throws the errors of `write`; StoreError `missing-blob` after 4 attempts
  */
 export async function transact<T>(
   store: Store,
@@ -28,17 +28,16 @@ export async function transact<T>(
 }
 
 /**
- * The one way in which models get into a store: lease → write → sync → name. Every order of events leaves a whole store:
+ * The only way to add models to a store: lease → write → sync → name. The store stays consistent in each of these cases:
  *
- * - *Killed before the name is given*: the blobs are there and nothing refers to them. The lease has lost its owner, so
- *   the next writer sweeps its unfinished files and the next collection removes its blobs.
- * - *Power lost*: {@link Lease.sync} makes every blob durable before the name is written, so that no durable name refers
- *   to a blob that is not.
- * - *A collection runs meanwhile*: it keeps what any living lease may have committed, but may remove what this writer
- *   found stored and did not write. {@link Names.tag} looks at every blob while no collection can run, and refuses
- *   with `missing-blob`; {@link transact} then writes once more.
- * - *A write fails*: disposing the transaction discards the blobs that the store did not have, unless another model needs
- *   them by now.
+ * - *Killed before the name is given*: no name refers to the blobs. The lease has no owner, so the next writer removes its
+ *   unfinished files and the next collection its blobs.
+ * - *Power lost*: {@link Lease.sync} makes every blob durable before the name is written, so that a durable name refers to
+ *   durable blobs only.
+ * - *A concurrent collection*: it keeps blobs that a living lease may have committed, but may remove blobs that this writer
+ *   found in the store. {@link Names.tag} checks every blob while no collection can run, and throws `missing-blob`;
+ *   {@link transact} then writes again.
+ * - *A write fails*: disposing the transaction discards the new blobs, except those that another model uses by then.
  */
 export class Transaction implements AsyncDisposable {
   readonly #store: Store;
@@ -51,27 +50,27 @@ export class Transaction implements AsyncDisposable {
     this.#lease = lease;
   }
 
-  /** Begins one, for as long as it is not disposed. Most writers call {@link transact} instead. */
+  /** Begins a transaction, which ends when it is disposed. Most writers call {@link transact} instead. */
   static async begin(store: Store): Promise<Transaction> {
     return new Transaction(store, await store.blobs.lease());
   }
 
-  /** Blobs that the store did not have, with their sizes in bytes. */
+  /** New blobs of this transaction, with their sizes in bytes. */
   get fresh(): ReadonlyMap<Digest, number> {
     return this.#fresh;
   }
 
-  /** What {@link fresh} takes, in bytes. */
+  /** Size of the new blobs, in bytes. */
   get freshBytes(): number {
     return [...this.#fresh.values()].reduce((sum, size) => sum + size, 0);
   }
 
-  /** Takes note of a blob that was committed, by this or by a thread. */
+  /** Records a blob that this transaction or one of its threads committed. */
   note({ digest, size, fresh }: BlobRef & { readonly fresh: boolean }): void {
     if (fresh) this.#fresh.set(digest, size);
   }
 
-  /** Takes a blob's bytes as they come; what it then commits is noted. */
+  /** Stages a blob, and records it when it is committed. */
   async stage(chunks: AsyncIterable<Uint8Array>): Promise<StagedBlob> {
     const staged = await this.#store.blobs.stage(chunks);
     const { digest, size } = staged;
@@ -87,7 +86,7 @@ export class Transaction implements AsyncDisposable {
     };
   }
 
-  /** Stores a JSON document; a document that the store has is not written again. */
+  /** Stores a JSON document, unless the store has it. */
   async put(mediaType: string, document: unknown): Promise<Descriptor> {
     const bytes = encodeJson(document);
     const hash = this.#store.createDigest();
@@ -100,16 +99,16 @@ export class Transaction implements AsyncDisposable {
   }
 
   /**
-   * Makes durable what was committed so far: only after this may a caller free, remove or report what the blobs hold.
+   * Makes the committed blobs durable. A caller may free, remove or report their content only after this.
    */
   async sync(): Promise<void> {
     await this.#lease.sync();
   }
 
   /**
-   * Names a model that was written: the last step.
-   * @returns the manifest that the name stands for: another one where the name had this model, packed in another way
-   * @throws what {@link Names.tag} throws
+   * Names the written model: the last step.
+   * @returns digest of the manifest that the name refers to; it is an older one if the name already had this model
+   * @throws the errors of {@link Names.tag}
    */
   async name(name: string, model: StoredManifest, options: TagOptions = {}): Promise<Digest> {
     const digest = await this.commit(() => this.#store.names.tag(name, model, options));
@@ -121,8 +120,8 @@ export class Transaction implements AsyncDisposable {
   }
 
   /**
-   * Syncs, then gives names. What was written is kept from then on.
-   * @param giveNames names all or nothing of it; `undefined` says that it gave none
+   * Syncs, then gives names. The written blobs are kept from then on.
+   * @param giveNames gives all names or none; returns `undefined` for none
    */
   async commit<T>(giveNames: () => Promise<T>): Promise<T> {
     await this.sync();
@@ -131,14 +130,14 @@ export class Transaction implements AsyncDisposable {
     return named;
   }
 
-  /** Removes blobs that nothing needs. */
+  /** Removes blobs that are not in use. */
   async discard(digests: Iterable<Digest>): Promise<void> {
     await this.#lease.discard(digests);
   }
 
   async [Symbol.asyncDispose](): Promise<void> {
     try {
-      // What cannot be removed now is left to a collection: the reason to roll back says more than this failure.
+      // Ignore a failure here: a collection removes the blobs later, and the error of the writer matters more.
       if (!this.#kept && this.#fresh.size > 0) await this.discard(this.#fresh.keys()).catch(() => undefined);
     } finally {
       await this.#lease[Symbol.asyncDispose]();

@@ -5,8 +5,8 @@ import type { Store } from "./store.ts";
 const MAX_ATTEMPTS = 5;
 
 /**
- * Uses a model, and again where another process repacked it meanwhile, so that blobs were gone.
- * @throws StoreError `not-found`, `missing-blob`, `corrupted`; what `use` throws
+ * Calls `use` with a model, and again if it fails because another process repacked the model.
+ * @throws StoreError `not-found`, `missing-blob`, `corrupted`; the errors of `use`
  */
 export async function withModel<T>(
   store: Store,
@@ -16,7 +16,7 @@ export async function withModel<T>(
   return withModels(store, [name], ([model]) => use(model as StoredModel));
 }
 
-/** Uses several models, as {@link withModel} uses one. */
+/** Calls `use` with several models, as {@link withModel} does with one. */
 export async function withModels<T>(
   store: Store,
   names: readonly string[],

@@ -1,29 +1,29 @@
-/** `sha256:` and 64 lower-case hexadecimal digits, as OCI writes it. */
+/** A sha256 in the form of OCI: `sha256:` and 64 lower-case hexadecimal digits. */
 export type Digest = `sha256:${string}`;
 
-/** A sha256 that is computed as bytes pass. */
+/** An incremental sha256. */
 export interface DigestStream {
   update(bytes: Uint8Array): void;
-  /** Ends it. */
+  /** Returns the digest and ends the stream. */
   digest(): Digest;
 }
 
-/** Starts a sha256. Whoever needs one is handed this: what can hash in pieces differs from Node to browsers. */
+/** Starts an incremental sha256. Callers pass it in, since Node and browsers have different implementations. */
 export type CreateDigest = () => DigestStream;
 
 const PATTERN = /^sha256:[0-9a-f]{64}$/;
 
-/** Narrows a string read from a file. */
+/** Whether a string is a digest. */
 export function isDigest(text: string): text is Digest {
   return PATTERN.test(text);
 }
 
-/** The 64 hexadecimal digits. */
+/** Returns the 64 hexadecimal digits of a digest. */
 export function digestHex(digest: Digest): string {
   return digest.slice("sha256:".length);
 }
 
-/** The digest as people read it: its first twelve digits. */
+/** Returns the first twelve digits of a digest, for people to read. */
 export function shortDigest(digest: Digest): string {
   return digestHex(digest).slice(0, 12);
 }

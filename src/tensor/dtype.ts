@@ -1,8 +1,8 @@
 /**
- * Element types, under the names NumPy and ml_dtypes use, with their width in bits.
- * Sub-byte elements are packed from the low bits up; a tensor's last byte may be part empty.
- * The types of {@link BLOCK_ELEMENTS} follow, under ggml's names in lower case: their width is an average, scales
- * included.
+ * Element types under the names of NumPy and ml_dtypes, with their width in bits.
+ * Sub-byte elements fill each byte from the low bits; the last byte of a tensor may have unused bits.
+ * The types of {@link BLOCK_ELEMENTS} follow, under ggml's names in lower case: their width is an average that includes
+ * the scales.
  */
 export const DTYPE_BITS = {
   bool: 8,
@@ -61,12 +61,12 @@ export const DTYPE_BITS = {
   nvfp4: 4.5,
 } as const;
 
-/** Type of a tensor's elements. Strings are not among them: they never leave the program. */
+/** Element type of a tensor. Strings are not a DType: tensors of strings stay inside a program. */
 export type DType = keyof typeof DTYPE_BITS;
 
 /**
- * How many elements a block of ggml's quantized types packs, with the scales they share. Each row (the last
- * dimension) is whole blocks, and a block whole bytes: elements × {@link DTYPE_BITS} / 8.
+ * Number of elements in a block of ggml's quantized types; a block includes its scales. A row (the last dimension) is a
+ * multiple of blocks, and a block has elements × {@link DTYPE_BITS} / 8 bytes.
  * Source: the block_* structures of ggml-common.h in llama.cpp.
  */
 export const BLOCK_ELEMENTS: Readonly<Partial<Record<DType, number>>> = {
@@ -99,20 +99,20 @@ export const BLOCK_ELEMENTS: Readonly<Partial<Record<DType, number>>> = {
   nvfp4: 64,
 };
 
-/** Narrows a name read from a file. */
+/** Whether a name is a DType. */
 export function isDType(name: string): name is DType {
   return Object.hasOwn(DTYPE_BITS, name);
 }
 
 /**
- * Number of elements; 1 for a scalar.
- * @returns `undefined` if a dimension is negative or not whole, or the product is not a safe integer
+ * Returns the number of elements of a shape; 1 for a scalar.
+ * @returns `undefined` if a dimension is negative or no integer, or the product is not a safe integer
  */
 export function elementCount(shape: readonly number[]): number | undefined {
   let count = 1;
   for (const dim of shape) {
     if (!Number.isSafeInteger(dim) || dim < 0) return undefined;
-    // A zero does not excuse the other dimensions, wherever it stands: engines multiply in an order of their own.
+    // Check the product of the other dimensions of a shape with a zero too: an engine may multiply them first.
     count *= Math.max(1, dim);
     if (!Number.isSafeInteger(count)) return undefined;
   }
@@ -120,9 +120,9 @@ export function elementCount(shape: readonly number[]): number | undefined {
 }
 
 /**
- * Bytes a dense tensor takes, rounded up to whole bytes.
- * @returns `undefined` where {@link elementCount} is, where the size in bits is not a safe integer, or where rows are
- * not whole blocks
+ * Returns the size of a dense tensor in bytes, rounded up.
+ * @returns `undefined` for a shape without an {@link elementCount}, a size in bits that is not a safe integer, or rows
+ * that are no multiple of blocks
  */
 export function tensorBytes(dtype: DType, shape: readonly number[]): number | undefined {
   const count = elementCount(shape);

@@ -1,4 +1,4 @@
-/** How many bits of a 16-bit float go to its exponent and its mantissa; the remaining one is the sign. */
+/** Number of exponent and mantissa bits of a 16-bit float; the remaining bit is the sign. */
 interface Layout {
   readonly exponent: number;
   readonly mantissa: number;
@@ -6,13 +6,13 @@ interface Layout {
 
 const FLOAT16: Layout = { exponent: 5, mantissa: 10 };
 const BFLOAT16: Layout = { exponent: 8, mantissa: 7 };
-/** What a float16's lowest bit is worth, by exponent field. */
+/** Value of the lowest mantissa bit of a float16, by exponent field. */
 const FLOAT16_STEPS = Float64Array.from({ length: 32 }, (_, field) =>
   field === 31 ? Number.POSITIVE_INFINITY : 2 ** (Math.max(1, field) - 25),
 );
 
 /**
- * Value of an IEEE 754 binary16 bit pattern; exact.
+ * Decodes an IEEE 754 binary16 bit pattern; exact.
  * @param bits 0 to 65535
  */
 export function float16Value(bits: number): number {
@@ -24,26 +24,26 @@ export function float16Value(bits: number): number {
 }
 
 /**
- * Value of a bfloat16 bit pattern (the upper half of a float32); exact.
+ * Decodes a bfloat16 bit pattern (the upper 16 bits of a float32); exact.
  * @param bits 0 to 65535
  */
 export function bfloat16Value(bits: number): number {
   return decode(bits, BFLOAT16);
 }
 
-/** Bit pattern of the nearest IEEE 754 binary16, ties to even; from 65520 up it is infinity. */
+/** Encodes a number as the nearest IEEE 754 binary16, ties to even; infinity from 65520 up. Returns its bit pattern. */
 export function float16Bits(value: number): number {
   return encode(value, FLOAT16);
 }
 
-/** Bit pattern of the nearest bfloat16, ties to even; past the largest one it is infinity. */
+/** Encodes a number as the nearest bfloat16, ties to even; infinity above the largest one. Returns its bit pattern. */
 export function bfloat16Bits(value: number): number {
   return encode(value, BFLOAT16);
 }
 
 /**
  * Widens little-endian float16 elements; exact, and a NaN keeps its sign and payload.
- * @param bytes two a element, at any alignment
+ * @param bytes two for each element, at any alignment
  * @throws RangeError if the length is odd
  */
 export function float16ToFloat32(bytes: Uint8Array): Float32Array {
@@ -52,7 +52,7 @@ export function float16ToFloat32(bytes: Uint8Array): Float32Array {
   return out;
 }
 
-/** {@link float16ToFloat32} into memory that is there: `out.length` elements are read. */
+/** Widens `out.length` float16 elements into `out`, as {@link float16ToFloat32} does. */
 export function widenFloat16(bytes: Uint8Array, out: Float32Array): void {
   const words = wordsOf(out);
   for (let index = 0; index < words.length; index++) {
@@ -63,7 +63,7 @@ export function widenFloat16(bytes: Uint8Array, out: Float32Array): void {
 
 /**
  * Widens little-endian bfloat16 elements; exact, and a NaN keeps its sign and payload.
- * @param bytes two a element, at any alignment
+ * @param bytes two for each element, at any alignment
  * @throws RangeError if the length is odd
  */
 export function bfloat16ToFloat32(bytes: Uint8Array): Float32Array {
@@ -72,7 +72,7 @@ export function bfloat16ToFloat32(bytes: Uint8Array): Float32Array {
   return out;
 }
 
-/** {@link bfloat16ToFloat32} into memory that is there: `out.length` elements are read. */
+/** Widens `out.length` bfloat16 elements into `out`, as {@link bfloat16ToFloat32} does. */
 export function widenBfloat16(bytes: Uint8Array, out: Float32Array): void {
   const words = wordsOf(out);
   for (let index = 0; index < words.length; index++) {
@@ -81,9 +81,9 @@ export function widenBfloat16(bytes: Uint8Array, out: Float32Array): void {
 }
 
 /**
- * Rounds to little-endian float16 elements, nearest, ties to even. A NaN stays one (quiet, with its sign and the upper
- * bits of its payload); from 65520 up it is infinity.
- * @param out two bytes a value, at any alignment
+ * Rounds values to the nearest little-endian float16 elements, ties to even. A NaN stays a quiet NaN with its sign and the
+ * upper bits of its payload; values from 65520 up become infinity.
+ * @param out two bytes for each value, at any alignment
  */
 export function narrowFloat16(values: Float32Array, out: Uint8Array): void {
   const words = wordsOf(values);
@@ -96,9 +96,9 @@ export function narrowFloat16(values: Float32Array, out: Uint8Array): void {
 }
 
 /**
- * Rounds to little-endian bfloat16 elements, nearest, ties to even. A NaN stays one (quiet, with its sign and the upper
- * bits of its payload); what is past the largest one is infinity.
- * @param out two bytes a value, at any alignment
+ * Rounds values to the nearest little-endian bfloat16 elements, ties to even. A NaN stays a quiet NaN with its sign and the
+ * upper bits of its payload; values above the largest bfloat16 become infinity.
+ * @param out two bytes for each value, at any alignment
  */
 export function narrowBfloat16(values: Float32Array, out: Uint8Array): void {
   const words = wordsOf(values);
@@ -112,7 +112,8 @@ export function narrowBfloat16(values: Float32Array, out: Uint8Array): void {
 }
 
 function elements(bytes: Uint8Array): number {
-  if (bytes.byteLength % 2 !== 0) throw new RangeError(`${bytes.byteLength} bytes are no 16-bit floats`);
+  if (bytes.byteLength % 2 !== 0)
+    throw new RangeError(`Cannot widen ${bytes.byteLength} bytes: 16-bit floats take an even number`);
   return bytes.byteLength / 2;
 }
 
@@ -120,23 +121,28 @@ function wordsOf(values: Float32Array): Uint32Array {
   return new Uint32Array(values.buffer, values.byteOffset, values.length);
 }
 
-/** Bits of the float16, without sign, that a float32 rounds to; given are its bits without sign, and its value. */
+/**
+ * Rounds a float32 to a float16, without the sign.
+ * @param word bits of the float32 without its sign
+ * @param value the same float32 as a number
+ * @returns bits of the float16 without its sign
+ */
 function float16Magnitude(word: number, value: number): number {
   if (word > 0x7f800000) return 0x7e00 | ((word >>> 13) & 0x3ff);
   if (word >= 0x47800000) return 0x7c00;
-  // Exponents are rebased, and what is dropped is rounded: its carry may go into the exponent, up to infinity.
+  // Rebase the exponent and round the dropped bits; the carry may increase the exponent, up to infinity.
   if (word >= 0x38800000) return (word - (112 << 23) + 0xfff + ((word >>> 13) & 1)) >>> 13;
   return roundToEven(Math.abs(value) * 2 ** 24);
 }
 
-/** Bits of the float32 that a float16 without its sign is. */
+/** Returns the bits of the float32 that equals a float16 without its sign. */
 function float32Magnitude(half: number): number {
   const mantissa = half & 0x3ff;
   if (half >= 0x7c00) return 0x7f800000 | (mantissa << 13);
   // 112 is the difference of the exponents' biases, 127 and 15.
   if (half >= 0x400) return (half << 13) + (112 << 23);
   if (mantissa === 0) return 0;
-  // A subnormal of float16 is normal in float32: its leading one moves to where it is implied.
+  // A subnormal float16 is a normal float32: shift its leading one to the implied position.
   const shift = Math.clz32(mantissa) - 21;
   return ((113 - shift) << 23) | ((mantissa << (13 + shift)) & 0x7fffff);
 }
@@ -150,7 +156,7 @@ function decode(bits: number, { exponent, mantissa }: Layout): number {
   return sign * (field === 0 ? fraction * 2 ** (1 - bias) : (1 + fraction) * 2 ** (field - bias));
 }
 
-/** Rounds the double itself: by way of float32 some values would be rounded twice. */
+/** Rounds a double directly: with float32 in between some values would be rounded twice. */
 function encode(value: number, { exponent, mantissa }: Layout): number {
   const bias = 2 ** (exponent - 1) - 1;
   const infinity = (2 ** exponent - 1) << mantissa;
@@ -158,14 +164,14 @@ function encode(value: number, { exponent, mantissa }: Layout): number {
   const sign = value < 0 || Object.is(value, -0) ? 0x8000 : 0;
   const size = Math.abs(value);
   if (size >= 2 ** (bias + 1)) return sign | infinity;
-  // Subnormals share the smallest exponent. One that rounds up to normal is right as it stands: its carry
-  // falls into the exponent, as does that of a mantissa that rounds up to 2.
+  // Subnormals share the smallest exponent. A subnormal that rounds up to a normal number needs no
+  // correction: the carry increases the exponent, like the carry of a mantissa that rounds up to 2.
   const power = Math.max(floorLog2(size), 1 - bias);
   const scaled = roundToEven(size * 2 ** (mantissa - power));
   return sign | (((power + bias - 1) << mantissa) + scaled);
 }
 
-/** Exponent of the largest power of two that is not above a value; `-Infinity` for 0. */
+/** Returns the exponent of the largest power of two that is not above a value; `-Infinity` for 0. */
 function floorLog2(value: number): number {
   const guess = Math.floor(Math.log2(value));
   // Math.log2 may round across a power of two.
@@ -173,7 +179,7 @@ function floorLog2(value: number): number {
   return 2 ** (guess + 1) <= value ? guess + 1 : guess;
 }
 
-/** For 0 ≤ value < 2^52: adding 2^52 leaves no room for a fraction, and the hardware rounds ties to even. */
+/** Rounds 0 ≤ value < 2^52, ties to even: doubles from 2^52 on have no fraction, so the hardware rounds the sum. */
 function roundToEven(value: number): number {
   return value + 2 ** 52 - 2 ** 52;
 }

@@ -1,28 +1,28 @@
 import type { DType } from "./dtype.ts";
 import { bfloat16Bits, bfloat16Value, float16Bits, float16Value } from "./float16.ts";
 
-/** How elements of one dtype stand in JSON. */
+/** Conversion of the elements of one dtype from and to JSON. */
 export interface JsonNumber {
   /**
    * Writes an element, little-endian, at a byte offset.
-   * @returns what is wrong with the value, if anything is
+   * @returns `undefined` on success, else the fault of the value
    */
   put(view: DataView, at: number, value: unknown): JsonProblem | undefined;
   /** Reads an element back. */
   get(view: DataView, at: number): number | string | boolean;
 }
 
-/** Of another kind, or a number that the dtype does not reach. */
+/** Fault of a JSON value: of another kind, or outside of the range of the dtype. */
 export type JsonProblem = "malformed" | "out-of-range";
 
-/** Numbers that JSON does not have, by what stands for them. */
+/** Numbers that JSON lacks, by the strings that encode them. */
 const NON_FINITE: ReadonlyMap<unknown, number> = new Map([
   ["NaN", Number.NaN],
   ["Infinity", Number.POSITIVE_INFINITY],
   ["-Infinity", Number.NEGATIVE_INFINITY],
 ]);
 
-/** The dtypes that have an obvious spelling in JSON: no complex ones, and none of less than 16 bits a float. */
+/** Conversions by dtype. Complex types and floats below 16 bits have none. */
 export const JSON_NUMBERS: Readonly<Partial<Record<DType, JsonNumber>>> = {
   bool: {
     put: (view, at, value) => {
@@ -74,7 +74,7 @@ function integer(
   };
 }
 
-/** Past 2^53 a JSON number is not what its author wrote: there, and wherever one likes, a decimal string is. */
+/** Accepts decimal strings too, and requires them past 2^53: `JSON.parse` rounds larger numbers. */
 function bigInteger(lowest: bigint, highest: bigint, kind: "BigInt64" | "BigUint64"): JsonNumber {
   return {
     put: (view, at, value) => {
@@ -105,7 +105,7 @@ function float(
       const number = NON_FINITE.get(value) ?? value;
       if (typeof number !== "number") return "malformed";
       set(view, at, number);
-      // An infinity must be asked for; JSON.parse makes one of 1e999 too.
+      // Accept an infinity as a string only: `JSON.parse` turns 1e999 into one too.
       return NON_FINITE.has(value) || Number.isFinite(get(view, at)) ? undefined : "out-of-range";
     },
     get: (view, at) => {

@@ -3,24 +3,24 @@ import { type DType, DTYPE_BITS, elementCount, tensorBytes } from "./dtype.ts";
 import { JSON_NUMBERS, type JsonNumber, type JsonProblem } from "./json-number.ts";
 import type { Tensor } from "./tensor.ts";
 
-/** A tensor as nested arrays, the last dimension innermost; a scalar is bare. */
+/** A tensor as nested arrays, the last dimension innermost; a scalar is a value without an array. */
 export type JsonTensor = number | string | boolean | readonly JsonTensor[];
 
-/** As many as NumPy's arrays have; it bounds the recursion too. */
+/** The limit of NumPy; it also bounds the recursion. */
 const MAX_RANK = 64;
-/** A shape such as [10^12, 0] has no elements to bound how many empty arrays it makes. */
+/** Bounds the number of arrays: a shape such as [10^12, 0] has no elements, but many empty arrays. */
 const MAX_ARRAYS = 2 ** 24;
 
 type Refuse = (code: ErrorCode, reason: string, hint?: string) => FormatError;
 
 /**
- * Makes a tensor of nested JSON arrays, or of a bare value; the shape is theirs, so `[]` has the shape [0].
+ * Makes a tensor from nested JSON arrays, or from a single value. The nesting gives the shape: `[]` has the shape [0].
  * Floats are rounded to the nearest, ties to even, and may be "NaN", "Infinity" and "-Infinity"; int64 and uint64
- * are whole numbers or, past 2^53, decimal strings; bool is true or false.
- * @param value what `JSON.parse` gave
- * @param name of the tensor, for errors
+ * are integers or, past 2^53, decimal strings; bool is true or false.
+ * @param value result of `JSON.parse`
+ * @param name name of the tensor, for errors
  * @throws FormatError `malformed` for ragged arrays and values of another kind, `out-of-range` for numbers that
- * the dtype does not hold, `unsupported` for dtypes that JSON has no numbers for (complex, float8, int4, …),
+ * outside of the range of the dtype, `unsupported` for dtypes without a JSON form (complex, float8, int4, …),
  * `too-large`
  */
 export function tensorFromJson(value: unknown, dtype: DType | "string", name: string): Tensor {
@@ -32,7 +32,7 @@ export function tensorFromJson(value: unknown, dtype: DType | "string", name: st
   const reject = (problem: JsonProblem, index: number): FormatError =>
     refuse(
       problem,
-      `${format(elements[index])} at [${indexOf(index, shape)}] is no ${dtype}`,
+      `${format(elements[index])} at [${indexOf(index, shape)}] is not a ${dtype}`,
       hintFor(dtype),
     );
   if (dtype === "string" || !kind) {
@@ -51,19 +51,21 @@ export function tensorFromJson(value: unknown, dtype: DType | "string", name: st
 }
 
 /**
- * Spells a tensor as nested arrays for `JSON.stringify`; every finite value stays exact, except that JSON has one
- * zero only. Not-a-number and infinities become "NaN", "Infinity" and "-Infinity", and int64 and uint64 past 2^53
- * decimal strings: {@link tensorFromJson} reads them back.
- * @throws FormatError `unsupported` for dtypes that JSON has no numbers for, `size-mismatch`; `too-large` for a
- * shape of over 2^24 arrays
+ * Converts a tensor to nested arrays for `JSON.stringify`. Finite values stay exact, except that negative zero becomes
+ * zero. NaN and infinities become "NaN", "Infinity" and "-Infinity"; int64 and uint64 past 2^53 become decimal strings.
+ * {@link tensorFromJson} reads the result.
+ * @throws FormatError `unsupported` for dtypes without a JSON form, `size-mismatch`; `too-large` for a shape of over 2^24
+ * arrays
  */
 export function tensorToJson(tensor: Tensor): JsonTensor {
   const { dtype, shape } = tensor;
   const refuse: Refuse = (code, reason, hint) =>
-    new FormatError(code, `Cannot spell a ${dtype} tensor as JSON: ${reason}`, { hint });
+    new FormatError(code, `Cannot write a ${dtype} tensor as JSON: ${reason}`, { hint });
   const held = tensor.dtype === "string" ? tensor.strings.length : tensor.bytes.byteLength;
   const needed = tensor.dtype === "string" ? elementCount(shape) : tensorBytes(tensor.dtype, shape);
-  if (held !== needed) throw refuse("size-mismatch", `[${shape.join(", ")}] takes ${needed}, it has ${held}`);
+  const unit = tensor.dtype === "string" ? "strings" : "bytes";
+  if (held !== needed)
+    throw refuse("size-mismatch", `[${shape.join(", ")}] takes ${needed} ${unit}, it has ${held}`);
   checkArrays(shape, refuse);
   if (tensor.dtype === "string") return nest(shape, (index) => tensor.strings[index] as string);
   const kind = numbersOf(tensor.dtype, refuse);
@@ -79,7 +81,7 @@ function numbersOf(dtype: DType, refuse: Refuse): JsonNumber {
   return kind;
 }
 
-/** The lengths down the first element of each array; {@link flatten} holds the others to them. */
+/** Takes the shape from the first element of each array; {@link flatten} checks the others against it. */
 function shapeOf(value: unknown, refuse: Refuse): number[] {
   const shape: number[] = [];
   for (let inner = value; Array.isArray(inner); inner = inner[0]) {
@@ -100,7 +102,7 @@ function flatten(value: unknown, shape: readonly number[], refuse: Refuse): unkn
       throw refuse("malformed", `it has ${found} at [${index.join(", ")}], where others have ${expected}`);
     }
     if (length === undefined) elements.push(inner);
-    // Elements themselves are by far the most: no index is made for each.
+    // Make no index for single elements, which are the most.
     else if (index.length === shape.length - 1) {
       const items = inner as unknown[];
       const array = items.findIndex(Array.isArray);
@@ -140,10 +142,10 @@ function format(value: unknown): string {
 
 function indexOf(flat: number, shape: readonly number[]): string {
   const index: number[] = [];
-  let rest = flat;
+  let remainder = flat;
   for (const dim of shape.toReversed()) {
-    index.unshift(rest % dim);
-    rest = Math.floor(rest / dim);
+    index.unshift(remainder % dim);
+    remainder = Math.floor(remainder / dim);
   }
   return index.join(", ");
 }

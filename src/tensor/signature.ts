@@ -3,13 +3,13 @@ import type { DType } from "./dtype.ts";
 /** A named input or output of a program. */
 export interface Port {
   readonly name: string;
-  /** `undefined` where it is not a dense tensor. */
+  /** `undefined` if it is not a dense tensor. */
   readonly dtype: DType | "string" | undefined;
-  /** A number, a name, or `undefined` where nothing is said; `undefined` as a whole where the rank is unknown. */
+  /** Each dimension is a number, a name, or `undefined` if unknown; the shape is `undefined` if the rank is unknown. */
   readonly shape: readonly (number | string | undefined)[] | undefined;
 }
 
-/** What a method takes and gives. */
+/** Inputs and outputs of a method. */
 export interface Signature {
   readonly inputs: readonly Port[];
   readonly outputs: readonly Port[];

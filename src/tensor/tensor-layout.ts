@@ -1,17 +1,17 @@
 import { type DType, tensorBytes } from "./dtype.ts";
 
-/** What a weight's bytes are: little-endian elements, row-major. */
+/** Dtype and shape of a weight, whose bytes are little-endian elements, row-major. */
 export interface TensorLayout {
   readonly dtype: DType;
   readonly shape: readonly number[];
 }
 
-/** Bytes that a layout takes; `undefined` if no tensor can have it. */
+/** Returns the size of a layout in bytes; `undefined` for a layout that no tensor can have. */
 export function layoutBytes({ dtype, shape }: TensorLayout): number | undefined {
   return tensorBytes(dtype, shape);
 }
 
-/** Whether two layouts are one. */
+/** Whether two layouts are equal. */
 export function sameLayout(a: TensorLayout, b: TensorLayout): boolean {
   return (
     a.dtype === b.dtype &&
@@ -20,7 +20,7 @@ export function sameLayout(a: TensorLayout, b: TensorLayout): boolean {
   );
 }
 
-/** A layout as errors spell it. */
+/** Formats a layout for errors: `float32 [2, 3]`. */
 export function formatLayout({ dtype, shape }: TensorLayout): string {
   return `${dtype} [${shape.join(", ")}]`;
 }

@@ -1,6 +1,6 @@
 import type { DType } from "./dtype.ts";
 
-/** A dense tensor of numbers in memory: inputs and outputs of a run. */
+/** A dense tensor of numbers in memory. */
 export interface NumberTensor {
   readonly dtype: DType;
   readonly shape: readonly number[];
@@ -15,7 +15,7 @@ export interface StringTensor {
   readonly strings: readonly string[];
 }
 
-/** What a session takes and gives. */
+/** An input or output of a session. */
 export type Tensor = NumberTensor | StringTensor;
 
 /** Tensors by name. */

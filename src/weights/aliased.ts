@@ -1,14 +1,14 @@
 import { noSuchWeight, type WeightLayout, type WeightSource } from "./weight-source.ts";
 
-/** A weight of another source, and what is known of it here. */
+/** A weight of another source, and its layout. */
 export interface Alias {
   readonly owner: WeightSource;
-  /** Its name there. */
+  /** Key of the weight in the other source. */
   readonly key: string;
   readonly layout: WeightLayout;
 }
 
-/** Weights of other sources, by names of their own. */
+/** Makes a source of weights of other sources under new keys. */
 export function aliasedWeights(name: string, table: ReadonlyMap<string, Alias>): WeightSource {
   return {
     name,

@@ -2,8 +2,8 @@ import { LinkError } from "../errors.ts";
 
 /**
  * Finds a method by its name.
- * @param name may be left out where there is one only
- * @throws LinkError `not-found`, naming what there is
+ * @param name optional if there is one method
+ * @throws LinkError `not-found`, with the names of the methods
  */
 export function chooseMethod<T extends { readonly name: string }>(
   model: string,
@@ -16,6 +16,6 @@ export function chooseMethod<T extends { readonly name: string }>(
   if (found) return found;
   const what = name === undefined ? "one of the methods" : `method "${name}"`;
   throw new LinkError("not-found", `Cannot find ${what} of "${model}"`, {
-    hint: `name one of them: ${methods.map((each) => each.name).join(", ")}`,
+    hint: `Name one of the methods: ${methods.map((each) => each.name).join(", ")}`,
   });
 }

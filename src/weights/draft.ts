@@ -4,20 +4,20 @@ import { chooseMethod } from "./choose-method.ts";
 import { rangeWeights, type WeightPlace } from "./range.ts";
 import type { WeightSource } from "./weight-source.ts";
 
-/** Options of weights that are a model's. */
+/** Options for the weights of a model. */
 export interface ModelDataOptions {
-  /** Which of its methods; may be left out where it has one only. */
+  /** Name of the method; optional if the model has one method. */
   readonly method?: string | undefined;
-  /** How errors name it; after the model if left out. */
+  /** Name of the source, for errors; that of the model unless given. */
   readonly name?: string | undefined;
-  /** Whether constants that are beside the weights are among the keys; else they are read by name alone. */
+  /** Whether the keys include the constants of the method; without this, constants can be opened but are not listed. */
   readonly constants?: boolean | undefined;
 }
 
 /**
- * The weights of a model's files, whatever their format and wherever they are, and the constants beside them: a draft
- * says where. Whoever opened the draft's sources closes them, after the last use of the weights.
- * @throws FormatError `size-mismatch`, naming file, tensor and offset; LinkError `not-found` for a method
+ * Makes a source of the weights and constants of one method of a draft. The opener of the draft's files closes them after the
+ * last use of the weights.
+ * @throws FormatError `size-mismatch`, with file, tensor and offset; LinkError `not-found` for a method
  */
 export function draftWeights(draft: ModelDraft, options: ModelDataOptions = {}): WeightSource {
   const { constants = true } = options;

@@ -3,12 +3,12 @@ import type { CreateDigest, Digest } from "../tensor/digest.ts";
 import { streamWeight } from "./stream-weight.ts";
 import type { WeightSource } from "./weight-source.ts";
 
-/** Options of what may have to hash weights. */
+/** Options of functions that hash weights. */
 export interface HashOptions extends ReadOptions {
   readonly createDigest: CreateDigest;
 }
 
-/** The digest of a weight's bytes as they are now, read piece by piece. */
+/** Hashes a weight, which it reads in chunks. */
 export async function hashWeight(
   source: WeightSource,
   key: string,

@@ -5,9 +5,9 @@ import { openWeight } from "./open-weight.ts";
 import type { WeightSource } from "./weight-source.ts";
 
 /**
- * Fills memory with a weight, a piece at a time. After a failure the memory has part of it.
- * @param target of exactly the weight's size
- * @throws LinkError `missing-weight`; `size-mismatch` before anything is written; SourceError `source-changed`
+ * Reads a weight into memory, in chunks. After a failure the memory contains a part of the weight.
+ * @param target memory of exactly the size of the weight
+ * @throws LinkError `missing-weight`; `size-mismatch` before the first read; SourceError `source-changed`
  */
 export async function loadWeight(
   source: WeightSource,
@@ -18,10 +18,9 @@ export async function loadWeight(
   await using bytes = await openWeight(source, key, options);
   const { size } = bytes;
   if (target.byteLength !== size) {
-    const side = target.byteLength < size ? "less" : "more";
     throw new LinkError(
       "size-mismatch",
-      `Cannot load weight "${key}" of "${source.name}": it has ${size} bytes, the memory for it has ${side}: ${target.byteLength}`,
+      `Cannot load weight "${key}" of "${source.name}": it has ${size} bytes, the memory for it has ${target.byteLength}`,
       { path: source.name, tensor: key },
     );
   }

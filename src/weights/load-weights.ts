@@ -6,34 +6,34 @@ import { readWeight } from "./read-weight.ts";
 import { streamWeight } from "./stream-weight.ts";
 import { noSuchWeight, type WeightLayout, type WeightSource } from "./weight-source.ts";
 
-/** Which weights to load; all if left out. */
+/** Keys of the weights to load; all unless given. */
 interface Selected {
   readonly keys?: readonly string[] | undefined;
 }
 
-/** A weight and what it is. */
+/** Key and layout of a weight. */
 interface Loaded {
   readonly key: string;
   readonly layout: WeightLayout;
 }
 
-/** A weight that an engine maps itself. */
+/** A weight as a file range, which an engine maps. */
 export interface MappedWeight extends Loaded, FileRange {}
 
-/** A weight in memory. It is freed when the next one is asked for: take what is to be kept before that. */
+/** A weight in memory. It is freed when the next weight is requested: copy or keep `bytes` before that. */
 export interface ReadWeight extends Loaded {
-  /** @throws LinkError `released` once it was freed */
+  /** @throws LinkError `released` after the weight is freed */
   readonly bytes: Uint8Array;
 }
 
-/** A weight that is read as its pieces are asked for. */
+/** A weight as a stream, read on demand. */
 export interface StreamedWeight extends Loaded {
   readonly chunks: AsyncIterable<Uint8Array>;
 }
 
 /**
- * Finds the file ranges of weights, for engines that map files: nothing is read.
- * @throws LinkError `unsupported` for a weight that is in no file as plain bytes, `missing-weight`; SourceError
+ * Finds the file ranges of weights, for engines that map files. Reads no weights.
+ * @throws LinkError `unsupported` for a weight that no file has as plain bytes, `missing-weight`; SourceError
  * `source-changed`
  */
 export async function mapWeights(data: WeightSource, options: Selected = {}): Promise<MappedWeight[]> {
@@ -43,11 +43,11 @@ export async function mapWeights(data: WeightSource, options: Selected = {}): Pr
     if (!range) {
       throw new LinkError(
         "unsupported",
-        `Cannot map weight "${key}" of "${data.name}": no file has it as it is`,
+        `Cannot map weight "${key}" of "${data.name}": no file has it as plain bytes`,
         {
           path: data.name,
           tensor: key,
-          hint: "read or stream it instead",
+          hint: "Read or stream the weight instead",
         },
       );
     }
@@ -57,8 +57,8 @@ export async function mapWeights(data: WeightSource, options: Selected = {}): Pr
 }
 
 /**
- * Reads weights one after the other, for engines that take them whole: one is in memory at a time, unless whoever asks
- * keeps them.
+ * Reads weights one after the other, for engines that take complete weights. One weight is in memory at a time, unless the
+ * caller keeps its bytes.
  */
 export async function* readWeights(
   data: WeightSource,
@@ -76,7 +76,7 @@ export async function* readWeights(
   }
 }
 
-/** Streams weights one after the other, for engines with memory of their own: one piece is in memory at a time. */
+/** Streams weights one after the other, for engines that copy chunks. One chunk is in memory at a time. */
 export async function* streamWeights(
   data: WeightSource,
   { chunk, signal, ...options }: Selected & StreamOptions = {},
@@ -87,7 +87,7 @@ export async function* streamWeights(
   }
 }
 
-/** All of them are looked up before the first is touched. */
+/** Looks up the layouts of all weights before the first one is read. */
 function select(data: WeightSource, { keys = data.keys() }: Selected): Loaded[] {
   return keys.map((key) => {
     const layout = data.layout(key);

@@ -3,17 +3,17 @@ import type { WeightSource } from "./weight-source.ts";
 
 /** A range of a file. */
 export interface FileRange {
-  /** Absolute. */
+  /** Absolute path. */
   readonly path: string;
-  /** In bytes from the start of the file. */
+  /** Offset in the file, in bytes. */
   readonly offset: number;
-  /** In bytes. */
+  /** Length in bytes. */
   readonly length: number;
 }
 
 /**
- * Finds the file range of a weight, for engines that map files. Ask again when it is mapped: a file that was replaced
- * meanwhile is refused then.
+ * Finds the file range of a weight, for engines that map files. Call it again after mapping the file, to detect that the file
+ * was replaced in between.
  * @returns `undefined` for a weight that no file has as plain bytes
  * @throws SourceError `source-changed`
  */

@@ -12,13 +12,13 @@ import {
 /** A weight that a program expects. */
 export interface ExpectedWeight extends TensorLayout {
   readonly name: string;
-  /** That of the weight the program has; left out where any weight of that layout will do. */
+  /** Digest of the weight in the program; left out if any weight of the layout is accepted. */
   readonly digest?: Digest | undefined;
 }
 
-/** Weights that are there, by key: a source, or a table of one. */
+/** Weights by key: a source, or a table. */
 export interface WeightTable {
-  /** How errors name it. */
+  /** Name for errors. */
   readonly name: string;
   keys(): Iterable<string>;
   layout(key: string): (TensorLayout & { readonly digest?: Digest | undefined }) | undefined;
@@ -26,35 +26,35 @@ export interface WeightTable {
 
 /** Options of {@link matchWeights}. */
 export interface MatchOptions {
-  /** How errors name what expects the weights; "the program" if left out. */
+  /** Name of the program, for errors; "the program" if left out. */
   readonly program?: string | undefined;
-  /** Names of the program → keys of the source, where they differ. */
+  /** Keys of the source by names of the program, for names that differ. */
   readonly map?: NameMap | undefined;
-  /** Weights that the source lacks stay what they are. */
+  /** Allow the source to lack weights of the program: those keep their values. */
   readonly partial?: boolean | undefined;
-  /** The source may have weights that the program does not use. */
+  /** Allow weights in the source that the program does not use. */
   readonly spare?: boolean | undefined;
   /**
-   * The weights get other values: digests are not compared, but two weights whose digests differ do not become one.
+   * Bind weights of other values: digests are not compared, but weights with different digests must not get the same key.
    */
   readonly rebind?: boolean | undefined;
-  /** What to do about each kind of case. */
+  /** Hints by error code. */
   readonly hints?: WeightHints | undefined;
 }
 
-/** What each weight of a program is bound to. */
+/** Result of {@link matchWeights}. */
 export interface WeightMatch {
-  /** Keys of the source, by the program's names. */
+  /** Keys of the source by names of the program. */
   readonly bound: ReadonlyMap<string, string>;
-  /** Names of the program that keep what they have. */
+  /** Names of weights that keep their values. */
   readonly kept: readonly string[];
 }
 
 /**
- * Binds a program's weights by name, strictly: all of them are there, none is left over, and each has the dtype, shape
- * and, where both sides know one, digest that the program expects. Nothing is read.
+ * Binds a program's weights by name, strictly: no weight is missing or unused, and each has the dtype, shape and, if both
+ * sides have one, digest that the program expects. Reads no weights.
  * @throws WeightMismatchError `missing-weight`, `mismatch`, `duplicate`, `unused-weight`, with every case; LinkError
- * `not-found` for a map of names that no side has
+ * `not-found` for names of the map that the program or the source does not have
  */
 export function matchWeights(
   expected: Iterable<ExpectedWeight>,
@@ -102,7 +102,7 @@ export function matchWeights(
   throw new WeightMismatchError(`use "${given.name}" for "${program}"`, findings, options.hints);
 }
 
-/** Weights of a list as a table. */
+/** Makes a table of a list of weights. */
 export function weightTable(name: string, weights: Iterable<ExpectedWeight>): WeightTable {
   const table = new Map([...weights].map((weight) => [weight.name, weight]));
   return { name, keys: () => table.keys(), layout: (key) => table.get(key) };
@@ -114,7 +114,7 @@ function checkMap(map: NameMap, names: ReadonlySet<string>, given: WeightTable, 
     return given.layout(key) ? [] : [`"${given.name}" has no "${key}", for "${name}"`];
   });
   if (odd.length === 0) return;
-  throw new LinkError("not-found", `Cannot use this mapping: ${listCases(odd)}`, {
-    hint: "its keys are names of the program, its values names of the new weights",
+  throw new LinkError("not-found", `Cannot use the mapping: ${listCases(odd)}`, {
+    hint: "Map names of the program to names of the new weights",
   });
 }

@@ -5,8 +5,8 @@ import { layoutBytes, formatLayout } from "../tensor/tensor-layout.ts";
 import { noSuchWeight, weightBytes, type WeightLayout, type WeightSource } from "./weight-source.ts";
 
 /**
- * Weights in the caller's memory, which are read without a copy.
- * @throws LinkError `size-mismatch` for bytes that are not those of the shape, `unsupported` for strings
+ * Makes a source of tensors in the caller's memory, which are read without a copy.
+ * @throws LinkError `size-mismatch` for a tensor whose bytes do not have the size of its layout, `unsupported` for strings
  */
 export function memoryWeights(tensors: Tensors, name = "memory"): WeightSource {
   const table = new Map(
@@ -20,11 +20,15 @@ export function memoryWeights(tensors: Tensors, name = "memory"): WeightSource {
     if (!entry) throw noSuchWeight({ name }, key);
     const { bytes } = entry.tensor;
     if (bytes.byteLength === entry.layout.length) return bytes;
-    // Memory that is transferred to another thread has no bytes here any more.
-    throw new LinkError("released", `Cannot use weight "${key}" of "${name}": its memory was given away`, {
-      path: name,
-      tensor: key,
-    });
+    // Memory that was transferred to another thread has length 0 here.
+    throw new LinkError(
+      "released",
+      `Cannot use weight "${key}" of "${name}": its memory was transferred to another thread`,
+      {
+        path: name,
+        tensor: key,
+      },
+    );
   };
   return {
     name,
@@ -47,7 +51,7 @@ export function memoryWeights(tensors: Tensors, name = "memory"): WeightSource {
 
 function numbersOf(name: string, key: string, tensor: Tensor): NumberTensor {
   if (tensor.dtype !== "string") return tensor;
-  throw new LinkError("unsupported", `Cannot use weight "${key}" of "${name}": it is strings`, {
+  throw new LinkError("unsupported", `Cannot use weight "${key}" of "${name}": its elements are strings`, {
     path: name,
     tensor: key,
   });
@@ -56,7 +60,7 @@ function numbersOf(name: string, key: string, tensor: Tensor): NumberTensor {
 function layoutOf(name: string, key: string, { dtype, shape, bytes }: NumberTensor): WeightLayout {
   const length = layoutBytes({ dtype, shape });
   if (length === bytes.byteLength) return { dtype, shape, length, digest: undefined };
-  const takes = length === undefined ? "no tensor can be that" : `that takes ${length} bytes`;
+  const takes = length === undefined ? "no tensor has this layout" : `that takes ${length} bytes`;
   throw new LinkError(
     "size-mismatch",
     `Cannot use weight "${key}" of "${name}" as ${formatLayout({ dtype, shape })}: ${takes}, it has ${bytes.byteLength}`,

@@ -6,10 +6,10 @@ import { type MismatchedWeight, WeightMismatchError } from "./weight-mismatch-er
 import { sameLayout } from "../tensor/tensor-layout.ts";
 
 /**
- * Makes one of several: a foundation and an adapter, or the data files of a program. A key may be in more than one of
- * them if it is the same weight there; where a digest is not known that is found out by hashing, piece by piece, and
- * the result knows it. The first that has a key gives its bytes.
- * @throws WeightMismatchError `mismatch`, with every key that is not the same in two, and both; what reading them throws
+ * Makes one source of several: a foundation and an adapter, or the data files of a program. Several sources may have a key
+ * if its weight is equal in all of them. Unknown digests of such weights are computed, and are part of the result. The bytes
+ * come from the first source with the key.
+ * @throws WeightMismatchError `mismatch`, with every key that differs between sources; the errors of the sources
  */
 export async function mergeWeightSources(
   maps: readonly WeightSource[],

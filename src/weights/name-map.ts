@@ -1,42 +1,41 @@
 import { LinkError } from "../errors.ts";
 
-/** Which of the new weights each weight of a model gets: from the model's names to those of the new weights. */
+/** Names of new weights by names of a model's weights. */
 export type NameMap = ReadonlyMap<string, string>;
 
-/** Cases that an error lists; more are counted. */
+/** Number of cases that an error lists; it counts the others. */
 const MAX_LISTED = 20;
 
 /**
- * Checks a mapping: a JSON object of the model's names to those of the new weights.
- * @param value what `JSON.parse` gave
- * @param path of its file, for errors
- * @throws LinkError `malformed` for what is no such object; `mismatch` for names that lead in a circle: weights that
- * would change places, which no checkpoint asks for
+ * Parses a mapping: a JSON object from a model's names to names of new weights.
+ * @param value result of `JSON.parse`
+ * @param path path of the mapping, for errors
+ * @throws LinkError `malformed` for another value; `mismatch` for a cycle of names, which would exchange weights
  */
 export function parseNameMap(value: unknown, path: string): Map<string, string> {
   const refuse = (code: "malformed" | "mismatch", reason: string, tensor?: string): LinkError =>
     new LinkError(code, `Cannot use the mapping "${path}": ${reason}`, { path, tensor });
   if (typeof value !== "object" || value === null || Array.isArray(value)) {
-    throw refuse("malformed", "it is no JSON object of names");
+    throw refuse("malformed", "it is not a JSON object of names");
   }
   const mapping = new Map<string, string>();
   for (const [key, target] of Object.entries(value)) {
-    if (typeof target !== "string") throw refuse("malformed", `"${key}" is mapped to no name`, key);
+    if (typeof target !== "string") throw refuse("malformed", `the value of "${key}" is not a name`, key);
     mapping.set(key, target);
   }
-  const circle = findCircle(mapping);
-  if (circle) throw refuse("mismatch", `it leads in a circle: ${circle.join(" → ")}`, circle[0]);
+  const cycle = findCycle(mapping);
+  if (cycle) throw refuse("mismatch", `it has a cycle: ${cycle.join(" → ")}`, cycle[0]);
   return mapping;
 }
 
-/** Cases as a message lists them. */
+/** Joins cases for a message, up to {@link MAX_LISTED}. */
 export function listCases(cases: readonly string[]): string {
   const more = cases.length - MAX_LISTED;
   return `${cases.slice(0, MAX_LISTED).join("; ")}${more > 0 ? `; and ${more} more` : ""}`;
 }
 
-/** Names that lead back to the first; one that is mapped to itself is no circle. */
-function findCircle(mapping: NameMap): string[] | undefined {
+/** Finds a cycle of names. A name that is mapped to itself is no cycle. */
+function findCycle(mapping: NameMap): string[] | undefined {
   const done = new Set<string>();
   for (const start of mapping.keys()) {
     const way: string[] = [];

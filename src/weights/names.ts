@@ -1,14 +1,14 @@
 import type { ModelConfig, Weight } from "../model/config.ts";
 
-/** A weight of a model by the name that a refit knows it under, and the methods that have it. */
+/** A weight of a model under its name in a refit, and the methods that use it. */
 export interface NamedWeight extends Weight {
-  /** Its name in each of its methods. */
+  /** Name of the weight in each of its methods. */
   readonly uses: readonly { readonly method: string; readonly name: string }[];
 }
 
 /**
- * The weights of a model by name: that of the method where all methods mean the same by it, else `method/name`.
- * @param qualified every name with its method
+ * Lists the weights of a model by name: the weight's name if it is the same weight in all methods, else `method/name`.
+ * @param qualified use `method/name` for all weights
  */
 export function namedWeights(config: ModelConfig, qualified = false): Map<string, NamedWeight> {
   const byName = new Map<string, { readonly method: string; readonly weight: Weight }[]>();

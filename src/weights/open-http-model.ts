@@ -6,8 +6,8 @@ import { isPlainPath } from "../model/config.ts";
 import type { ModelDraft } from "../model/draft.ts";
 
 /**
- * Reads the head of a model on a web server that answers range requests; shards and external data are found beside it.
- * The draft's sources fetch what is read of them, and refuse a resource that changes meanwhile.
+ * Reads the header of a model on a web server that supports range requests, and opens its shards and external data beside it.
+ * The draft's sources fetch ranges on demand, and throw if a resource has changed.
  * @throws FormatError, SourceError
  */
 export async function openHttpModel(url: string | URL, options: HttpSourceOptions = {}): Promise<ModelDraft> {
@@ -16,23 +16,31 @@ export async function openHttpModel(url: string | URL, options: HttpSourceOption
   const source = await openHttpSource(start, options);
   const format = await recognizeFormat({ path, source }, options);
   if (!format) {
-    throw new FormatError("unknown-format", `Cannot tell the format of "${start}"`, {
-      path: String(start),
-      hint: `tare reads ${MODEL_FILES.join(", ")}`,
-    });
+    throw new FormatError(
+      "unknown-format",
+      `Cannot find the format of "${start}": neither its first bytes nor its name are known`,
+      {
+        path: String(start),
+        hint: `Use a file that tare reads: ${MODEL_FILES.join(", ")}`,
+      },
+    );
   }
   return format.read([{ path, source }], folderAt(start, options), options);
 }
 
-/** Files beside a URL, and below it. */
+/** Opens files beside a URL, or in folders beside it. */
 function folderAt(start: URL, options: HttpSourceOptions): ModelFolder {
   return {
     async open(path, { signal } = {}) {
       const plain = path.replace(/^(\.\/)+/, "");
       if (!isPlainPath(plain)) {
-        throw new SourceError("unsafe-path", `Cannot open "${path}": it leads outside of "${start}"`, {
-          path,
-        });
+        throw new SourceError(
+          "unsafe-path",
+          `Cannot open "${path}": it is outside of the folder of "${start}"`,
+          {
+            path,
+          },
+        );
       }
       const url = new URL(plain.split("/").map(encodeURIComponent).join("/"), start);
       try {

@@ -14,20 +14,20 @@ import { openHttpModel } from "./open-http-model.ts";
 import { noSuchWeight, type WeightSource } from "./weight-source.ts";
 
 /**
- * Where weights come from. A string is a model of the store, else a file or folder in any format, else an `https:` URL,
- * else one weight of any of these as `scope::key`. An object is a source, or tensors in memory by name.
+ * A reference to weights. A string is a model of the store, else a file or folder in any format, else an `https:` URL, else
+ * one weight of any of these as `scope::key`. An object is a source, or tensors in memory by name.
  */
 export type WeightRef = string | WeightSource | Tensors;
 
 /** Options of {@link openRef}. */
 export interface OpenRefOptions extends ReadOptions {
-  /** Where models are looked for first; opened when it is needed. */
+  /** Store whose models are searched first; a function is called to open it. */
   readonly store?: Store | (() => Promise<Store>) | undefined;
-  /** References for the scopes of `scope::key`; others are opened as references themselves. */
+  /** References by scope of `scope::key`; a scope that is not listed is opened as a reference. */
   readonly scopes?: Readonly<Record<string, WeightRef>> | undefined;
 }
 
-/** What a reference leads to. Dispose it to close what was opened. */
+/** The target of a reference. Dispose it to close its files. */
 export type OpenedRef = AsyncDisposable & { readonly name: string } & (
     | { readonly kind: "model"; readonly store: Store; readonly model: StoredModel }
     | { readonly kind: "files"; readonly draft: ModelDraft<FileSource> }
@@ -36,9 +36,8 @@ export type OpenedRef = AsyncDisposable & { readonly name: string } & (
   );
 
 /**
- * Opens what a reference leads to. Nothing of the weights is read.
- * @throws LinkError `not-found` for a reference that leads to nothing, with what was tried; FormatError, SourceError,
- * StoreError
+ * Opens the target of a reference. Reads no weights.
+ * @throws LinkError `not-found` for a reference without a target; FormatError, SourceError, StoreError
  */
 export async function openRef(ref: WeightRef, options: OpenRefOptions = {}): Promise<OpenedRef> {
   if (typeof ref !== "string") return openedSource(isSource(ref) ? ref : memoryWeights(ref));
@@ -48,7 +47,7 @@ export async function openRef(ref: WeightRef, options: OpenRefOptions = {}): Pro
     const model = await readModel(store, ref);
     return { kind: "model", name: ref, store, model, [Symbol.asyncDispose]: async () => {} };
   }
-  if (await isThere(ref)) {
+  if (await exists(ref)) {
     const opened = await openModel([ref], { signal });
     const close = async (): Promise<void> => opened[Symbol.asyncDispose]();
     return { kind: "files", name: ref, draft: opened.draft, [Symbol.asyncDispose]: close };
@@ -57,10 +56,10 @@ export async function openRef(ref: WeightRef, options: OpenRefOptions = {}): Pro
   const url = /^https?:\/\//i.test(ref) ? await draftAt(ref, at >= 0, signal) : undefined;
   if (url) return { kind: "url", name: ref, draft: url, [Symbol.asyncDispose]: async () => {} };
   if (at > 0) return openOne(ref.slice(0, at), ref.slice(at + 2), { ...options, store });
-  throw nothing(ref, store);
+  throw noTarget(ref, store);
 }
 
-/** One weight of a scope. */
+/** Opens one weight of a scope. */
 async function openOne(scope: string, key: string, options: OpenRefOptions): Promise<OpenedRef> {
   const { scopes = {}, store, signal } = options;
   const ref = Object.hasOwn(scopes, scope) ? scopes[scope] : undefined;
@@ -80,22 +79,22 @@ function openedSource(source: WeightSource, close = async (): Promise<void> => u
   return { kind: "weights", name: source.name, source, [Symbol.asyncDispose]: close };
 }
 
-/** A record of tensors may have one that is called "open": it is no function. */
+/** Checks for functions: a record of tensors may have a tensor that is named "open". */
 function isSource(ref: WeightSource | Tensors): ref is WeightSource {
   return typeof ref.open === "function" && typeof ref.layout === "function" && typeof ref.keys === "function";
 }
 
-async function isThere(path: string): Promise<boolean> {
+async function exists(path: string): Promise<boolean> {
   try {
     await stat(path);
     return true;
   } catch (cause) {
     if (isAbsent(cause)) return false;
-    throw fileError(path, "look at", cause);
+    throw fileError(path, "check", cause);
   }
 }
 
-/** @param optional whether the reference may be something else than a URL */
+/** @param optional whether the reference may be a `scope::key` instead of a URL */
 async function draftAt(
   url: string,
   optional: boolean,
@@ -109,7 +108,7 @@ async function draftAt(
   }
 }
 
-function nothing(ref: string, store: Store | undefined): LinkError {
+function noTarget(ref: string, store: Store | undefined): LinkError {
   const models = store ? "no model of the store has this name, " : "";
   return new LinkError(
     "not-found",

@@ -3,7 +3,7 @@ import { LinkError } from "../errors.ts";
 import { noSuchWeight, type WeightBytes, type WeightSource } from "./weight-source.ts";
 
 /**
- * Opens a weight's bytes, and checks that they are as many as its layout says.
+ * Opens a weight's bytes, and checks their size against the layout.
  * @throws LinkError `missing-weight`, `size-mismatch`
  */
 export async function openWeight(

@@ -3,22 +3,22 @@ import { openRef, type OpenRefOptions, type WeightRef } from "./open-ref.ts";
 import { refMethods, refWeights } from "./ref-weights.ts";
 import type { WeightSource } from "./weight-source.ts";
 
-/** Weights whose files are open. Dispose it to close them; a caller's own source stays as it is. */
+/** Weights with open files. Dispose it to close the files; a source of the caller stays open. */
 export interface OpenWeights extends WeightSource, AsyncDisposable {}
 
 /** Options of {@link openWeights}. */
 export interface OpenWeightsOptions extends OpenRefOptions {
-  /** The weights of this method; may be left out where there is one only. */
+  /** Name of the method; optional if there is one method. */
   readonly method?: string | undefined;
-  /** The same, where there is a method of that name. */
+  /** Name of the method to use if `method` is not given and a method of this name exists. */
   readonly preferredMethod?: string | undefined;
-  /** Whether constants that are beside the weights are among the keys; else they are read by name alone. */
+  /** Whether the keys include the constants of the method; without this, constants can be opened but are not listed. */
   readonly constants?: boolean | undefined;
 }
 
 /**
- * Opens weights by name, wherever they are: see {@link WeightRef}. Nothing of them is read.
- * @throws LinkError `not-found` for a reference that leads to nothing, or for a method; FormatError, SourceError,
+ * Opens the weights of a {@link WeightRef}. Reads no weights.
+ * @throws LinkError `not-found` for a reference without a target, or for a method; FormatError, SourceError,
  * StoreError
  */
 export async function openWeights(ref: WeightRef, options: OpenWeightsOptions = {}): Promise<OpenWeights> {
@@ -28,7 +28,7 @@ export async function openWeights(ref: WeightRef, options: OpenWeightsOptions = 
     if (opened.kind === "model") await requireModel(opened.store, opened.model, { signal });
     const chosen = method ?? refMethods(opened).find((name) => name === preferredMethod);
     const source = refWeights(opened, { method: chosen, constants });
-    // A class keeps its members on its prototype: it is called, never copied.
+    // Call the members: a spread would lose the methods of a class.
     return {
       name: source.name,
       keys: () => source.keys(),

@@ -5,23 +5,23 @@ import type { VarintArray } from "../io/varint-array.ts";
 import { layoutBytes, formatLayout } from "../tensor/tensor-layout.ts";
 import { noSuchWeight, weightBytes, type WeightLayout, type WeightSource } from "./weight-source.ts";
 
-/** A weight that is a range of a source. */
+/** A weight in a range of a source. */
 export interface WeightPlace {
   readonly key: string;
   readonly layout: Omit<WeightLayout, "length">;
-  /** How errors name the source. */
+  /** Path of the source, for errors. */
   readonly path: string;
-  /** In bytes from the start of the source. */
+  /** Offset in the source, in bytes. */
   readonly offset: number;
-  /** Bytes in the source: more or less than the weight's where they are encoded. */
+  /** Length in the source, in bytes; for an encoded weight it is not the weight's size. */
   readonly length: number;
-  /** Set where the range is numbers of varying length. */
+  /** Set if the range is encoded as varints. */
   readonly varint?: VarintArray | undefined;
-  /** Whether the range is two hexadecimal digits for each byte. */
+  /** Whether the range is encoded as two hexadecimal digits for each byte. */
   readonly hex?: boolean | undefined;
-  /** A source that the caller closes, or what opens one for one use. */
+  /** A source that the caller closes, or a function that opens a source for one read of the weight. */
   readonly source: ByteSource | (() => Promise<ByteSource & AsyncDisposable>);
-  /** Whether it is read by its name alone, and is not among the keys. */
+  /** Whether the weight can be opened but is not listed in the keys. */
   readonly unlisted?: boolean | undefined;
 }
 
@@ -30,14 +30,14 @@ interface Place extends WeightPlace {
 }
 
 /**
- * Weights that are ranges of sources, of any number and kind.
+ * Makes a source of weights that are ranges of byte sources.
  * @throws FormatError `size-mismatch`, `duplicate`
  */
 export function rangeWeights(name: string, places: Iterable<WeightPlace>): WeightSource {
   const table = new Map<string, Place>();
   for (const place of places) {
     const layout = { ...place.layout, length: lengthOf(place) };
-    if (table.has(place.key)) throw refusal(place, "duplicate", "there are two of that name");
+    if (table.has(place.key)) throw refusal(place, "duplicate", "two tensors have that name");
     table.set(place.key, { ...place, layout });
   }
   const keys = [...table.values()].filter(({ unlisted }) => !unlisted).map(({ key }) => key);
@@ -61,7 +61,7 @@ export function rangeWeights(name: string, places: Iterable<WeightPlace>): Weigh
   };
 }
 
-/** The weight's own bytes. */
+/** Makes a source of the weight's decoded bytes. */
 function bytesOf(place: Place, parent: ByteSource): ByteSource {
   const { offset, length, layout, varint } = place;
   const source = sliceSource(parent, offset, length);
@@ -74,11 +74,11 @@ function isEncoded({ varint, hex = false }: WeightPlace): boolean {
   return varint !== undefined || hex;
 }
 
-/** Bytes of the weight itself. */
+/** Returns the size of the decoded weight in bytes. */
 function lengthOf(place: WeightPlace): number {
   const expected = layoutBytes(place.layout);
   if (expected === undefined) {
-    throw refusal(place, "size-mismatch", `no tensor can be ${formatLayout(place.layout)}`);
+    throw refusal(place, "size-mismatch", `no tensor has the layout ${formatLayout(place.layout)}`);
   }
   if (!isEncoded(place) && place.length !== expected) throw wrongLength(place, expected, place.length);
   return expected;

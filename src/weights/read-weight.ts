@@ -4,16 +4,16 @@ import { readExactly } from "../io/stream.ts";
 import { openWeight } from "./open-weight.ts";
 import type { WeightSource } from "./weight-source.ts";
 
-/** A weight in memory, for as long as it is needed. Do not write into it. */
+/** A weight in memory, until it is freed. Do not write into it. */
 export interface FreeableData extends Disposable {
-  /** @throws LinkError `released` once it was freed */
+  /** @throws LinkError `released` after {@link free} */
   readonly bytes: Uint8Array;
-  /** Lets the memory be collected. A second call does nothing. */
+  /** Drops the reference to the memory. A second call has no effect. */
   free(): void;
 }
 
 /**
- * Reads a weight whole; without a copy where the source has it in memory.
+ * Reads a complete weight; without a copy if the source has it in memory.
  * @throws LinkError `missing-weight`; SourceError `source-changed`
  */
 export async function readWeight(

@@ -5,7 +5,7 @@ import type { OpenedRef } from "./open-ref.ts";
 import { storedWeights } from "./stored.ts";
 import type { WeightLayout, WeightSource } from "./weight-source.ts";
 
-/** Names of the methods of what a reference leads to; none for weights that belong to no program. */
+/** Lists the methods of an opened reference; none for weights that belong to no program. */
 export function refMethods(opened: OpenedRef): string[] {
   if (opened.kind === "weights") return [];
   const { methods } = opened.kind === "model" ? opened.model.config : opened.draft;
@@ -13,8 +13,8 @@ export function refMethods(opened: OpenedRef): string[] {
 }
 
 /**
- * The weights of one method of what a reference leads to.
- * @throws LinkError `not-found` for a method that is not there, or is not named where there are several
+ * Makes a source of the weights of one method of an opened reference.
+ * @throws LinkError `not-found` for an unknown method, or if no method is named and there are several
  */
 export function refWeights(opened: OpenedRef, options: Omit<ModelDataOptions, "name"> = {}): WeightSource {
   if (opened.kind === "weights") return opened.source;
@@ -23,9 +23,9 @@ export function refWeights(opened: OpenedRef, options: Omit<ModelDataOptions, "n
 }
 
 /**
- * The weights of all methods of what a reference leads to.
- * @param only these, if given
- * @throws LinkError `duplicate` where two methods have different weights of one name
+ * Makes a source of the weights of all methods of an opened reference.
+ * @param only keys to include; all unless given
+ * @throws LinkError `duplicate` if two methods have different weights of one name
  */
 export function allRefWeights(opened: OpenedRef, only?: readonly string[]): WeightSource {
   if (opened.kind === "weights" && !only) return opened.source;
@@ -43,7 +43,7 @@ export function allRefWeights(opened: OpenedRef, only?: readonly string[]): Weig
   return aliasedWeights(opened.name, table);
 }
 
-/** Methods may have weights of one name: which is meant is clear only if they are the same. */
+/** Throws if two methods have a weight of one name, unless the weights are equal: the name would be ambiguous. */
 function refuseAnother(
   known: WeightLayout | undefined,
   { digest }: WeightLayout,
@@ -51,7 +51,7 @@ function refuseAnother(
   tensor: string,
 ): void {
   if (!known || (digest !== undefined && digest === known.digest)) return;
-  throw new LinkError("duplicate", `Cannot use the weights of "${path}": it has two "${tensor}"`, {
+  throw new LinkError("duplicate", `Cannot use the weights of "${path}": it has two weights "${tensor}"`, {
     path,
     tensor,
   });

@@ -4,14 +4,14 @@ import type { WeightSource } from "./weight-source.ts";
 /** A range of a resource of a web server. */
 export interface UrlRange {
   readonly url: string;
-  /** In bytes from the start of the resource. */
+  /** Offset in the resource, in bytes. */
   readonly offset: number;
-  /** In bytes. */
+  /** Length in bytes. */
   readonly length: number;
 }
 
 /**
- * Finds the range of a web server's resource that a weight is.
+ * Finds the range of a web server's resource that contains a weight.
  * @returns `undefined` for a weight that no web server has as plain bytes
  */
 export async function remoteWeight(source: WeightSource, key: string): Promise<UrlRange | undefined> {

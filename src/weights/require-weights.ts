@@ -6,16 +6,16 @@ import type { WeightSource } from "./weight-source.ts";
 
 /** Options of {@link requireWeights}. */
 export interface RequireOptions extends HashOptions {
-  /** How errors name what expects the weights. */
+  /** Name of the program, for errors. */
   readonly program?: string | undefined;
-  /** Hash also what the source gives a digest for. */
+  /** Also hash weights whose digest the source knows. */
   readonly full?: boolean | undefined;
 }
 
 /**
- * Makes sure, before anything runs, that a source is what a program expects: every weight by name, layout and digest,
- * and no other. Only weights whose digest is expected and not known are read, piece by piece.
- * @throws WeightMismatchError with every case; what reading the source throws
+ * Checks that a source has exactly the weights that a program expects, by name, layout and digest. Reads only weights with an
+ * expected digest that the source does not know, in chunks.
+ * @throws WeightMismatchError with every case; the errors of the source
  */
 export async function requireWeights(
   expected: Iterable<ExpectedWeight>,

@@ -4,8 +4,9 @@ import { openWeight } from "./open-weight.ts";
 import type { WeightSource } from "./weight-source.ts";
 
 /**
- * Reads a weight piece by piece. That its file changed may show only after the last piece.
- * @throws RangeError for a `chunk` that is no length, at once; LinkError `missing-weight`; SourceError `source-changed`
+ * Reads a weight in chunks.
+ * @throws RangeError at once for an invalid `chunk`; LinkError `missing-weight`; SourceError `source-changed`, which may come
+ * after the last chunk
  */
 export function streamWeight(
   source: WeightSource,

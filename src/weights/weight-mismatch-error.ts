@@ -2,31 +2,31 @@ import { type ErrorCode, LinkError } from "../errors.ts";
 import type { Digest } from "../tensor/digest.ts";
 import { formatLayout, type TensorLayout } from "../tensor/tensor-layout.ts";
 
-/** Names that a message lists, of each kind; more are counted. */
+/** Number of cases of each kind that a message lists; it counts the others. */
 const MAX_LISTED = 5;
 
-/** What one side says a weight is. */
+/** A weight as one side describes it. */
 export interface WeightClaim extends TensorLayout {
-  /** Which side it is. */
+  /** Name of the side. */
   readonly source: string;
-  /** The weight's name on this side, where it is another. */
+  /** Name of the weight on this side, if the sides have different names for it. */
   readonly key?: string | undefined;
   readonly digest: Digest | undefined;
 }
 
-/** A weight that two sides say different things of. */
+/** A weight that two sides describe differently. */
 export interface MismatchedWeight {
   readonly name: string;
   readonly sides: readonly [WeightClaim, WeightClaim];
 }
 
-/** A weight that two different ones would be bound to. */
+/** A key that two different weights of a program would be bound to. */
 export interface DuplicateWeight {
   readonly key: string;
   readonly names: readonly [string, string];
 }
 
-/** Everything that keeps weights and those who use them apart. */
+/** All mismatches between the weights of a program and those of a source. */
 export interface WeightFindings {
   readonly missing: readonly string[];
   readonly mismatched: readonly MismatchedWeight[];
@@ -34,19 +34,19 @@ export interface WeightFindings {
   readonly unused: readonly string[];
 }
 
-/** What to do about each kind of case. */
+/** Hints by error code. */
 export type WeightHints = Partial<
   Record<"missing-weight" | "mismatch" | "duplicate" | "unused-weight", string>
 >;
 
-/** Weights that do not fit: every case, by name; `code` and `tensor` are those of the first. */
+/** Weights do not match a program. Lists every case by name; `code` and `tensor` are those of the first case. */
 export class WeightMismatchError extends LinkError implements WeightFindings {
   readonly missing: readonly string[];
   readonly mismatched: readonly MismatchedWeight[];
   readonly duplicate: readonly DuplicateWeight[];
   readonly unused: readonly string[];
 
-  /** @param verb what cannot be done, with what */
+  /** @param verb the operation with its objects: `use "a" for "b"` */
   constructor(verb: string, findings: WeightFindings, hints: WeightHints = {}) {
     const { missing, mismatched, duplicate = [], unused } = findings;
     const parts = [
@@ -88,7 +88,7 @@ function format(what: string, cases: readonly string[]): string {
 
 function formatMismatch({ name, sides }: MismatchedWeight): string {
   const layouts = sides.map(formatLayout);
-  // A digest says nothing where the layouts tell them apart already.
+  // Show digests only if the layouts are equal.
   const values = layouts[0] === layouts[1] ? sides.map(({ digest }) => digest) : layouts;
   const [one, other] = sides.map(({ source, key }, nth) => {
     return `${values[nth]} ${key === undefined ? "" : `as ${quote(key)} `}in ${quote(source)}`;

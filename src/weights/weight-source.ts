@@ -3,37 +3,37 @@ import { LinkError } from "../errors.ts";
 import type { Digest } from "../tensor/digest.ts";
 import type { TensorLayout } from "../tensor/tensor-layout.ts";
 
-/** What is known of a weight before it is read. */
+/** The layout of a weight in a source, known before the weight is read. */
 export interface WeightLayout extends TensorLayout {
-  /** In bytes. */
+  /** Length in bytes. */
   readonly length: number;
-  /** `undefined` where it is not known. */
+  /** `undefined` if unknown. */
   readonly digest: Digest | undefined;
-  /** In bytes, where the weight's file asks for one. */
+  /** Alignment that the weight's file requires, in bytes; `undefined` for none. */
   readonly alignment?: number | undefined;
 }
 
-/** A weight's own bytes, decoded where its file encodes them. Dispose it when they are read. */
+/** The decoded bytes of a weight. Dispose it after the last read. */
 export interface WeightBytes extends ByteSource, AsyncDisposable {}
 
 /**
- * The seam to weights by name, wherever they are: a store, model files, URLs, memory. A class may implement it;
- * everything else is a function over these four members.
+ * Weights by name: the interface to weights in a store, model files, URLs or memory. A class may implement it; all other
+ * operations are functions over these four members.
  */
 export interface WeightSource {
-  /** How errors name it. */
+  /** Name for errors. */
   readonly name: string;
   keys(): readonly string[];
   /** `undefined` for a key that the source does not have. */
   layout(key: string): WeightLayout | undefined;
   /**
-   * Opens a weight's bytes, `length` of its layout.
+   * Opens the bytes of a weight; their size is `length` of its layout.
    * @throws LinkError `missing-weight` for a key that the source does not have
    */
   open(key: string, options?: ReadOptions): Promise<WeightBytes>;
 }
 
-/** Lets a source of bytes be what a weight is read from. */
+/** Makes {@link WeightBytes} of a byte source. */
 export function weightBytes(
   source: ByteSource,
   close: () => Promise<void> = async () => undefined,
@@ -41,10 +41,14 @@ export function weightBytes(
   return Object.assign(source, { [Symbol.asyncDispose]: close });
 }
 
-/** The error for a key that a source does not have. */
+/** Makes the error for a key that a source does not have. */
 export function noSuchWeight({ name }: Pick<WeightSource, "name">, key: string): LinkError {
-  return new LinkError("missing-weight", `Cannot read weight "${key}": "${name}" has none of that name`, {
-    path: name,
-    tensor: key,
-  });
+  return new LinkError(
+    "missing-weight",
+    `Cannot read weight "${key}": "${name}" has no weight of that name`,
+    {
+      path: name,
+      tensor: key,
+    },
+  );
 }

@@ -116,7 +116,7 @@ describe("models whose names say nothing", () => {
     await writeFile(join(folder, "notes"), "no model\n");
     await expect(openModel([join(folder, "notes")])).rejects.toMatchObject({
       code: "unknown-format",
-      message: `Cannot tell the format of "${join(folder, "notes")}"`,
+      message: `Cannot find the format of "${join(folder, "notes")}": neither its first bytes nor its name are known`,
     });
     await expect(openModel([folder])).rejects.toMatchObject({ code: "unknown-format" });
   });

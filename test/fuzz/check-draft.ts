@@ -1,6 +1,6 @@
 import { tensorBytes } from "../../src/tensor/dtype.ts";
 import type { ModelDraft } from "../../src/model/draft.ts";
-import { allWeights, chooseHoles, restRanges } from "../../src/model/holes.ts";
+import { allWeights, chooseHoles, skeletonRanges } from "../../src/model/holes.ts";
 import { must } from "./must.ts";
 
 /** Checks what must hold of every model that is not refused. */
@@ -20,7 +20,7 @@ export function checkDraft(draft: ModelDraft): void {
   }
   const holes = chooseHoles(draft);
   for (const [nth, { source }] of draft.files.entries()) {
-    const ranges = [...restRanges(source.size, holes[nth] ?? []), ...(holes[nth] ?? [])];
+    const ranges = [...skeletonRanges(source.size, holes[nth] ?? []), ...(holes[nth] ?? [])];
     const sum = ranges.reduce((total, { length }) => total + length, 0);
     must(sum === source.size, `the parts of "${source.name}" have ${sum} of ${source.size} bytes`);
   }

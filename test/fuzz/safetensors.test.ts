@@ -1,6 +1,6 @@
 import { parseSafetensors } from "../../src/formats/safetensors/parse.ts";
 import { readSafetensors } from "../../src/formats/safetensors/read.ts";
-import { chooseHoles, restRanges } from "../../src/model/holes.ts";
+import { chooseHoles, skeletonRanges } from "../../src/model/holes.ts";
 import { fuzz } from "./campaign.ts";
 import { checkDraft } from "./check-draft.ts";
 import { filesIn, lone, onlyFile } from "./fixtures.ts";
@@ -15,7 +15,7 @@ fuzz({
     checkDraft(draft);
     // Every byte after the header is a weight's.
     const [name, bytes] = onlyFile({ files, given });
-    must(restRanges(bytes.length, chooseHoles(draft)[0] ?? []).length === 1, "bytes belong to no weight");
+    must(skeletonRanges(bytes.length, chooseHoles(draft)[0] ?? []).length === 1, "bytes belong to no weight");
     const names = Object.keys(parseSafetensors(bytes, name));
     must(names.length === draft.methods[0]?.weights.length, "the other parser finds other tensors");
   },

@@ -213,7 +213,7 @@ describe("safetensors and GGUF models of the same weights", () => {
     await store.add([BASE], { as: "st" });
     const before = await blobBytes(store);
     await store.add([await charlmGguf("base")], { as: "gguf" });
-    // Programs, and the small weights that each model has in a pack of its own.
+    // Programs, and the small weights that each model has in a bundle of its own.
     expect((await blobBytes(store)) - before).toBeLessThan(80_000);
     await expectOneCopy(here);
     expect((await diff(store, "st", "gguf")).same.count).toBe(48);

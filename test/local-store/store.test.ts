@@ -93,7 +93,7 @@ describe("TareStore.add()", () => {
     const ideal = [...distinct.values()].reduce((sum, bytes) => sum + bytes, 0);
     expect(fileBytes).toBe(50_389_143);
     expect(unusedBytes).toBe(0);
-    // Programs, tables, and each model's pack of small weights come on top of the ideal.
+    // Programs, tables, and each model's bundle of small weights come on top of the ideal.
     expect(storedBytes).toBeLessThan(ideal + 400_000);
   });
 

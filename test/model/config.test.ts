@@ -1,5 +1,5 @@
 import { describe, expect, test } from "vitest";
-import { isPlainPath, type ModelConfig, parseConfig } from "../../src/model/config.ts";
+import { configJson, isPlainPath, type ModelConfig, parseConfig } from "../../src/model/config.ts";
 import { parseIndex, parseLocations, parseManifest } from "../../src/model/manifest.ts";
 
 const digest = `sha256:${"0".repeat(64)}` as const;
@@ -9,12 +9,14 @@ const good: ModelConfig = {
   methods: [
     { name: "m", file: 0, weights: [{ name: "w", dtype: "float32", shape: [2, 2], digest }], constants: [] },
   ],
-  files: [{ path: "m.onnx", size: 100, rest: digest, holes: [{ offset: 10, length: 16, digest }] }],
+  files: [{ path: "m.onnx", size: 100, skeleton: digest, holes: [{ offset: 10, length: 16, digest }] }],
 };
+/** The file of {@link good} as it stands on disk. */
+const stored = { path: "m.onnx", size: 100, rest: digest, holes: [{ offset: 10, length: 16, digest }] };
 
-/** The config with one value replaced, by its path. */
+/** The JSON of the config with one value replaced, by its path. */
 function change(path: string, value: unknown): unknown {
-  const copy = structuredClone(good) as unknown as Record<string, unknown>;
+  const copy = structuredClone(configJson(good)) as Record<string, unknown>;
   const keys = path.split(".");
   let at: Record<string, unknown> = copy;
   for (const key of keys.slice(0, -1)) at = at[key] as Record<string, unknown>;
@@ -22,9 +24,15 @@ function change(path: string, value: unknown): unknown {
   return copy;
 }
 
+describe("configJson()", () => {
+  test("keeps the keys of stored configs and their order, which the digest of a config covers", () => {
+    expect(JSON.stringify(configJson(good))).toBe(JSON.stringify({ ...good, files: [stored] }));
+  });
+});
+
 describe("parseConfig()", () => {
   test("accepts what tare writes", () => {
-    expect(parseConfig(structuredClone(good), "c")).toEqual(good);
+    expect(parseConfig(structuredClone(configJson(good)), "c")).toEqual(good);
   });
 
   test.each([
@@ -45,7 +53,7 @@ describe("parseConfig()", () => {
         { offset: 20, length: 16, digest },
       ],
     ],
-    ["files", [good.files[0], good.files[0]]],
+    ["files", [stored, stored]],
     ["methods.0.file", 1],
     ["methods.0.weights.0.dtype", "float33"],
     ["methods.0.weights.0.dtype", "toString"],

@@ -33,12 +33,12 @@ async function addBase(store: Store): Promise<void> {
       version: 1,
       format: "safetensors",
       methods: [{ name: "main", file: 0, weights, constants: [] }],
-      files: [{ path: "m.bin", size: 106, rest: rest.digest, holes }],
+      files: [{ path: "m.bin", size: 106, skeleton: rest.digest, holes }],
     };
     const layers = [
       { mediaType: MediaType.weight, ...a },
       { mediaType: MediaType.weight, ...b },
-      { mediaType: MediaType.rest, ...rest },
+      { mediaType: MediaType.skeleton, ...rest },
     ];
     await transaction.name("base", await putManifest(transaction, { config, layers, inside: new Map() }));
   });

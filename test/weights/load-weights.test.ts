@@ -152,7 +152,7 @@ describe("mapWeights()", () => {
     expect(await thrown(mapWeights(live))).toMatchObject({
       code: "unsupported",
       tensor: "w",
-      message: 'Cannot map weight "w" of "live": no file has it as it is',
+      message: 'Cannot map weight "w" of "live": no file has it as plain bytes',
     });
     expect(await thrown(mapWeights(data, { keys: ["no"] }))).toMatchObject({ code: "missing-weight" });
   });

@@ -92,7 +92,7 @@ describe("matchWeights()", () => {
     expect(() => matchWeights(MODEL, checkpoint(...MODEL), { ...refit, map })).toThrow(
       expect.objectContaining({
         code: "not-found",
-        message: 'Cannot use this mapping: "model" has no "z"; "new" has no "y", for "b"',
+        message: 'Cannot use the mapping: "model" has no "z"; "new" has no "y", for "b"',
       }),
     );
   });

@@ -232,7 +232,7 @@ describe("draftWeights()", () => {
     for (const options of [{}, { method: "three" }]) {
       expect(await thrown(async () => draftWeights(draft, options))).toMatchObject({
         code: "not-found",
-        hint: "name one of them: one, two",
+        hint: "Name one of the methods: one, two",
       });
     }
   });
@@ -263,9 +263,9 @@ describe("draftWeights()", () => {
       "of a shape that cannot be",
       [weight(0, { shape: [-4] })],
       "size-mismatch",
-      "no tensor can be uint8 [-4]",
+      "no tensor has the layout uint8 [-4]",
     ],
-    ["that is there twice", [weight(0), weight(1)], "duplicate", "there are two of that name"],
+    ["that is there twice", [weight(0), weight(1)], "duplicate", "two tensors have that name"],
   ] as const)("refuses a weight %s", async (_, weights, code, message) => {
     const error = await thrown(async () => draftWeights(draftOf(...weights)));
     expect(error).toMatchObject({ code, tensor: "w", path: "m", offset: weights.at(-1)?.at.offset });

@@ -149,6 +149,6 @@ function weightSet(weights: readonly (readonly [string, Weight])[]): WeightSet {
 }
 
 function programs(config: ModelConfig): string {
-  const digests: string[] = config.methods.map((method) => config.files[method.file]?.rest ?? "");
+  const digests: string[] = config.methods.map((method) => config.files[method.file]?.skeleton ?? "");
   return digests.sort().join();
 }

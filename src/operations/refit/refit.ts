@@ -146,7 +146,7 @@ function structureChanged({ config: a }: StoredModel, { config: b }: StoredModel
   if (a.format !== "onnx" || b.format !== "onnx") return false;
   const programs = ({ methods, files }: StoredModel["config"]): string => {
     const all = methods.map(({ name, file }) =>
-      [methods.length > 1 ? name : "", files[file]?.rest].join(" "),
+      [methods.length > 1 ? name : "", files[file]?.skeleton].join(" "),
     );
     return all.sort().join();
   };

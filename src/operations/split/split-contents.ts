@@ -74,10 +74,10 @@ export async function layOutSplit(
 async function companionFiles(store: LocalStore, models: readonly StoredModel[]): Promise<SplitTextFile[]> {
   const files: SplitTextFile[] = [];
   for (const model of models) {
-    for (const { path, rest } of companionsOf(model)) {
+    for (const { path, skeleton } of companionsOf(model)) {
       // Shards without a tensor, and the index of shards that are no more.
       if (/\.gguf$|\.safetensors(\.index\.json)?$/.test(path)) continue;
-      const bytes = await readBlob(store, rest);
+      const bytes = await readBlob(store, skeleton);
       files.push({ path: `${fileNameOf(model)}/${path}`, models: [model.name], bytes });
     }
   }
@@ -93,8 +93,8 @@ async function originalFiles(
   const there = new Set(written.map(({ bytes }) => sha256(bytes)));
   const users = new Map<Digest, string[]>();
   for (const { name, config } of models) {
-    for (const { rest } of config.files) {
-      if (!there.has(rest)) users.set(rest, [...new Set([...(users.get(rest) ?? []), name])]);
+    for (const { skeleton } of config.files) {
+      if (!there.has(skeleton)) users.set(skeleton, [...new Set([...(users.get(skeleton) ?? []), name])]);
     }
   }
   return Promise.all(

@@ -1,5 +1,6 @@
 import * as v from "valibot";
 import {
+  configJson,
   digestSchema,
   isPlainPath,
   type ModelConfig,
@@ -66,7 +67,8 @@ const record = v.object({
 
 /** The record as JSON that {@link parseSplitRecord} reads. */
 export function splitRecordJson(value: SplitRecord): unknown {
-  return { version: VERSION, ...value };
+  const models = value.models.map(({ name, config }) => ({ name, config: configJson(config) }));
+  return { version: VERSION, ...value, models };
 }
 
 /**

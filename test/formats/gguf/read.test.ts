@@ -8,7 +8,7 @@ import { gguf } from "../../../src/formats/gguf/format.ts";
 import { readGguf } from "../../../src/formats/gguf/read.ts";
 import { readGgufHeader } from "../../../src/formats/gguf/read-header.ts";
 import type { FileDraft, ModelDraft, WeightDraft } from "../../../src/model/draft.ts";
-import { chooseHoles, restRanges } from "../../../src/model/holes.ts";
+import { chooseHoles, skeletonRanges } from "../../../src/model/holes.ts";
 import { tensorBytes } from "../../../src/tensor/dtype.ts";
 import { countingSource } from "../../support/counting-source.ts";
 import {
@@ -105,7 +105,7 @@ function expected(...names: string[]): Expected["tensors"] {
 async function restOf(draft: ModelDraft, file: number): Promise<Uint8Array> {
   const { source } = draft.files[file] as FileDraft;
   const parts: Uint8Array[] = [];
-  for (const { offset, length } of restRanges(source.size, chooseHoles(draft)[file] ?? [])) {
+  for (const { offset, length } of skeletonRanges(source.size, chooseHoles(draft)[file] ?? [])) {
     parts.push(await source.read(offset, length));
   }
   return Buffer.concat(parts);

@@ -9,7 +9,7 @@ import { readSafetensorsHeader } from "../../../src/formats/safetensors/read-hea
 import { writeSafetensors } from "../../../src/formats/safetensors/write.ts";
 import type { FileDraft, ModelDraft, WeightDraft } from "../../../src/model/draft.ts";
 import { tensorBytes } from "../../../src/tensor/dtype.ts";
-import { chooseHoles, restRanges } from "../../../src/model/holes.ts";
+import { chooseHoles, skeletonRanges } from "../../../src/model/holes.ts";
 import type { Tensors } from "../../../src/tensor/tensor.ts";
 import { countingSource } from "../../support/counting-source.ts";
 import { LONG } from "../../support/speed.ts";
@@ -119,7 +119,7 @@ describe("readSafetensors()", () => {
   test("leaves the header as program, and nothing else", async () => {
     const bytes = fixture("dtypes.safetensors");
     const draft = await read({ "m.safetensors": bytes });
-    const rest = restRanges(bytes.length, chooseHoles(draft)[0] ?? []);
+    const rest = skeletonRanges(bytes.length, chooseHoles(draft)[0] ?? []);
     expect(rest).toEqual([
       { offset: 0, length: (await readSafetensorsHeader(memorySource(bytes))).dataStart },
     ]);
