@@ -170,7 +170,7 @@ describe("internalize()", () => {
       `moved 3 constants and 0 entries of named data: 6.75 kB in ${whole}\n`,
     ]);
     const only = await tare("internalize", ...files, "--out", part, "--only", "lora_a*", "--only", "lora_b*");
-    expect(only[1]).toContain("moved in 2 constants");
+    expect(only[1]).toContain("moved 2 constants");
     expect(only[1]).toContain("\nstill in data files: 1");
     await tare("add", whole);
     await tare("add", fixture("whole.pte"), "--as", "exported");
