@@ -1,15 +1,15 @@
 import type { Command } from "commander";
 import type { Context } from "./context.ts";
 
-/** Runs a verb's work with what the command line said; an exit code other than 0 is returned. */
+/** Wraps the work of a verb as an action of commander. The work may return an exit code; 0 if it returns nothing. */
 export type Act = <A extends unknown[]>(
   work: (context: Context, ...args: A) => Promise<number | void>,
 ) => (...args: A) => Promise<void>;
 
-/** Adds one verb to the program. One file per verb has one of these. */
+/** Adds one verb to the program. Each file of `commands/` exports one. */
 export type DefineCommand = (program: Command, act: Act) => void;
 
-/** Examples at the end of a verb's help. */
+/** Formats examples for the end of a verb's help. */
 export function examples(...lines: readonly string[]): string {
   return `\nExamples:\n${lines.map((line) => `  $ ${line}`).join("\n")}\n`;
 }

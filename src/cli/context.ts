@@ -4,7 +4,7 @@ import type { TareStore } from "../tare-store.ts";
 import { defaultStorePath } from "../local-store/default-path.ts";
 import type { Progress } from "../io/progress.ts";
 
-/** Where a command writes, and what it was told by its surroundings. */
+/** The streams that a command writes to, and the environment variables that it reads. */
 export interface Streams {
   readonly stdout: NodeJS.WritableStream;
   readonly stderr: NodeJS.WritableStream & { readonly isTTY?: boolean };
@@ -17,11 +17,11 @@ export interface GlobalOptions {
   readonly json?: boolean;
 }
 
-/** What a command works with. */
+/** The streams, options and signal of one command. */
 export class Context {
   readonly streams: Streams;
   readonly options: GlobalOptions;
-  /** Aborted by Ctrl-C. */
+  /** Aborts on Ctrl-C. */
   readonly signal: AbortSignal;
 
   constructor(streams: Streams, options: GlobalOptions, signal: AbortSignal) {
@@ -30,31 +30,31 @@ export class Context {
     this.signal = signal;
   }
 
-  /** The store's folder. */
+  /** Path of the store's folder. */
   get storePath(): string {
     return this.options.store ?? defaultStorePath(this.streams.env);
   }
 
-  /** Opens the store. Its module is loaded here, for not every verb needs it. */
+  /** Opens the store. Its module is imported here because some verbs need no store. */
   async openStore(): Promise<TareStore> {
     const { openStore } = await import("../tare-store.ts");
     return openStore({ path: this.storePath });
   }
 
-  /** Opens a runtime over a store; its module is loaded here too. */
+  /** Opens a runtime over a store. Its module is imported here because few verbs need it. */
   async openRuntime(store: TareStore): Promise<Runtime> {
     const { openRuntime } = await import("../runtime/runtime.ts");
     return openRuntime(store);
   }
 
-  /** Prints a result: as JSON if asked for, else as text. */
+  /** Prints a result: as JSON with --json, else as text. */
   print(result: unknown, text: () => string): void {
     this.streams.stdout.write(this.options.json ? `${JSON.stringify(result, replacer, 2)}\n` : `${text()}\n`);
   }
 
   /**
-   * Works under a progress bar with bytes and rate on a terminal; silently in a pipe, with --json, under CI or NO_COLOR.
-   * The bar is gone when the work is done.
+   * Runs work under a progress bar with bytes and rate. Shows no bar if stderr is not a terminal, with --json, under CI
+   * or under NO_COLOR. Removes the bar at the end.
    */
   async withProgress<T>(
     label: string,
@@ -89,12 +89,15 @@ export class Context {
   }
 }
 
-/** A size as people read it. */
+/** Formats a size in bytes for people: `16.8 MB`. */
 export function bytes(count: number): string {
   return prettyBytes(count);
 }
 
-/** Rows of cells as aligned columns; those named are aligned to the right. */
+/**
+ * Formats rows of cells as aligned columns.
+ * @param right indexes of the columns that are aligned to the right
+ */
 export function table(rows: readonly (readonly string[])[], right: readonly number[] = []): string {
   const widths: number[] = [];
   for (const row of rows)
@@ -109,7 +112,7 @@ export function table(rows: readonly (readonly string[])[], right: readonly numb
   return rows.map(line).join("\n");
 }
 
-/** Errors travel in JSON as what they say. */
+/** Writes an error in JSON with its message, which is not an enumerable property. */
 function replacer(_key: string, value: unknown): unknown {
   if (!(value instanceof Error)) return value;
   const { message, ...fields } = value as Error & Record<string, unknown>;

@@ -3,13 +3,13 @@ import type { LoraInfo } from "../lora/lora-bases.ts";
 import type { Port } from "../tensor/signature.ts";
 import { table } from "./context.ts";
 
-/** An input or output as a line of a signature. */
+/** Formats an input or output as a line of a signature. */
 export function portText({ name, dtype, shape }: Port): string {
   const dims = shape?.map((dim) => dim ?? "?").join(", ") ?? "any rank";
   return `${name}: ${dtype ?? "not a tensor"} [${dims}]`;
 }
 
-/** What a compiled method binds for each of its weights, as lines. */
+/** Formats a table of the inputs that a compiled method binds its weights to. */
 export function bindingsText({ name, partitions }: CompiledMethod): string {
   const rows = partitions.flatMap(({ backend, bindings }, index) =>
     bindings.map(({ weight, input, layout, dtype, shape, digest }) => [
@@ -21,13 +21,13 @@ export function bindingsText({ name, partitions }: CompiledMethod): string {
       digest.slice("sha256:".length, "sha256:".length + 12),
     ]),
   );
-  const head = ["WEIGHT", "BOUND AS", "PARTITION", "LAYOUT", "TYPE", "DIGEST"];
-  return `${table([["method", name]])}\n\n${table([head, ...rows])}`;
+  const header = ["WEIGHT", "BOUND AS", "PARTITION", "LAYOUT", "TYPE", "DIGEST"];
+  return `${table([["method", name]])}\n\n${table([header, ...rows])}`;
 }
 
-/** What an adapter is for, in a few words. */
+/** Formats the models that a LoRA fits, or why it cannot be used. */
 export function loraText({ bases, refusal }: LoraInfo): string {
   if (refusal !== undefined)
     return `LoRA that cannot be used: ${refusal.replace(/^Cannot use LoRA "[^"]*": /, "")}`;
-  return bases.length > 0 ? `LoRA of ${bases.join(", ")}` : "LoRA of no model here";
+  return bases.length > 0 ? `LoRA for ${bases.join(", ")}` : "LoRA for no model of this store";
 }

@@ -6,7 +6,7 @@ import type { TextLoadOptions } from "../runtime/load-text.ts";
 import type { Context } from "./context.ts";
 import { number, parseAdapter } from "./options.ts";
 
-/** What the command line takes for a model that generates text. */
+/** Options of the command line for models that generate text. */
 export interface TextFlags {
   readonly maxTokens?: string;
   readonly temperature?: string;
@@ -22,8 +22,10 @@ export interface TextFlags {
 }
 
 /**
- * Lets a GGUF model answer a prompt: through its chat template where it has one, else (or with --raw) as the
- * continuation of a text. Text goes to stdout as it comes; figures go to stderr, on a terminal only.
+ * Generates the answer of a GGUF model to a prompt. The prompt is a chat message if the model has a chat template; else,
+ * or with --raw, the model continues the text. Streams the text to stdout; writes token counts to stderr if stderr is a
+ * terminal.
+ * @throws UsageError for an empty prompt
  */
 export async function generateText(
   context: Context,
@@ -34,7 +36,7 @@ export async function generateText(
 ): Promise<void> {
   if (prompt === "") {
     throw new UsageError("usage", `Cannot run "${model}" without a prompt`, {
-      hint: `tare run ${model} "once upon a time"`,
+      hint: `Add a prompt: tare run ${model} "once upon a time"`,
     });
   }
   await using runtime = await context.openRuntime(store);
@@ -56,7 +58,7 @@ export async function generateText(
   }
 }
 
-/** How the flags have a model loaded. */
+/** Converts flags to options of a load. */
 export function loadOptions(flags: TextFlags): Pick<TextLoadOptions, "contextSize" | "threads" | "verify"> {
   return {
     contextSize: number("--context", flags.context),
@@ -65,7 +67,7 @@ export function loadOptions(flags: TextFlags): Pick<TextLoadOptions, "contextSiz
   };
 }
 
-/** How the flags have text generated. */
+/** Converts flags to options of a generation. */
 export function generateOptions(flags: TextFlags): GenerateOptions {
   return {
     maxTokens: number("--max-tokens", flags.maxTokens),
@@ -77,7 +79,7 @@ export function generateOptions(flags: TextFlags): GenerateOptions {
   };
 }
 
-/** A prompt as a model takes it: as a message where it has a chat template, unless it is to be raw. */
+/** Wraps a prompt as a chat message if the model has a chat template and --raw is not given. */
 export function promptFor(
   session: LlamaSession,
   prompt: string,

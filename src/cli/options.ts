@@ -5,30 +5,32 @@ import { fileError } from "../node/file-source.ts";
 import type { Adapter } from "../link/link-gguf.ts";
 import { parseNameMap } from "../weights/name-map.ts";
 
-/** A JSON file on the command line lists names or rules; a larger file is something else. */
+/** Limit of a JSON file of names or rules. A larger file is probably not such a list. */
 const MAX_JSON_BYTES = 16 * 1024 * 1024;
 
 /**
- * Chooses between `--out PATH` and the bare second path, which means the same.
- * @throws UsageError if both are given and differ, or neither is given
+ * Chooses between `--out PATH` and the positional path, which mean the same.
+ * @throws UsageError if both are given and differ, or if neither is given
  */
 export function outputPath(path: string | undefined, out: string | undefined): string {
   if (path !== undefined && out !== undefined && path !== out) {
-    throw new UsageError("usage", `Cannot write to "${path}" and to "${out}": name one`);
+    throw new UsageError("usage", `Cannot write to both "${path}" and "${out}"`, {
+      hint: "Give one output path",
+    });
   }
   const chosen = out ?? path;
   if (chosen === undefined)
-    throw new UsageError("usage", "Cannot write without a path", { hint: "add --out PATH" });
+    throw new UsageError("usage", "Cannot write without a path", { hint: "Add --out PATH" });
   return chosen;
 }
 
-/** Collects the values of an option that may be repeated. */
+/** Adds a value of a repeatable option to the values before it. */
 export function collect(value: string, all: readonly string[]): string[] {
   return [...all, value];
 }
 
 /**
- * Parses a number.
+ * Parses the number of an option; `undefined` if the option is not given.
  * @throws UsageError that names the option
  */
 export function number(flag: string, text: string | undefined): number | undefined {
@@ -38,7 +40,7 @@ export function number(flag: string, text: string | undefined): number | undefin
   throw new UsageError("usage", `Cannot use ${flag} ${text}: it is not a number`);
 }
 
-/** Parses `NAME` or `NAME:SCALE`. */
+/** Parses `NAME` or `NAME:SCALE`; the scale is 1 unless given. */
 export function parseAdapter(text: string): Adapter {
   const [, model = text, scale] = /^(.*):(-?[\d.]+)$/.exec(text) ?? [];
   return { model, scale: number("--adapter", scale) ?? 1 };
@@ -61,7 +63,7 @@ export async function readJsonFile(path: string): Promise<unknown> {
 
 /**
  * Reads a JSON file that maps names of a model to names of its new weights.
- * @throws what {@link readJsonFile} throws; LinkError for a map that cannot be used
+ * @throws what {@link readJsonFile} throws; LinkError for an invalid map
  */
 export async function readNameMap(path: string): Promise<Record<string, string>> {
   return Object.fromEntries(parseNameMap(await readJsonFile(path), path));

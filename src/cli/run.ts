@@ -4,24 +4,25 @@ import type { Act } from "./command.ts";
 import { commandsFor } from "./commands/index.ts";
 import { Context, type GlobalOptions, type Streams } from "./context.ts";
 
-const DESCRIPTION = `Stores the weights of machine-learning models once, shared by every model that uses them.
+const DESCRIPTION = `Stores each weight of your machine-learning models once, and shares it among all models that use it.
 
-A model file is a program with holes, and each hole is a weight. tare keeps programs and weights apart: fine-tunes
-of one foundation share what they did not change, on disk and in memory, and stock engines run the result.`;
+A model file has a program and weights. tare stores them separately: fine-tunes of one foundation model share the
+weights that they did not change, on disk and in memory. Unmodified engines run the stored models.`;
 
 const FIRST_STEPS = `
 First steps:
-  $ tare add models/base models/fine-tune    add two models; what they share is stored once
-  $ tare ls                                  what is there, shared and own
-  $ tare map --out family.html               a picture of the family
-  $ tare run fine-tune --in inputs.json      run one, over the shared weights
+  $ tare add models/base models/fine-tune    add two models; equal weights are stored once
+  $ tare ls                                  list the models, with the sizes of their shared and own weights
+  $ tare map --out family.html               draw which models share which weights
+  $ tare run fine-tune --in inputs.json      run a model; it maps the stored weights
+  $ tare VERB --help                         explain a verb, with examples
 
-The store is --store DIR, else $TARE_STORE, else tare in the XDG data folder (~/.local/share/tare).
+The store is the folder of --store, else of $TARE_STORE, else "tare" in the XDG data folder (~/.local/share/tare).
 `;
 
 /**
  * Runs a command line.
- * @param argv without node and script
+ * @param argv arguments without node and script
  * @returns the exit code: 0, 1 for a failure, 2 for a usage mistake, 130 after Ctrl-C
  */
 export async function run(argv: readonly string[], streams: Streams, signal?: AbortSignal): Promise<number> {
@@ -34,7 +35,7 @@ export async function run(argv: readonly string[], streams: Streams, signal?: Ab
     .option("--json", "print the result as JSON")
     .addHelpText("after", FIRST_STEPS)
     .showSuggestionAfterError()
-    .showHelpAfterError("(tare COMMAND --help shows examples)")
+    .showHelpAfterError("(tare VERB --help shows examples)")
     .exitOverride()
     .configureOutput({
       writeOut: (text) => void streams.stdout.write(text),
@@ -53,7 +54,7 @@ export async function run(argv: readonly string[], streams: Streams, signal?: Ab
       .exitOverride()
       .option("--store <dir>", "the store's folder")
       .option("--json", "print the result as JSON");
-    // Options may come before or after the verb.
+    // The global options may also follow the verb.
     command.hook("preAction", (_, verb) => {
       for (const [key, value] of Object.entries(verb.opts<GlobalOptions>())) {
         if (key === "store" || key === "json") program.setOptionValue(key, value);
@@ -69,14 +70,14 @@ export async function run(argv: readonly string[], streams: Streams, signal?: Ab
   } catch (error) {
     if (error instanceof CommanderError) return error.exitCode === 0 ? 0 : 2;
     if (abort.aborted) {
-      streams.stderr.write("tare: interrupted; nothing was left half-done\n");
+      streams.stderr.write("tare: interrupted; no output is incomplete\n");
       return 130;
     }
     if (error instanceof TareError) {
       report(error, streams, program.opts<GlobalOptions>().json ?? false);
       return error.code === "usage" ? 2 : 1;
     }
-    // What the system refuses beside a store (a picture's folder, a full disk) is no bug: it is told like the rest.
+    // System errors outside a store (a missing folder, a full disk) are no bugs: report them like other failures.
     if (error instanceof Error && "syscall" in error) {
       report(
         new TareError("io", error.message, { cause: error }),
@@ -91,7 +92,7 @@ export async function run(argv: readonly string[], streams: Streams, signal?: Ab
   }
 }
 
-/** Says what failed, why, and what to do. */
+/** Prints an error with its cause and hint; with --json also as JSON on stdout. */
 function report(error: TareError, { stdout, stderr }: Streams, json: boolean): void {
   const { code, message, path, offset, tensor, digest, hint } = error;
   if (json)

@@ -1,10 +1,10 @@
 import { tensorToJson } from "../tensor/json-tensor.ts";
 import type { Tensor } from "../tensor/tensor.ts";
 
-/** Values shown at each end of a tensor. */
+/** Number of values shown at each end of a tensor. */
 const SHOWN = 3;
 
-/** A tensor in a few words: its first and last values, and for numbers their range. */
+/** Formats the first and last values of a tensor, and the range of its numbers. */
 export function summarize(tensor: Tensor): string {
   const flat = [tensorToJson({ ...tensor, shape: [elements(tensor)] })].flat() as (
     | number

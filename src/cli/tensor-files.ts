@@ -13,12 +13,13 @@ import type { Tensor, Tensors } from "../tensor/tensor.ts";
 import { writeFileAtomically } from "../node/atomic-write.ts";
 import { fileError } from "../node/file-source.ts";
 
-/** Inputs are held in memory; a larger file is surely a model, not an input. */
+/** Limit of an input file. Inputs are held in memory, and a larger file is probably a model. */
 const MAX_INPUT_BYTES = 2 ** 31;
 
 /**
- * Reads input tensors from a file, by its ending: .npz, .safetensors or .json with a tensor for each input, or .npy
- * for one (`NAME=FILE.npy`, or the model's only input). `NAME=FILE` with the other kinds is that file's only tensor.
+ * Reads input tensors from a file, by its extension. A .npz, .safetensors or .json file has a tensor for each input. A
+ * .npy file has one tensor, for the input of `NAME=FILE.npy` or for the model's only input. With the other extensions,
+ * `NAME=FILE` takes the tensor called NAME of that file, or its only tensor.
  * @throws UsageError, FormatError, SourceError
  */
 export async function readTensors(argument: string, signature: Signature): Promise<Record<string, Tensor>> {
@@ -34,24 +35,32 @@ export async function readTensors(argument: string, signature: Signature): Promi
   else {
     throw new UsageError("usage", `Cannot read inputs from "${file}"`, {
       path: file,
-      hint: "inputs are .npy, .npz, .safetensors or .json files",
+      hint: "Give a .npy, .npz, .safetensors or .json file",
     });
   }
   if (name === undefined || Object.hasOwn(tensors, name)) return tensors;
   const [only, ...more] = Object.values(tensors);
   if (only && more.length === 0) return { [name]: only };
-  throw new UsageError("usage", `Cannot choose a tensor of "${file}" for "${name}"`, {
-    path: file,
-    tensor: name,
-  });
+  const count = Object.keys(tensors).length;
+  throw new UsageError(
+    "usage",
+    `Cannot choose a tensor for "${name}": "${file}" has ${count} of other names`,
+    {
+      path: file,
+      tensor: name,
+    },
+  );
 }
 
-/** Reads one input given as `NAME=JSON`. */
+/**
+ * Parses one input given as `NAME=JSON`.
+ * @throws UsageError, FormatError
+ */
 export function parseInput(text: string, signature: Signature): Record<string, Tensor> {
   const at = text.indexOf("=");
   if (at <= 0) {
     throw new UsageError("usage", `Cannot read input "${text}"`, {
-      hint: "write it as NAME=JSON: input_ids=[[1,2,3]]",
+      hint: "Write NAME=JSON, such as input_ids=[[1,2,3]]",
     });
   }
   const name = text.slice(0, at);
@@ -60,14 +69,17 @@ export function parseInput(text: string, signature: Signature): Record<string, T
   };
 }
 
-/** Writes output tensors in the kind of file that the path's ending says. */
+/**
+ * Writes output tensors to a file whose format the path's extension selects.
+ * @throws UsageError for another extension; SourceError
+ */
 export async function writeTensors(path: string, tensors: Tensors): Promise<void> {
   await writeFileAtomically(path, encode(path, tensors)).catch((cause: unknown) => {
     throw fileError(path, "write", cause);
   });
 }
 
-/** Tensors as nested JSON arrays. */
+/** Converts tensors to nested JSON arrays. */
 export function tensorsToJson(tensors: Tensors): Record<string, JsonTensor> {
   return Object.fromEntries(Object.entries(tensors).map(([name, tensor]) => [name, tensorToJson(tensor)]));
 }
@@ -81,7 +93,7 @@ function encode(path: string, tensors: Tensors): Uint8Array {
   if (kind === ".npy" && only && more.length === 0) return writeNpy(only);
   throw new UsageError("usage", `Cannot write ${Object.keys(tensors).length} outputs to "${path}"`, {
     path,
-    hint: "name a .npz, .safetensors or .json file",
+    hint: "Give a .npz, .safetensors or .json file",
   });
 }
 
@@ -96,7 +108,7 @@ function parseJson(
   if (typeof value !== "object" || value === null || Array.isArray(value)) {
     throw new UsageError("usage", `Cannot read inputs from "${file}": it is not an object of tensors`, {
       path: file,
-      hint: 'write {"input_ids": [[1, 2, 3]]}',
+      hint: 'Write {"input_ids": [[1, 2, 3]]}',
     });
   }
   return Object.fromEntries(
@@ -116,7 +128,7 @@ function portOf(name: string, signature: Signature): Port {
   const names = signature.inputs.map((each) => each.name).join(", ");
   throw new UsageError("usage", `Cannot feed "${name}": the model has no such input`, {
     tensor: name,
-    hint: `it has ${names}`,
+    hint: `Use one of its inputs: ${names}`,
   });
 }
 
@@ -124,10 +136,14 @@ function onlyInput(file: string, signature: Signature): string {
   const [only, ...more] = signature.inputs;
   if (only && more.length === 0) return only.name;
   const names = signature.inputs.map((each) => each.name).join(", ");
-  throw new UsageError("usage", `Cannot tell which input "${file}" is`, {
-    path: file,
-    hint: `write NAME=${file}: ${names}`,
-  });
+  throw new UsageError(
+    "usage",
+    `Cannot choose an input for "${file}": the model has ${signature.inputs.length}`,
+    {
+      path: file,
+      hint: `Write NAME=${file} with one of the names ${names}`,
+    },
+  );
 }
 
 async function readInput(path: string): Promise<Uint8Array> {

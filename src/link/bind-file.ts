@@ -30,17 +30,17 @@ import { BoundProgram } from "./bound-program.ts";
 
 /** Options of {@link bindFile}. */
 export interface BindFileOptions {
-  /** References for a program's scopes: `base::name` is weight `name` of `base`. */
+  /** Weights of each scope of a symbolic program: `base::name` is weight `name` of scope `base`. */
   readonly scopes?: Readonly<Record<string, WeightRef>> | undefined;
-  /** Let URLs that the program names be fetched. */
+  /** Allow requests to the URLs that the program names. */
   readonly remote?: boolean | undefined;
   readonly signal?: AbortSignal | undefined;
 }
 
 /**
- * Joins an ONNX file with its weights, where it says they are: inside, in files beside it, in scopes, on the web.
- * @throws LinkError `not-found` for a scope that is not given, `unsupported` for a URL that is not allowed;
- * WeightMismatchError with every weight of a scope that is not what the program says; FormatError, SourceError
+ * Binds an ONNX file to its weights: in the file, in files beside it, in scopes or at URLs.
+ * @throws LinkError `not-found` for a scope that is not given, `unsupported` for a URL without `remote`;
+ * WeightMismatchError with every weight of a scope that does not match the program; FormatError, SourceError
  */
 export async function bindFile(
   store: LocalStore,
@@ -88,13 +88,13 @@ async function partsOf(store: LocalStore, path: string, options: BindFileOptions
   }
 }
 
-/** A tensor whose dtype, shape and digest the program says. */
-interface Said extends TensorLayout {
+/** Dtype, shape and digest of a tensor, as the program declares them. */
+interface Declared extends TensorLayout {
   readonly name: string;
   readonly digest: Digest | undefined;
 }
 
-/** What a program's weights are in, each opened once. */
+/** The files, scopes and URLs of a program's weights, each opened once. */
 class OpenedWeights implements AsyncDisposable {
   readonly #store: LocalStore;
   readonly #path: string;
@@ -119,22 +119,23 @@ class OpenedWeights implements AsyncDisposable {
   }
 
   /**
-   * Matches the tensors of each scope with what is given for it.
+   * Matches the tensors of each scope with the weights that are given for it.
    * @throws LinkError `not-found` for a scope that is not given; WeightMismatchError
    */
   async checkScopes(tensors: readonly OnnxTensor[]): Promise<void> {
-    const scopes = new Map<WeightSource, Map<string, { readonly said: Said; readonly key: string }>>();
+    type Used = Map<string, { readonly declared: Declared; readonly key: string }>;
+    const scopes = new Map<WeightSource, Used>();
     for (const tensor of tensors) {
       const symbol = tensor.data.kind === "external" ? parseSymbol(tensor.data.location) : undefined;
       if (!symbol) continue;
       const owner = await this.#scope(symbol.scope, tensor.name);
-      const used = scopes.get(owner) ?? new Map<string, { readonly said: Said; readonly key: string }>();
-      used.set(tensor.name, { said: this.#said(tensor), key: symbol.key });
+      const used: Used = scopes.get(owner) ?? new Map();
+      used.set(tensor.name, { declared: this.#declared(tensor), key: symbol.key });
       scopes.set(owner, used);
     }
     for (const [owner, used] of scopes) {
-      const expected = [...used.values()].map(({ said }) => said);
-      // Two tensors may be one weight of the scope: it is looked up by the program's names.
+      const expected = [...used.values()].map(({ declared }) => declared);
+      // Match by the program's names, since two tensors may use the same weight of the scope.
       const byName = {
         name: owner.name,
         keys: () => used.keys(),
@@ -144,32 +145,32 @@ class OpenedWeights implements AsyncDisposable {
     }
   }
 
-  /** Where a tensor's bytes are. */
+  /** Finds the source that has the bytes of a tensor, and its key there. */
   async aliasOf(tensor: OnnxTensor, program: ByteSource): Promise<Alias> {
     const { data } = tensor;
-    const said = this.#said(tensor);
+    const declared = this.#declared(tensor);
     if (data.kind === "other") throw unbound(tensor.name, this.#path);
     if (data.kind !== "external") {
-      const varint = data.kind === "varint" ? varintArrayOf(said.dtype) : undefined;
-      return this.#range(said, program, data.offset, data.length, varint);
+      const varint = data.kind === "varint" ? varintArrayOf(declared.dtype) : undefined;
+      return this.#range(declared, program, data.offset, data.length, varint);
     }
     const symbol = parseSymbol(data.location);
     if (!symbol) {
       const source = await this.#sourceAt(data.location, tensor.name);
-      return this.#range(said, source, data.offset, data.length);
+      return this.#range(declared, source, data.offset, data.length);
     }
     const owner = await this.#scope(symbol.scope, tensor.name);
     const layout = owner.layout(symbol.key) as WeightLayout;
-    return { owner, key: symbol.key, layout: { ...layout, digest: said.digest ?? layout.digest } };
+    return { owner, key: symbol.key, layout: { ...layout, digest: declared.digest ?? layout.digest } };
   }
 
-  #said({ name, dtype, shape, data }: OnnxTensor): Said {
+  #declared({ name, dtype, shape, data }: OnnxTensor): Declared {
     if (dtype === "string") throw unbound(name, this.#path);
     return { name, dtype, shape, digest: data.kind === "external" ? data.digest : undefined };
   }
 
   #range(
-    { name, dtype, shape, digest }: Said,
+    { name, dtype, shape, digest }: Declared,
     source: ByteSource,
     offset: number,
     length: number,
@@ -201,7 +202,7 @@ class OpenedWeights implements AsyncDisposable {
         {
           path: this.#path,
           tensor,
-          hint: `--scope ${scope}=WEIGHTS: a model of the store, a file or folder, or a URL`,
+          hint: `Add --scope ${scope}=WEIGHTS with a model of the store, a file or folder, or a URL`,
         },
       );
     }
@@ -220,20 +221,20 @@ class OpenedWeights implements AsyncDisposable {
       throw new SourceError("not-found", `Cannot find "${location}", which has weights of "${this.#path}"`, {
         path: location,
         tensor,
-        hint: "put it beside the program, where it was linked",
+        hint: "Put the file where the program expects it, relative to the program's folder",
       });
     }
     this.#sources.set(location, source);
     return source;
   }
 
-  /** A file that somebody sent must not make this machine ask others for anything, unless its user wants that. */
+  /** Opens a URL, if `remote` is set: a program from another person must not cause requests without permission. */
   async #fetched(url: string, tensor: string): Promise<ByteSource> {
     if (this.#options.remote) return openHttpSource(url, { signal: this.#options.signal });
     throw new LinkError("unsupported", `Cannot bind weight "${tensor}" of "${this.#path}": it is at ${url}`, {
       path: this.#path,
       tensor,
-      hint: "--remote lets it be fetched from there",
+      hint: "Allow tare to fetch it with --remote",
     });
   }
 

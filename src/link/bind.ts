@@ -15,30 +15,30 @@ import { requireEngine } from "../engines/engine-of.ts";
 import type { BoundParts, Storage, WeightBinding } from "./bound-parts.ts";
 import { BoundProgram } from "./bound-program.ts";
 
-/** What to do about weights that do not fit. */
+/** Hints for weights that do not match. */
 const HINTS = {
-  "missing-weight": "Where names differ, --map says which is which",
-  "unused-weight": "Where names differ, --map says which is which",
-  mismatch: "The program is compiled for these dtypes and shapes",
-  duplicate: "Map each to one of its own",
+  "missing-weight": "If names differ, map them with --map",
+  "unused-weight": "If names differ, map them with --map",
+  mismatch: "Give weights of these dtypes and shapes: the program is compiled for them",
+  duplicate: "Map each name to a different weight",
 } as const;
 
 /** Options of {@link bind}. */
 export interface BindOptions {
-  /** May be left out where the model has one method. */
+  /** Name of the method; optional if the model has one method. */
   readonly method?: string | undefined;
-  /** Other weights than the model's own. */
+  /** Weights to bind; the model's weights unless given. */
   readonly weights?: WeightRef | undefined;
-  /** Names of the model → names in the weights, where they differ. */
+  /** Names of the model → names of the weights, for names that differ. */
   readonly map?: Readonly<Record<string, string>> | undefined;
   readonly signal?: AbortSignal | undefined;
 }
 
 /**
- * Joins a model's ONNX program with weights, its own or others, wherever they are: a checkpoint in any format, a URL, another
- * model, memory. Strict, as a refit is.
- * @throws WeightMismatchError with every weight that does not fit; LinkError; EngineError `unsupported` for a model that is not
- * ONNX; StoreError
+ * Binds the ONNX program of a model to weights: its stored weights, a checkpoint in any format, a URL, another model or
+ * memory. Every weight must match by name, dtype and shape.
+ * @throws WeightMismatchError with every weight that does not match; LinkError; EngineError `unsupported` for a model
+ * that is not ONNX; StoreError
  */
 export async function bind(
   store: LocalStore,
@@ -84,7 +84,7 @@ async function partsOf(store: LocalStore, name: string, options: BindOptions): P
   }
 }
 
-/** Says of each weight where it is. */
+/** Finds the storage of each weight. */
 export async function bindingsOf(
   table: ReadonlyMap<string, Alias>,
   store: LocalStore,

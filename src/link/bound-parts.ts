@@ -6,42 +6,42 @@ import type { Digest } from "../tensor/digest.ts";
 import type { DType } from "../tensor/dtype.ts";
 import type { Binding } from "../model/link-plan.ts";
 
-/** Where a weight is. */
+/** The place of a weight's bytes. */
 export type Storage =
   /** A blob of the store, or part of one. */
   | ({ readonly kind: "blob" } & FileRange)
-  /** Part of a file that is not the store's. */
+  /** Part of a file outside the store. */
   | ({ readonly kind: "file" } & FileRange)
   | ({ readonly kind: "url" } & UrlRange)
-  /** Read when it is asked for: memory, or bytes that a file encodes. */
+  /** Memory, or bytes that a file has only in encoded form; read on use. */
   | { readonly kind: "live"; readonly from: string };
 
-/** A weight of a program, and where it is. */
+/** A weight of a program, and its storage. */
 export interface WeightBinding {
   readonly name: string;
   readonly dtype: DType;
   readonly shape: readonly number[];
-  /** In bytes. */
+  /** Size in bytes. */
   readonly length: number;
-  /** `undefined` where it is not known. */
+  /** `undefined` if unknown. */
   readonly digest: Digest | undefined;
-  /** Its name there. */
+  /** Name of the weight in its source. */
   readonly key: string;
   readonly storage: Storage;
 }
 
-/** What a program is made of. */
+/** The parts of a bound program. */
 export interface BoundParts {
-  /** How errors call it. */
+  /** Name of the program in errors. */
   readonly name: string;
   readonly method: string;
   readonly program: OnnxProgram;
-  /** Says all that the program is without its weights, and constants that are not in it. */
+  /** Digest of the program without its weights and constants. */
   readonly digest: Digest;
   readonly constants: readonly Binding[];
   /** Weights by the program's names. */
   readonly data: WeightSource;
   readonly bindings: readonly WeightBinding[];
-  /** Closes what was opened for it. */
+  /** Closes the sources that were opened for it. */
   close(): Promise<void>;
 }

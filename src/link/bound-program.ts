@@ -5,9 +5,9 @@ import { writeBound, type WriteBoundOptions, type WrittenProgram } from "./write
 import type { LocalStore } from "../local-store/local-store.ts";
 
 /**
- * An ONNX program, joined strictly with weights that are wherever they are: in a store, in a checkpoint, on the web, in
- * memory. The same graph is written with its weights inside, beside it or by reference, and linked for an engine. Dispose
- * it to close what it opened; sessions that were loaded from it live on.
+ * An ONNX program that is bound to weights in a store, in a checkpoint, at a URL or in memory. Write it as a file with its
+ * weights inside, beside it or by reference, or link it for an engine. Dispose it to close its sources; sessions that were
+ * loaded from it stay valid.
  */
 export class BoundProgram implements AsyncDisposable {
   readonly #parts: BoundParts;
@@ -19,26 +19,26 @@ export class BoundProgram implements AsyncDisposable {
     this.#files = files;
   }
 
-  /** The plan: each weight, and where it is. */
+  /** Each weight with its storage. */
   get bindings(): readonly WeightBinding[] {
     return this.#parts.bindings;
   }
 
   /**
-   * Writes the program as one file. *embedded*: with its weights inside, for any ONNX runtime; *in-place*: with its weights
-   * as external data where they are (for an ONNX runtime in or below the program's folder; a URL is for tare alone);
-   * *symbolic*: `scope::key` and a digest for each, for tare alone, which gives it weights again.
-   * @throws SourceError `exists`, `unsafe-path`; FormatError `too-large` for more than protobuf can hold; StoreError
-   * `corrupted` for weights that are not what their digests say
+   * Writes the program as one file. *embedded*: the weights are inside, for any ONNX runtime. *in-place*: the weights stay
+   * in their files, which become external data; these files must be in or below the program's folder, and only tare reads
+   * weights at URLs. *symbolic*: the file has `scope::key` and a digest for each weight, and only tare reads it.
+   * @throws SourceError `exists`, `unsafe-path`; FormatError `too-large` for over 2 GiB; StoreError `corrupted` for
+   * weights that do not match their digests
    */
   async write(path: string, options: WriteBoundOptions): Promise<WrittenProgram> {
     return writeBound(this.#parts, path, options);
   }
 
   /**
-   * Links the program for an engine. Weights in files of this machine are mapped there; others are fetched, piece by
-   * piece, into a temporary file of the store, which the program's lease keeps: a session that loads it takes it over.
-   * @throws StoreError `corrupted` for weights that do not have their digests; LinkError, SourceError
+   * Links the program for an engine. The engine maps weights in local files directly; other weights are streamed into a
+   * temporary file of the store. The lease of the linked program keeps that file, and the session takes over the lease.
+   * @throws StoreError `corrupted` for weights that do not match their digests; LinkError, SourceError
    */
   async link(options: { readonly signal?: AbortSignal | undefined } = {}): Promise<LinkedOnnx> {
     return linkBound(this.#parts, this.#files, options);

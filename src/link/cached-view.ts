@@ -10,14 +10,14 @@ import { SEAL } from "../local-store/commit-blob.ts";
 import { writeView } from "./view.ts";
 import type { GgufView } from "./gguf-view.ts";
 
-/** Modification time, in seconds, of a shard's copy, where the file system has no hard links. */
+/** Modification time, in seconds, that marks a copy of a shard, on file systems without hard links. */
 const COPIED = SEAL + 1;
 
 /**
- * Finds the view that the store keeps of a model, if it is still what it was made as: each shard the very file of the
- * store, so that models share its memory, and nothing written since. The model's blobs were checked before.
- * @param verify take no copies of shards, which checking the blobs says nothing of
- * @returns the path of the first shard
+ * Finds the cached view of a model. Each shard must be a hard link to its blob, so that models share its memory, and no
+ * file may have been written to. The caller has checked the blobs of the model.
+ * @param verify accept no copies of shards, because the check of the blobs does not cover copies
+ * @returns the path of the first shard; `undefined` without a valid view
  */
 export async function findCachedView(
   layout: StorePaths,
@@ -44,7 +44,7 @@ export async function findCachedView(
 }
 
 /**
- * Makes the view that the store keeps of a model, unless it is there and complete.
+ * Makes the cached view of a model, unless a valid one exists.
  * @returns the path of the first shard
  */
 export async function cacheView(
@@ -55,18 +55,18 @@ export async function cacheView(
 ): Promise<string> {
   const folder = folderOf(layout, model);
   const write = (): Promise<unknown> => writeView(folder, view.links, view.written, { linked: true });
-  // Another process may make the same view at the same time: it is the same.
+  // Another process may have made the same view.
   if (!(await unlessThere(write))) {
     const found = await findCachedView(layout, model, verify);
     if (found !== undefined) return found;
     await rm(folder, { recursive: true, force: true });
     await unlessThere(write);
   }
-  // What was written becomes what `findCachedView` takes only when it is on the disk.
+  // Seal the files, which `findCachedView` requires, only after their bytes are on disk.
   for (const { path } of view.written) await seal(join(folder, path), SEAL);
   for (const { path, blob } of view.links)
     if (look(join(folder, path))?.ino !== look(blob)?.ino) await seal(join(folder, path), COPIED);
-  // The same model under another name has the same view, whose files are named after the other.
+  // The view may have been made for another name of the same model: its files then have that name.
   return join(folder, firstOf(await readdir(folder).catch((): string[] => [])) ?? view.first);
 }
 
@@ -75,8 +75,8 @@ function firstOf(names: readonly string[]): string | undefined {
 }
 
 /**
- * Does what fails where something is already.
- * @returns whether it was done
+ * Runs work that fails if its target exists.
+ * @returns false if the target exists
  */
 export async function unlessThere(work: () => Promise<unknown>): Promise<boolean> {
   try {
@@ -95,14 +95,14 @@ function folderOf(layout: StorePaths, model: StoredModel): string {
   return join(layout.views, digestHex(model.digest));
 }
 
-/** A view that cannot be sealed (another user's) serves as well; it is made again the next time. */
+/** Seals a file of a view. Ignores failures, as with another user's file: the next load makes the view again. */
 async function seal(path: string, time: number): Promise<void> {
   const handle = await open(path, "r").catch(() => undefined);
   try {
     await handle?.datasync();
     await handle?.utimes(time, time);
   } catch {
-    // As above.
+    // The next load makes the view again.
   } finally {
     await handle?.close();
   }

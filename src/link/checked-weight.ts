@@ -6,7 +6,7 @@ import { createSha256 } from "../node/sha256.ts";
 import type { BoundParts, WeightBinding } from "./bound-parts.ts";
 
 /**
- * Hashes a weight whose digest is known: blobs of the store were checked when they came, others were not.
+ * Checks the digest of a weight, if it is known. Skips blobs, which the store checked when it wrote them.
  * @throws StoreError `corrupted`
  */
 export async function requireDigest(
@@ -20,7 +20,7 @@ export async function requireDigest(
 }
 
 /**
- * A weight's bytes, in memory that is used again; they are what its digest says once the last has come.
+ * Streams the bytes of a weight in reused memory, and checks their digest after the last chunk.
  * @throws StoreError `corrupted`; LinkError `size-mismatch`
  */
 export async function* checkedWeight(
@@ -47,7 +47,7 @@ function otherBytes(path: string, tensor: string, digest: Digest, found: Digest)
       tensor,
       digest,
       offset: 0,
-      hint: "these are other weights than the program was linked to",
+      hint: "Give the weights that the program was linked to",
     },
   );
 }

@@ -14,22 +14,23 @@ import type { LocalStore } from "../local-store/local-store.ts";
 import { listModels, readModel } from "../store/read-model.ts";
 import { readBlob } from "../store/read-blob.ts";
 
-/** Another process may lay the same models out at the same time; one of them comes through each time. */
+/** Number of attempts. Another process may repack the same models at the same time, and one process succeeds each time. */
 const ATTEMPTS = 12;
 
-/** What a view of a GGUF model consists of. */
+/** The files of a view of a GGUF model. */
 export interface GgufView {
-  /** The file that llama.cpp is given. */
+  /** Path of the first shard, which llama.cpp opens. */
   readonly first: string;
   readonly links: readonly LinkedFile[];
   readonly written: readonly WrittenFile[];
 }
 
 /**
- * Makes sure that the GGUF models of the store are laid out in shards, one for each set of models that share weights, and gives
- * a view of one of them. Shards are written once, and are then the weights' only place, for models of other formats
- * that have the same bytes too.
- * @param use makes something of the view; called again if blobs moved before it was done
+ * Repacks the GGUF models of the store into shards if necessary, one for each set of models that share weights, and
+ * passes a view of one model to `use`. The store then has these weights only in shards, also for models of other formats
+ * that share them.
+ * @param use uses the view; called again if another process moved blobs meanwhile
+ * @throws LinkError `mismatch` for an adapter or vocabulary; StoreError
  */
 export async function withGgufView<T>(
   store: LocalStore,
@@ -54,7 +55,10 @@ export async function withGgufView<T>(
   }
 }
 
-/** @returns `undefined` if a model changed meanwhile */
+/**
+ * Repacks the models if necessary, and lays out the view.
+ * @returns `undefined` if a model changed meanwhile
+ */
 async function layOut(
   store: LocalStore,
   name: string,
@@ -66,8 +70,8 @@ async function layOut(
   const model = models.find((each) => each.name === name);
   if (!model) {
     await readModel(store, name);
-    throw new LinkError("mismatch", `Cannot link "${name}": it is not a model of its own`, {
-      hint: "Adapters and vocabularies have no shards: tare export writes their files",
+    throw new LinkError("mismatch", `Cannot link "${name}": it is an adapter or a vocabulary`, {
+      hint: `Write its files with: tare export ${name}`,
     });
   }
   const others = all.filter((each) => !models.includes(each));
@@ -86,14 +90,14 @@ async function layOut(
   return done ? layOut(store, name, signal) : undefined;
 }
 
-/** Whether something failed because another process laid the weights out anew in between. */
+/** Whether an error occurred because another process repacked blobs meanwhile. */
 export function blobsMoved(error: unknown): boolean {
   return error instanceof SourceError || error instanceof StoreError
     ? error.code === "missing-blob" || (error.code === "not-found" && error.path?.includes("blobs") === true)
     : false;
 }
 
-/** Models that llama.cpp loads by themselves; adapters and vocabularies stay as they are. */
+/** Selects the GGUF models that are neither adapters nor vocabularies. */
 async function shardedModels(all: readonly StoredModel[], headers: Headers): Promise<StoredModel[]> {
   const sharded: StoredModel[] = [];
   for (const model of all) {
@@ -157,7 +161,7 @@ async function shardFile(
   return { ...file, stored: await findStored(store, file, users) };
 }
 
-/** The blob that is the shard already, for all its users; `undefined` if it is to be written. */
+/** Finds the blob that already is the shard for all its users; `undefined` if the shard has to be written. */
 async function findStored(
   store: LocalStore,
   file: ShardFile,
@@ -176,7 +180,7 @@ async function findStored(
   return Buffer.compare(header, file.header) === 0 ? blob : undefined;
 }
 
-/** Whether a shard is stored, and a model has no other copy of its weights than in shards. */
+/** Whether a shard is stored, and all its weights of a model are in shards only. */
 function liesIn(model: StoredModel, { stored, weights }: ShardFile): boolean {
   const blobs = new Set(shardsOf(model).map((layer) => layer.digest));
   if (stored === undefined || !blobs.has(stored)) return false;
@@ -191,7 +195,7 @@ function usersOf({ users, followers }: Shard): string[] {
   return [...users, ...followers];
 }
 
-/** Headers of models, each parsed once in a layout. */
+/** Parses the headers of models, each once. */
 class Headers {
   readonly #store: LocalStore;
   readonly #parsed = new Map<StoredModel, Promise<GgufHeader>>();
@@ -207,14 +211,14 @@ class Headers {
   }
 }
 
-/** The header of a model's own file; of a split one, of its first shard. */
+/** Reads the header of a model's file. For a sharded model, it has the metadata of the first shard and all tensors. */
 export async function headerOf(store: LocalStore, model: StoredModel): Promise<GgufHeader> {
   const file = model.config.files[model.config.methods[0]?.file ?? 0];
   const header =
     file && parseGgufHeader(await readBlob(store, file.skeleton), { name: file.path, size: file.size });
   if (!file || !header)
     throw new LinkError("mismatch", `Cannot link "${model.name}": its program is not a GGUF header`);
-  // What is split has its tensors in several headers.
+  // The tensors of a sharded model are in the headers of all its shards.
   if (findEntry(header.metadata, "split.count")) {
     const tensors = [];
     for (const each of model.config.files) {

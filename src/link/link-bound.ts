@@ -8,19 +8,19 @@ import type { BoundParts, WeightBinding } from "./bound-parts.ts";
 import { checkedWeight, requireDigest } from "./checked-weight.ts";
 import type { LinkedOnnx } from "./linked-program.ts";
 
-/** Of weights in a file, as vector units like it. */
+/** Alignment of weights in a temporary file, in bytes: the width of the largest vector registers. */
 const ALIGNMENT = 64;
 
-/** A file and where in it a weight is. */
+/** Path of a file, and offset of a weight in it. */
 interface Place {
   readonly path: string;
   readonly offset: number;
 }
 
 /**
- * Links a program to its weights, wherever they are: those in files stay there, others are written into a temporary file of
+ * Links a program to its weights. Weights in local files stay there; other weights are written into a temporary file of
  * the store, which the lease of the program keeps.
- * @throws StoreError `corrupted` for weights that do not have their digests; LinkError, SourceError
+ * @throws StoreError `corrupted` for weights that do not match their digests; LinkError, SourceError
  */
 export async function linkBound(
   parts: BoundParts,
@@ -33,7 +33,7 @@ export async function linkBound(
     const root = await realpath(files.name);
     const paths = [...places.values()].map(({ path }) => path);
     const own = paths.every((path) => path.startsWith(root + sep));
-    // The store's cache is inside the store: only a program that is all there can use it.
+    // The caches of the store refer to files inside the store, so they serve only programs with all weights there.
     const folder = own ? root : commonFolder(paths);
     const placed = planOf(parts, places, folder);
     const plan = own ? placed : anonymous(placed);
@@ -54,7 +54,7 @@ export async function linkBound(
   }
 }
 
-/** Where each weight can be mapped: in its own file, or in one that is written now for those that are in no file. */
+/** Finds the file of each weight, and writes a temporary file for weights that are not in a local file. */
 async function placesOf(
   parts: BoundParts,
   temporary: string,
@@ -117,7 +117,7 @@ function binder({ program }: BoundParts, { weights }: LinkPlan): BoundParts["pro
   };
 }
 
-/** The deepest folder of all paths: the engine opens no file outside of the one folder that it is given. */
+/** The deepest common folder of all paths: the engine opens only files inside one folder. */
 function commonFolder(paths: readonly string[]): string {
   let folder = dirname(paths[0] ?? "/");
   for (const path of paths) {

@@ -13,8 +13,8 @@ import { readBlob } from "../store/read-blob.ts";
 import { requireModel } from "../store/require-model.ts";
 
 /**
- * Makes a folder that stock engines open: programs (for llama.cpp, shards), and links to the weights.
- * @throws SourceError `exists`; LinkError `unsupported` for formats whose files hold their weights themselves
+ * Writes a folder that engines open without tare: programs (for llama.cpp, shards), and links to the weights.
+ * @throws SourceError `exists`; LinkError `unsupported` for formats that contain their weights
  */
 export async function link(
   store: LocalStore,
@@ -34,8 +34,8 @@ export async function link(
   }
   throw new LinkError(
     "unsupported",
-    `Cannot link "${name}": ${format} files hold their weights themselves, so a link would be a copy of them`,
-    { hint: `tare export ${name} writes the file` },
+    `Cannot link "${name}": ${format} files contain their weights, so that a link would be a copy`,
+    { hint: `Write its files with: tare export ${name}` },
   );
 }
 

@@ -14,27 +14,28 @@ import { StoredProgram } from "./stored-program.ts";
 import { readModel, readTagged } from "../store/read-model.ts";
 import { requireModel } from "../store/require-model.ts";
 
-/** A LoRA adapter of the store, laid over a model while it runs. */
+/** A LoRA adapter of the store that is applied to a model while it runs. */
 export interface Adapter {
+  /** Name of the adapter in the store. */
   readonly model: string;
-  /** How much of it: 1 as it was trained. */
+  /** Factor of the adapter: 1 is the trained strength. */
   readonly scale: number;
 }
 
-/** Models that were read before, by the digests of their manifests. */
+/** Models that were read before, by the digest of their manifest. */
 export type SeenModels = Map<Digest, StoredModel>;
 
 /** Options of {@link linkGguf}. */
 export interface LinkGgufOptions {
   readonly adapters?: readonly Adapter[] | undefined;
-  /** Hash every weight, even if nobody wrote to it since it was hashed. */
+  /** Hash every weight, even if its file did not change since it was hashed. */
   readonly verify?: boolean | undefined;
-  /** Models that need not be read again; those that are read are added. */
+  /** Models that need not be read again; newly read models are added. */
   readonly seen?: SeenModels | undefined;
   readonly signal?: AbortSignal | undefined;
 }
 
-/** A GGUF model of a store, linked, and what it was linked from. */
+/** A linked GGUF model, and the stored models that it was linked from. */
 export interface StoredGguf {
   readonly program: LinkedGguf;
   readonly model: StoredModel;
@@ -42,8 +43,8 @@ export interface StoredGguf {
 }
 
 /**
- * Links a stored GGUF model to files that llama.cpp opens: a view of the shards of its family, which the store keeps, and
- * its adapters as they were added. A view that is there is used at once if the store's models are those that were laid out.
+ * Links a stored GGUF model to files that llama.cpp opens: a cached view of the shards of its family, and the original
+ * files of its adapters. Uses an existing view without planning if the models of the store did not change since.
  * @throws EngineError `unsupported` for models of other formats; StoreError `not-found`, `missing-blob`, `corrupted`
  */
 export async function linkGguf(
@@ -63,7 +64,7 @@ export async function linkGguf(
   };
 }
 
-/** Whether all files of a program exist: another process may have collected them. */
+/** Whether all files of a program exist: garbage collection in another process may have removed them. */
 export function filesExist({ path, adapters }: LinkedGguf): boolean {
   return [path, ...adapters.map((adapter) => adapter.path)].every((file) => existsSync(file));
 }
@@ -87,7 +88,7 @@ class StoredView extends StoredProgram implements LinkedGguf {
   }
 }
 
-/** A file that llama.cpp opens, and the model that it is of. */
+/** A file that llama.cpp opens, and its model. */
 interface ModelFile {
   readonly path: string;
   readonly model: StoredModel;
@@ -105,7 +106,7 @@ async function findFile(
   try {
     const read = seen?.get(tag.digest) ?? (await readTagged(store, tag));
     seen?.set(tag.digest, read);
-    // The same model may have another name too.
+    // The known model may have been read under another name.
     const model = { ...read, name };
     await requireModel(store, model, { full: verify, signal });
     const path = await findCachedView(store.paths, model, verify);
@@ -126,7 +127,7 @@ async function makeFile(
     store,
     name,
     async (view) => {
-      // Only now: laying the family out anew may have moved the weights.
+      // Read the model after the view is planned, because repacking may have moved its weights.
       const model = await readModel(store, name);
       await requireModel(store, model, { full: verify, signal });
       return { path: await cacheView(store.paths, model, view, verify), model };
@@ -135,7 +136,7 @@ async function makeFile(
   );
 }
 
-/** Writes the file of a LoRA adapter, as it was added, unless it is there. */
+/** Writes the original file of a LoRA adapter, unless it exists. */
 async function adapterFile(store: LocalStore, name: string): Promise<ModelFile> {
   const model = await readModel(store, name);
   requireEngine(model, "llama", "generate text with");

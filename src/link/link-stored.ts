@@ -8,16 +8,16 @@ import { requireModel } from "../store/require-model.ts";
 
 /** Options of {@link linkStored}. */
 export interface LinkStoredOptions {
-  /** May be left out where the model has one method. */
+  /** Name of the method; optional if the model has one method. */
   readonly method?: string | undefined;
-  /** Hash every weight, even if nobody wrote to it since it was hashed. */
+  /** Hash every weight, even if its file did not change since it was hashed. */
   readonly verify?: boolean | undefined;
   readonly signal?: AbortSignal | undefined;
 }
 
 /**
- * Links a method of a stored model to the store's own files, for its engine: blobs, or for llama.cpp a view of shards.
- * Every weight is there, and unchanged since it was hashed.
+ * Links a method of a stored model to files of the store for its engine: blobs, or for llama.cpp a view of shards. Checks
+ * that every weight exists and did not change since it was hashed.
  * @throws StoreError `missing-blob`, `corrupted`; LinkError `not-found`, `missing-weight`
  */
 export async function linkStored(

@@ -5,68 +5,68 @@ import type { Binding, LinkPlan } from "../model/link-plan.ts";
 import type { Signature } from "../tensor/signature.ts";
 import type { WeightSource } from "../weights/weight-source.ts";
 
-/** A program joined with its weights: what an engine loads. */
+/** A program that is linked to its weights, and that an engine can load. */
 export interface LinkedProgram {
-  /** Of the program, such as "onnx". */
+  /** Format of the program, such as "onnx". */
   readonly format: string;
   /** The model's name in errors. */
   readonly name: string;
   readonly method: string;
-  /** Absolute; locations of bindings are relative to it. */
+  /** Absolute path; locations of bindings are relative to it. */
   readonly folder: string;
-  /** Each weight, and the range of a file that it is bound to. */
+  /** Each weight with its range of a file. */
   readonly bindings: readonly Binding[];
   /** The weights by the program's names, for engines that map no files. */
   readonly weights: WeightSource;
-  /** Keeps files for the program only; the session that is loaded takes it over. */
+  /** Keeps temporary files of the program; the session that loads the program takes it over. */
   readonly lease?: AsyncDisposable | undefined;
 }
 
-/** An ONNX program: its bytes with gaps for the weights, parsed, and what its tensors are bound to. */
+/** A parsed ONNX program: its bytes with gaps for the weights, and the bindings of its tensors. */
 export interface OnnxProgram {
   readonly view: SparseBytes;
   readonly graph: OnnxModel;
   /** Binds weights to the plan's files, and constants to their bytes. */
   readonly bind: BindTensor;
-  /** Which of its tensors are bound. */
+  /** The tensors that are bound. */
   readonly bound: BoundTensors;
 }
 
-/** What a compiler did to a program ahead of time. */
+/** The result of compiling a program ahead of time. */
 export interface CompiledProgram {
-  /** Of the program as its exporter wrote it: a compiled one may list more. */
+  /** Signature of the original program: the compiled program may have more inputs. */
   readonly signature: Signature;
-  /** How far an engine still optimizes it. */
+  /** Optimization level that the engine still applies at each load. */
   readonly level: string | undefined;
-  /** Why it was not compiled without its weights; `undefined` if it was. */
+  /** Why it could not be compiled without its weights; `undefined` if it could. */
   readonly weightlessBlocker: string | undefined;
 }
 
-/** An ONNX program, linked. */
+/** A linked ONNX program. */
 export interface LinkedOnnx extends LinkedProgram {
   readonly format: "onnx";
-  /** What the program depends on, by digest, and its bindings. */
+  /** Digests of the program and its weights, and the bindings. */
   readonly plan: LinkPlan;
   /** Names of the weights that the session holds in memory instead of mapping them; none unless given. */
   readonly inMemory?: ReadonlySet<string> | undefined;
-  /** Given for a program that was compiled ahead of time: the engine opens it as it is. */
+  /** Given for a program that was compiled ahead of time, which the engine opens without compiling it. */
   readonly compiled?: CompiledProgram | undefined;
-  /** Reads and parses the program: an engine that compiled it before does not need that. */
+  /** Reads and parses the program. An engine with a cached compilation does not need it. */
   open(): Promise<OnnxProgram>;
 }
 
-/** A LoRA adapter as a file, laid over a model while it runs. */
+/** A file of a LoRA adapter that is applied to a model while it runs. */
 export interface LinkedAdapter {
-  /** Of its GGUF file. */
+  /** Path of its GGUF file. */
   readonly path: string;
-  /** How much of it: 1 as it was trained. */
+  /** Factor of the adapter: 1 is the trained strength. */
   readonly scale: number;
 }
 
-/** A GGUF model, linked: files that llama.cpp opens. */
+/** A linked GGUF model: files that llama.cpp opens. */
 export interface LinkedGguf extends LinkedProgram {
   readonly format: "gguf";
-  /** Of the file, or of the first shard of a view. */
+  /** Path of the file, or of the first shard of a view. */
   readonly path: string;
   readonly adapters: readonly LinkedAdapter[];
 }

@@ -12,9 +12,9 @@ import { matchWeights, weightTable } from "../weights/match-weights.ts";
 import type { OnnxProgram } from "./linked-program.ts";
 
 /**
- * Opens a method's program and joins it with a plan, strictly: every tensor that the program leaves open is in the
- * plan with the same dtype and shape, and the plan has no other.
- * @throws WeightMismatchError with every tensor that differs, and both sides; LinkError
+ * Opens the program of a method and binds it to a plan. The plan must have exactly the tensors that the program leaves
+ * open, with the same dtypes and shapes.
+ * @throws WeightMismatchError with both sides of every tensor that differs; LinkError
  */
 export async function openOnnxProgram(
   store: BlobReader,
@@ -33,7 +33,7 @@ export async function openOnnxProgram(
   if (view.size !== file.size) {
     throw new LinkError(
       "mismatch",
-      `Cannot link "${view.name}": it has ${view.size} bytes, its table says ${file.size}`,
+      `Cannot link "${view.name}": it has ${view.size} bytes, and its table records ${file.size}`,
       {
         path: view.name,
       },
@@ -54,12 +54,12 @@ export async function openOnnxProgram(
   return { view, graph, bind: (name) => bindings.get(name) ?? missing(plan, name), bound };
 }
 
-/** Writes the thin model that any ONNX runtime opens beside the plan's files. */
+/** Writes the program as an ONNX file whose external data are the plan's files. */
 export function linkOnnx({ view, graph, bind, bound }: OnnxProgram): Uint8Array {
   return writeThin(view, graph, bind, bound);
 }
 
-/** The program's own tensors and the plan's table say the same. */
+/** Checks that the tensors of the program and the table of the plan match. */
 function checkPlan(plan: LinkPlan, program: string, { weights, constants }: BoundTensors): void {
   const expected = [...weights, ...constants].flatMap(({ name, dtype, shape }) =>
     dtype === "string" ? [] : [{ name, dtype, shape }],
@@ -68,7 +68,7 @@ function checkPlan(plan: LinkPlan, program: string, { weights, constants }: Boun
 }
 
 function missing(plan: LinkPlan, name: string): never {
-  throw new LinkError("missing-weight", `Cannot link "${plan.model}": its table lacks weight "${name}"`, {
+  throw new LinkError("missing-weight", `Cannot link "${plan.model}": its table has no weight "${name}"`, {
     tensor: name,
   });
 }

@@ -4,27 +4,28 @@ import type { Weight } from "../model/config.ts";
 import type { StoredModel } from "../model/stored-model.ts";
 import { usersOf, weightBytes } from "../model/sharing.ts";
 
-/** llama.cpp maps shards by pages, and reads tensors in place. */
+/** Alignment of tensors in bytes: llama.cpp maps shards by pages, and reads tensors in place. */
 const ALIGNMENT = 4096;
 
-/** Weights that exactly the same models use: one file of all their views. */
+/** The weights that one set of models shares: a file in the views of all these models. */
 export interface Shard {
-  /** Its place in every view that has it, from 2 on: shard 1 is a model's own metadata. No view has two at one. */
+  /** Its number in every view, from 2 on: shard 1 has the metadata of the model. Shards of a view have different numbers. */
   readonly position: number;
+  /** Names of the GGUF models that use the weights. */
   readonly users: readonly string[];
-  /** Models of other formats that use exactly these weights too, whatever they call them. */
+  /** Names of the models of other formats that also use these weights, under any names. */
   readonly followers: readonly string[];
   readonly weights: readonly Weight[];
-  /** In bytes. */
+  /** Size in bytes. */
   readonly bytes: number;
 }
 
 /**
- * Sorts the weights of GGUF models into shards, one for each set of models that share some: the foundation first.
- * A shard's position is written into it, so it is the same in every view; a view leaves positions that it does not
- * use to empty shards. Shards that no view has both of may have the same one: what is each model's own comes after the
- * foundation, however many models there are, since engines look into every file of a view.
- * @param others models of other formats: where they have the same bytes, these are in shards of which they use every weight
+ * Sorts the weights of GGUF models into shards, one for each set of models that share weights, the foundation first.
+ * A shard contains its position, so it has the same position in every view; unused positions of a view are empty shards.
+ * Two shards may have the same position if no view has both. This keeps the number of files of a view small, since
+ * engines open all of them.
+ * @param others models of other formats: weights that they share are in shards of which they use every weight
  */
 export function planShards(models: readonly StoredModel[], others: readonly StoredModel[] = []): Shard[] {
   const following = usersOf(others);
@@ -65,8 +66,8 @@ function key({ users, followers }: Pick<Shard, "users" | "followers">): string {
 }
 
 /**
- * The header of a shard file: nothing but its place and its tensors, which follow in order.
- * @param typeOf ggml's number of a weight's type
+ * Encodes the header of a shard: its position and its tensors, in the order of the weights.
+ * @param typeOf returns the ggml type number of a weight
  */
 export function shardHeader(
   shard: Pick<Shard, "position" | "weights">,
@@ -83,15 +84,15 @@ export function shardHeader(
   });
 }
 
-/** A shard without tensors, for a position that a model does not use. */
+/** Encodes a shard without tensors, for a position that a model does not use. */
 export function emptyShard(position: number): Uint8Array {
   return encodeGgufHeader({ metadata: [splitNo(position)], tensors: [] }).bytes;
 }
 
 /**
- * Shard 1 of a view: the model's own metadata, and what says that it is split.
+ * Encodes shard 1 of a view, with the metadata of the model and the number of shards.
  * @param tensors number of the model's tensors
- * @param own the tensors that this shard has itself
+ * @param own tensors of this shard
  */
 export function firstShard(
   metadata: GgufMetadata,
@@ -99,13 +100,13 @@ export function firstShard(
   tensors: number,
   own: readonly GgufTensorSpec[] = [],
 ): EncodedGgufHeader {
-  const rest = metadata.filter(({ key }) => !key.startsWith("split."));
+  const entries = metadata.filter(({ key }) => !key.startsWith("split."));
   const split: GgufEntry[] = [
     splitNo(1),
     { key: "split.count", type: "uint16", value: shards },
     { key: "split.tensors.count", type: "int32", value: tensors },
   ];
-  return encodeGgufHeader({ metadata: [...rest, ...split], tensors: own });
+  return encodeGgufHeader({ metadata: [...entries, ...split], tensors: own });
 }
 
 function splitNo(position: number): GgufEntry {

@@ -9,7 +9,7 @@ import type { LinkedOnnx, LinkedProgram, OnnxProgram } from "./linked-program.ts
 import { openOnnxProgram } from "./onnx-program.ts";
 
 /**
- * Links a method of a stored model to the store's blobs, by plan alone: nothing is read, and no blob is checked.
+ * Links a method of a stored model to the blobs of the store, without reading or checking a blob.
  * @throws LinkError `missing-weight`, `not-found`
  */
 export function storedProgram(store: LocalStore, model: StoredModel, method: Method): StoredProgram {
@@ -18,7 +18,7 @@ export function storedProgram(store: LocalStore, model: StoredModel, method: Met
     : new StoredProgram(store, model, method);
 }
 
-/** A program of a store. */
+/** A stored program, linked to the blobs of the store. */
 export class StoredProgram implements LinkedProgram {
   readonly format: string;
   readonly name: string;
@@ -46,7 +46,7 @@ export class StoredProgram implements LinkedProgram {
   }
 }
 
-/** An ONNX program of a store. */
+/** A stored ONNX program, linked to the blobs of the store. */
 export class StoredOnnx extends StoredProgram implements LinkedOnnx {
   declare readonly format: "onnx";
   readonly inMemory: ReadonlySet<string> | undefined;

@@ -4,15 +4,15 @@ import { dirname, join, resolve } from "node:path";
 import { requireEmptyTarget } from "../node/write-folder.ts";
 import { writeAtomically } from "../node/atomic-write.ts";
 
-/** A file of a view that is a blob of the store. */
+/** A file of a view that links to a blob of the store. */
 export interface LinkedFile {
   /** Relative to the view. */
   readonly path: string;
-  /** The blob's path. */
+  /** Path of the blob. */
   readonly blob: string;
 }
 
-/** A file of a view that is written. */
+/** A file of a view that has its bytes written. */
 export interface WrittenFile {
   /** Relative to the view. */
   readonly path: string;
@@ -21,33 +21,33 @@ export interface WrittenFile {
 
 /** Options of {@link writeView}. */
 export interface ViewOptions {
-  /** Copy what cannot be reflinked: for readers that refuse files with several links. */
+  /** Copy files that cannot be reflinked, for readers that refuse files with several hard links. */
   readonly copy?: boolean | undefined;
 }
 
 /** How {@link writeView} makes a view. */
 export interface WriteViewOptions extends ViewOptions {
-  /** Hard links even where there are reflinks: a reflinked file has no page in memory together with the store's. */
+  /** Make hard links even if the file system has reflinks: a reflinked file does not share memory with its blob. */
   readonly linked?: boolean | undefined;
 }
 
-/** What a view took. All sizes in bytes. */
+/** Result of {@link writeView}. Sizes in bytes. */
 export interface ViewResult {
   readonly path: string;
-  /** Shared with the store by reflink: no space, and a write to either leaves the other. */
+  /** Size of reflinks to the store, which take no space. A write to a reflink does not change the blob. */
   readonly reflinkedBytes: number;
-  /** Shared with the store by hard link: no space. */
+  /** Size of hard links to the store, which take no space. */
   readonly linkedBytes: number;
-  /** Copied, where the file system can do neither. */
+  /** Size of copies, made if the file system has neither reflinks nor hard links. */
   readonly copiedBytes: number;
-  /** Programs and companions. */
+  /** Size of programs and companions. */
   readonly writtenBytes: number;
 }
 
 /**
- * Makes a folder of links into the store: what every engine opens as ordinary files.
- * For each blob a reflink (unless `linked`), else a hard link, else a copy.
- * @throws SourceError `exists` if something is there; `disk-full`, `io`
+ * Writes a folder of links to blobs, which engines open as files. Each link is a reflink (unless `linked`), else a hard
+ * link (unless `copy`), else a copy.
+ * @throws SourceError `exists` if the path is not empty; `disk-full`, `io`
  */
 export async function writeView(
   path: string,
@@ -97,7 +97,7 @@ async function share(
   if (copy) return copyWhole(blob, out);
   try {
     await link(blob, out);
-    // overlayfs links a file of a lower layer by copying it up: then it is another file.
+    // overlayfs copies a file of a lower layer before it links it: the link is then another file than the blob.
     const [ours, theirs] = await Promise.all([stat(blob), stat(out)]);
     return ours.ino === theirs.ino && ours.dev === theirs.dev ? "link" : "copy";
   } catch (error) {

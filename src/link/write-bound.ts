@@ -11,33 +11,33 @@ import type { BoundParts, WeightBinding } from "./bound-parts.ts";
 import { checkedWeight, requireDigest } from "./checked-weight.ts";
 import type { Progress } from "../io/progress.ts";
 
-/** Protobuf counts the bytes of a message in 31 bits. */
+/** Limit of a protobuf message, whose size has 31 bits. */
 const MAX_MODEL_BYTES = 2 ** 31 - 1;
 
-/** Where the weights of a written program are. */
+/** The place of the weights of a written program. */
 export type WeightStorage = "embedded" | "in-place" | "symbolic";
 
 /** Options of {@link writeBound}. */
 export interface WriteBoundOptions {
   readonly storage: WeightStorage;
-  /** Name of what symbolic weights are in; "weights" unless given. */
+  /** Scope of symbolic weights; "weights" unless given. */
   readonly scope?: string | undefined;
   readonly onProgress?: ((progress: Progress) => void) | undefined;
   readonly signal?: AbortSignal | undefined;
 }
 
-/** A program that was written. */
+/** Result of {@link writeBound}. */
 export interface WrittenProgram {
   readonly path: string;
-  /** In bytes. */
+  /** Size in bytes. */
   readonly size: number;
   readonly storage: WeightStorage;
   readonly bindings: readonly WeightBinding[];
 }
 
 /**
- * Writes a program as one file, its weights where they are to be: see {@link BoundProgram.write}. Weights whose digests
- * are known are hashed before they can be used, and a symbolic program has the digest of each.
+ * Writes a program as one file: see {@link BoundProgram.write}. Checks the weights whose digests are known. A symbolic
+ * program has the digest of every weight.
  */
 export async function writeBound(
   parts: BoundParts,
@@ -59,7 +59,7 @@ export async function writeBound(
       `Cannot write "${path}": with its weights it has ${program.size} bytes`,
       {
         path,
-        hint: "an ONNX file has at most 2 GiB: link it in place, or as a folder",
+        hint: "Link it in place, or as a folder: an ONNX file has at most 2 GiB",
       },
     );
   }
@@ -77,8 +77,8 @@ async function writtenBinding(
   if (storage === "embedded") return { kind: "following", length };
   if (storage === "symbolic") {
     if (!isScope(scope)) {
-      throw new UsageError("usage", `Cannot call a scope "${scope}"`, {
-        hint: "letters, digits, dots and dashes",
+      throw new UsageError("usage", `Cannot name a scope "${scope}"`, {
+        hint: "Use letters, digits, dots and dashes",
       });
     }
     const digest =
@@ -88,17 +88,17 @@ async function writtenBinding(
   if (there.kind === "live") {
     throw new LinkError(
       "unsupported",
-      `Cannot use weight "${key}" of "${there.from}" in place: no file has it as it is`,
+      `Cannot use weight "${key}" of "${there.from}" in place: no file has its plain bytes`,
       {
         tensor: name,
-        hint: "embed it",
+        hint: "Embed the weights",
       },
     );
   }
   if (there.kind === "blob") {
     throw new LinkError("unsupported", `Cannot use weight "${key}" in place: it is in the store`, {
       tensor: name,
-      hint: "tare link NAME FOLDER makes a folder of links to it; or name a checkpoint that has the weights, or embed them",
+      hint: "Make a folder of links with tare link NAME FOLDER, give a checkpoint that has the weights, or embed them",
     });
   }
   const { offset } = there;
@@ -110,7 +110,7 @@ async function writtenBinding(
   return { kind: "file", location, offset, length };
 }
 
-/** The program's own bytes, and its weights in its gaps, in the order of the file. */
+/** Streams the bytes of the program, with its weights in the gaps. */
 async function* chunksOf(
   parts: BoundParts,
   program: SparseBytes,
@@ -128,7 +128,7 @@ async function* chunksOf(
   if (total > at) yield program.slice(at, total - at);
 }
 
-/** As the program has them. */
+/** Sorts the weights in the order of the program. */
 function weightsInOrder({ program, bindings }: BoundParts): WeightBinding[] {
   const byName = new Map(bindings.map((binding) => [binding.name, binding]));
   return [...program.bound.weights]
@@ -136,12 +136,12 @@ function weightsInOrder({ program, bindings }: BoundParts): WeightBinding[] {
     .map(({ name }) => byName.get(name) as WeightBinding);
 }
 
-/** As ONNX writes it: relative to the program, with `/`. */
+/** Location of external data in ONNX: relative to the program's folder, with `/`. */
 function locationOf(path: string, folder: string): string {
-  const way = relative(folder, path);
-  if (way !== "" && !way.startsWith("..")) return way.split(sep).join("/");
+  const location = relative(folder, path);
+  if (location !== "" && !location.startsWith("..")) return location.split(sep).join("/");
   throw new SourceError("unsafe-path", `Cannot use "${path}" in place: it is not in the program's folder`, {
     path,
-    hint: `ONNX runtimes open no external data outside of it: write the program into "${dirname(path)}"`,
+    hint: `Write the program into "${dirname(path)}": ONNX runtimes open no external data outside its folder`,
   });
 }

@@ -18,11 +18,11 @@ import {
 } from "./executorch/executorch-info.ts";
 import { listModels, readModel } from "../store/read-model.ts";
 
-/** A weight of a model, and who else uses it. */
+/** A weight of a model, the models that share it, and what the engine does with it. */
 export interface WeightInfo extends Weight {
-  /** In bytes. */
+  /** Size in bytes. */
   readonly bytes: number;
-  /** Other models with the same bytes. */
+  /** Names of the other models that have the same bytes. */
   readonly sharedWith: readonly string[];
   /** Whether each session has a prepacked copy of it. */
   readonly copied: boolean;
@@ -35,8 +35,9 @@ export interface WeightInfo extends Weight {
 /** A method of a model. */
 export interface MethodInfo {
   readonly name: string;
-  /** Digest of its program: models with the same one are a family. */
+  /** Digest of its program. Models with the same program are a family. */
   readonly program: Digest;
+  /** Names of the other models with the same program. */
   readonly family: readonly string[];
   readonly signature: Signature;
   readonly weights: readonly WeightInfo[];
@@ -48,24 +49,24 @@ export interface MethodInfo {
   readonly executorch?: ExecutorchInfo;
 }
 
-/** A model, and what it shares with the others of its store. */
+/** A model, and the weights that it shares with other models of its store. */
 export interface ModelInfo extends Shares {
   readonly name: string;
   readonly digest: Digest;
   readonly format: string;
-  /** Label of the engine that runs it; `undefined` if none does, as with weights that have no program. */
+  /** Label of the engine that runs it; `undefined` if no engine does, for example because it has no program. */
   readonly engine: string | undefined;
-  /** Its original files. Sizes in bytes. */
+  /** The original files. Sizes in bytes. */
   readonly files: readonly { readonly path: string; readonly size: number }[];
   readonly fileBytes: number;
   readonly methods: readonly MethodInfo[];
-  /** What it is for, where it is a LoRA adapter. */
+  /** Given for a LoRA adapter: its rank, and the models that it fits. */
   readonly lora?: LoraInfo;
   /** LoRA adapters of the store that fit it. */
   readonly adapters: readonly string[];
 }
 
-/** What the methods of a model are described with. */
+/** The store, the models and the engine that describe the methods of a model. */
 interface Context {
   readonly store: LocalStore;
   readonly model: StoredModel;

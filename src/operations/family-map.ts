@@ -4,7 +4,10 @@ import type { FamilyMap } from "../picture/family-map.ts";
 import type { Store } from "../store/store.ts";
 import { listModels, readModel } from "../store/read-model.ts";
 
-/** The picture's data: which model has which weights; all models unless named. */
+/**
+ * Lists which model has which weights, for a picture.
+ * @param names names of the models; all models unless given
+ */
 export async function familyMap(store: Store, names?: readonly string[]): Promise<FamilyMap> {
   const models = names?.length
     ? await Promise.all(names.map((name) => readModel(store, name)))

@@ -17,43 +17,43 @@ import { requireModel } from "../store/require-model.ts";
 /** A LoRA to merge. */
 export interface MergeLora {
   readonly model: string;
-  /** How much of it: 1, as it was trained, unless given. */
+  /** Factor of the adapter; 1, the trained strength, unless given. */
   readonly scale?: number | undefined;
 }
 
-/** Options of `TareStore.merge`. */
+/** Options of {@link merge}. */
 export interface MergeOptions extends PatchOptions {
-  /** The new model's name. */
+  /** Name of the new model. */
   readonly as: string;
-  /** What modules of the LoRAs are called in the base, where the names differ. */
+  /** Names of the LoRAs' modules → names in the base, for names that differ. */
   readonly map?: Readonly<Record<string, string>> | undefined;
 }
 
-/** What a merge did. Sizes in bytes. */
+/** Result of a merge. Sizes in bytes. */
 export interface MergeResult extends PatchResult {
   readonly base: string;
   readonly loras: readonly { readonly model: string; readonly scale: number }[];
-  /** Weights that were merged into, each counted once however many methods use it. */
+  /** Number of weights that changed. A weight that several methods use counts once. */
   readonly weights: number;
   /**
-   * The most by which a value of a quantized weight may be off from what it would be in float32, because it was
-   * quantized again; 0 where no such weight was merged into.
+   * Largest possible difference between a value of a changed quantized weight and its float32 result, caused by
+   * quantizing it again; 0 if no quantized weight changed.
    */
   readonly errorBound: number;
-  /** What of the LoRAs was left out, or assumed about them, as lines for people. */
+  /** Lines for people: parts of the LoRAs that were left out, and assumptions about them. */
   readonly notes: readonly string[];
 }
 
-/** What LoRAs make of a model. */
+/** The weights that LoRAs change in a model. */
 export interface MergePlan {
   readonly planned: readonly PlannedWeight[];
-  /** What is left out, or assumed, as lines for people. */
+  /** Lines for people: parts of the LoRAs that are left out, and assumptions about them. */
   readonly notes: readonly string[];
 }
 
 /**
- * Merges LoRAs into a model of the store, as a new one.
- * @throws UsageError, LinkError where a LoRA does not fit; StoreError
+ * Merges LoRAs into a model of the store, as a new model.
+ * @throws UsageError; LinkError for a LoRA that does not match the model; StoreError
  */
 export async function merge(
   store: Store,
@@ -65,21 +65,21 @@ export async function merge(
   checkRequest(base, scaled, options.as);
   const model = await readModel(store, base);
   if (isLora(model)) {
-    throw new LinkError("mismatch", `Cannot merge into "${base}": it is a LoRA itself`, {
-      hint: "tare ls says which models it fits",
+    throw new LinkError("mismatch", `Cannot merge into "${base}": it is a LoRA`, {
+      hint: "List the models that it fits with: tare ls",
     });
   }
   const { planned, notes } = await planLoras(store, model, scaled, options);
   const reports = new Map<Weight, MergeReport>();
-  const derivations = planned.map((each) => derivationOf(store, each, reports));
-  const result = await patchModel(store, model, options.as, derivations, options);
+  const patches = planned.map((each) => patchOf(store, each, reports));
+  const result = await patchModel(store, model, options.as, patches, options);
   const errorBound = Math.max(0, ...[...reports.values()].map((report) => report.errorBound));
   return { ...result, base, loras: scaled, weights: planned.length, errorBound, notes };
 }
 
 /**
- * Plans what LoRAs make of a model's weights, and makes sure that all of it can be read and written.
- * @throws LinkError where a LoRA does not fit
+ * Plans how LoRAs change the weights of a model, and checks that these can be decoded and encoded.
+ * @throws LinkError for a LoRA that does not match the model
  */
 export async function planLoras(
   store: Store,
@@ -107,19 +107,19 @@ export async function planLoras(
 function checkRequest(base: string, loras: readonly Required<MergeLora>[], as: string): void {
   const refuse = (code: "usage" | "duplicate", reason: string, hint?: string): UsageError =>
     new UsageError(code, `Cannot merge into "${base}": ${reason}`, { hint });
-  if (loras.length === 0) throw refuse("usage", "no LoRA is named");
+  if (loras.length === 0) throw refuse("usage", "no LoRA is given");
   const seen = new Set<string>();
   for (const { model, scale } of loras) {
-    if (model === base) throw refuse("usage", "it is named as its own LoRA");
+    if (model === base) throw refuse("usage", "it is given as its own LoRA");
     if (seen.has(model)) {
-      throw refuse("duplicate", `LoRA "${model}" is named twice`, "name it once, with the sum of its scales");
+      throw refuse("duplicate", `LoRA "${model}" is given twice`, "Give it once, with the sum of its scales");
     }
     if (!Number.isFinite(scale)) throw refuse("usage", `the scale of "${model}" is ${scale}`);
     seen.add(model);
   }
   if (as === base || seen.has(as)) {
-    const hint = "merge under a new name, then remove what is not needed any more";
-    throw refuse("usage", `the result would take the name of "${as}", which it is made of`, hint);
+    const hint = "Merge under a new name, then remove the models that you no longer need";
+    throw refuse("usage", `the result would replace "${as}", which the merge reads`, hint);
   }
 }
 
@@ -144,7 +144,7 @@ function termOf(
   };
 }
 
-function derivationOf(
+function patchOf(
   store: Store,
   { weight, uses, terms }: PlannedWeight,
   reports: Map<Weight, MergeReport>,
@@ -153,7 +153,7 @@ function derivationOf(
     weight,
     uses,
     async *apply(source, options) {
-      // Begun anew with every attempt.
+      // A new report for every attempt.
       const report: MergeReport = { touchedBlocks: 0, errorBound: 0 };
       reports.set(weight, report);
       yield* mergeWeight(weight, source, await loadTerms(store, terms, options), report, options);

@@ -4,7 +4,7 @@ import { listModels } from "../store/read-model.ts";
 import type { Store } from "../store/store.ts";
 import type { Digest } from "../tensor/digest.ts";
 
-/** A model of a store, in a line. All sizes in bytes. */
+/** Name, format and sizes of a model of a store. Sizes in bytes. */
 export interface ModelSummary {
   readonly name: string;
   readonly digest: Digest;

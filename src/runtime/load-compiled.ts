@@ -16,7 +16,8 @@ import type { LoadHost } from "./load-model.ts";
 export type LoadCompiledOptions = CompileOptions & LinkStoredOptions & Omit<OrtLoadOptions, "level">;
 
 /**
- * Loads a method of a model as it was compiled: its partitions, over the store's own blobs, as one session.
+ * Loads the compiled partitions of a method as one session that maps the blobs of the store. Compiles the model first if
+ * the cache does not have it.
  * @throws what {@link compileStored} throws; StoreError `missing-blob`, `corrupted`; LinkError; EngineError
  */
 export async function loadCompiled(

@@ -4,8 +4,8 @@ import type { OnnxRuntime, OrtLoadOptions } from "../engines/onnxruntime/engine.
 import type { OrtSessionInfo } from "../engines/onnxruntime/session.ts";
 
 /**
- * Loads a linked program. Its lease ends with the session, or with a load that fails.
- * @throws LinkError for weights that do not fit; EngineError
+ * Loads a linked program. The session owns the program's lease; a failed load releases it.
+ * @throws LinkError for weights that do not match; EngineError
  */
 export async function loadLinked(
   engine: OnnxRuntime,

@@ -6,15 +6,15 @@ import { linkStored, type LinkStoredOptions } from "../link/link-stored.ts";
 import { withModel } from "../store/with-model.ts";
 import type { LocalStore } from "../local-store/local-store.ts";
 
-/** What models are loaded with. */
+/** The store and the engines of a load. */
 export interface LoadHost {
   readonly store: LocalStore;
   readonly engines: OpenEngines;
 }
 
 /**
- * Loads a method of a model of a store in an engine, over the store's own files.
- * @param entry of the engine, which runs the model's format
+ * Loads a method of a stored model in an engine, which maps the files of the store.
+ * @param entry entry of an engine that runs the model's format
  * @throws StoreError `not-found`, `missing-blob`, `corrupted`; LinkError; EngineError `unsupported`, `no-engine`
  */
 export async function loadModel<E extends AnyEngine>(
@@ -27,7 +27,7 @@ export async function loadModel<E extends AnyEngine>(
     requireEngine(model, entry.id, "load", engines.entries);
     const engine: AnyEngine = await engines.get(entry);
     const program = await linkStored(store, model, options);
-    // The entry names the format that the engine takes, and the program is of it.
+    // requireEngine checked that the engine takes the program's format.
     return engine.load(program as never, options) as Promise<SessionOf<E>>;
   });
 }

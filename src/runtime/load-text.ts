@@ -5,17 +5,18 @@ import type { LocalStore } from "../local-store/local-store.ts";
 import { checkLoraCompatibility } from "../lora/lora-bases.ts";
 import type { StoredModel } from "../model/stored-model.ts";
 
-/** Another process may collect views, or make one anew, just when the engine is about to open it. */
+/** Number of attempts to load. Another process may remove or replace a view just before the engine opens it. */
 const MAX_ATTEMPTS = 3;
 
-/** Options of `TareStore.loadText`. */
+/** Options of {@link loadText}. */
 export interface TextLoadOptions extends LlamaLoadOptions {
+  /** LoRA adapters of the store to apply to the model. */
   readonly adapters?: readonly Adapter[] | undefined;
-  /** Hash every weight before it is used, even if nobody wrote to it since it was hashed. */
+  /** Hash every weight before the load, even if its file did not change since it was hashed. */
   readonly verify?: boolean | undefined;
 }
 
-/** A model that was loaded, as the store had it. */
+/** A loaded session, and the manifests of its model and adapters at the time of the load. */
 export interface LoadedText {
   readonly session: LlamaSession;
   readonly model: StoredModel;
@@ -23,8 +24,8 @@ export interface LoadedText {
 }
 
 /**
- * Loads a GGUF model of a store, over the shards of its family.
- * @param seen need not be read again; those that are read are added
+ * Loads a GGUF model of a store from the shards of its family.
+ * @param seen models that were read before; the load adds the models that it reads
  * @throws StoreError `not-found`, `missing-blob`, `corrupted`; EngineError
  */
 export async function loadText(
@@ -35,7 +36,7 @@ export async function loadText(
   seen: SeenModels = new Map(),
 ): Promise<LoadedText> {
   const { adapters = [] } = options;
-  // Before the engine is given anything: its own errors come late and say little.
+  // Check before the load: llama.cpp reports an adapter that does not match late and without details.
   await checkLoraCompatibility(
     store,
     name,

@@ -11,7 +11,7 @@ import type { MutableWeights, WeightChanges } from "./mutable-weights.ts";
 import type { MutableOptions } from "./mutable-model.ts";
 import { requireModel } from "../store/require-model.ts";
 
-/** What weights in memory are loaded with. */
+/** The store, the engine and the load options of weights in memory. */
 export interface MemoryWeightsContext {
   readonly files: LocalStore;
   readonly engine: OnnxRuntime;
@@ -19,13 +19,14 @@ export interface MemoryWeightsContext {
 }
 
 /**
- * Weights that are inputs of the compiled program, held in the session's thread and fed with every run: to change one is
- * to send it there. A weight that was mapped so far needs another session, over the same mappings.
+ * Mutable weights as inputs of the compiled program. The session's thread holds them in memory and passes them to every
+ * run, so a change only sends the new tensor to the thread. To change a mapped weight, the program is loaded as a new
+ * session over the same mappings.
  */
 export class MemoryWeights implements MutableWeights {
   readonly #host: MemoryWeightsContext;
   readonly #method: Method;
-  /** In memory from the start, until the release. */
+  /** Names of weights that are in memory from the load to the release. */
   readonly #declared: ReadonlySet<string>;
   #session: ThreadSession;
   #inMemory: ReadonlySet<string>;
@@ -47,7 +48,7 @@ export class MemoryWeights implements MutableWeights {
     const names = declaredNames(model, method, host.options.mutable ?? []);
     const session = await loadOver(host, model, method, names, undefined);
     try {
-      // One by one: they are in memory once, and one of them twice.
+      // Send weights one by one, so that at most one of them is in memory twice.
       for (const name of names)
         await session.hold(await storedTensors(host.files, model, method, new Set([name])));
     } catch (error) {
@@ -104,7 +105,10 @@ export class MemoryWeights implements MutableWeights {
   }
 }
 
-/** Weights that patterns select; each selects some. */
+/**
+ * Finds the names of the weights that patterns select.
+ * @throws LinkError `not-found` for a pattern that selects no weight
+ */
 function declaredNames(model: StoredModel, method: Method, patterns: readonly string[]): Set<string> {
   const names = new Set<string>();
   for (const pattern of patterns) {
@@ -114,7 +118,7 @@ function declaredNames(model: StoredModel, method: Method, patterns: readonly st
         "not-found",
         `Cannot keep "${pattern}" of "${model.name}" in memory: no weight has such a name`,
         {
-          hint: `List the names with tare show ${model.name}`,
+          hint: `List the names with: tare show ${model.name}`,
         },
       );
     }

@@ -16,16 +16,16 @@ import { withModel } from "../store/with-model.ts";
 
 /** Options of {@link Runtime.openMutable}. */
 export interface MutableOptions extends OrtLoadOptions {
-  /** May be left out where the model has one method. */
+  /** Name of the method; optional if the model has one method. */
   readonly method?: string | undefined;
   /**
-   * Names of weights that are kept in memory from the start, `*` for any characters: changing one is then a matter
-   * of sending it there. Others are mapped from the store until they are changed.
+   * Patterns for names of weights that are in memory from the start; `*` stands for any characters. Their first change
+   * is as fast as any later one. Other weights are mapped from the store until they change.
    */
   readonly mutable?: readonly string[] | undefined;
   /**
-   * Loads it as it is compiled with these options, its graph in several sessions where it is cut: changed weights
-   * then go through the store, and all sessions are bound anew.
+   * Loads the model compiled with these options, in a session for each partition. Changed weights are then written to
+   * the store, and every change loads all sessions again.
    */
   readonly compiled?: CompileOptions | undefined;
 }
@@ -33,20 +33,21 @@ export interface MutableOptions extends OrtLoadOptions {
 /** Loads a method so that its weights can change. */
 export type OpenMutableWeights = (model: StoredModel, method: Method) => Promise<MutableWeights>;
 
-/** What a change took. */
+/** The work that a change of weights took. */
 export interface WeightChange {
   /**
-   * `in-place`: the next run takes other memory. `relink`: the compiled program was bound anew, because a weight was
-   * mapped before. `recompile`: another program was compiled.
+   * `in-place`: the next run uses the new tensors. `relink`: the compiled program was linked again, for example because
+   * a changed weight was mapped before. `recompile`: another program was compiled.
    */
   readonly how: "in-place" | "relink" | "recompile";
-  /** Weights that changed. */
+  /** Number of weights that changed. */
   readonly weights: number;
 }
 
 /**
- * A loaded model whose weights may change: the next run sees them, runs under way finish on the old ones. Changes are
- * done one after the other; one that fails changes nothing. Weights in memory are fed with every run, without a copy.
+ * A loaded model whose weights can change. The next run uses the new weights; running calls finish with the old ones.
+ * Changes run one after the other, and a failed change has no effect. Weights in memory are passed to every run without
+ * a copy.
  *
  * @example
  * ```ts
@@ -63,7 +64,7 @@ export class MutableModel implements Session {
   #model: StoredModel;
   #method: Method;
   #weights: MutableWeights;
-  /** Names of weights that a user set. */
+  /** Names of weights that {@link MutableModel.set} or {@link MutableModel.loadStateDict} changed. */
   readonly #set = new Set<string>();
   /** Names of weights that a LoRA changed. */
   readonly #merged = new Set<string>();
@@ -121,8 +122,8 @@ export class MutableModel implements Session {
   }
 
   /**
-   * Changes weights by name, all at once: all of the method's, unless it is partial.
-   * @throws LinkError listing every weight that does not fit
+   * Changes weights by name, in one step: all weights of the method, or some of them with `partial`.
+   * @throws LinkError that lists every weight that does not match
    */
   async loadStateDict(
     tensors: Tensors,
@@ -147,9 +148,9 @@ export class MutableModel implements Session {
   }
 
   /**
-   * Adds a LoRA of the store to the weights that it is for, in memory, in place of one that was loaded before.
-   * @param scale how much of it: 1, as it was trained, unless given
-   * @throws LinkError where it does not fit, or a weight that it is for was changed by hand
+   * Merges a LoRA of the store into its target weights, in memory. It replaces a LoRA that was loaded before.
+   * @param options `scale` multiplies the adapter; 1, the trained strength, unless given
+   * @throws LinkError if the LoRA does not match the model, or if a target weight was set before
    */
   async loadLora(lora: string, options: { readonly scale?: number | undefined } = {}): Promise<WeightChange> {
     return this.#change(async () => {
@@ -163,7 +164,7 @@ export class MutableModel implements Session {
           `Cannot add "${lora}" to weight "${changed.weight.name}": it was changed in memory`,
           {
             tensor: changed.weight.name,
-            hint: "Merge the LoRA into the weights that are set, or load the model anew",
+            hint: "Merge the LoRA into the tensors that you set, or open the model again",
           },
         );
       }
@@ -180,7 +181,7 @@ export class MutableModel implements Session {
     });
   }
 
-  /** Takes the LoRA away again: its weights are those of the store. */
+  /** Removes the LoRA: its target weights have their stored values again. */
   async unloadLora(): Promise<WeightChange> {
     return this.#change(async () => {
       const names = [...this.#merged];
@@ -191,9 +192,9 @@ export class MutableModel implements Session {
   }
 
   /**
-   * Takes all weights from another model of the store; changes in memory are dropped.
-   * @param options `recompile` takes another program too
-   * @throws LinkError `mismatch` where the program is another one
+   * Replaces all weights with those of another model of the store, and discards changes in memory.
+   * @param options `recompile` allows a model with another program, and compiles it
+   * @throws LinkError `mismatch` for a model with another program, unless `recompile` is given
    */
   async loadModel(
     name: string,
@@ -207,9 +208,9 @@ export class MutableModel implements Session {
         if (!same && !options.recompile) {
           throw new LinkError(
             "mismatch",
-            `Cannot take the weights of "${name}": its program is another one`,
+            `Cannot load the weights of "${name}": it has another program than "${this.#name}"`,
             {
-              hint: "Take the program too with recompile: true",
+              hint: "Set recompile: true to load its program too",
             },
           );
         }
@@ -239,7 +240,7 @@ export class MutableModel implements Session {
     return this.#weights.put(changes, () => this.#current());
   }
 
-  /** One change at a time. */
+  /** Runs a change after all changes before it. */
   async #change<T>(work: () => Promise<T>): Promise<T> {
     const before = this.#last;
     const change = before.then(async () => {
@@ -250,15 +251,15 @@ export class MutableModel implements Session {
     return change;
   }
 
-  /** The model as the store has it now: another process may have laid it out anew. */
+  /** Reads the current manifest: another process may have repacked the model's blobs. */
   async #current(): Promise<StoredModel> {
     const model = await currentModel(this.#files, this.#model);
     if (model.manifest.config.digest !== this.#model.manifest.config.digest) {
       throw new StoreError(
         "source-changed",
-        `Cannot go on with "${this.#name}": another model took its name`,
+        `Cannot change "${this.#name}": another model has its name now`,
         {
-          hint: "Take the new one's weights with loadModel",
+          hint: "Load the weights of the new model with loadModel",
         },
       );
     }
@@ -274,5 +275,7 @@ function checkedMethod(model: StoredModel, { method }: MutableOptions): Method {
 
 function numbersOf(name: string, tensor: Tensors[string] | undefined): NumberTensor {
   if (tensor && tensor.dtype !== "string") return tensor;
-  throw new LinkError("mismatch", `Cannot set "${name}": strings are no weights`, { tensor: name });
+  throw new LinkError("mismatch", `Cannot set "${name}": a weight cannot be a tensor of strings`, {
+    tensor: name,
+  });
 }

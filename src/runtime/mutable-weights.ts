@@ -2,18 +2,18 @@ import type { Session } from "../engines/engine.ts";
 import type { StoredModel } from "../model/stored-model.ts";
 import type { NumberTensor } from "../tensor/tensor.ts";
 
-/** New weights by name; `undefined` for one that is again what the store has. */
+/** New weights by name; `undefined` restores the stored weight. */
 export type WeightChanges = ReadonlyMap<string, NumberTensor | undefined>;
 
-/** How the weights of a loaded model get to its sessions, and change there. */
+/** The changeable weights of a loaded model, and the session that uses them. */
 export interface MutableWeights {
-  /** What runs now; runs under way finish where they began. */
+  /** Session of the next run. Running calls finish in the session that they started in. */
   readonly session: Session;
-  /** Names of the weights that are not the store's own. */
+  /** Names of the weights that are not mapped from the model's blobs. */
   readonly names: readonly string[];
   /**
-   * Changes weights, all at once; if it fails nothing changed.
-   * @param current gives the model as the store has it now, for what has to be read again
+   * Changes weights in one step; a failure changes nothing.
+   * @param current reads the current manifest of the model, for weights that have to be read again
    */
   put(changes: WeightChanges, current: () => Promise<StoredModel>): Promise<"in-place" | "relink">;
   release(): Promise<void>;

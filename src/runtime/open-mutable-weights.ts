@@ -8,7 +8,7 @@ import type { MutableOptions } from "./mutable-model.ts";
 import type { MutableWeights } from "./mutable-weights.ts";
 import { RelinkedWeights } from "./relinked-weights.ts";
 
-/** Loads a method whose weights can change: in memory, or, if it was compiled with options, through the store. */
+/** Loads a method whose weights can change: in memory, or through the store if `compiled` options are given. */
 export async function openMutableWeights(
   host: LoadHost,
   model: StoredModel,

@@ -11,7 +11,7 @@ import type { LocalStore } from "../local-store/local-store.ts";
 /** Loads a method of a model. */
 export type LoadMethod = (model: StoredModel) => Promise<Session>;
 
-/** A weight that was changed, and where it is. */
+/** A changed weight, and its location in the store. */
 interface Staged {
   readonly weight: Weight;
   readonly location: Location;
@@ -19,8 +19,8 @@ interface Staged {
 }
 
 /**
- * Weights of a model whose graph is in several sessions: changed ones are written into the store without a name, for
- * as long as they are used, and all sessions are bound anew.
+ * Mutable weights of a model whose graph runs in several sessions. Changed weights are written into the store without a
+ * name, for as long as they are used; every change loads all sessions again.
  */
 export class RelinkedWeights implements MutableWeights {
   readonly #files: LocalStore;
@@ -91,7 +91,7 @@ export class RelinkedWeights implements MutableWeights {
   }
 }
 
-/** A model with other weights in one method, at the places where they were staged. */
+/** Replaces weights of one method with staged weights, and adds the locations of these. */
 function withWeights(model: StoredModel, method: Method, staged: ReadonlyMap<string, Staged>): StoredModel {
   const weights = method.weights.map((weight) => {
     const digest = staged.get(weight.name)?.weight.digest;

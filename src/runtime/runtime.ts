@@ -32,9 +32,9 @@ import { verifyRefit, type VerifyRefitOptions } from "./verify-refit.ts";
 
 /** Options of {@link openRuntime}. */
 export interface RuntimeOptions {
-  /** Engines that models may be loaded in; {@link ENGINES} unless given. */
+  /** Engines that may load models; {@link ENGINES} unless given. */
   readonly engines?: readonly EngineEntry[] | undefined;
-  /** Threads that sessions live in; the number of cores, up to 4, unless given. */
+  /** Number of threads that run sessions; the number of cores, up to 4, unless given. */
   readonly workers?: number | undefined;
 }
 
@@ -46,7 +46,7 @@ export function openRuntime(store: LocalStore, options: RuntimeOptions = {}): Ru
   return new Runtime(store, options);
 }
 
-/** The sessions of a store's models, and the engines that they live in. Dispose it to end all of them. */
+/** Runs models of a store in engines. Dispose it to end all engines and sessions. */
 export class Runtime implements AsyncDisposable {
   readonly store: LocalStore;
   readonly #host: LoadHost;
@@ -63,9 +63,9 @@ export class Runtime implements AsyncDisposable {
   }
 
   /**
-   * Loads a method of a model in ONNX Runtime, or a program that {@link bind} linked to other weights: over its family's
-   * compiled program, its weights mapped from their files, never copied. A linked program's lease ends with the session,
-   * or with a load that fails.
+   * Loads a method of a model, or a program that {@link bind} linked to other weights, in ONNX Runtime. The session uses
+   * the compiled program of the model's family and maps the weights from their files. It owns the lease of a linked
+   * program; a failed load releases the lease.
    * @throws StoreError `not-found`, `missing-blob`, `corrupted`; LinkError; EngineError `unsupported`, `no-engine`
    */
   async load(model: string | LinkedOnnx, options?: LoadOptions): Promise<OrtSessionInfo & Session>;
@@ -83,7 +83,8 @@ export class Runtime implements AsyncDisposable {
   }
 
   /**
-   * Loads a GGUF model to generate text, over the shards of its family: models that are loaded share what they share.
+   * Loads a GGUF model to generate text, from the shards of its family. Loaded models of a family share one copy of their
+   * common weights in memory.
    * @throws StoreError `not-found`, `corrupted`; LinkError for an adapter of another model; EngineError `no-engine`,
    * `unsupported`, `engine`
    */
@@ -93,8 +94,8 @@ export class Runtime implements AsyncDisposable {
   }
 
   /**
-   * Opens a pool of GGUF models that take turns, in the process that {@link loadText} uses: a swap to a model loads what
-   * the loaded ones do not share with it.
+   * Opens a pool of GGUF models that take turns, in the process that {@link loadText} uses. A swap loads only the weights
+   * that no loaded model has.
    */
   openTexts(options: TextPoolOptions = {}): TextPool {
     const { store, engines } = this.#host;
@@ -113,8 +114,8 @@ export class Runtime implements AsyncDisposable {
   }
 
   /**
-   * Compiles all methods of a model ahead of time, without its weights: once for its family. The store's cache keeps the
-   * result.
+   * Compiles all methods of a model ahead of time, without its weights: once for the model's family. The store caches
+   * the result.
    * @throws EngineError `unsupported`, `no-engine`; FormatError `unsupported` for a graph that cannot be cut; UsageError
    */
   async compile(name: string, options: CompileOptions = {}): Promise<CompiledStored> {
@@ -127,7 +128,7 @@ export class Runtime implements AsyncDisposable {
 
   /**
    * Writes a compiled model as a folder that runs without a store ({@link openCompiled}): programs that any ONNX
-   * runtime opens, over links of the weights, and what they were compiled with.
+   * runtime opens, links to the weights, and the record of the compilation.
    * @throws SourceError `exists`; what {@link compile} throws
    */
   async writeCompiled(
@@ -143,7 +144,7 @@ export class Runtime implements AsyncDisposable {
   }
 
   /**
-   * Loads a method of a model as it was compiled: its partitions, over the store's own blobs, as one session.
+   * Loads the compiled partitions of a method as one session that maps the blobs of the store.
    * @throws what {@link compile} and {@link load} throw
    */
   async loadCompiled(name: string, options: LoadCompiledOptions = {}): Promise<Session> {
@@ -151,7 +152,7 @@ export class Runtime implements AsyncDisposable {
   }
 
   /**
-   * Compares a model that runs over its family's compiled program with one that is compiled now, bit for bit.
+   * Compares the outputs of the family's cached program with those of a fresh compilation, bit for bit.
    * @throws LinkError `mismatch` naming the output; EngineError
    */
   async verifyRefit(name: string, options: VerifyRefitOptions = {}): Promise<RefitCheck[]> {

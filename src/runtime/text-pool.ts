@@ -11,56 +11,55 @@ import type { LocalStore } from "../local-store/local-store.ts";
 import type { Tag } from "../store/store.ts";
 import { readModel } from "../store/read-model.ts";
 
-/** Options of `TareStore.openTexts`. Those of a load hold for every model. */
+/** Options of `Runtime.openTexts`. The load options apply to every model. */
 export interface TextPoolOptions extends Omit<TextLoadOptions, "adapters" | "signal"> {
-  /** How many models stay loaded, those used last; 1 unless given. */
+  /** Number of models that stay loaded, the last used first; 1 unless given. */
   readonly keep?: number | undefined;
-  /** Measures what each load adds to the engine's memory, at some 20 ms for each GB that is loaded; off unless given. */
+  /** Measure by how much each load grows the engine's memory. Takes about 20 ms for each GB; off unless given. */
   readonly measure?: boolean | undefined;
 }
 
 /** Options of {@link TextPool.swap}. */
 export interface SwapOptions {
-  /** LoRA adapters of the store to lay over the model: together they are a task like any other. */
+  /** LoRA adapters of the store to apply to the model. The pool treats a model with other adapters as another model. */
   readonly adapters?: readonly Adapter[] | undefined;
   readonly signal?: AbortSignal | undefined;
 }
 
-/** A model whose turn it is. */
+/** The current model after a swap. */
 export interface TextTurn {
-  /** The pool's own: it ends when the model has to make room, after the generations under way. */
+  /** The pool owns the session, and releases it after its running generations when another model needs its place. */
   readonly session: LlamaSession;
   readonly model: string;
   readonly adapters: readonly Adapter[];
-  /** How long the swap took, in milliseconds: without the engine's start, measuring, and the swaps before it. */
+  /** Duration of the swap in milliseconds, without the engine's start, measuring, and earlier swaps. */
   readonly ms: number;
-  /** Whether it had to be loaded. */
+  /** Whether the swap loaded the model. */
   readonly fresh: boolean;
 }
 
-/** A loaded model, and what it costs beside the others. Sizes in bytes. */
+/** A loaded model, and the memory that it adds to the other loaded models. Sizes in bytes. */
 export interface PooledText {
   readonly model: string;
   readonly adapters: readonly Adapter[];
-  /** Whether it was swapped to last. */
+  /** Whether the last swap selected it. */
   readonly current: boolean;
-  /** How long its load took, in milliseconds. */
+  /** Duration of its load in milliseconds. */
   readonly loadMs: number;
-  /** Weights that no other loaded model shares, and its adapters, of which each load has its own. */
+  /** Size of its weights that no other loaded model has, and of its adapters, which loaded models never share. */
   readonly ownBytes: number;
-  /** The same at the time of its load: weights that none of the models then loaded had. */
+  /** The same size at the time of its load. */
   readonly newBytes: number;
   /**
-   * By how much the engine's process grew when it was loaded (PSS): weights that were not in its memory yet, the
-   * context, and what the engine set aside or gave back beside that, some megabytes either way. `undefined` unless
-   * it is measured, and where the system does not tell: it does on Linux.
+   * Growth of the engine's process during the load (PSS): weights that were not in memory, the context, and some
+   * megabytes that the engine allocated or freed besides. `undefined` unless `measure` is set and the system is Linux.
    */
   readonly addedBytes: number | undefined;
 }
 
-/** A model that is loaded. */
+/** A loaded model of the pool. */
 interface Entry {
-  /** What it was made of: other manifests under the same names are another model, or the same at other places. */
+  /** Identifies names, manifests and scales. A model that was replaced or repacked under its name has another key. */
   readonly key: string;
   readonly session: LlamaSession;
   readonly model: StoredModel;
@@ -72,12 +71,12 @@ interface Entry {
 }
 
 /**
- * GGUF models that take turns in one engine process. The next one is loaded before an old one is released: what they share
- * stays in memory, and a load that fails changes nothing. Dispose it to release its models.
+ * GGUF models that take turns in one engine process. The pool loads the next model before it releases an old one, so
+ * that their shared weights stay in memory. A failed load changes nothing. Dispose the pool to release its models.
  *
  * @example
  * ```ts
- * await using texts = store.openTexts({ keep: 2 });
+ * await using texts = runtime.openTexts({ keep: 2 });
  * const { session } = await texts.swap("kjv");
  * const { text } = await session.generate("And he said", { maxTokens: 40 });
  * ```
@@ -89,13 +88,13 @@ export class TextPool implements AsyncDisposable {
   readonly #keep: number;
   readonly #measure: boolean;
   readonly #closing = new AbortController();
-  /** Used last comes first. */
+  /** Loaded models, the last used first. */
   #entries: Entry[] = [];
   readonly #releases = new Set<Promise<void>>();
   readonly #seen: SeenModels = new Map();
   #lastSwap: Promise<unknown> = Promise.resolve();
 
-  /** Use `TareStore.openTexts`. */
+  /** Use `Runtime.openTexts`. */
   constructor(files: LocalStore, engine: () => Promise<Llama>, options: TextPoolOptions) {
     const { keep = 1, measure = false, ...rest } = options;
     if (!Number.isInteger(keep) || keep < 1)
@@ -107,7 +106,7 @@ export class TextPool implements AsyncDisposable {
     this.#measure = measure;
   }
 
-  /** What is loaded now, the current model first; not those that only finish a generation. */
+  /** The loaded models, the current one first; without models that only finish a generation. */
   get loaded(): PooledText[] {
     const live = this.#entries.filter((entry) => entry.session.live);
     return live.map((entry) => ({
@@ -126,8 +125,8 @@ export class TextPool implements AsyncDisposable {
   }
 
   /**
-   * Makes a model the current one: loads it, unless it is loaded, and lets go of those that are over `keep`. Swaps
-   * are done one after the other. If it fails, everything stays as it was.
+   * Makes a model the current one: loads it if necessary, and releases models beyond `keep`. Swaps run one after the
+   * other. A failed swap changes nothing.
    * @throws StoreError `not-found`, `corrupted`; EngineError `no-engine`, `unsupported`, `engine`, `released`
    */
   async swap(model: string, options: SwapOptions = {}): Promise<TextTurn> {
@@ -140,7 +139,7 @@ export class TextPool implements AsyncDisposable {
     return turn;
   }
 
-  /** Releases all models, when generations under way are done. */
+  /** Releases all models after their running generations. */
   async [Symbol.asyncDispose](): Promise<void> {
     this.#closing.abort(new EngineError("released", "Cannot swap models: the pool was closed"));
     await this.#lastSwap;
@@ -187,7 +186,7 @@ export class TextPool implements AsyncDisposable {
       await session.release();
       throw signal.reason;
     }
-    // Only now: loading it may have laid its family out anew.
+    // Compute the key after the load, because the load may repack the family and change its manifests.
     const key = keyOf(model, adapters, adapterModels);
     const others = this.#entries.filter((other) => other.session.live);
     const newBytes = bytesBeside(others, model, adapterModels);
@@ -197,8 +196,8 @@ export class TextPool implements AsyncDisposable {
   }
 
   /**
-   * Puts a model first, and lets go of those over the limit, and of what is not what it is named after anymore. Those
-   * that are idle are gone then.
+   * Puts a model first. Releases models over the limit, and models that the store has replaced under their names. Waits
+   * for the release of idle models only.
    */
   async #admit(entry: Entry): Promise<void> {
     const others = this.#entries.filter((other) => other !== entry);
@@ -211,29 +210,29 @@ export class TextPool implements AsyncDisposable {
     await Promise.all(idle.map((other) => this.#release(other)));
   }
 
-  /** Releases a model; generations under way end first. */
+  /** Releases a model after its running generations. */
   #release({ session }: Entry): Promise<void> {
     const release = session
       .release()
-      // A process that died has released it.
+      // The release fails if the process died, and a dead process holds no model.
       .catch(() => undefined)
       .finally(() => this.#releases.delete(release));
     this.#releases.add(release);
     return release;
   }
 
-  /** Memory of the engine's process, if it is to be measured. */
+  /** Memory of the engine's process in bytes; `undefined` unless it is measured. */
   async #memory({ pid }: Llama): Promise<number | undefined> {
     return this.#measure && pid !== undefined ? processMemory(pid) : undefined;
   }
 
-  /** What a model and its adapters are at this moment. */
+  /** Key of a model and its adapters, from the store's current tags. */
   async #keyOf(name: string, adapters: readonly Adapter[]): Promise<string> {
     const all = await this.#files.names.list();
     const tags = new Map(all.map((tag) => [tag.name, tag]));
     const digests = new Set(all.map((tag) => tag.digest));
     for (const digest of this.#seen.keys()) if (!digests.has(digest)) this.#seen.delete(digest);
-    // Of a model that is not there the store tells what there is instead.
+    // readModel throws an error for an unknown name that lists the models of the store.
     const find = async (each: string): Promise<Tag> => tags.get(each) ?? readModel(this.#files, each);
     return keyOf(await find(name), adapters, await Promise.all(adapters.map(({ model }) => find(model))));
   }
@@ -248,7 +247,7 @@ function sameTask(a: Entry, b: Entry): boolean {
   return a.model.name === b.model.name && JSON.stringify(a.adapters) === JSON.stringify(b.adapters);
 }
 
-/** Bytes of a model's weights that others do not have, and of its adapters. */
+/** Size in bytes of the weights that other models do not have, and of the adapters. */
 function bytesBeside(
   others: readonly Entry[],
   model: StoredModel,
@@ -268,7 +267,10 @@ function digestsOf(model: StoredModel): Digest[] {
   return modelWeights(model.config).map((weight) => weight.digest);
 }
 
-/** Waits for something no longer than for a signal. */
+/**
+ * Waits for work until a signal aborts.
+ * @throws the signal's reason
+ */
 async function untilAborted(work: Promise<unknown>, signal: AbortSignal): Promise<void> {
   let leave = (): void => undefined;
   const aborted = new Promise<void>((resolve) => {

@@ -7,13 +7,13 @@ import { type LoadHost, loadModel } from "./load-model.ts";
 
 /** Options of {@link verifyRefit}. */
 export interface VerifyRefitOptions {
-  /** By method; made up unless given. */
+  /** Inputs by method; generated unless given. */
   readonly inputs?: Readonly<Record<string, Tensors>> | undefined;
   readonly signal?: AbortSignal | undefined;
 }
 
 /**
- * Compares each method of a model over its family's compiled program with one that is compiled now, bit for bit.
+ * Compares the outputs of each method under the family's cached program with those of a fresh compilation, bit for bit.
  * @throws LinkError `mismatch` naming the output; EngineError; StoreError
  */
 export async function verifyRefit(
@@ -22,7 +22,7 @@ export async function verifyRefit(
   { inputs = {}, signal }: VerifyRefitOptions,
 ): Promise<RefitCheck[]> {
   const model = await readModel(host.store, name);
-  // Without caches every program is compiled.
+  // Engines without caches compile every program.
   await using engines = new OpenEngines(host.engines.entries, { workers: 1 });
   const checks: RefitCheck[] = [];
   for (const { name: method } of model.config.methods) {

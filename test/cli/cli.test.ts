@@ -151,7 +151,7 @@ describe("tare", () => {
     expect(JSON.parse(await readFile(join(out, "compiled.json"), "utf8"))).toMatchObject({
       compiled: { model: "base" },
     });
-    expect((await tare("compile", "kjv", ...rule)).out).toMatch(/\nreused +all of it/);
+    expect((await tare("compile", "kjv", ...rule)).out).toMatch(/\nreused +all partitions/);
     const json = JSON.parse((await tare("compile", "kjv", "--backend", "portable", "--json")).out);
     expect(json).toMatchObject({ model: "kjv", cached: false, records: [{ backend: "portable" }] });
     expect(await tare("compile", "base", "--partition", "Softmax")).toMatchObject({
@@ -172,8 +172,10 @@ describe("tare", () => {
 
   test("refit binds other weights, verifies them, and proposes names", async () => {
     const done = await tare("refit", "base", "kjv", "--as", "refitted", "--verify");
-    expect(done.out).toMatch(/^refitted +base as refitted\nbound anew +106 weights\nnew /);
-    expect(done.out).toMatch(/verified +decoder: 11 outputs the same as freshly compiled, bit for bit\n/);
+    expect(done.out).toMatch(/^refitted +base as refitted\nbound +106 weights\nnew /);
+    expect(done.out).toMatch(
+      /verified +decoder: 11 outputs equal those of a fresh compilation, bit for bit\n/,
+    );
     expect(JSON.parse((await tare("diff", "kjv", "refitted", "--json")).out)).toMatchObject({ changed: [] });
     expect((await tare("rm", "refitted")).code).toBe(0);
     expect((await tare("refit", "base", "kjv")).code).toBe(2);
@@ -227,7 +229,7 @@ describe("tare", () => {
       err: expect.stringContaining("--method: decoder, decoder_with_past"),
     });
     const odd = await tare("run", "base", "--method", "decoder", "--input", "ids=[[1]]");
-    expect(odd).toMatchObject({ code: 2, err: expect.stringContaining("it has input_ids") });
+    expect(odd).toMatchObject({ code: 2, err: expect.stringContaining("inputs: input_ids") });
   });
 
   test("export takes a bare second path or --out, and not both", async () => {
@@ -302,7 +304,7 @@ describe("tare", () => {
   });
 
   test("verify, status, rm and gc say what they did", async () => {
-    expect((await tare("verify", "--full")).out).toMatch(/^whole: 2 models, .* every byte hashed/);
+    expect((await tare("verify", "--full")).out).toMatch(/^intact: 2 models, .* every byte hashed/);
     expect((await tare("status")).out).toMatch(
       /models +2 in \d+ blobs\nas files +33.6 MB\nstored +10.3 MB \(\d+ % less\)/,
     );

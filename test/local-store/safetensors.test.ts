@@ -170,7 +170,7 @@ describe("safetensors models in a store", () => {
     expect((await describeModel(store, "base")).engine).toBeUndefined();
     const { code, text } = await tare(store, "show", "base");
     expect(code).toBe(0);
-    expect(text).toMatch(/engine +none runs it by itself: it has weights and no program\n/);
+    expect(text).toMatch(/engine +none: the model has weights but no program\n/);
     expect(text).not.toMatch(/inputs|outputs|prepack|maps/);
     expect(text).toMatch(/token_embd.weight +float16 +\[99, 192\] +38 kB +[0-9a-f]{12} +own/);
     expect((await tare(store, "ls")).text).toMatch(/base +4.14 MB .* safetensors +base/);

@@ -402,7 +402,7 @@ describe("a merge", () => {
       "lora",
       [{ model: "other" }],
       "x",
-      { code: "mismatch", message: expect.stringContaining("LoRA itself") },
+      { code: "mismatch", message: expect.stringContaining("it is a LoRA") },
     ],
     ["of a model that is no LoRA", "base", [{ model: "other" }], "x", { code: "mismatch" }],
     ["into its own base", "base", [{ model: "lora" }], "base", { code: "usage" }],

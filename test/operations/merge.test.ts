@@ -371,16 +371,16 @@ describe("tare merge", () => {
     expect(await tare("merge", "base", "fortune", "--as", "merged")).toMatchObject({
       code: 0,
       out: expect.stringMatching(
-        /^merged merged: 20 weights touched, 2.5\d MB new, 1.62 MB shared with base\n$/,
+        /^merged merged: 20 weights changed, 2.5\d MB new, 1.62 MB shared with base\n$/,
       ),
     });
     const half = JSON.parse((await tare("merge", "base", "fortune:0.5", "--as", "half", "--json")).out);
     expect(half).toMatchObject({ name: "half", loras: [{ model: "fortune", scale: 0.5 }], notes: [] });
     const same = await tare("merge", "base", "fortune", "--scale", "0.5", "--as", "half");
-    expect(same.out).toContain("all there already");
-    expect((await tare("ls")).out).toMatch(/fortune .*LoRA of base, half, merged\n/);
+    expect(same.out).toContain("all already stored");
+    expect((await tare("ls")).out).toMatch(/fortune .*LoRA for base, half, merged\n/);
     expect((await tare("show", "fortune")).out).toMatch(
-      /adapter +LoRA of .*: rank 8, alpha 16, for 20 weights/,
+      /adapter +LoRA for .*: rank 8, alpha 16, for 20 weights/,
     );
     expect((await tare("show", "base")).out).toMatch(/adapters +fortune/);
     const gguf = (name: string): string =>

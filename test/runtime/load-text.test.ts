@@ -126,7 +126,7 @@ describe("tare swap", () => {
 
   test.each([
     [["swap", "base"], "Cannot swap models without a prompt"],
-    [["swap", "base", ...FLAGS, "--keep", "0"], "Cannot use --keep 0: it is a whole number above 0"],
+    [["swap", "base", ...FLAGS, "--keep", "0"], "Cannot use --keep 0: it must be a positive integer"],
   ])("tells %j what is wrong", async (argv, message) => {
     const store = await familyStore([]);
     const { code, err } = await tare(store, ...argv);

@@ -11,23 +11,24 @@ interface AddFlags {
   readonly consume?: boolean;
 }
 
-/** `tare add`: models into the store. */
+/** `tare add`: adds models to the store. */
 export const add: DefineCommand = (program, act) => {
   program
     .command("add")
     .summary("add models to the store")
     .description(
-      "Add models: each PATH is one (a model's file or checkpoint, docs/formats.md lists them, or a folder of such files,\n" +
-        "each a method, whose small companions, like a tokenizer, go with it). With --as, all PATHs are one model.\n" +
-        "External data, the other shards of a split model and their index are found. Every weight is read and hashed\n" +
-        "once; what the store has already is not stored again.",
+      "Add models to the store. Each PATH is one model: a model file or checkpoint (docs/formats.md lists the formats),\n" +
+        "or a folder of such files. Each file of a folder is a method of the model; small files beside them, such as a\n" +
+        "tokenizer, are added too. With --as, all PATHs together are one model.\n\n" +
+        "tare also reads external data, and the other shards and the index of a sharded model. It reads and hashes every\n" +
+        "weight once, and stores only the weights that the store does not have yet.",
     )
     .argument("<path...>", "files or folders")
-    .option("--as <name>", "the model's name; its file's or folder's name unless given")
-    .option("--replace", "give the name to this model though another has it")
+    .option("--as <name>", "name of the model (default: the name of its file or folder)")
+    .option("--replace", "take the name even if another model has it")
     .option(
       "--move",
-      "free the files while they are added, and remove them at the end: no second copy on the disk",
+      "free the disk space of the files while they are added, and remove the files at the end",
     )
     .addOption(new Option("--consume").hideHelp())
     .addHelpText(
@@ -36,7 +37,7 @@ export const add: DefineCommand = (program, act) => {
         "tare add base.onnx",
         "tare add models/base models/fine-tune",
         "tare add decoder.onnx decoder_with_past.onnx --as summarizer",
-        "tare add large.gguf --move                    # ended early, the same command goes on",
+        "tare add large.gguf --move                    # after an interruption, run it again to continue",
       ),
     )
     .action(
@@ -63,7 +64,7 @@ export const add: DefineCommand = (program, act) => {
 function describe(result: AddResult): string {
   const { name, fileBytes, newBytes, weights, notes = [] } = result;
   const share = fileBytes > 0 ? Math.round((newBytes / fileBytes) * 100) : 0;
-  const news = newBytes === 0 ? "all there already" : `${bytes(newBytes)} new (${share} %)`;
+  const news = newBytes === 0 ? "all already stored" : `${bytes(newBytes)} new (${share} %)`;
   const line = `added ${name}: ${bytes(fileBytes)} in files, ${weights} weights, ${news}`;
   return [line, ...notes.map((note) => `  note: ${note}`)].join("\n");
 }

@@ -17,24 +17,25 @@ interface AttachFlags {
   readonly verify?: boolean;
 }
 
-/** `tare attach`: the weights back into a thin MLIR file. */
+/** `tare attach`: writes a thin MLIR file with its weights. */
 export const attach: DefineCommand = (program, act) => {
   program
     .command("attach")
-    .summary("give a thin MLIR file its weights back, whatever passes made of it")
+    .summary("write a thin MLIR file with its weights, also after compiler passes")
     .description(
-      "Write a thin MLIR file (bytecode or text) with its weights, in one sequential pass: from where the file says they\n" +
-        "are, or by name from other weights. Weights that the program does not use any more are listed;\n" +
-        "one that is not found, or is of another size or type, is an error.",
+      "Write a thin MLIR file (bytecode or text) with its weights, in one sequential pass. The thin file records where\n" +
+        "its weights are; --from takes weights by name from another place. Compiler passes may have changed the file\n" +
+        "since tare detach wrote it. Weights that the program no longer uses are listed. A weight that is missing, or\n" +
+        "has another size or type, is an error.",
     )
-    .argument("<thin>")
-    .option("--out <full>", "where to write")
+    .argument("<thin>", "a file that tare detach wrote, or that passes wrote from such a file")
+    .option("--out <full>", "path of the new file")
     .option(
       "--from <weights>",
-      "what has the weights: a model of the store, a file or folder in any format, an https: URL",
+      "take the weights from a model of the store, a file or folder in any format, or an https: URL",
     )
-    .option("--list", "write nothing: list the resources, and where the bytes of each are")
-    .option("--verify", "write nothing: list them, and check every weight against its digest")
+    .option("--list", "write nothing; list the resources and where the bytes of each are")
+    .option("--verify", "write nothing; list the resources and check every weight against its digest")
     .addHelpText(
       "after",
       examples(
@@ -63,7 +64,7 @@ export const attach: DefineCommand = (program, act) => {
     );
 };
 
-/** Names of unused weights that are shown. */
+/** Number of unused weights whose names are shown. */
 const MAX_SHOWN = 8;
 
 function describe({ path, bytes: size, weights, weightBytes, unused, notes }: AttachResult): string {
@@ -76,7 +77,7 @@ function describe({ path, bytes: size, weights, weightBytes, unused, notes }: At
 }
 
 function describeAll(rows: readonly ResourceInfo[]): string {
-  if (rows.length === 0) return "it has no resources that dense_resource names";
+  if (rows.length === 0) return "the program has no dense_resource attributes";
   const cells = rows.map(({ key, type, bytes: size, digest, state, where }) => [
     key,
     type ?? "",

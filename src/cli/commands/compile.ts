@@ -1,5 +1,6 @@
 import type { CompiledModel, CompileRecord } from "../../compile/backends/compiled-model.ts";
 import { parsePartitionRule, type PartitionRule } from "../../compile/backends/partition.ts";
+import { WEIGHTLESS_BLOCKER } from "../../compile/link-partition.ts";
 import type { ViewResult } from "../../link/view.ts";
 import { type DefineCommand, examples } from "../command.ts";
 import { bytes, table } from "../context.ts";
@@ -11,29 +12,33 @@ interface CompileFlags {
   readonly copy?: boolean;
 }
 
-/** `tare compile`: ahead of time, without the weights. */
+/** `tare compile`: compiles a model ahead of time, without its weights. */
 export const compile: DefineCommand = (program, act) => {
   const partition: PartitionRule[] = [];
   program
     .command("compile")
     .summary("compile a model ahead of time, without its weights, for one engine or several")
     .description(
-      "Compile a model ahead of time: all its methods, without its weights, so that what is compiled serves every model\n" +
-        "of its family. Backends are onnxruntime, which optimizes for the CPU, and portable, which leaves the program as\n" +
-        "it is, for any runtime. The result is kept in the store, and made again when the engine or the processor changes.\n\n" +
-        "A method may be cut into partitions: each node goes to the backend of the first --partition rule that selects\n" +
-        "it, else to --backend; consecutive nodes of one backend are a partition. PATTERN is a whole operator type or\n" +
-        "node name, in which * stands for any characters and ? for one.",
+      "Compile all methods of a model ahead of time, without its weights. All models with the same program (a family)\n" +
+        "then use one compilation. There are two backends: onnxruntime optimizes the program for this CPU; portable\n" +
+        "keeps the program unchanged, for any runtime. The store caches the result, and compiles again when the engine\n" +
+        "or the processor changes.\n\n" +
+        "--partition cuts a method into partitions: each node is compiled by the backend of the first rule that matches\n" +
+        "it, else by --backend. Consecutive nodes of one backend form a partition. PATTERN must match the complete\n" +
+        "operator type or node name; * stands for any characters and ? for one.",
     )
-    .argument("<model>")
-    .option("--backend <id>", "what compiles: onnxruntime (unless given) or portable")
+    .argument("<model>", "a model of the store")
+    .option("--backend <id>", "the backend: onnxruntime (default) or portable")
     .option(
       "--partition <rule>",
-      "PATTERN=BACKEND: some nodes to another backend; may be repeated",
+      "PATTERN=BACKEND: compile the nodes that match with another backend; may be repeated",
       (given: string) => void partition.push(parsePartitionRule(given)),
     )
-    .option("--level <level>", "how far onnxruntime optimizes: disabled, basic, extended (unless given), all")
-    .option("--out <dir>", "write a folder that runs without the store")
+    .option(
+      "--level <level>",
+      "optimization level of onnxruntime: disabled, basic, extended (default) or all",
+    )
+    .option("--out <dir>", "write the compiled model to a new folder that runs without the store")
     .option("--copy", "with --out: copy weights that cannot be reflinked, instead of hard-linking them")
     .addHelpText(
       "after",
@@ -79,12 +84,12 @@ function describe(
       nodes.before === nodes.after ? String(nodes.before) : `${nodes.before} → ${nodes.after}`,
       String(bindings.length),
       bytes(program.size),
-      settings.whole === undefined ? "" : `optimized at every load: ${settings.whole}`,
+      blockerText(settings[WEIGHTLESS_BLOCKER]),
     ]),
   );
-  const head = ["METHOD", "PARTITION", "BACKEND", "NODES", "WEIGHTS", "PROGRAM"];
+  const header = ["METHOD", "PARTITION", "BACKEND", "NODES", "WEIGHTS", "PROGRAM"];
   const reuse = cached
-    ? "all of it, from the store's cache"
+    ? "all partitions, from the store's cache"
     : `${reused} of ${partitions.length} partitions, from the store's cache`;
   const facts = [
     ["compiled", model.model],
@@ -92,7 +97,11 @@ function describe(
     ...model.records.map((record) => [record.backend, recordText(record)]),
     ...(written ? [["written", written.path]] : []),
   ];
-  return `${table([head, ...rows], [1, 4, 5])}\n\n${table(facts)}`;
+  return `${table([header, ...rows], [1, 4, 5])}\n\n${table(facts)}`;
+}
+
+function blockerText(weightlessBlocker: string | undefined): string {
+  return weightlessBlocker === undefined ? "" : `optimized at every load: ${weightlessBlocker}`;
 }
 
 function recordText({ engine, version, target, cpu, settings, dimensions }: CompileRecord): string {

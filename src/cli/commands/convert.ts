@@ -10,25 +10,26 @@ interface ConvertFlags {
   readonly rename: readonly RenameRule[];
 }
 
-/** `tare convert`: weights in another container. */
+/** `tare convert`: writes weights in another container format. */
 export const convert: DefineCommand = (program, act) => {
   program
     .command("convert")
-    .summary("write weights as another container")
+    .summary("write weights in another container format")
     .description(
-      "Write the weights of a file (or of a model of the store, or of a URL) as .safetensors, .gguf, .irpa, .params, .ptd, .pt, .pth\n" +
-        "or .npz, by the ending of the new file; one weight as .npy; or a new folder for MLC and WebLLM, by a new file\n" +
-        "that is called tensor-cache.json (ndarray-cache.json for older ones). Dtypes and shapes stay exactly, names too\n" +
-        "unless a rule changes them; what the container cannot hold is refused by name. A program does not go with its\n" +
-        "weights: a .gguf written so has no metadata of a model. Nothing is stored.",
+      "Write weights in another container format. The extension of the new file selects the format: .safetensors, .gguf,\n" +
+        ".irpa, .params, .ptd, .pt, .pth or .npz; .npy for a single weight. A new file called tensor-cache.json makes a\n" +
+        "folder for MLC and WebLLM (ndarray-cache.json for their older versions).\n\n" +
+        "Dtypes, shapes and bytes stay the same; names too, unless a --rename rule changes them. A weight that the format\n" +
+        "cannot hold is an error. Only weights are written, no program: a .gguf file has no model metadata. The store\n" +
+        "does not change.",
     )
     .argument("<in>", "a model of the store, a file or folder in any format, or an https: URL")
     .argument("[out]", "the same as --out")
-    .option("--out <file>", "the file to write")
-    .option("--method <name>", "the weights of this method only")
+    .option("--out <file>", "path of the new file")
+    .option("--method <name>", "write only the weights of this method")
     .option(
       "--rename <rule>",
-      'PATTERN=NAME, such as "model.*=*"; may be repeated, the first that takes a name counts',
+      'PATTERN=NAME, such as "model.*=*"; may be repeated, and the first rule that matches a name applies',
       (text: string, all: readonly RenameRule[]) => [...all, parseRenameRule(text)],
       [],
     )

@@ -14,25 +14,26 @@ interface DetachFlags {
   readonly extern?: boolean;
 }
 
-/** `tare detach`: an MLIR program without its weights. */
+/** `tare detach`: writes an MLIR program without its weights. */
 export const detach: DefineCommand = (program, act) => {
   program
     .command("detach")
-    .summary("take the weights out of an MLIR file: the thin program compiles anywhere")
+    .summary("write an MLIR program without its weights: a thin file, quick to compile")
     .description(
-      "Write an MLIR file (bytecode or text) without the weights that dense_resource names. They go into the store, or\n" +
-        "stay where they are with --in-place. The thin file says where they are, through whatever passes; tare attach\n" +
-        "gives them back to what came of it.",
+      "Write a thin MLIR file (bytecode or text): the program without the bytes of its dense_resource attributes. The\n" +
+        "weights are added to the store; with --in-place they stay in the original file, and the store does not change.\n" +
+        "The thin file records where its weights are, and keeps that record through compiler passes. After the passes,\n" +
+        "tare attach writes the weights into the file again.",
     )
-    .argument("<file>")
-    .option("--out <thin>", "where to write the thin file")
-    .option("--as <name>", "the store's name for the weights; the file's name unless given")
-    .option("--replace", "give the name to these weights though another model has it")
-    .option("--in-place", "leave the weights where they are: nothing is read but heads, nothing stored")
-    .option("--hash", "with --in-place: read every weight once, to know it again")
+    .argument("<file>", "an MLIR file with weights")
+    .option("--out <thin>", "path of the thin file")
+    .option("--as <name>", "name of the weights in the store (default: the name of the file)")
+    .option("--replace", "take the name even if another model has it")
+    .option("--in-place", "leave the weights in their file; read only headers, and store nothing")
+    .option("--hash", "with --in-place: hash every weight, so that tare attach can check it")
     .option(
       "--extern",
-      "of a text: globals wait for their weights (ml_program.extern) instead of naming resources",
+      "for text files: declare globals without a value (ml_program.extern) instead of naming resources",
     )
     .addHelpText(
       "after",
@@ -47,7 +48,10 @@ export const detach: DefineCommand = (program, act) => {
         const out = outputPath(undefined, flags.out);
         const { as, replace, inPlace, hash, extern } = flags;
         if (inPlace ? (as ?? replace) !== undefined : hash) {
-          throw new UsageError("usage", "--hash goes with --in-place, --as and --replace go without it");
+          const [unfit, reason] = inPlace
+            ? ["--as or --replace with --in-place", "the store keeps nothing"]
+            : ["--hash without --in-place", "the store hashes every weight"];
+          throw new UsageError("usage", `Cannot use ${unfit}: ${reason}`);
         }
         const result = await context.withProgress(`detaching ${file}`, async (onProgress) => {
           const options = { extern, signal: context.signal, onProgress };
@@ -62,7 +66,7 @@ export const detach: DefineCommand = (program, act) => {
 
 function describe(file: string, result: DetachResult): string {
   const { path, thinBytes, fileBytes, weights, weightBytes, added, notes } = result;
-  const where = added ? `in the store as ${added.name}, ${bytes(added.newBytes)} new` : "where they were";
+  const where = added ? `in the store as ${added.name}, ${bytes(added.newBytes)} new` : `still in ${file}`;
   return [
     `detached ${file}: ${bytes(fileBytes)}, thin ${bytes(thinBytes)} in ${path}`,
     `${weights} weights, ${bytes(weightBytes)}: ${where}`,

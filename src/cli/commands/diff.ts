@@ -4,17 +4,19 @@ import { type DefineCommand, examples } from "../command.ts";
 import { bytes, table } from "../context.ts";
 import { diff as diffModels } from "../../operations/diff/diff.ts";
 
-/** `tare diff`: two models, weight by weight. */
+/** `tare diff`: compares two models weight by weight. */
 export const diff: DefineCommand = (program, act) => {
   program
     .command("diff")
     .summary("compare two models weight by weight")
     .description(
-      "Compare two models: weights that are the same, changed (and by how much), or in one only.\n" +
-        "'relative' is the root mean square difference over that of A; 'largest' the largest absolute difference.",
+      "Compare two models by the names of their weights: list the weights that changed, and count those that are equal\n" +
+        "or that only one model has. For each changed weight: ELEMENTS is the share of elements that changed; RELATIVE\n" +
+        "is the root mean square (RMS) of the differences, divided by the RMS of the values in A; LARGEST is the largest\n" +
+        "absolute difference.",
     )
-    .argument("<a>")
-    .argument("<b>")
+    .argument("<a>", "a model of the store")
+    .argument("<b>", "another model of the store")
     .addHelpText("after", examples("tare diff base fine-tune", "tare diff base fine-tune --json"))
     .action(
       act(async (context, a: string, b: string) => {
@@ -33,7 +35,7 @@ function describe(result: ModelDiff): string {
     ["changed", `${changed.length} weights`],
     ...(onlyInA.count > 0 ? [[`only in ${a}`, `${onlyInA.count} weights, ${bytes(onlyInA.bytes)}`]] : []),
     ...(onlyInB.count > 0 ? [[`only in ${b}`, `${onlyInB.count} weights, ${bytes(onlyInB.bytes)}`]] : []),
-    ["update", `${bytes(changedBytes)} bring ${a} to ${b}`],
+    ["update", `${bytes(changedBytes)} turn ${a} into ${b}`],
   ]);
   if (changed.length === 0) return lines;
   const rows = changed.map(({ method, name, a: left, b: right, difference }) => [
@@ -47,8 +49,8 @@ function describe(result: ModelDiff): string {
     difference?.relative === undefined ? "" : percent(difference.relative),
     difference?.largest === undefined ? "" : difference.largest.toPrecision(3),
   ]);
-  const head = ["CHANGED WEIGHT", "DTYPE", "SHAPE", "SIZE", "ELEMENTS", "RELATIVE", "LARGEST"];
-  return `${lines}\n\n${table([head, ...rows], [3, 4, 5, 6])}`;
+  const header = ["CHANGED WEIGHT", "DTYPE", "SHAPE", "SIZE", "ELEMENTS", "RELATIVE", "LARGEST"];
+  return `${lines}\n\n${table([header, ...rows], [3, 4, 5, 6])}`;
 }
 
 function percent(fraction: number): string {

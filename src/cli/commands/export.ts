@@ -2,18 +2,18 @@ import { type DefineCommand, examples } from "../command.ts";
 import { bytes } from "../context.ts";
 import { outputPath } from "../options.ts";
 
-/** `tare export`: the original files. */
+/** `tare export`: writes the original files of a model. */
 export const exportCommand: DefineCommand = (program, act) => {
   program
     .command("export")
     .summary("write a model's original files, byte for byte")
     .description(
-      "Write a model's original files as they were added, external data included: a file where the model has one,\n" +
-        "else a folder. Every weight is checked against its digest on the way.",
+      "Write the files of a model as they were added, byte for byte, external data included. The result is a file if the\n" +
+        "model has one file, else a folder. Every weight is checked against its digest while it is written.",
     )
-    .argument("<model>")
+    .argument("<model>", "a model of the store")
     .argument("[path]", "the same as --out")
-    .option("--out <path>", "where to write")
+    .option("--out <path>", "path of the new file or folder")
     .addHelpText("after", examples("tare export base base.onnx", "tare export base --out exported/"))
     .action(
       act(async (context, model: string, path: string | undefined, flags: { readonly out?: string }) => {

@@ -7,23 +7,29 @@ import { parseSplitRule } from "../../operations/split/split-rules.ts";
 import { type DefineCommand, examples } from "../command.ts";
 import { bytes, table } from "../context.ts";
 
-/** `tare externalize`: an ExecuTorch program's weights, in data files. */
+/** `tare externalize`: moves the weights of an ExecuTorch program to data files. */
 export const externalize: DefineCommand = (program, act) => {
   const rules: ExternalRule[] = [];
   program
     .command("externalize")
     .summary("move an ExecuTorch program's weights to data files (.ptd)")
     .description(
-      "Write an ExecuTorch program with its constants and named data in data files beside it, as if it had been\n" +
-        "exported so: ExecuTorch's own runtime takes them from there, and programs can share them. No store is needed.\n\n" +
-        "By default all weights go to MODEL.ptd. A rule is FILE=PATTERN, FILE=PATTERN@LAYERS or FILE=@LAYERS, as for\n" +
-        "tare split; the first that selects a weight counts, and what none selects stays in the program.",
+      "Write an ExecuTorch program whose constants and named data are in data files (.ptd) beside it, as ExecuTorch's\n" +
+        "exporter writes them. ExecuTorch's runtime loads the weights from the data files, and several programs can share\n" +
+        "one data file. The original program stays unchanged, and no store is needed.\n\n" +
+        "By default, all weights are written to MODEL.ptd. A rule is FILE=PATTERN, FILE=PATTERN@LAYERS or FILE=@LAYERS:\n" +
+        "weights whose name matches PATTERN (* stands for any characters, ? for one), in LAYERS (7 or 20-31), are written\n" +
+        "to FILE.ptd. The first rule that matches a weight applies; a weight that no rule matches stays in the program.",
     )
     .argument("<pte>", "the program, a .pte file")
-    .requiredOption("--out <dir>", "the folder to make")
-    .option("--rule <rule>", "which weights go to which file; may be repeated", (given: string) => {
-      rules.push(parseRule(given));
-    })
+    .requiredOption("--out <dir>", "the new folder")
+    .option(
+      "--rule <rule>",
+      "write the weights that match to this file; may be repeated",
+      (given: string) => {
+        rules.push(parseRule(given));
+      },
+    )
     .addHelpText(
       "after",
       examples(
@@ -52,7 +58,7 @@ function parseRule(given: string): ExternalRule {
   const [, file, selected] = /^([^=]+)=(.+)$/s.exec(given) ?? [];
   if (file === undefined || selected === undefined) {
     throw new UsageError("usage", `Cannot use the rule "${given}"`, {
-      hint: "a rule is FILE=PATTERN, such as 'adapter=*lora*'",
+      hint: "Write FILE=PATTERN, such as 'adapter=*lora*'",
     });
   }
   const { names, layers } = parseSplitRule("adapter", selected);

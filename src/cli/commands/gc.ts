@@ -1,16 +1,20 @@
 import { type DefineCommand, examples } from "../command.ts";
 import { bytes } from "../context.ts";
 
-/** `tare gc`: what no model uses. */
+/** `tare gc`: removes blobs that no model uses. */
 export const gc: DefineCommand = (program, act) => {
   program
     .command("gc")
-    .summary("free what no model uses")
+    .summary("remove stored bytes that no model uses")
     .description(
-      "Remove blobs that no model uses, and what an interrupted add left. Safe beside running adds.",
+      "Remove blobs that no model uses, and the files that an interrupted tare add left. Running it while other\n" +
+        "processes add models is safe.",
     )
-    .option("--dry-run", "only say what would go")
-    .option("--cache", "drop compiled programs and packed weights too; they are made again when needed")
+    .option("--dry-run", "print what would be removed, and remove nothing")
+    .option(
+      "--cache",
+      "also remove compiled programs, prepacked weights and folded constants; tare makes them again when needed",
+    )
     .addHelpText("after", examples("tare gc --dry-run", "tare gc"))
     .action(
       act(async (context, flags: { readonly dryRun?: boolean; readonly cache?: boolean }) => {

@@ -1,6 +1,6 @@
 import type { DefineCommand } from "../command.ts";
 
-/** Every verb, in the order of the help; loaded where it is used, since most of the start is loading. */
+/** Every verb, in the order of the help. Each is imported on use, because imports take most of the start time. */
 export const COMMANDS: Readonly<Record<string, () => Promise<DefineCommand>>> = {
   add: async () => (await import("./add.ts")).add,
   ls: async () => (await import("./ls.ts")).ls,
@@ -27,7 +27,7 @@ export const COMMANDS: Readonly<Record<string, () => Promise<DefineCommand>>> = 
   status: async () => (await import("./status.ts")).status,
 };
 
-/** The verb that a command line means; all of them where it has none, an alias or one that is not known. */
+/** Loads the verb of a command line; all verbs if the command line has none, an alias or an unknown verb. */
 export function commandsFor(argv: readonly string[]): Promise<DefineCommand[]> {
   const verb = argv.find((word, at) => !word.startsWith("-") && argv[at - 1] !== "--store") ?? "";
   const load = Object.hasOwn(COMMANDS, verb) ? COMMANDS[verb] : undefined;

@@ -12,23 +12,25 @@ interface InternalizeFlags {
   readonly only: readonly InternalRule[];
 }
 
-/** `tare internalize`: an ExecuTorch program's weights, from data files into the program. */
+/** `tare internalize`: moves the weights of data files into their ExecuTorch program. */
 export const internalize: DefineCommand = (program, act) => {
   program
     .command("internalize")
     .summary("move the weights of data files (.ptd) into their ExecuTorch program")
     .description(
-      "Write an ExecuTorch program with the weights inside that it has in data files: the way back of tare\n" +
-        "externalize. Without data files, those of the folder are meant, or the one that is named as the program.\n\n" +
-        "Tensors become constants. All else that the data files have becomes named data, since nothing says which keys\n" +
-        "backends look up; --only PATTERN, PATTERN@LAYERS or @LAYERS selects what goes in, as for tare split.",
+      "Write an ExecuTorch program that contains the weights of its data files (.ptd). This reverses tare externalize.\n" +
+        "If you give no data files, tare takes all data files of the folder PTE, or the data file with the program's\n" +
+        "name.\n\n" +
+        "Tensors become constants of the program. All other entries become named data, because a program does not list\n" +
+        "the keys that its backends look up. --only PATTERN, PATTERN@LAYERS or @LAYERS selects the entries to move: *\n" +
+        "stands for any characters of a name and ? for one; LAYERS is 7 or 20-31.",
     )
-    .argument("<pte>", "the program, a .pte file, or a folder with one and its data files")
-    .argument("[ptd...]", "the data files that it is for")
-    .requiredOption("--out <file>", "the file to write")
+    .argument("<pte>", "the program (.pte), or a folder with one program and its data files")
+    .argument("[ptd...]", "data files of the program")
+    .requiredOption("--out <file>", "path of the new program")
     .option(
       "--only <pattern>",
-      "move only weights of these names; may be repeated",
+      "move only weights whose names match; may be repeated",
       (given: string, all: readonly InternalRule[]) => {
         const { names, layers } = parseSplitRule("adapter", given);
         return [...all, { ...(names !== undefined && { names }), ...(layers !== undefined && { layers }) }];
@@ -54,6 +56,6 @@ export const internalize: DefineCommand = (program, act) => {
 };
 
 function describe({ path, size, constants, named, external }: InternalizeResult): string {
-  const moved = `moved in ${constants.length} constants and ${named.length} of named data: ${bytes(size)} in ${path}`;
-  return external.length > 0 ? `${moved}\nin data files still: ${external.length}` : moved;
+  const moved = `moved ${constants.length} constants and ${named.length} entries of named data: ${bytes(size)} in ${path}`;
+  return external.length > 0 ? `${moved}\nstill in data files: ${external.length}` : moved;
 }

@@ -3,18 +3,18 @@ import { type DefineCommand, examples } from "../command.ts";
 import { bytes } from "../context.ts";
 import { outputPath } from "../options.ts";
 
-/** `tare join`: a split, undone. */
+/** `tare join`: restores the original files from a split. */
 export const join: DefineCommand = (program, act) => {
   program
     .command("join")
-    .summary("undo a split: write a model's original files, byte for byte")
+    .summary("restore a model's original files from a split, byte for byte")
     .description(
-      "Put a model's original files together again, byte for byte, from the files that tare split wrote. Every weight\n" +
-        "is checked against its digest on the way. No store is needed.",
+      "Restore the original files of a model, byte for byte, from the folder that tare split wrote. Every weight is\n" +
+        "checked against its digest while it is written. No store is needed.",
     )
-    .argument("<dir>", "the split's folder")
-    .argument("[model]", "which of its models; may be left out where it has one")
-    .option("--out <path>", "the file, or the folder of a model with several")
+    .argument("<dir>", "the folder of the split")
+    .argument("[model]", "the model to restore; optional if the split has one model")
+    .option("--out <path>", "path of the new file; of the new folder if the model has several files")
     .addHelpText(
       "after",
       examples("tare join dist kjv --out kjv.gguf", "tare join dist --out restored/ --json"),

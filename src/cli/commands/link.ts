@@ -26,38 +26,46 @@ interface LinkFlags {
   readonly map?: string;
 }
 
-/** `tare link`: what engines open that know nothing of tare, and programs whose weights are elsewhere. */
+/** `tare link`: writes models as files that unmodified engines open, without a copy of the weights if possible. */
 export const link: DefineCommand = (program, act) => {
   program
     .command("link")
-    .summary("make what stock engines open, over the store's weights or others where they lie")
+    .summary("write files that other engines open, with links to the weights")
     .description(
-      "Make a folder with a model's programs and links to its weights: ordinary ONNX files with external data, or the\n" +
-        "shards of a GGUF model. A safetensors file holds its weights itself: tare export writes it.\n" +
-        "Reflinks or hard links take no space; where the file system can do neither, weights are copied, and that is\n" +
-        "said. Hard-linked weights are read-only: they are the store's own.\n\n" +
-        "An ONNX program can be written as one file instead, its weights bound strictly, by name, dtype and shape:\n" +
-        "in place (a checkpoint is its external data, unconverted), embedded, or symbolic (scope::key and a digest\n" +
-        "each; some kilobytes, which tare gives weights again wherever it comes to: name the file as the subject).",
+      "Write a folder that engines open without tare: the model's programs, with links to its stored weights. ONNX\n" +
+        "models become ONNX files with external data; GGUF models become shards. For safetensors use tare export, since\n" +
+        "the format has no links.\n\n" +
+        "Reflinks and hard links take no disk space. If the file system supports neither, tare copies the weights and\n" +
+        "prints a note. Hard-linked weights are read-only, because they are the files of the store.\n\n" +
+        "An ONNX program can also be written as one file. Each of its weights must match by name, dtype and shape:\n" +
+        "  --in-place   the weights stay in a checkpoint, which becomes the program's external data\n" +
+        "  --embed      the weights are inside the file\n" +
+        "  --symbolic   the file has only a name (SCOPE::NAME) and a digest for each weight: some kilobytes. To give it\n" +
+        "               weights again, run tare link with this file as <model>, and with --scope",
     )
     .argument("<model>", "a model of the store, or an .onnx file")
     .argument("[out]", "the same as --out")
-    .option("--out <path>", "the folder to make, or the program's file")
-    .option("--in-place [weights]", "a file whose weights stay where they are: in this checkpoint, beside it")
-    .option("--embed", "a file with its weights inside")
-    .option("--symbolic <scope>", "a file whose weights are named: <scope>::<name>")
+    .option("--out <path>", "path of the new folder, or of the new program file")
+    .option("--in-place [weights]", "write one file; its weights stay in this checkpoint, in the same folder")
+    .option("--embed", "write one file with its weights inside")
+    .option("--symbolic <scope>", "write one file that names its weights <scope>::<name>")
     .option(
       "--from <weights>",
-      "other weights: a model of the store, a file or folder in any format, an https: URL",
+      "use other weights: a model of the store, a file or folder in any format, or an https: URL",
     )
-    .option("--scope <name=weights>", "of a symbolic file: what its scope is; may be repeated", collect, [])
-    .option("--remote", "of a file: let the URLs that it names be fetched")
+    .option(
+      "--scope <name=weights>",
+      "for a symbolic file: the weights that a scope stands for; may be repeated",
+      collect,
+      [],
+    )
+    .option("--remote", "for a file: allow tare to fetch the URLs that the file names")
     .option("--plan", "print where each weight is, and write nothing")
-    .option("--method <name>", "the graph, where the model has several")
-    .option("--map <file>", "names of the model → names of the weights, as JSON")
+    .option("--method <name>", "the method to write, if the model has several")
+    .option("--map <file>", 'JSON of names that differ: {"name in the model": "name in the weights"}')
     .option(
       "--copy",
-      "copy what cannot be reflinked: Python's onnx.load refuses linked files, engines take them",
+      "copy weights that cannot be reflinked (Python's onnx.load refuses linked files; engines accept them)",
     )
     .addHelpText(
       "after",
@@ -85,26 +93,26 @@ export const link: DefineCommand = (program, act) => {
             [result.copiedBytes, "copied"],
             [result.writtenBytes, "written"],
           ] as const;
-          const said = parts.filter(([size]) => size > 0).map(([size, how]) => `${bytes(size)} ${how}`);
-          return `linked ${model}: ${said.join(", ")} in ${result.path}`;
+          const sizes = parts.filter(([size]) => size > 0).map(([size, how]) => `${bytes(size)} ${how}`);
+          return `linked ${model}: ${sizes.join(", ")} in ${result.path}`;
         });
         if (result.copiedBytes > 0 && !flags.copy) {
           context.streams.stderr.write(
-            `tare: ${bytes(result.copiedBytes)} were copied: ${result.path} cannot share them with the store\n` +
-              "  hint: a folder on the store's own file system takes no space\n",
+            `tare: copied ${bytes(result.copiedBytes)}: ${result.path} cannot share files with the store\n` +
+              "  hint: Write to a folder on the store's file system: it takes no space\n",
           );
         }
       }),
     );
 };
 
-/** A name of the store goes before a file of that name. */
+/** Whether the subject is an .onnx file. A model of the store takes precedence over a file of the same name. */
 async function isProgramFile(store: TareStore, subject: string): Promise<boolean> {
   if (!/\.onnx$/i.test(subject) || (await store.has(subject))) return false;
   return (await stat(subject).catch(() => undefined))?.isFile() ?? false;
 }
 
-/** How the program is written; `undefined` for a folder. */
+/** Storage of the weights that the flags ask for; `undefined` for a folder. */
 function storageOf({ inPlace, embed, symbolic, from }: LinkFlags, file: boolean): WeightStorage | undefined {
   const asked = [
     ...(inPlace === undefined ? [] : ["in-place" as const]),
@@ -112,8 +120,8 @@ function storageOf({ inPlace, embed, symbolic, from }: LinkFlags, file: boolean)
     ...(symbolic === undefined ? [] : ["symbolic" as const]),
   ];
   if (asked.length > 1) {
-    throw new UsageError("usage", "Cannot link in several ways at once", {
-      hint: "one of --in-place, --embed and --symbolic",
+    throw new UsageError("usage", `Cannot link one program as ${asked.join(" and as ")}`, {
+      hint: "Give one of --in-place, --embed and --symbolic",
     });
   }
   return asked[0] ?? (file || from !== undefined ? "in-place" : undefined);
@@ -150,7 +158,7 @@ async function bindModel(
 ): Promise<BoundProgram> {
   if (scope.length > 0) {
     throw new UsageError("usage", `Cannot use --scope for "${model}": it is a model of the store`, {
-      hint: "--from WEIGHTS gives it other weights; scopes are those of a symbolic .onnx file",
+      hint: "Use --from WEIGHTS for other weights; --scope is for a symbolic .onnx file",
     });
   }
   return bindStored(store, model, {
@@ -168,9 +176,13 @@ async function bindFile(
   { scope, remote, from, inPlace }: LinkFlags,
 ): Promise<BoundProgram> {
   if (from !== undefined || typeof inPlace === "string") {
-    throw new UsageError("usage", `Cannot give other weights to "${path}": it says itself where they are`, {
-      hint: "--scope NAME=WEIGHTS says what its scopes are; tare add makes a model of it, which takes any",
-    });
+    throw new UsageError(
+      "usage",
+      `Cannot link "${path}" to other weights: the file records where its weights are`,
+      {
+        hint: "Give its scopes with --scope NAME=WEIGHTS, or add it with tare add and link the model",
+      },
+    );
   }
   const scopes = Object.fromEntries(scope.map(parseScope));
   return bindOnnxFile(store, path, { scopes, remote, signal: context.signal });
@@ -179,7 +191,7 @@ async function bindFile(
 function parseScope(text: string): [string, string] {
   const at = text.indexOf("=");
   if (at > 0 && at < text.length - 1) return [text.slice(0, at), text.slice(at + 1)];
-  throw new UsageError("usage", `Cannot use --scope "${text}"`, { hint: "it is NAME=WEIGHTS" });
+  throw new UsageError("usage", `Cannot use --scope "${text}"`, { hint: "Write --scope NAME=WEIGHTS" });
 }
 
 function planTable({ bindings }: BoundProgram): string {

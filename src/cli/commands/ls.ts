@@ -2,15 +2,16 @@ import { type DefineCommand, examples } from "../command.ts";
 import { bytes, table } from "../context.ts";
 import { loraText } from "../formatting.ts";
 
-/** `tare ls`: the models of the store. */
+/** `tare ls`: lists the models of the store. */
 export const ls: DefineCommand = (program, act) => {
   program
     .command("ls")
     .alias("list")
     .summary("list the models of the store")
     .description(
-      "List the models: size as files, and how much of their weights is shared with others or their own, and\n" +
-        "which models an adapter is for.",
+      "List the models of the store. FILES is the size of the original files; SHARED is the size of the weights that\n" +
+        "another model of the store also has; OWN is the size of the other weights. For a LoRA adapter, METHODS names\n" +
+        "the models that it fits.",
     )
     .addHelpText("after", examples("tare ls", "tare ls --json"))
     .action(
@@ -18,7 +19,7 @@ export const ls: DefineCommand = (program, act) => {
         const store = await context.openStore();
         const models = await store.list();
         context.print(models, () => {
-          if (models.length === 0) return "the store is empty: tare add FILES";
+          if (models.length === 0) return "the store is empty; add models with tare add PATH";
           const rows = models.map((model) => {
             const { name, format, methods, fileBytes, sharedBytes, ownBytes, digest, lora } = model;
             const cells = [bytes(fileBytes), bytes(sharedBytes), bytes(ownBytes)];

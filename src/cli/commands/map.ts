@@ -7,23 +7,24 @@ import { drawFamilySvg } from "../../picture/svg.ts";
 import { type DefineCommand, examples } from "../command.ts";
 import { familyMap } from "../../operations/family-map.ts";
 
-/** `tare map`: a picture of the family. */
+/** `tare map`: draws models and the weights that they share. */
 export const map: DefineCommand = (program, act) => {
   program
     .command("map")
-    .summary("draw the family: models × weights, shared and own")
+    .summary("draw which models share which weights")
     .description(
-      "Draw a picture of models and their weights: what is shared, what is whose own, and the bytes.\n" +
-        "The file ends in .html (a page with details under the pointer) or .svg; either needs no other file.",
+      "Draw models and their weights, with sizes: which weights are shared, and which belong to one model. The extension\n" +
+        "of the file selects .html (a page that shows details of the weight under the pointer) or .svg (an image).\n" +
+        "Either file needs no other file.",
     )
-    .argument("[model...]", "all models unless named")
-    .option("--out <path>", "where to write", "tare-map.html")
+    .argument("[model...]", "models of the store (default: all)")
+    .option("--out <path>", "path of the file", "tare-map.html")
     .addHelpText("after", examples("tare map", "tare map base fine-tune --out family.svg", "tare map --json"))
     .action(
       act(async (context, models: string[], flags: { readonly out: string }) => {
         const svg = flags.out.endsWith(".svg");
         if (!svg && !/\.html?$/.test(flags.out)) {
-          throw new UsageError("usage", `Cannot draw "${flags.out}": its name must end in .html or .svg`);
+          throw new UsageError("usage", `Cannot draw to "${flags.out}": its name must end in .html or .svg`);
         }
         const store = await context.openStore();
         const family = await familyMap(store, models);

@@ -12,22 +12,23 @@ interface MergeFlags {
   readonly replace?: boolean;
 }
 
-/** `tare merge`: LoRAs into a model, as a new one. */
+/** `tare merge`: merges LoRA adapters into a model, as a new model. */
 export const merge: DefineCommand = (program, act) => {
   program
     .command("merge")
-    .summary("merge LoRA adapters into a model, as a new one")
+    .summary("merge LoRA adapters into a model, as a new model")
     .description(
-      "Merge LoRA adapters of the store (GGUF adapters, folders that PEFT saved, files of diffusers or kohya) into a model, ahead of time. The new\n" +
-        "model shares every weight that they do not touch, runs at full speed, and exports like any other. Several\n" +
-        "adapters are added up in the order given, each with its own scale: NAME:SCALE.",
+      "Merge LoRA adapters into a model, as a new model. The adapters are models of the store: GGUF adapters, folders that\n" +
+        "PEFT saved, or files of diffusers or kohya. The new model shares every weight that the adapters do not change,\n" +
+        "runs as fast as its base, and can be exported like any model. Several adapters are added in the given order,\n" +
+        "each with its scale.",
     )
-    .argument("<base>")
-    .argument("<lora...>", "adapters, each NAME or NAME:SCALE")
-    .requiredOption("--as <name>", "the new model's name")
-    .option("--scale <number>", "how much of each adapter that has no scale of its own; 1 unless given")
+    .argument("<base>", "a model of the store")
+    .argument("<lora...>", "adapters of the store, each NAME or NAME:SCALE")
+    .requiredOption("--as <name>", "name of the new model")
+    .option("--scale <number>", "scale of the adapters that are given without one (default: 1)")
     .option("--map <file>", 'JSON of names that differ: {"name in the LoRA": "name in the base"}')
-    .option("--replace", "give the name to this model though another has it")
+    .option("--replace", "take the name even if another model has it")
     .addHelpText(
       "after",
       examples(
@@ -56,10 +57,10 @@ export const merge: DefineCommand = (program, act) => {
 };
 
 function describe({ name, base, weights, newBytes, sharedBytes, errorBound, notes }: MergeResult): string {
-  const news = newBytes === 0 ? "all there already" : `${bytes(newBytes)} new`;
+  const news = newBytes === 0 ? "all already stored" : `${bytes(newBytes)} new`;
   const shared = `${bytes(sharedBytes)} shared with ${base}`;
-  const off =
-    errorBound === 0 ? "" : `\nquantized again: values are off by at most ${errorBound.toPrecision(3)}`;
+  const error =
+    errorBound === 0 ? "" : `\nquantized again: the error of a value is at most ${errorBound.toPrecision(3)}`;
   const more = notes.map((note) => `\nnote: ${note}`).join("");
-  return `merged ${name}: ${weights} weights touched, ${news}, ${shared}${off}${more}`;
+  return `merged ${name}: ${weights} weights changed, ${news}, ${shared}${error}${more}`;
 }

@@ -25,28 +25,33 @@ interface RefitFlags {
   readonly in?: string;
 }
 
-/** `tare refit`: other weights for a compiled program. */
+/** `tare refit`: binds a compiled program to other weights. */
 export const refit: DefineCommand = (program, act) => {
   program
     .command("refit")
     .summary("bind a model's compiled program to other weights, as a new model")
     .description(
-      "Bind a model's program to other weights: a checkpoint of the same architecture becomes a model without being\n" +
-        "compiled again. Strict: no weight missing, none left over, each of the dtype and shape that it was.\n" +
-        "Where the checkpoint has other names, --propose makes a mapping by dtype, shape, values and name: read it,\n" +
-        'correct it, and give it with --map. A mapping is {"name in the model": "name in the checkpoint"}.',
+      "Bind the compiled program of a model to other weights, such as a checkpoint of the same architecture. The result\n" +
+        "is a new model that needs no compilation. The new weights must match exactly: no weight is missing, none is left\n" +
+        "over, and each has the dtype and shape of the old weight.\n\n" +
+        "If the checkpoint uses other names, run --propose first. It proposes a mapping by dtype, shape, values and name.\n" +
+        'Check and correct the mapping, then give it with --map. It is JSON: {"name in the model": "name in the\n' +
+        'checkpoint"}.',
     )
-    .argument("<model>", "whose program it is")
+    .argument("<model>", "the model of the store that has the program")
     .argument("<weights>", "a model of the store, a file or folder in any format, or an https: URL")
-    .option("--as <name>", "the new model's name")
-    .option("--map <file>", "a mapping of names, as JSON")
-    .option("--propose", "print a mapping for the names that differ, and do nothing else")
-    .option("--out <file>", "with --propose: write the mapping as JSON, for --map")
-    .option("--partial", "keep the old weights that the new ones lack")
-    .option("--recompile", "take new weights that come with another program, and that program")
-    .option("--replace", "give the name to this model though another has it")
-    .option("--verify", "run it, and a fresh compilation of it, and compare their outputs bit for bit")
-    .option("--in <file>", "with --verify: inputs to run; made up unless given")
+    .option("--as <name>", "name of the new model")
+    .option("--map <file>", "a JSON mapping of names")
+    .option("--propose", "print a mapping for the names that differ, and make no model")
+    .option("--out <file>", "with --propose: also write the mapping as JSON, for --map")
+    .option("--partial", "keep the old weights that the new weights do not have")
+    .option("--recompile", "if the new weights come with another program, use and compile that program")
+    .option("--replace", "take the name even if another model has it")
+    .option(
+      "--verify",
+      "run the new model and a fresh compilation of it, and compare their outputs bit for bit",
+    )
+    .option("--in <file>", "with --verify: inputs of the run (default: generated inputs)")
     .addHelpText(
       "after",
       examples(
@@ -62,7 +67,7 @@ export const refit: DefineCommand = (program, act) => {
         if (flags.propose) return await propose(context, store, model, weights, flags);
         if (flags.as === undefined) {
           throw new UsageError("usage", "Cannot refit without a name for the result", {
-            hint: "add --as NAME",
+            hint: "Add --as NAME",
           });
         }
         const as = flags.as;
@@ -98,19 +103,20 @@ async function propose(
   const mapping = Object.fromEntries(proposals.map(({ name, from }) => [name, from]));
   if (out !== undefined) await writeFile(out, `${JSON.stringify(mapping, null, 2)}\n`, { flag: "wx" });
   context.print({ mapping, proposals }, () => {
-    if (proposals.length === 0) return "no name differs, or none of that dtype and shape is free";
+    if (proposals.length === 0)
+      return "no name differs, or no unused new weight has the same dtype and shape";
     const rows = proposals.map(({ name, from, likeness, ambiguous }: Proposal) => [
       name,
       from,
       likeness.toFixed(2),
-      ambiguous ? "look: another is about as likely" : "",
+      ambiguous ? "check: another weight is about as likely" : "",
     ]);
     const written = out === undefined ? "" : `\n\nwritten: ${out}`;
     return `${table([["IN THE MODEL", "IN THE NEW WEIGHTS", "LIKENESS", ""], ...rows], [2])}${written}`;
   });
 }
 
-/** Takes the model away again if it does not do what it should. */
+/** Verifies the new model. Removes it if its outputs differ or cannot be computed. */
 async function check(
   context: Context,
   store: TareStore,
@@ -135,13 +141,13 @@ function describe(result: RefitResult, checks: readonly RefitCheck[] | undefined
   const { base, name, how, bound, kept, newBytes, sharedBytes } = result;
   const lines = [
     [how === "relink" ? "refitted" : "recompiled", `${base} as ${name}`],
-    ["bound anew", `${bound} weights`],
+    ["bound", `${bound} weights`],
     ...(kept.length > 0 ? [["kept", `${kept.length} weights of ${base}`]] : []),
     ["new", bytes(newBytes)],
     ["shared", bytes(sharedBytes)],
     ...(checks ?? []).map(({ method, outputs }) => [
       "verified",
-      `${method}: ${outputs.length} outputs the same as freshly compiled, bit for bit`,
+      `${method}: ${outputs.length} outputs equal those of a fresh compilation, bit for bit`,
     ]),
   ];
   return table(lines);

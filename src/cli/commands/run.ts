@@ -24,19 +24,21 @@ interface RunFlags extends TextFlags {
   readonly weights?: string;
 }
 
-/** `tare run`: a model over the store's weights. */
+/** `tare run`: runs a model over the store's weights. */
 export const runCommand: DefineCommand = (program, act) => {
   program
     .command("run")
     .summary("run a model")
     .description(
-      "Run a model over the store's weights. Inputs come from .npz, .safetensors or .json files with a tensor for each\n" +
-        "input, from NAME=FILE.npy, or as JSON on the command line; outputs go to a file of any of these kinds.\n" +
-        "Without inputs it prints the signature: what to give, exactly. A GGUF model takes a prompt, and answers.",
+      "Run a model of the store. The engine maps the stored weights, so that processes share them in memory.\n\n" +
+        "ONNX models take tensors: from .npz, .safetensors or .json files with a tensor for each input, from\n" +
+        "NAME=FILE.npy, or as JSON on the command line. Outputs are summarized, or written to a file of one of these\n" +
+        "formats with --out. Without inputs, tare prints the names, dtypes and shapes that the model expects.\n\n" +
+        "GGUF models take a prompt and print the text that they generate; their options start with 'text:'.",
     )
-    .argument("<model>")
-    .argument("[input...]", "files, the same as --in; for a GGUF model the prompt")
-    .option("--method <name>", "the graph to run, where the model has several")
+    .argument("<model>", "a model of the store")
+    .argument("[input...]", "input files, the same as --in; for a GGUF model the prompt")
+    .option("--method <name>", "the method to run, if the model has several")
     .option(
       "--in <file>",
       "inputs: .npz, .safetensors, .json, or NAME=FILE.npy; may be repeated",
@@ -44,25 +46,28 @@ export const runCommand: DefineCommand = (program, act) => {
       [],
     )
     .option("--input <name=json>", "one input as JSON: input_ids=[[1,2,3]]; may be repeated", collect, [])
-    .option("--out <file>", "write the outputs: .npz, .safetensors, .json, or .npy where there is one")
-    .option("--throughput", "prepack all weights: faster on batches, a private copy of the weights")
-    .option("--prepacking <mode>", "auto (where a kernel needs it), on, off", "auto")
-    .option("--threads <count>", "threads for one operator; one a core unless given")
-    .option("--verify", "hash every weight before it is used")
+    .option("--out <file>", "write the outputs: .npz, .safetensors, .json, or .npy for a single output")
+    .option(
+      "--throughput",
+      "prepack all weights: faster on batches, but each process has its copy of the weights",
+    )
+    .option("--prepacking <mode>", "prepack weights: auto (if a kernel needs it), on or off", "auto")
+    .option("--threads <count>", "threads of one operator (default: one for each core)")
+    .option("--verify", "hash every weight before the run")
     .option(
       "--weights <weights>",
-      "ONNX: run over other weights: a model of the store, a file or folder in any format, an https: URL",
+      "ONNX: use other weights: a model of the store, a file or folder in any format, or an https: URL",
     )
-    .option("--max-tokens <count>", "text: tokens at most")
-    .option("--temperature <t>", "text: 0 takes the likeliest token each time", "0")
-    .option("--top-k <count>", "text: sample from the likeliest tokens only")
-    .option("--top-p <share>", "text: sample from the likeliest tokens of this share together")
-    .option("--seed <number>", "text: the same seed gives the same text")
-    .option("--stop <text>", "text: end before this; may be repeated", collect, [])
-    .option("--context <tokens>", "text: room for prompt and answer")
+    .option("--max-tokens <count>", "text: largest number of tokens to generate")
+    .option("--temperature <t>", "text: sampling temperature; 0 always takes the likeliest token", "0")
+    .option("--top-k <count>", "text: sample from this many likeliest tokens")
+    .option("--top-p <share>", "text: sample from the likeliest tokens whose probabilities sum to this share")
+    .option("--seed <number>", "text: seed of the sampling; the same seed gives the same text")
+    .option("--stop <text>", "text: stop before this text; may be repeated", collect, [])
+    .option("--context <tokens>", "text: size of the context, which holds prompt and answer")
     .option(
       "--adapter <name[:scale]>",
-      "text: lay a LoRA of the store over the model; may be repeated",
+      "text: apply a LoRA of the store to the model; may be repeated",
       collect,
       [],
     )
@@ -122,13 +127,13 @@ function loadOptions(flags: RunFlags): LoadOptions {
   const { method, verify } = flags;
   const prepacking = flags.throughput ? "on" : (flags.prepacking ?? "auto");
   if (prepacking !== "auto" && prepacking !== "on" && prepacking !== "off") {
-    throw new UsageError("usage", `Cannot use --prepacking ${prepacking}: it is auto, on or off`);
+    throw new UsageError("usage", `Cannot use --prepacking ${prepacking}: it must be auto, on or off`);
   }
   const threads = flags.threads === undefined ? undefined : Number(flags.threads);
   if (threads !== undefined && !(Number.isInteger(threads) && threads > 0)) {
-    throw new UsageError("usage", `Cannot use --threads ${flags.threads}: it is a whole number above 0`);
+    throw new UsageError("usage", `Cannot use --threads ${flags.threads}: it must be a positive integer`);
   }
-  // One model in one process: idle threads may spin.
+  // The process runs one model only, so its idle threads may spin.
   return { method, verify, prepacking, threads, spinning: true };
 }
 
@@ -139,7 +144,7 @@ function signatureFor({ name: model, methods }: ModelInfo, method: string | unde
   const what = method === undefined ? "it has several methods" : `it has no method "${method}"`;
   const names = methods.map((each) => each.name).join(", ");
   throw new UsageError("usage", `Cannot run "${model}": ${what}`, {
-    hint: `choose one with --method: ${names}`,
+    hint: `Choose one with --method: ${names}`,
   });
 }
 
@@ -160,7 +165,10 @@ function missingInputs(model: string, signature: Signature, missing: readonly st
   return new EngineError(
     "missing-input",
     `Cannot run "${model}" without ${missing.join(", ")}\n  inputs\n${lines(signature.inputs)}\n  outputs\n${lines(signature.outputs)}`,
-    { tensor: missing[0], hint: "give them in a file (--in inputs.npz) or one by one (--input 'NAME=JSON')" },
+    {
+      tensor: missing[0],
+      hint: "Give inputs in a file (--in inputs.npz) or one by one (--input 'NAME=JSON')",
+    },
   );
 }
 

@@ -7,18 +7,24 @@ import { bytes, table } from "../context.ts";
 import { bindingsText, loraText, portText } from "../formatting.ts";
 import { describeModel } from "../../operations/describe.ts";
 
-/** `tare show`: one model. */
+/** `tare show`: describes one model. */
 export const show: DefineCommand = (program, act) => {
   program
     .command("show")
-    .summary("show a model: signature, weights, what it shares with whom")
+    .summary("show a model: inputs, outputs, weights, and the models that share them")
     .description(
-      "Show a model: its methods with their inputs and outputs, every weight with its size and the models that share\n" +
-        "it, and what the engine will do: which weights it copies, and why a program cannot be compiled without them.",
+      "Show a model: its methods with their inputs and outputs, and every weight with its size and the models that share\n" +
+        "it. The line 'engine' says which weights the engine maps and which it copies, and why it cannot compile a\n" +
+        "program without its weights, if so.\n\n" +
+        "A weight marked (copied) is copied by each session. For (prepacked), all sessions map one prepacked copy. For\n" +
+        "(folded), they map constants that the engine computed once from the weight.",
     )
-    .argument("<model>")
-    .option("--method <name>", "only this method")
-    .option("--bindings", "for each weight, what the compiled program binds (tare compile)")
+    .argument("<model>", "a model of the store")
+    .option("--method <name>", "show only this method")
+    .option(
+      "--bindings",
+      "show which input of the compiled program each weight is bound to (see tare compile)",
+    )
     .addHelpText(
       "after",
       examples(
@@ -59,10 +65,7 @@ function header(info: ModelInfo): string {
     ["digest", info.digest],
     ["format", info.format],
     ["files", `${bytes(info.fileBytes)}: ${files}`],
-    [
-      "weights",
-      `${bytes(info.weightBytes)}: ${bytes(info.sharedBytes)} shared, ${bytes(info.ownBytes)} its own`,
-    ],
+    ["weights", `${bytes(info.weightBytes)}: ${bytes(info.sharedBytes)} shared, ${bytes(info.ownBytes)} own`],
     ...(lora ? [["adapter", loraLine(lora)]] : []),
     ...(lora?.notes ?? []).map((note) => ["", note]),
     ...(adapters.length > 0 ? [["adapters", `${adapters.join(", ")}: tare run --adapter, tare merge`]] : []),
@@ -77,13 +80,13 @@ function loraLine(lora: LoraInfo): string {
 
 function describe(method: MethodInfo, { engine, format }: ModelInfo): string {
   const engineText = (): string => {
-    if (format === "mlir") return "none: it is for compilers";
-    if (method.executorch) return "none here: ExecuTorch's own runtime runs what tare export writes";
-    if (engine === undefined) return "none runs it by itself: it has weights and no program";
-    const derived = method.weights.filter((weight) => weight.folded).length;
-    const instead = derived > 0 ? `, for ${derived} of them what is derived from them once` : "";
+    if (format === "mlir") return "none: MLIR is for compilers";
+    if (method.executorch) return "none: ExecuTorch's runtime runs the files that tare export writes";
+    if (engine === undefined) return "none: the model has weights but no program";
+    const folded = method.weights.filter((weight) => weight.folded).length;
+    const instead = folded > 0 ? `; for ${folded} of them it maps constants folded from them` : "";
     if (method.prepackingOperator === undefined) return `maps every weight, copies none${instead}`;
-    return `prepacks for ${method.prepackingOperator}: ${packing(method)}`;
+    return `prepacks for ${method.prepackingOperator}: ${prepackingText(method)}`;
   };
   const lines = [
     ["method", method.name],
@@ -105,13 +108,13 @@ function describe(method: MethodInfo, { engine, format }: ModelInfo): string {
       `[${shape.join(", ")}]`,
       bytes(size),
       shortDigest(digest),
-      `${sharedWith.length > 0 ? sharedWith.join(", ") : "own"}${copied ? " (copied)" : prepacked ? " (packed once)" : folded ? " (derived once)" : ""}`,
+      `${sharedWith.length > 0 ? sharedWith.join(", ") : "own"}${copied ? " (copied)" : prepacked ? " (prepacked)" : folded ? " (folded)" : ""}`,
     ],
   );
   return `${table(lines)}\n\n${table([["WEIGHT", "DTYPE", "SHAPE", "SIZE", "DIGEST", "SHARED WITH"], ...rows], [3])}`;
 }
 
-/** What a method's backends run, and what it has together with other methods. */
+/** Lists the delegates of an ExecuTorch method, and the methods that share its weights. */
 function programLines({ delegates, sharedMethods }: ExecutorchInfo): string[][] {
   return [
     ...delegates.map(({ backend, weight, bytes: size, methods }, index) => [
@@ -125,12 +128,12 @@ function programLines({ delegates, sharedMethods }: ExecutorchInfo): string[][] 
   ];
 }
 
-/** What is packed: once for all, or for each session. */
-function packing({ weights }: MethodInfo): string {
+/** Says which weights all sessions share one prepacked copy of, and which each session copies. */
+function prepackingText({ weights }: MethodInfo): string {
   const shared = weights.filter((weight) => weight.prepacked).length;
   const copied = weights.filter((weight) => weight.copied);
   const copiedBytes = copied.reduce((sum, weight) => sum + weight.bytes, 0);
   const copies = `copies ${copied.length} weights, about ${bytes(copiedBytes)} a session`;
   if (shared === 0) return copies;
-  return `shares one packed copy of ${shared} weights${copied.length > 0 ? `, ${copies}` : ""}`;
+  return `shares one prepacked copy of ${shared} weights${copied.length > 0 ? `, ${copies}` : ""}`;
 }

@@ -19,33 +19,41 @@ interface SplitFlags {
   readonly dryRun?: boolean;
 }
 
-/** `tare split`: files for devices that have no tare. */
+/** `tare split`: writes models as files for devices without tare. */
 export const split: DefineCommand = (program, act) => {
-  // Rules count in the order in which they were given, of whichever kind.
+  // --adapter and --foundation share one list: the order of rules decides.
   const rules: SplitRule[] = [];
   const collect = (part: SplitPart) => (given: string) => void rules.push(parseSplitRule(part, given));
   program
     .command("split")
-    .summary("write models as one foundation and an adapter each, for devices without tare")
+    .summary("write models as one shared foundation and an adapter each, for devices without tare")
     .description(
-      "Write models as ordinary files that need no tare: what all of them have alike is the foundation, what is left\n" +
-        "of each is its adapter. Stock engines open them: GGUF as the two shards MODEL/MODEL-0000N-of-00002.gguf\n" +
-        "(links), ONNX as MODEL.onnx over foundation.bin and adapter-MODEL.bin.\n\n" +
-        "By default models are split along what really differs. A rule is PATTERN, PATTERN@LAYERS or @LAYERS; * stands\n" +
-        "for any characters of a name, LAYERS is 7 or 20-31. The first rule that selects a weight counts. A rules file\n" +
-        'is {"rules": [{"part": "adapter", "names": "*attn*", "layers": "20-31"}]}.',
+      "Write models as files that devices use without tare. The foundation file has the weights that all the models\n" +
+        "share; each model has an adapter file with its other weights. Unmodified engines open the files: GGUF models as\n" +
+        "the two shards MODEL/MODEL-0000N-of-00002.gguf (links), ONNX models as MODEL.onnx with foundation.bin and\n" +
+        "adapter-MODEL.bin as external data.\n\n" +
+        "By default, the weights that differ go into the adapters. Rules change that. A rule is PATTERN, PATTERN@LAYERS\n" +
+        "or @LAYERS: * stands for any characters of a name and ? for one; LAYERS is 7 or 20-31. The first rule that\n" +
+        'matches a weight applies. A rules file is {"rules": [{"part": "adapter", "names": "*attn*", "layers": "20-31"}]}.',
     )
-    .argument("<model...>")
-    .option("--out <dir>", "the folder to make")
+    .argument("<model...>", "models of the store")
+    .option("--out <dir>", "the new folder")
     .option(
       "--adapter <rule>",
-      "what goes into the adapters though it is alike; may be repeated",
+      "put matching weights into the adapters even if they are equal; may be repeated",
       collect("adapter"),
     )
-    .option("--foundation <rule>", "what stays in the foundation; may be repeated", collect("foundation"))
-    .option("--rules <file>", "rules from a JSON file, after those given here")
-    .option("--since <dir>", "an earlier split: keep its foundation, and say what an update ships")
-    .option("--dry-run", "print the plan and its bytes, and write nothing")
+    .option(
+      "--foundation <rule>",
+      "keep matching weights in the foundation; may be repeated",
+      collect("foundation"),
+    )
+    .option("--rules <file>", "read more rules from a JSON file; they come after those of the command line")
+    .option(
+      "--since <dir>",
+      "keep the foundation of this earlier split, and print which files an update ships",
+    )
+    .option("--dry-run", "print the files and their sizes, and write nothing")
     .addHelpText(
       "after",
       examples(
@@ -59,7 +67,7 @@ export const split: DefineCommand = (program, act) => {
       act(async (context, models: string[], flags: SplitFlags) => {
         if (flags.out === undefined && !flags.dryRun) {
           throw new UsageError("usage", "Cannot split without a folder", {
-            hint: "add --out DIR, or --dry-run",
+            hint: "Add --out DIR, or --dry-run",
           });
         }
         if (flags.rules !== undefined) rules.push(...(await readRules(flags.rules)));
@@ -90,7 +98,7 @@ function describe(result: SplitResult): string {
     bytes(size),
     ...(ships === undefined ? [] : [ships ? "ships" : "unchanged"]),
   ];
-  const head = ["FILE", "FOR", "WEIGHTS", "SIZE", ...(shipBytes === undefined ? [] : ["UPDATE"])];
+  const header = ["FILE", "FOR", "WEIGHTS", "SIZE", ...(shipBytes === undefined ? [] : ["UPDATE"])];
   const originals = files.filter((file) => file.kind === "original");
   const shown = files.filter((file) => file.kind !== "original");
   const kept = originals.reduce((sum, file) => sum + file.size, 0);
@@ -98,9 +106,9 @@ function describe(result: SplitResult): string {
     ["as separate files", bytes(fileBytes)],
     ["split", bytes(splitBytes)],
     ...(repeatedBytes > 0 ? [["repeated", `${bytes(repeatedBytes)} in several adapters`]] : []),
-    ...(kept > 0 ? [["originals", `${bytes(kept)} for tare join; engines need none of it`]] : []),
+    ...(kept > 0 ? [["originals", `${bytes(kept)} for tare join; engines do not need these files`]] : []),
     ...(shipBytes === undefined ? [] : [["update", `${bytes(shipBytes)} to ship`]]),
     [path === undefined ? "planned" : "written", path ?? "nothing was written (--dry-run)"],
   ];
-  return `${table([head, ...shown.map(row)], [2, 3])}\n\n${table(facts)}`;
+  return `${table([header, ...shown.map(row)], [2, 3])}\n\n${table(facts)}`;
 }

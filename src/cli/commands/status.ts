@@ -1,12 +1,16 @@
 import { type DefineCommand, examples } from "../command.ts";
 import { bytes, table } from "../context.ts";
 
-/** `tare status`: disk use. */
+/** `tare status`: shows disk use. */
 export const status: DefineCommand = (program, act) => {
   program
     .command("status")
     .summary("show disk use: as stored, and as separate files")
-    .description("Show where the store is, what it takes, and what its models would take as separate files.")
+    .description(
+      "Show the folder of the store, its size, and the size of its models as separate files. 'unused' is the size of\n" +
+        "blobs that no model uses. 'compiled', 'prepacked' and 'folded' are caches of the engine: programs, prepacked\n" +
+        "weights, and constants computed from weights; tare gc --cache removes them.",
+    )
     .addHelpText("after", examples("tare status", "tare status --json"))
     .action(
       act(async (context) => {
@@ -23,11 +27,11 @@ export const status: DefineCommand = (program, act) => {
             ["unused", `${bytes(result.unusedBytes)}${result.unusedBytes > 0 ? ": tare gc frees it" : ""}`],
             ["compiled", bytes(result.cacheBytes)],
             [
-              "packed",
+              "prepacked",
               `${bytes(result.prepackedBytes)}${result.prepackedBytes > 0 ? ", weights included" : ""}`,
             ],
-            ["derived", `${bytes(result.foldedBytes)}${result.foldedBytes > 0 ? ", from weights" : ""}`],
-            ...result.unfinished.map((path) => ["unfinished", `${path}: tare add --move goes on`]),
+            ["folded", `${bytes(result.foldedBytes)}${result.foldedBytes > 0 ? ", from weights" : ""}`],
+            ...result.unfinished.map((path) => ["unfinished", `${path}: tare add --move continues`]),
           ]),
         );
       }),

@@ -12,14 +12,14 @@ interface SwapFlags extends TextFlags {
   readonly keep: string;
 }
 
-/** A model on the command line, with the LoRAs to lay over it. */
+/** A model of the command line, with the LoRAs to apply to it. */
 interface Task {
   readonly label: string;
   readonly model: string;
   readonly adapters: readonly Adapter[];
 }
 
-/** What a model's turn took and gave. Sizes in bytes, times in milliseconds. */
+/** The result and the cost of one turn. Sizes in bytes, times in milliseconds. */
 interface Turn
   extends Pick<PooledText, "model" | "adapters" | "newBytes" | "addedBytes">,
     Pick<Generation, "text" | "tokensPerSecond" | "stopReason"> {
@@ -27,46 +27,46 @@ interface Turn
   /** Whether the model had to be loaded. */
   readonly fresh: boolean;
   readonly swapMs: number;
-  /** From the end of the swap to the first text; `undefined` where there was none. */
+  /** Time from the end of the swap to the first text; `undefined` if the model generated no text. */
   readonly firstTokenMs: number | undefined;
 }
 
-/** `tare swap`: models that take turns in one process. */
+/** `tare swap`: runs text models in turn in one process. */
 export const swap: DefineCommand = (program, act) => {
   program
     .command("swap")
-    .summary("let text models answer in turn, over one copy of what they share")
+    .summary("run text models in turn in one process, with one copy of the weights they share")
     .description(
-      "Load GGUF models one after the other in one process, and let each answer the prompt. The next one is loaded\n" +
-        "before the one before goes: what they share stays in memory, and only what is a model's own is loaded.\n" +
-        "A table shows what each swap took, and what it added to the engine's memory. MODEL+LORA[:SCALE] is a model with\n" +
-        "a LoRA of the store over it; a model that is named twice gets two turns.",
+      "Load GGUF models in turn in one process, and let each answer the prompt. tare loads the next model before it\n" +
+        "releases the last one: their shared weights stay in memory, and only the other weights are loaded.\n\n" +
+        "A table shows the time of each swap and the memory that it added. MODEL+LORA[:SCALE] is a model with a LoRA of\n" +
+        "the store applied to it. A model that you name twice has two turns.",
     )
-    .argument("<model...>")
-    .option("--prompt <text>", "what each model is to answer")
-    .option("--keep <count>", "models that stay loaded, those used last", "1")
-    .option("--max-tokens <count>", "tokens at most, for each", "32")
-    .option("--temperature <t>", "0 takes the likeliest token each time", "0")
-    .option("--top-k <count>", "sample from the likeliest tokens only")
-    .option("--top-p <share>", "sample from the likeliest tokens of this share together")
-    .option("--seed <number>", "the same seed gives the same text")
-    .option("--stop <text>", "end before this; may be repeated", collect, [])
-    .option("--context <tokens>", "room for prompt and answer")
+    .argument("<model...>", "models of the store, one for each turn")
+    .option("--prompt <text>", "the prompt that each model answers")
+    .option("--keep <count>", "number of models that stay loaded, the last used first", "1")
+    .option("--max-tokens <count>", "largest number of tokens to generate in each turn", "32")
+    .option("--temperature <t>", "sampling temperature; 0 always takes the likeliest token", "0")
+    .option("--top-k <count>", "sample from this many likeliest tokens")
+    .option("--top-p <share>", "sample from the likeliest tokens whose probabilities sum to this share")
+    .option("--seed <number>", "seed of the sampling; the same seed gives the same text")
+    .option("--stop <text>", "stop before this text; may be repeated", collect, [])
+    .option("--context <tokens>", "size of the context, which holds prompt and answer")
     .option(
       "--adapter <name[:scale]>",
-      "lay a LoRA of the store over every model; may be repeated",
+      "apply a LoRA of the store to every model; may be repeated",
       collect,
       [],
     )
-    .option("--threads <count>", "threads of each; one for each 32 MiB of weights unless given")
+    .option("--threads <count>", "threads of each model (default: one for each 32 MiB of weights)")
     .option("--raw", "continue the prompt as it is, without the model's chat template")
-    .option("--verify", "hash every weight before it is used")
+    .option("--verify", "hash every weight before the run")
     .addHelpText(
       "after",
       examples(
         'tare swap base kjv licence --prompt "And he said"',
-        'tare swap base kjv base kjv --keep 2 --prompt "And he said"   # the second turns load nothing',
-        'tare swap writer writer+pirate:0.8 --prompt "And he said"     # a LoRA over a model is a task too',
+        'tare swap base kjv base kjv --keep 2 --prompt "And he said"   # the third and fourth turn load nothing',
+        'tare swap writer writer+pirate:0.8 --prompt "And he said"     # the second turn applies a LoRA',
         'tare swap base kjv --prompt "And he said" --json',
       ),
     )
@@ -75,12 +75,12 @@ export const swap: DefineCommand = (program, act) => {
         const { prompt } = flags;
         if (prompt === undefined || prompt === "") {
           throw new UsageError("usage", "Cannot swap models without a prompt", {
-            hint: `tare swap ${names.join(" ")} --prompt "once upon a time"`,
+            hint: `Add a prompt: tare swap ${names.join(" ")} --prompt "once upon a time"`,
           });
         }
         const keep = number("--keep", flags.keep) ?? 1;
         if (!Number.isInteger(keep) || keep < 1)
-          throw new UsageError("usage", `Cannot use --keep ${flags.keep}: it is a whole number above 0`);
+          throw new UsageError("usage", `Cannot use --keep ${flags.keep}: it must be a positive integer`);
         const all = flags.adapter.map(parseAdapter);
         const tasks = names.map((name) => parseTask(name, all));
         const store = await context.openStore();
@@ -121,7 +121,7 @@ async function takeTurn(
   return { label, model, adapters, fresh, swapMs, firstTokenMs, newBytes, addedBytes, ...generated };
 }
 
-/** `MODEL`, or `MODEL+LORA:SCALE`, with as many LoRAs as wanted: names have no plus. */
+/** Parses `MODEL` or `MODEL+LORA:SCALE`, with any number of LoRAs. Names of models have no plus sign. */
 function parseTask(label: string, all: readonly Adapter[]): Task {
   const [model = label, ...adapters] = label.split("+");
   return { label, model, adapters: [...adapters.map(parseAdapter), ...all] };
@@ -132,12 +132,12 @@ function turnTable(turns: readonly Turn[]): string {
     turn.label,
     turn.fresh ? ms(turn.swapMs) : `${ms(turn.swapMs)}, was loaded`,
     turn.firstTokenMs === undefined ? "" : ms(turn.firstTokenMs),
-    turn.fresh ? (turn.addedBytes === undefined ? "not told" : bytes(turn.addedBytes)) : "",
+    turn.fresh ? (turn.addedBytes === undefined ? "unknown" : bytes(turn.addedBytes)) : "",
     turn.fresh ? bytes(turn.newBytes) : "",
     turn.tokensPerSecond.toFixed(1),
   ]);
-  const head = ["MODEL", "SWAP", "FIRST TOKEN", "ADDED", "OWN", "TOKENS/S"];
-  return `${table([head, ...rows], [2, 3, 4, 5])}\nADDED: growth of the engine's memory (PSS); OWN: weights that no model loaded at that time had`;
+  const header = ["MODEL", "SWAP", "FIRST TOKEN", "ADDED", "OWN", "TOKENS/S"];
+  return `${table([header, ...rows], [2, 3, 4, 5])}\nADDED: growth of the engine's memory (PSS); OWN: weights that no other loaded model had`;
 }
 
 function ms(value: number): string {

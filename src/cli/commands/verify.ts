@@ -1,16 +1,17 @@
 import { type DefineCommand, examples } from "../command.ts";
 import { bytes } from "../context.ts";
 
-/** `tare verify`: whether the store is whole. */
+/** `tare verify`: checks the store for missing and damaged data. */
 export const verify: DefineCommand = (program, act) => {
   program
     .command("verify")
-    .summary("check that every model is whole")
+    .summary("check that no model is damaged")
     .description(
-      "Check every model: its manifest and tables are hashed, and its blobs must be there, of their size, and not\n" +
-        "written since they were hashed. With --full every byte is hashed. Exit code 1 if anything is wrong.",
+      "Check every model of the store. tare hashes its manifest and tables, and checks that each blob exists, has the\n" +
+        "recorded size, and was not written to since it was hashed. With --full, tare hashes every byte. The exit code is\n" +
+        "1 if there is a problem.",
     )
-    .option("--full", "hash every byte")
+    .option("--full", "hash every byte of every blob")
     .addHelpText("after", examples("tare verify", "tare verify --full --json"))
     .action(
       act(async (context, flags: { readonly full?: boolean }) => {
@@ -21,7 +22,7 @@ export const verify: DefineCommand = (program, act) => {
         const { problems } = result;
         context.print(result, () => {
           const checked = `${result.models} models, ${result.blobs} blobs, ${bytes(result.bytes)}`;
-          if (problems.length === 0) return `whole: ${checked}${flags.full ? ", every byte hashed" : ""}`;
+          if (problems.length === 0) return `intact: ${checked}${flags.full ? ", every byte hashed" : ""}`;
           const lines = problems.map(
             ({ model, error }) => `${model}: ${error.message}${error.hint ? `\n  hint: ${error.hint}` : ""}`,
           );

@@ -2,7 +2,7 @@ import { createHash } from "node:crypto";
 import { crc32 } from "node:zlib";
 import type { Checksum, Checksums } from "../../formats/lay-out.ts";
 
-/** The checksums that containers have, by Node's own code. */
+/** The checksums of container formats, computed by Node. */
 export const CHECKSUMS: Checksums = {
   crc32: () => new Crc32(),
   md5: () => new Md5(),

@@ -14,30 +14,30 @@ import type { Progress } from "../../io/progress.ts";
 
 /** Options of {@link convertWeights}. */
 export interface ConvertOptions {
-  /** How names change; the first rule that takes one counts. */
+  /** Rules that change names; the first rule that matches a name applies. */
   readonly rename?: readonly RenameRule[] | undefined;
-  /** Containers to write; tare's own unless given. */
+  /** Formats that may be written; all formats of tare unless given. */
   readonly formats?: FormatRegistry | undefined;
   readonly onProgress?: ((progress: Progress) => void) | undefined;
   readonly signal?: AbortSignal | undefined;
 }
 
-/** What a conversion wrote. */
+/** Result of a conversion. */
 export interface ConvertResult {
   readonly path: string;
   readonly weights: number;
-  /** Of all files, in bytes. */
+  /** Size of all files, in bytes. */
   readonly size: number;
 }
 
 /**
- * Writes weights as another container: one file, by its ending (.safetensors, .gguf, .irpa, .params, .ptd, .pt, .pth,
- * .npz, .npy), or a new folder, by the name of the file that lists the others (tensor-cache.json, ndarray-cache.json).
- * Names as they are or by rules, dtypes and shapes exactly; streamed, in bounded memory. Nothing appears before all is
- * there.
- * @param data weights of a store's model, of files, of a URL, of memory
- * @throws FormatError `unsupported` or `bad-name` with the weight that the container cannot hold; UsageError for an
- * ending that none has; LinkError `duplicate` for two weights of one name; SourceError `exists`, `source-changed`
+ * Writes weights in another container format. The extension of the path selects a file format (.safetensors, .gguf,
+ * .irpa, .params, .ptd, .pt, .pth, .npz, .npy); the names tensor-cache.json and ndarray-cache.json select a new folder
+ * with this file as its index. Dtypes and shapes stay the same; names too, unless a rule changes them. Streams the
+ * weights in bounded memory. The result appears under its name only once it is complete.
+ * @param data weights of a stored model, of files, of a URL or of memory
+ * @throws FormatError `unsupported` or `bad-name` with the weight that the format cannot hold; UsageError for an unknown
+ * extension; LinkError `duplicate` for two weights of one name; SourceError `exists`, `source-changed`
  */
 export async function convertWeights(
   data: WeightSource,
@@ -47,9 +47,9 @@ export async function convertWeights(
   const { formats = FORMATS } = options;
   const layOut = await formats.loadLayOut(path);
   if (!layOut) {
-    throw new UsageError("usage", `Cannot tell what "${path}" is to be`, {
+    throw new UsageError("usage", `Cannot choose a format for "${path}": its extension is unknown`, {
       path,
-      hint: `Its name ends in, or is, one of ${formats.writtenFiles.join(", ")}`,
+      hint: `Use one of these extensions or names: ${formats.writtenFiles.join(", ")}`,
     });
   }
   const weights = specsOf(data, options.rename ?? []);
@@ -74,15 +74,15 @@ function specsOf(data: WeightSource, rules: readonly RenameRule[]): WeightSpec[]
   return data.keys().map((key) => {
     const layout = data.layout(key);
     if (!layout)
-      throw new LinkError("missing-weight", `Cannot convert "${data.name}": it lost "${key}"`, {
+      throw new LinkError("missing-weight", `Cannot convert "${data.name}": it no longer has "${key}"`, {
         tensor: key,
       });
     const name = renamed(key, rules);
-    // Half of a surrogate pair, which JSON can say, is the same sign as any other once it is UTF-8.
+    // JSON names can have lone surrogates, and UTF-8 encodes all of them as the same character.
     if (/\p{Surrogate}/u.test(name)) {
       throw new FormatError(
         "bad-name",
-        `Cannot convert "${data.name}": the name "${name}" is no Unicode text`,
+        `Cannot convert "${data.name}": the name "${name}" is not valid Unicode`,
         {
           tensor: key,
         },
@@ -92,7 +92,7 @@ function specsOf(data: WeightSource, rules: readonly RenameRule[]): WeightSpec[]
     if (other !== undefined) {
       throw new LinkError(
         "duplicate",
-        `Cannot convert "${data.name}": "${other}" and "${key}" would both be "${name}"`,
+        `Cannot convert "${data.name}": "${other}" and "${key}" would both have the name "${name}"`,
         {
           tensor: key,
         },

@@ -7,11 +7,14 @@ import type { FileChunk } from "../../node/write-chunks.ts";
 /** Options of {@link chunksOf}. */
 export interface ChunkOptions {
   readonly signal?: AbortSignal | undefined;
-  /** Told how many bytes were taken. */
+  /** Called with the size of each chunk after the consumer took it. */
   readonly onBytes: (bytes: number) => void;
 }
 
-/** The bytes of a file, one after another; and then those that were made of sums, where zeros stood for them. */
+/**
+ * Streams the bytes of a file in order, with zeros in place of late pieces; then the late pieces, which contain
+ * checksums of the bytes before, with their offsets.
+ */
 export async function* chunksOf(
   data: WeightSource,
   layout: FileLayout,

@@ -1,6 +1,6 @@
 import { UsageError } from "../../errors.ts";
 
-/** A change of names: `*` in the pattern matches any characters, and in the new name stands for the matched ones. */
+/** A change of names: `*` in the pattern matches any characters; `*` in the new name inserts the matched characters. */
 export interface RenameRule {
   readonly pattern: string;
   readonly to: string;
@@ -8,14 +8,14 @@ export interface RenameRule {
 
 /**
  * Parses a rule of the command line: `PATTERN=NAME`, such as `model.*=*`.
- * @throws UsageError for a rule without `=`, or with more stars on its right
+ * @throws UsageError for a rule without `=`, or with more stars in NAME than in PATTERN
  */
 export function parseRenameRule(text: string): RenameRule {
   const at = text.indexOf("=");
   const rule = { pattern: text.slice(0, Math.max(0, at)), to: text.slice(at + 1) };
   if (at > 0 && rule.to !== "" && stars(rule.to) <= stars(rule.pattern)) return rule;
   throw new UsageError("usage", `Cannot use the rule "${text}"`, {
-    hint: 'A rule is PATTERN=NAME with at most as many * on its right, such as "model.*=*"',
+    hint: 'Write PATTERN=NAME with no more * in NAME than in PATTERN, such as "model.*=*"',
   });
 }
 
@@ -30,7 +30,10 @@ export function renamed(name: string, rules: readonly RenameRule[]): string {
   return name;
 }
 
-/** Matches a pattern. @returns the texts of its stars, each as short as possible, except for the last */
+/**
+ * Matches a name with a pattern. Each star except the last takes as few characters as possible.
+ * @returns the characters that each star matched; `undefined` if the name does not match
+ */
 function capture(pattern: string, name: string): string[] | undefined {
   const [first = "", ...literals] = pattern.split("*");
   if (!name.startsWith(first)) return undefined;

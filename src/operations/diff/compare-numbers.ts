@@ -1,18 +1,18 @@
 import { DTYPE_BITS, type DType } from "../../tensor/dtype.ts";
 import { codecOf } from "../../tensor/quantization/codec-of.ts";
 
-/** How far two tensors of one dtype and shape are apart. */
+/** The difference between two tensors of one dtype and shape. */
 export interface Difference {
   readonly elements: number;
-  /** Elements whose values are not the same; for dtypes without arithmetic here, bytes. */
+  /** Number of elements whose values differ; for dtypes that cannot be decoded, the number of bytes. */
   readonly changed: number;
-  /** Largest absolute difference; `undefined` for dtypes without arithmetic here. NaNs are left out. */
+  /** Largest absolute difference, without NaNs and infinities; `undefined` for dtypes that cannot be decoded. */
   readonly largest: number | undefined;
-  /** Root of the mean square difference, over that of the first tensor; `undefined` where `largest` is. */
+  /** Root mean square of the differences, divided by that of the first tensor; `undefined` if `largest` is. */
   readonly relative: number | undefined;
 }
 
-/** Array types that compare as they are. Of the rest, what decodes is compared as float32, and all else by bytes. */
+/** Array types of dtypes that compare without decoding. Other dtypes are decoded to float32, or compared by bytes. */
 const ARRAYS: Partial<Record<DType, new (buffer: ArrayBuffer) => ArrayLike<number>>> = {
   float32: Float32Array,
   float64: Float64Array,
@@ -24,7 +24,7 @@ const ARRAYS: Partial<Record<DType, new (buffer: ArrayBuffer) => ArrayLike<numbe
   uint32: Uint32Array,
 };
 
-/** Compares two tensors piece by piece: pieces are of equal length and hold whole elements (quantized: whole blocks). */
+/** Compares two tensors in pieces. Both pieces have the same length: a multiple of the element or quantization block. */
 export class NumberComparison {
   readonly #dtype: DType;
   #bytes = 0;

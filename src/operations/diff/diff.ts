@@ -8,36 +8,36 @@ import { weightBytes } from "../../model/sharing.ts";
 import type { BlobReader, Store } from "../../store/store.ts";
 import { withModels } from "../../store/with-model.ts";
 
-/** Read of each side at a time, less what is no whole block; divides by every width of plain elements. */
+/** Number of bytes read from each side at a time, rounded down to complete blocks. A multiple of every element width. */
 const CHUNK = 1024 * 1024;
 
-/** A weight that two models have under one name with other bytes. */
+/** A weight that two models have under one name with different bytes. */
 export interface ChangedWeight {
   readonly method: string;
   readonly name: string;
   readonly a: Weight;
   readonly b: Weight;
-  /** `undefined` where dtype or shape differ. */
+  /** `undefined` if dtype or shape differ. */
   readonly difference: Difference | undefined;
 }
 
-/** Weights of one side, or of both. */
+/** A set of weights of one model, or of both. */
 export interface WeightSet {
   readonly count: number;
-  /** Each digest counted once, in bytes. */
+  /** Size in bytes; equal weights count once. */
   readonly bytes: number;
   readonly names: readonly string[];
 }
 
-/** What differs between two models. */
+/** The differences between two models. */
 export interface ModelDiff {
   readonly a: string;
   readonly b: string;
-  /** Whether every method of one has its program in the other. */
+  /** Whether both models have the same programs. */
   readonly sameProgram: boolean;
   readonly same: WeightSet;
   readonly changed: readonly ChangedWeight[];
-  /** Bytes of `b` that `a` has not: what an update from a to b ships. */
+  /** Size in bytes of the weights of `b` that `a` does not have: an update from a to b ships them. */
   readonly changedBytes: number;
   readonly onlyInA: WeightSet;
   readonly onlyInB: WeightSet;
@@ -106,7 +106,7 @@ async function diffModels(
   };
 }
 
-/** Methods of the same name; two models of one method each are compared whatever those are called. */
+/** Pairs methods of the same name. If both models have one method, these are a pair even if their names differ. */
 function pairMethods(a: ModelConfig, b: ModelConfig): [Method | undefined, Method | undefined][] {
   if (a.methods.length === 1 && b.methods.length === 1) return [[a.methods[0], b.methods[0]]];
   const others = new Map(b.methods.map((method) => [method.name, method]));

@@ -12,27 +12,27 @@ import type { BlobReader } from "../../store/store.ts";
 /** A subgraph that an ExecuTorch backend runs. */
 export interface DelegateInfo {
   readonly backend: string;
-  /** Name of the weight that is what the backend made of it. */
+  /** Name of the weight that contains the backend's compiled subgraph. */
   readonly weight: string;
-  /** In bytes. */
+  /** Size in bytes. */
   readonly bytes: number;
-  /** Other methods of the model that run the same. */
+  /** Names of the other methods of the model that have the same delegate. */
   readonly methods: readonly string[];
 }
 
-/** What an ExecuTorch program says of a method. */
+/** Delegates of an ExecuTorch method, and the methods that share its weights. */
 export interface ExecutorchInfo {
   readonly delegates: readonly DelegateInfo[];
-  /** Other methods of the model that use some of its weights, and how much, in bytes. */
+  /** The other methods of the model that use some of its weights, with the size of these in bytes. */
   readonly sharedMethods: readonly { readonly name: string; readonly bytes: number }[];
 }
 
-/** Describes the methods of an ExecuTorch model; a data file has nothing to say but its weights. */
+/** Describes a method of an ExecuTorch model; `undefined` for a data file, which has only weights. */
 export type DescribeProgram = (
   method: Method,
 ) => Promise<(ExecutorchInfo & { readonly signature: Signature }) | undefined>;
 
-/** Reads the programs of an ExecuTorch model from the store, each once. */
+/** Returns a function that describes methods. It reads each program of the model from the store once. */
 export function executorchDescriber(store: BlobReader, model: StoredModel): DescribeProgram {
   const programs = new Map<number, Promise<ParsedProgram | undefined>>();
   return async (method) => {
@@ -58,7 +58,10 @@ export function executorchDescriber(store: BlobReader, model: StoredModel): Desc
   };
 }
 
-/** @returns `undefined` for a data file */
+/**
+ * Reads a stored program.
+ * @returns `undefined` for a data file
+ */
 async function readStored(
   store: BlobReader,
   model: StoredModel,
@@ -87,7 +90,7 @@ function sharedBytes(one: Method, other: Method): number {
   return [...common.values()].reduce((sum, weight) => sum + weightBytes(weight), 0);
 }
 
-/** Inputs and outputs have no names in a program. */
+/** Names inputs and outputs by their position, because programs have no names for them. */
 function portOf(kind: string): (port: ProgramPort, nth: number) => Port {
   return (port, nth) => {
     const name = `${kind} ${nth}`;

@@ -11,21 +11,24 @@ import { writeFolder } from "../../node/write-folder.ts";
 import { type FilePiece, type PiecedFile, streamPieces } from "./stream-pieces.ts";
 import type { Progress } from "../../io/progress.ts";
 
-/** Which weights go to a data file. */
+/** A rule that selects the weights of a data file. */
 export interface ExternalRule extends Pick<SplitRule, "names" | "layers"> {
-  /** The data file, without `.ptd`. */
+  /** Name of the data file, without `.ptd`. */
   readonly file: string;
 }
 
 /** Options of {@link externalize}. */
 export interface ExternalizeOptions {
-  /** The first that selects a weight counts; what none selects stays. All go to one file unless given. */
+  /**
+   * The first rule that matches a weight applies; weights that no rule matches stay in the program. All weights are
+   * written to one file unless given.
+   */
   readonly rules?: readonly ExternalRule[] | undefined;
   readonly signal?: AbortSignal | undefined;
   readonly onProgress?: ((progress: Progress) => void) | undefined;
 }
 
-/** What {@link externalize} wrote; sizes in bytes. */
+/** Result of {@link externalize}. Sizes in bytes. */
 export interface ExternalizeResult {
   readonly path: string;
   /** The program, then the data files. */
@@ -33,10 +36,10 @@ export interface ExternalizeResult {
 }
 
 /**
- * Writes an ExecuTorch program with weights in data files beside it, as if it had been exported so: one foundation file
- * can then serve several programs, and be shipped by itself. The program that was given is left as it is.
- * @param path of the .pte file
- * @param out the folder to make
+ * Writes an ExecuTorch program whose weights are in data files beside it, as ExecuTorch's exporter writes them. Several
+ * programs can then use one foundation file. The original program stays unchanged.
+ * @param path path of the .pte file
+ * @param out path of the new folder
  * @throws FormatError; LinkError `not-found` for a rule that selects nothing; SourceError `exists`, `source-changed`
  */
 export async function externalize(
@@ -109,13 +112,17 @@ export async function externalize(
 function requirePlain(file: string): void {
   if (isPlainPath(file) && !file.includes("/")) return;
   throw new UsageError("usage", `Cannot write a data file named "${file}"`, {
-    hint: "name it by letters and digits: its ending, .ptd, is added",
+    hint: "Use a name of letters and digits, without the extension .ptd",
   });
 }
 
 function selectsNothing(path: string, { file, names = "*" }: ExternalRule): LinkError {
-  return new LinkError("not-found", `Cannot move weights of "${path}" to "${file}.ptd": none is "${names}"`, {
-    path,
-    hint: "tare add and tare show list a program's weights; delegates cannot be moved",
-  });
+  return new LinkError(
+    "not-found",
+    `Cannot move weights of "${path}" to "${file}.ptd": no weight matches "${names}"`,
+    {
+      path,
+      hint: "List the weights of a program with tare add and tare show; delegates cannot be moved",
+    },
+  );
 }

@@ -9,38 +9,38 @@ import { requireNoFile, writeNewFile } from "../../node/write-new-file.ts";
 import { streamPieces } from "./stream-pieces.ts";
 import type { Progress } from "../../io/progress.ts";
 
-/** Which weights go into the program. */
+/** A rule that selects weights to move into the program. */
 export type InternalRule = Pick<SplitRule, "names" | "layers">;
 
 /** Options of {@link internalize}. */
 export interface InternalizeOptions {
-  /** What one of them selects is moved; all is unless given. */
+  /** Move only weights that one of these rules matches; all weights unless given. */
   readonly only?: readonly InternalRule[] | undefined;
   readonly signal?: AbortSignal | undefined;
   readonly onProgress?: ((progress: Progress) => void) | undefined;
 }
 
-/** What {@link internalize} wrote. */
+/** Result of {@link internalize}. */
 export interface InternalizeResult {
   readonly path: string;
-  /** In bytes. */
+  /** Size in bytes. */
   readonly size: number;
-  /** Names of tensors that are constants of the program now. */
+  /** Names of the tensors that became constants of the program. */
   readonly constants: readonly string[];
-  /** Keys that are named data of the program now. */
+  /** Keys of the entries that became named data of the program. */
   readonly named: readonly string[];
-  /** Names of tensors that are in data files still. */
+  /** Names of the tensors that are still in data files. */
   readonly external: readonly string[];
 }
 
 /**
- * Writes an ExecuTorch program with the weights inside that it has in data files: the way back of `externalize`. Files
- * that were given are left as they are.
- * @param path of the .pte file, or of a folder with one and its data files
- * @param data paths of the .ptd files; unless there are some, the folder's, or the one with the program's name
- * @param out the file to write
- * @throws FormatError, `mismatch` and `duplicate` among them; LinkError `missing-weight` for what no data file has,
- * `not-found` where everything is inside, or a rule selects nothing; SourceError `exists`, `source-changed`
+ * Writes an ExecuTorch program that contains the weights of its data files. Reverses `externalize`. The original files
+ * stay unchanged.
+ * @param path path of the .pte file, or of a folder with one .pte file and its data files
+ * @param data paths of the .ptd files; if empty, those of the folder, or the file with the program's name
+ * @param out path of the new file
+ * @throws FormatError (also `mismatch` and `duplicate`); LinkError `missing-weight` for a weight that no data file has,
+ * `not-found` if the program has no external weights or a rule matches none; SourceError `exists`, `source-changed`
  */
 export async function internalize(
   path: string,
@@ -72,7 +72,7 @@ export async function internalize(
   let done = 0;
   const chunks = async function* (): AsyncGenerator<Uint8Array, void, undefined> {
     yield* streamPieces({ header, pieces, size }, { signal });
-    // Before the file gets its name.
+    // Check before the file is renamed to its final name.
     await requireUnchanged(sources.all);
   };
   await writeNewFile(out, chunks(), {
@@ -82,7 +82,7 @@ export async function internalize(
   return { path: resolve(out), size, constants, named, external };
 }
 
-/** Which files are meant: where a folder is named, its own; where none of data is, the one with the program's name. */
+/** Finds the program and its data files: in a folder, or by the program's name if no data files are given. */
 async function filesOf(
   path: string,
   data: readonly string[],
@@ -103,8 +103,8 @@ async function filesOf(
   const [program, other] = names.filter((name) => /\.pte$/i.test(name));
   if (program === undefined || other !== undefined) {
     const found = program === undefined ? "no program" : `"${program}" and "${other}"`;
-    throw new UsageError("usage", `Cannot tell which program of "${path}" is meant: it has ${found}`, {
-      hint: "name the program (.pte), and its data files (.ptd)",
+    throw new UsageError("usage", `Cannot choose a program in "${path}": it has ${found}`, {
+      hint: "Give the path of the program (.pte) and of its data files (.ptd)",
     });
   }
   const own = names.filter((name) => /\.ptd$/i.test(name)).map((name) => join(path, name));
@@ -129,8 +129,12 @@ async function openAll(
 
 function selectsNothing(path: string, { names = "*", layers }: InternalRule): LinkError {
   const rule = `${names}${layers ? `@${layers.join("-")}` : ""}`;
-  return new LinkError("not-found", `Cannot move weights into "${path}": none in data files is "${rule}"`, {
-    path,
-    hint: "tare add and tare show list the weights of programs and data files",
-  });
+  return new LinkError(
+    "not-found",
+    `Cannot move weights into "${path}": no weight of its data files matches "${rule}"`,
+    {
+      path,
+      hint: "List the weights of programs and data files with tare add and tare show",
+    },
+  );
 }

@@ -2,24 +2,24 @@ import { zeros } from "../../io/align.ts";
 import type { ByteSource, ReadOptions } from "../../io/byte-source.ts";
 import { rangeOf } from "../../io/stream.ts";
 
-/** A range of a file, and where it goes in a new one. */
+/** A range of a source file, and its offset in the new file. */
 export interface FilePiece {
   readonly offset: number;
   readonly from: { readonly offset: number; readonly length: number };
   readonly source: ByteSource;
 }
 
-/** A new file. */
+/** The layout of a new file. */
 export interface PiecedFile {
-  /** What it starts with. */
+  /** The first bytes of the file. */
   readonly header: Uint8Array;
-  /** In their order; what lies between them, and after them, is zeros. */
+  /** Sorted by offset. Gaps between pieces, and the end of the file, are zeros. */
   readonly pieces: readonly FilePiece[];
-  /** In bytes. */
+  /** Size in bytes. */
   readonly size: number;
 }
 
-/** The bytes of a new file, a part at a time. */
+/** Streams the bytes of a new file. */
 export async function* streamPieces(
   { header, pieces, size }: PiecedFile,
   { signal }: ReadOptions,

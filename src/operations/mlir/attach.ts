@@ -20,44 +20,44 @@ import type { Progress } from "../../io/progress.ts";
 
 /** Options of {@link attach}. */
 export interface AttachOptions {
-  /** What has the weights by name; what the thin file names, unless given. */
+  /** Weights to use, by name; those that the thin file records, unless given. */
   readonly from?: WeightRef | undefined;
   readonly onProgress?: ((progress: Progress) => void) | undefined;
   readonly signal?: AbortSignal | undefined;
 }
 
-/** What an attach did. Sizes in bytes. */
+/** Result of an attach. Sizes in bytes. */
 export interface AttachResult {
   readonly path: string;
   readonly bytes: number;
   readonly weights: number;
   readonly weightBytes: number;
-  /** Weights that were there and that the program has no use for any more. */
+  /** Names of available weights that the program no longer uses. */
   readonly unused: readonly string[];
-  /** What people should know, in sentences. */
+  /** Notes for people. */
   readonly notes: readonly string[];
 }
 
 /** A resource of a thin file. */
 export interface ResourceInfo {
   readonly key: string;
-  /** As the program spells it; only a text tells. */
+  /** Type as the program writes it; `undefined` for bytecode. */
   readonly type: string | undefined;
-  /** In bytes; `undefined` where nothing says it. */
+  /** Size in bytes; `undefined` if unknown. */
   readonly bytes: number | undefined;
   readonly digest: Digest | undefined;
   /**
-   * `here` in the file, `found` where it says, `missing`, `unused` by the program, or `external`: a global that may get
-   * its value from elsewhere.
+   * `here`: its bytes are in the file. `found`: its bytes are in another place. `missing`: its bytes are not found.
+   * `unused`: the program does not use it. `external`: a global without a value, which other tools may provide.
    */
   readonly state: "here" | "found" | "missing" | "unused" | "external";
   readonly where: string | undefined;
 }
 
 /**
- * Gives a thin MLIR file its weights back, whatever passes made of it: one sequential write, each weight of a known
- * digest checked on the way. Weights that the program does not use any more are told, and left out.
- * @throws LinkError `missing-weight` naming all that are not found, `mismatch` where a size or type is another;
+ * Writes a thin MLIR file with its weights, also if compiler passes changed the file. Writes sequentially, and checks
+ * each weight whose digest is known. Lists the weights that the program no longer uses, and does not write them.
+ * @throws LinkError `missing-weight` with the names of the missing weights, `mismatch` for another size or type;
  * StoreError `corrupted`; SourceError `exists`, `source-changed`
  */
 export async function attach(
@@ -101,14 +101,14 @@ export async function attach(
   });
   const unused = keysOf(mlir, found, options).filter((key) => !weights.has(key));
   const some = left.slice(0, 8).join(", ") + (left.length > 8 ? ", …" : "");
-  const open = left.length > 0 ? [`${left.length} external globals stay as they are (${some})`] : [];
+  const open = left.length > 0 ? [`${left.length} external globals still have no value (${some})`] : [];
   const all = [...notes, ...open, ...crossing(mlir)];
   return { path: resolve(out), bytes, weights: weights.size, weightBytes: total, unused, notes: all };
 }
 
 /**
  * Lists the resources of an MLIR file, and where the bytes of each are.
- * @param verify read each weight that is found, and check it against its digest
+ * @param options `verify` reads each weight that is found, and checks it against its digest
  * @throws StoreError `corrupted` naming the weight
  */
 export async function listResources(
@@ -133,11 +133,11 @@ export async function listResources(
     const weight = found?.layout(key);
     if (found && weight && wanted.has(key)) checkWeightCompatibility(mlir, key, weight, found.name);
     if (found && weight && options.verify) for await (const _ of checked(found, key, options));
-    const said = manifest?.weights.get(key);
+    const recorded = manifest?.weights.get(key);
     const needed = missing.has(key) ? "missing" : "external";
     const state = !wanted.has(key) ? "unused" : weight ? "found" : needed;
-    const bytes = weight?.length ?? said?.length;
-    const digest = weight?.digest ?? said?.digest;
+    const bytes = weight?.length ?? recorded?.length;
+    const digest = weight?.digest ?? recorded?.digest;
     rows.push({ key, type: typeOf(key), bytes, digest, state, where: weight && found?.name });
   }
   return [...here, ...rows];
@@ -155,7 +155,7 @@ async function findWeights(
   return { ...aliasedWeights("nothing", new Map()), async [Symbol.asyncDispose]() {} };
 }
 
-/** The weights of all methods of what a reference leads to. */
+/** Takes the weights of all methods of a resolved reference. */
 async function weightsOf(opened: OpenedRef): Promise<OpenWeights> {
   try {
     const source = allRefWeights(opened);
@@ -165,7 +165,7 @@ async function weightsOf(opened: OpenedRef): Promise<OpenWeights> {
       keys: () => source.keys(),
       layout: (key) => {
         const layout = source.layout(key);
-        // What one program takes its bytes for is nothing to another: a resource may be packed, or one element for all.
+        // Another program's type of a resource does not apply: its bytes may be bit-packed, or a splat of one element.
         return format === "mlir" ? layout && { ...layout, dtype: "uint8", shape: [layout.length] } : layout;
       },
       open: (key, options) => source.open(key, options),
@@ -182,12 +182,12 @@ function formatOf(opened: OpenedRef): string | undefined {
   return opened.kind === "weights" ? undefined : opened.draft.format;
 }
 
-/** Everything that could be attached: all that a manifest names, whether it is there or not. */
+/** Keys of all weights that could be attached: those of the manifest, found or not, or those of other weights. */
 function keysOf({ manifest }: OpenMlir, found: WeightSource, { from }: AttachOptions): readonly string[] {
   return from === undefined && manifest ? [...manifest.weights.keys()] : found.keys();
 }
 
-/** A weight's bytes, checked as they pass. */
+/** Streams the bytes of a weight, and checks their digest at the end. */
 async function* checked(
   source: WeightSource,
   key: string,
@@ -202,11 +202,11 @@ async function* checked(
   if (digest === hash?.digest()) return;
   throw new StoreError(
     "corrupted",
-    `Cannot attach "${key}": its bytes in ${source.name} are not what they were`,
+    `Cannot attach "${key}": its bytes in ${source.name} do not match its digest`,
     {
       tensor: key,
       digest,
-      hint: "add or detach the original file again",
+      hint: "Add or detach the original file again",
     },
   );
 }
@@ -214,7 +214,7 @@ async function* checked(
 function missingWeights(path: string, keys: readonly string[], from: string | undefined): LinkError {
   const shown = keys.slice(0, 20).map((key) => `\n    ${key}`);
   const more = keys.length > shown.length ? `\n    and ${keys.length - shown.length} more` : "";
-  const place = from === undefined ? "where it says" : `in "${from}"`;
+  const place = from === undefined ? "at their recorded place" : `in "${from}"`;
   return new LinkError(
     "missing-weight",
     `Cannot attach to "${path}": ${keys.length} weights are not found ${place}${shown.join("")}${more}`,
@@ -222,19 +222,22 @@ function missingWeights(path: string, keys: readonly string[], from: string | un
       path,
       tensor: keys[0],
       hint: keys.includes("__elided__")
-        ? "__elided__ is what LLVM prints where it leaves weights out: their names are lost; detach instead"
-        : "Name what has them: --from, a model of the store, a file or folder in any format, or a URL",
+        ? "Use tare detach instead: LLVM prints __elided__ in place of weights, and their names are lost"
+        : "Add --from with a model of the store, a file or folder in any format, or a URL",
     },
   );
 }
 
-/** Bytecode from version 5 on is for the LLVM that wrote it: what another made of it may be wrong without a word. */
+/**
+ * Warns if another LLVM changed a program that was written in bytecode version 5 or later: only the LLVM version that
+ * wrote such bytecode reads it reliably.
+ */
 function crossing({ manifest, producer }: OpenMlir): string[] {
   const { producer: before, bytecode } = manifest?.file ?? {};
   if (before === undefined || bytecode === undefined || bytecode < PROPERTIES_VERSION) return [];
   if (producer === undefined || producer.trimEnd() === before) return [];
   return [
-    `${before} wrote the original in bytecode ${bytecode}, and ${producer.trimEnd()} this program: sure only if ` +
-      `${before} wrote the thin file anew between them, as text or with --emit-bytecode-version=4`,
+    `${before} wrote the original in bytecode ${bytecode}, and ${producer.trimEnd()} wrote this program: it is reliable ` +
+      `only if ${before} converted the thin file to text, or with --emit-bytecode-version=4, before that`,
   ];
 }

@@ -4,9 +4,9 @@ import type { WeightLayout } from "../../weights/weight-source.ts";
 import type { OpenMlir } from "./open.ts";
 
 /**
- * Makes sure that a weight has a size and a type that the program takes, which no compiler checks.
- * @param where what has the weight, for errors
- * @throws LinkError `mismatch` naming both sides
+ * Checks that the size and type of a weight match the program, since no compiler checks that.
+ * @param where name of the source of the weight, for errors
+ * @throws LinkError `mismatch` with both sizes or types
  */
 export function checkWeightCompatibility(
   mlir: OpenMlir,
@@ -19,25 +19,25 @@ export function checkWeightCompatibility(
       path: mlir.source.name,
       tensor: key,
     });
-  const said = mlir.manifest?.weights.get(key)?.length;
-  if (said !== undefined && said !== length) {
-    throw refuse(`it has ${length} bytes, and had ${said} when it was detached`);
+  const recorded = mlir.manifest?.weights.get(key)?.length;
+  if (recorded !== undefined && recorded !== length) {
+    throw refuse(`it has ${length} bytes, and had ${recorded} when it was detached`);
   }
   for (const type of mlir.types(key)) {
     const lengths = allowedLengths(type);
     if (!lengths.includes(length)) {
-      throw refuse(`it has ${length} bytes, ${type.text} takes ${lengths.join(" or ")}`);
+      throw refuse(`it has ${length} bytes, and ${type.text} needs ${lengths.join(" or ")}`);
     }
-    // Plain bytes have no type of their own.
+    // A flat uint8 tensor stands for bytes without a type.
     if (dtype === "uint8" && shape.join() === String(length)) continue;
-    if (!isOfType(dtype, type)) throw refuse(`it is ${dtype}, the program has ${type.text}`);
+    if (!isOfType(dtype, type)) throw refuse(`it is ${dtype}, and the program has ${type.text}`);
     if (shape.join() !== type.shape.join()) {
-      throw refuse(`it is [${shape.join(", ")}], the program has ${type.text}`);
+      throw refuse(`it is [${shape.join(", ")}], and the program has ${type.text}`);
     }
   }
 }
 
-/** Integers of MLIR have no sign unless they say one. */
+/** Whether a dtype matches an MLIR type. `iN` types of MLIR are signless: they match signed and unsigned dtypes. */
 function isOfType(dtype: string, { element, dtype: wanted, bits }: TextType): boolean {
   if (element === "i1") return dtype === "bool" || dtype === "uint8";
   if (/^i\d/.test(element))

@@ -5,8 +5,8 @@ import type { MlirPiece } from "../../formats/mlir/piece.ts";
 import { PADDING } from "../../formats/mlir/schema.ts";
 
 /**
- * The bytes of a file that is laid out, as they come. A piece is valid until the second one after it.
- * @param weight gives a weight's bytes; left out where the layout has no weights
+ * Streams the bytes of a layout. A chunk is valid until the consumer takes the second chunk after it.
+ * @param weight streams the bytes of a weight; optional if the layout has no weights
  */
 export async function* pieceChunks(
   pieces: readonly MlirPiece[],

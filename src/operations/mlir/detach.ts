@@ -17,13 +17,13 @@ import { readModel } from "../../store/read-model.ts";
 
 /** Options of {@link detach}. */
 export interface DetachOptions {
-  /** The store's name for the weights; the file's name unless given. */
+  /** Name of the weights in the store; the file's name unless given. */
   readonly as?: string | undefined;
-  /** Give the name to these weights though another model has it. */
+  /** Take the name even if another model has it. */
   readonly replace?: boolean | undefined;
   /**
-   * Of a text: let globals wait for their weights (`ml_program.extern`) instead of naming resources without bytes. A weight
-   * that is one global's value and nothing else has that global's name then.
+   * For text files: declare globals without a value (`ml_program.extern`) instead of naming resources without bytes. A
+   * weight that is the value of exactly one global then has that global's name.
    */
   readonly extern?: boolean | undefined;
   readonly onProgress?: ((progress: Progress) => void) | undefined;
@@ -32,27 +32,27 @@ export interface DetachOptions {
 
 /** Options of {@link detachInPlace}. */
 export interface DetachInPlaceOptions extends Pick<DetachOptions, "extern" | "onProgress" | "signal"> {
-  /** Read every weight once, so that attaching can tell whether it is what it was. */
+  /** Hash every weight, so that `attach` can check it. */
   readonly hash?: boolean | undefined;
 }
 
-/** What a detach did. Sizes in bytes. */
+/** Result of a detach. Sizes in bytes. */
 export interface DetachResult {
-  /** The thin file. */
+  /** Path of the thin file. */
   readonly path: string;
   readonly thinBytes: number;
   readonly fileBytes: number;
   readonly weights: number;
   readonly weightBytes: number;
-  /** What the store did; `undefined` where the weights stay in their file. */
+  /** Result of the add; `undefined` if the weights stay in their file. */
   readonly added?: AddResult;
-  /** What people should know, in sentences. */
+  /** Notes for people. */
   readonly notes: readonly string[];
 }
 
 /**
- * Puts the weights of an MLIR file into a store, and writes the program without them: the resources stay declared, and
- * where their bytes are travels inside the thin file, through whatever passes.
+ * Adds the weights of an MLIR file to a store, and writes the program without them. The resources stay declared. The thin
+ * file records where their bytes are, and keeps that record through compiler passes.
  * @throws FormatError, SourceError `exists`, StoreError `name-taken`; LinkError `missing-weight` for a file without any
  */
 export async function detach(
@@ -82,7 +82,8 @@ export async function detach(
 }
 
 /**
- * Writes the program of an MLIR file without its weights, which stay where they are: the thin file says where.
+ * Writes the program of an MLIR file without its weights. The weights stay in the original file, and the thin file
+ * records their offsets.
  * @throws FormatError, SourceError `exists`; LinkError `missing-weight` for a file without any
  */
 export async function detachInPlace(
@@ -121,8 +122,9 @@ export async function detachInPlace(
 }
 
 /**
- * Which resources become globals that wait, and the names of these: not one that another weight has.
- * @throws LinkError `unsupported` where there is none
+ * Finds the resources that become globals without a value, and the names of these globals. Skips globals whose name
+ * another weight has.
+ * @throws LinkError `unsupported` if there is no such resource
  */
 function symbolsOf(
   { blobs, symbols, source }: OpenMlir,
@@ -141,20 +143,20 @@ function symbolsOf(
   const path = source.name;
   throw new LinkError(
     "unsupported",
-    `Cannot make globals of "${path}" wait for their weights: no resource is the value of one`,
-    { path, hint: "it takes a text with ml_program.global @name(dense_resource<key> : type)" },
+    `Cannot declare globals of "${path}" as external: no resource is the value of a global`,
+    { path, hint: "Use a text file with ml_program.global @name(dense_resource<key> : type)" },
   );
 }
 
 function requireWeights({ blobs, source, manifest }: OpenMlir): void {
   if (blobs.length > 0) return;
   const hint = manifest
-    ? "it was detached already: tare attach --list shows where its weights are"
+    ? "It is already detached: list the places of its weights with tare attach --list"
     : undefined;
   const path = source.name;
   throw new LinkError(
     "missing-weight",
-    `Cannot detach "${path}": it has no resources that dense_resource names`,
+    `Cannot detach "${path}": it has no dense_resource attributes with bytes`,
     { path, ...(hint !== undefined && { hint }) },
   );
 }
@@ -177,7 +179,7 @@ async function writeThin(
   const notes =
     bytecode !== undefined && bytecode >= PROPERTIES_VERSION
       ? [
-          `bytecode ${bytecode} is for ${producer} alone: for another LLVM write it anew as text, or with --emit-bytecode-version=4`,
+          `only ${producer} reads bytecode ${bytecode} reliably: for another LLVM, convert the file to text, or with --emit-bytecode-version=4`,
         ]
       : [];
   const weightBytes = [...weights.values()].reduce((sum, each) => sum + each.length, 0);

@@ -11,12 +11,12 @@ import { rangeWeights } from "../../weights/range.ts";
 import { mlirBlobs } from "./mlir-blobs.ts";
 import { openMlir } from "./open.ts";
 
-/** Opens the store when it is needed. */
+/** Opens the store on first use. */
 export type OpenStore = () => Promise<Store>;
 
 /**
- * Opens the weights that the manifest of a thin file leads to: plain bytes, of no type.
- * @returns those that are there
+ * Opens the weights that the manifest of a thin file records, as bytes without a type.
+ * @returns the weights that exist
  * @throws LinkError `missing-weight` for a file that cannot be read; SourceError `source-changed`
  */
 export async function openLinkedWeights(
@@ -31,7 +31,7 @@ export async function openLinkedWeights(
     : linkedInFile(path, manifest, thin, options);
 }
 
-/** The store is asked by digest: the model may have another name by now. */
+/** Finds weights by digest, because the model may have another name now. */
 async function linkedInStore({ file, weights }: LinkManifest, store: Store): Promise<OpenWeights> {
   const locations = await locationsOf(store, file.model);
   const places = [...weights].flatMap(([key, { length, alignment, digest }]) => {
@@ -45,7 +45,7 @@ async function linkedInStore({ file, weights }: LinkManifest, store: Store): Pro
   return { ...source, [Symbol.asyncDispose]: async () => undefined };
 }
 
-/** Where the store has the bytes of every weight: first those of the model named, then those of all others. */
+/** Locations of all weights of the store. Those of the given model take precedence. */
 async function locationsOf(store: Store, name: string | undefined): Promise<Map<Digest, Location>> {
   const models = await listModels(store);
   models.sort((a, b) => Number(b.name === name) - Number(a.name === name));
@@ -60,8 +60,8 @@ async function locationsOf(store: Store, name: string | undefined): Promise<Map<
 }
 
 /**
- * The file must still be MLIR that has each key where the thin file says: a thin file may come from anywhere, and no
- * other file that it names may get into what is written.
+ * Opens weights in an MLIR file. The file must still be MLIR with each key at its recorded offset: a thin file may come
+ * from an untrusted source, and must not copy arbitrary files of this machine into the output.
  */
 async function linkedInFile(
   path: string,
@@ -74,7 +74,7 @@ async function linkedInFile(
     throw new LinkError(
       "missing-weight",
       `Cannot attach the weights of "${thin}": "${path}" cannot be read`,
-      { path, cause, hint: "Name the place that has them now: --from FILE" },
+      { path, cause, hint: "Give the file that has the weights now: --from FILE" },
     );
   });
   const blobs = mlirBlobs(mlir);
@@ -89,7 +89,7 @@ async function linkedInFile(
       const weight = weights.get(key);
       const found = blobs.layout(keyOf(key));
       if (!weight || !found) return undefined;
-      // A weight that was hashed is known again; another one only by its place in an unchanged file.
+      // attach checks a weight with a digest. A weight without one is identified by its offset in an unchanged file.
       const moved = offsets.get(keyOf(key)) !== weight.at?.offset || found.length !== weight.length;
       if (weight.digest === undefined && (changed || moved)) throw wasChanged(path, key);
       return { ...found, alignment: weight.alignment, digest: weight.digest };
@@ -106,7 +106,7 @@ function wasChanged(path: string, tensor: string): SourceError {
     {
       path,
       tensor,
-      hint: "Detach with --hash to know weights again, or name another place: --from FILE",
+      hint: "Detach the file again, with --hash so that weights can be checked, or give other weights: --from FILE",
     },
   );
 }

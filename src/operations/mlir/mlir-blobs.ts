@@ -3,7 +3,7 @@ import { rangeWeights } from "../../weights/range.ts";
 import type { WeightSource } from "../../weights/weight-source.ts";
 import type { OpenMlir } from "./open.ts";
 
-/** The blobs of an MLIR file as weights: plain bytes, of no type. */
+/** Makes a weight source of the blobs of an MLIR file, as bytes without a type. */
 export function mlirBlobs({ blobs, hex, source }: OpenMlir): WeightSource {
   return rangeWeights(
     resolve(source.name),

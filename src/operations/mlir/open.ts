@@ -16,40 +16,41 @@ import {
 import type { WeightDraft } from "../../model/draft.ts";
 import { type FileSource, openFileSource } from "../../node/file-source.ts";
 
-/** An MLIR file, in whichever of its two forms. Dispose it to close it. */
+/** An open MLIR file, in bytecode or text. Dispose it to close the file. */
 export interface OpenMlir extends AsyncDisposable {
   readonly source: FileSource;
-  /** Its version of bytecode; `undefined` for text. */
+  /** Version of its bytecode; `undefined` for text. */
   readonly bytecode: number | undefined;
-  /** Who wrote it; `undefined` for text. */
+  /** Producer string of its bytecode, such as an LLVM version; `undefined` for text. */
   readonly producer: string | undefined;
-  /** Whether its blobs are spelled as text. */
+  /** Whether its blobs are encoded as hexadecimal text. */
   readonly hex: boolean;
-  /** What can be detached. */
+  /** Blobs that can be detached. */
   readonly blobs: readonly DetachableBlob[];
-  /** Resources without bytes. */
+  /** Keys of resources without bytes. */
   readonly missing: readonly string[];
-  /** Globals that wait for a weight of their name, which may come from elsewhere too. */
+  /** Names of globals without a value. A weight of that name, or another tool, may provide the value. */
   readonly externs: readonly string[];
-  /** What travels inside; `undefined` for a file that was not detached. */
+  /** Record of the places of its weights; `undefined` for a file that was not detached. */
   readonly manifest: LinkManifest | undefined;
-  /** The types that the program gives to a resource: only a text tells them. */
+  /** Types that the program gives to a resource; empty for bytecode. */
   types(key: string): readonly TextType[];
-  /** The same as a store has them. */
+  /** The blobs as weights of a model draft. */
   weights(options: ReadOptions): Promise<readonly WeightDraft[]>;
-  /** Resources that are each the value of one global and nothing else, and that global's name. */
+  /** Names of globals by the key of the resource that is their value, if that resource has no other use. */
   readonly symbols: ReadonlyMap<string, string>;
   /**
-   * Lays it out without the blobs of a manifest.
-   * @param symbols of {@link OpenMlir.symbols} those whose globals wait from now on; the manifest has them by these names
+   * Lays out the file without the blobs of a manifest.
+   * @param symbols subset of {@link OpenMlir.symbols} whose globals have no value in the new file; the manifest has their
+   * weights by the names of the globals
    */
   thin(manifest: LinkManifest, symbols?: ReadonlyMap<string, string>): readonly MlirPiece[];
-  /** Lays it out with bytes for its missing resources, and without a manifest. */
+  /** Lays out the file with bytes for its missing resources, and without a manifest. */
   filled(weights: ReadonlyMap<string, BlobLayout>): FilledBytecode;
 }
 
 /**
- * Opens an MLIR file and finds its resources, whose bytes are not read.
+ * Opens an MLIR file and finds its resources, without reading their bytes.
  * @throws FormatError, SourceError
  */
 export async function openMlir(path: string, options: ReadOptions = {}): Promise<OpenMlir> {

@@ -11,17 +11,17 @@ import { streamWeight } from "../../weights/stream-weight.ts";
 import { noSuchWeight, type WeightSource } from "../../weights/weight-source.ts";
 import type { NewWeightsOptions } from "./new-weights.ts";
 
-/** Of weights in the file that is written for them, in bytes. */
+/** Alignment of weights in a temporary file, in bytes. */
 const ALIGNMENT = 64;
 
-/** A model whose files are on this machine, open. Dispose it to close them, and to remove what was written for it. */
+/** A model draft with open local files. Dispose it to close the files, and to remove temporary ones. */
 export interface LocalDraft extends AsyncDisposable {
   readonly draft: ModelDraft<FileSource>;
 }
 
 /**
- * Gives what a reference leads to as files of this machine: what is on the web or in a caller's source is streamed into
- * temporary files of the store.
+ * Opens a resolved reference as local files. Streams files of the web, and weights of a caller's source, into temporary
+ * files of the store.
  */
 export async function openLocalDraft(
   store: LocalStore,
@@ -56,7 +56,7 @@ export async function openLocalDraft(
   }
 }
 
-/** A temporary file, which need not outlive this process. */
+/** Writes a temporary file, without fsync because no other process reads it. */
 async function write(
   path: string,
   chunks: AsyncIterable<Uint8Array>,
@@ -79,15 +79,15 @@ async function write(
   }
 }
 
-/** A model to write, and the bytes of its files. */
+/** A model draft, and the bytes of its files. */
 interface Copy {
   readonly draft: Omit<ModelDraft, "files">;
   readonly files: readonly { readonly path: string; readonly chunks: AsyncIterable<Uint8Array> }[];
-  /** Of all files, in bytes. */
+  /** Size of all files, in bytes. */
   readonly size: number;
 }
 
-/** The files of a model on the web, as they are. */
+/** Streams the files of a model on the web. */
 function copyOf(draft: ModelDraft, signal: AbortSignal | undefined): Copy {
   const files = draft.files.map(({ path, source }) => {
     return { path, chunks: rangeOf(source, 0, source.size, { signal }) };
@@ -95,7 +95,7 @@ function copyOf(draft: ModelDraft, signal: AbortSignal | undefined): Copy {
   return { draft, files, size: draft.files.reduce((sum, { source }) => sum + source.size, 0) };
 }
 
-/** One file with the weights of a source, one after the other. */
+/** Lays out the weights of a source one after the other in one file. */
 function fileOf(source: WeightSource, signal: AbortSignal | undefined): Copy {
   let size = 0;
   const weights = source.keys().map((name): WeightDraft => {

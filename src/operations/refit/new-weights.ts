@@ -7,11 +7,11 @@ import { currentModel } from "../../store/read-model.ts";
 import { openRef, type WeightRef } from "../../weights/open-ref.ts";
 import { openLocalDraft } from "./local-draft.ts";
 
-/** New weights, in the store for as long as this lives. */
+/** New weights in the store. The store keeps them until this is disposed, or until a model uses them. */
 export interface NewWeights extends AsyncDisposable {
-  /** The model as it is now. */
+  /** Reads the current manifest of their model. */
   model(): Promise<StoredModel>;
-  /** Blobs that the store did not have, with their sizes. */
+  /** Digests and sizes of the blobs that the store did not have before. */
   readonly fresh: StagedModel["fresh"];
 }
 
@@ -22,8 +22,7 @@ export interface NewWeightsOptions {
 }
 
 /**
- * Brings weights into the store: those of a model that is there are used as they are, all others are streamed in
- * without a name.
+ * Opens weights in the store. Uses those of a stored model directly; streams all others into the store without a name.
  * @throws LinkError `missing-weight` for a reference without weights; SourceError, FormatError
  */
 export async function openNewWeights(
@@ -45,7 +44,7 @@ export async function openNewWeights(
   if (draft.methods.every((method) => method.weights.length === 0)) {
     throw new LinkError("missing-weight", `Cannot take weights from "${opened.name}": it has none`, {
       path: opened.name,
-      hint: draft.notes?.[0] ?? "Name a checkpoint: .safetensors, .npz, .pt, .gguf or .onnx",
+      hint: draft.notes?.[0] ?? "Give a checkpoint: .safetensors, .npz, .pt, .gguf or .onnx",
     });
   }
   const staged = await stageModel(store, opened.name, draft, options);

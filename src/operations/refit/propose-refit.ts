@@ -8,12 +8,11 @@ import type { WeightRef } from "../../weights/open-ref.ts";
 import { type NewWeightsOptions, openNewWeights } from "./new-weights.ts";
 import { codecOf } from "../../tensor/quantization/codec-of.ts";
 
-/** Bytes read of each weight at most: enough to tell which weight it was trained from. */
+/** Largest number of bytes read from each weight: enough values to recognize the weight that it was trained from. */
 const MAX_SAMPLE_BYTES = 4096;
 
 /**
- * Proposes which of new weights each of a model's becomes, by dtype, shape, values and name; names that both have are
- * not in doubt and left out.
+ * Proposes a new weight for each weight of a model, by dtype, shape, values and name. Leaves out names that both have.
  */
 export async function proposeRefit(
   store: LocalStore,
@@ -35,7 +34,7 @@ export async function proposeRefit(
   });
 }
 
-/** First elements of weights, as numbers. */
+/** Reads the first elements of weights as numbers. */
 async function samplesOf(
   store: LocalStore,
   model: StoredModel,

@@ -1,28 +1,30 @@
 import type { Weight } from "../../model/config.ts";
 import type { ExpectedWeight } from "../../weights/match-weights.ts";
 
-/** A guess which new weight one of the model's becomes. */
+/** A proposed pair of a weight of the model and a new weight. */
 export interface Proposal {
+  /** Name of the weight of the model. */
   readonly name: string;
+  /** Name of the new weight. */
   readonly from: string;
-  /** From 0 to 1: how alike names and values are. */
+  /** Similarity of names and values, from 0 to 1. */
   readonly likeness: number;
-  /** Whether another new weight of that dtype and shape would do about as well. */
+  /** Whether another new weight of that dtype and shape has about the same likeness. */
   readonly ambiguous: boolean;
 }
 
-/** First elements of a weight as numbers: enough to tell whose child it is. */
+/** Returns the first elements of a weight as numbers; `undefined` if they cannot be decoded. */
 export type Sample = (name: string) => Float32Array | undefined;
 
-/** Scores this close are a matter of taste. */
+/** Two pairs are ambiguous if their likeness differs by less than this. */
 const CLOSE = 0.05;
-/** Weights of one dtype and shape that are compared by their values. */
+/** Largest number of candidates of one dtype and shape that are compared by values. */
 const MAX_COMPARED = 512;
 
 /**
- * Proposes a mapping for weights whose names differ: of those with the same dtype and shape the one whose values and
- * name are most alike. A fine-tune's values are close to those it started from, which names often are not.
- * @param samples first elements of weights on either side, where they can be had
+ * Proposes a mapping for weights whose names differ: pairs each weight with the new weight of the same dtype and shape
+ * whose values and name are most similar. The values of a fine-tune are close to those of its base, even if names differ.
+ * @param samples first elements of the weights of both sides
  */
 export function proposeMapping(
   weights: readonly Weight[],
@@ -36,7 +38,7 @@ export function proposeMapping(
   }
   const pairs = weights.flatMap((weight) => {
     const candidates = groups.get(keyOf(weight)) ?? [];
-    // A pair for each of a thousand experts and each other: only names can tell those apart in time.
+    // Comparing values of, say, a thousand experts pairwise takes too long: compare names only.
     const likeness = candidates.length > MAX_COMPARED ? byName : byNameAndValues;
     return candidates.map(({ name: from }): Pair => {
       return { name: weight.name, from, likeness: likeness(weight.name, from, samples) };
@@ -81,7 +83,10 @@ function keyOf({ dtype, shape }: ExpectedWeight): string {
   return `${dtype} ${shape.join()}`;
 }
 
-/** How many words two names have in common (Dice), numbers counted twice: a layer's weight belongs to that layer. */
+/**
+ * Similarity of the words of two names (Dice coefficient). Numbers count twice, so that a weight is paired with one of
+ * the same layer.
+ */
 function nameLikeness(a: string, b: string): number {
   const [left, right] = [words(a), words(b)];
   let common = 0;
@@ -104,7 +109,7 @@ function weightOf(word: string): number {
   return /^\d/.test(word) ? 2 : 1;
 }
 
-/** Of two samples of one length; `undefined` where there is none, or nothing but zeros. */
+/** Cosine similarity of two samples of one length; `undefined` if a sample is missing or has only zeros. */
 function cosine(a: Float32Array | undefined, b: Float32Array | undefined): number | undefined {
   if (!a || !b || a.length !== b.length || a.length === 0) return undefined;
   let [dot, left, right] = [0, 0, 0];

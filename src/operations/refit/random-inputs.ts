@@ -4,14 +4,14 @@ import { DTYPE_BITS, type DType, elementCount } from "../../tensor/dtype.ts";
 import { float16Bits } from "../../tensor/float16.ts";
 import type { Tensor, Tensors } from "../../tensor/tensor.ts";
 
-/** A run on made-up inputs need not be large. */
+/** Limit of elements of a generated input. A test run needs no larger input. */
 const MAX_ELEMENTS = 2 ** 26;
 
 /**
- * Makes inputs that a signature allows, the same each time: floats from -1 to 1, integers 0 or 1, so that they are ids
- * of any vocabulary.
- * @param free what a dimension becomes that the signature leaves open
- * @throws EngineError `unsupported` for inputs that are no dense tensors of numbers
+ * Generates inputs that match a signature, the same in each run: floats from -1 to 1, and integers 0 or 1, which are
+ * token ids of every vocabulary.
+ * @param free size of dimensions that the signature leaves open
+ * @throws EngineError `unsupported` for inputs that are not dense tensors of numbers
  */
 export function randomInputs({ inputs }: Signature, free: number): Tensors {
   const random = generator();
@@ -22,10 +22,14 @@ function randomTensor({ name, dtype, shape }: Port, free: number, random: () => 
   const sizes = shape?.map((dim) => (typeof dim === "number" ? dim : free));
   const count = sizes && elementCount(sizes);
   if (!dtype || dtype === "string" || count === undefined || count > MAX_ELEMENTS || DTYPE_BITS[dtype] < 8) {
-    throw new EngineError("unsupported", `Cannot make up input "${name}": it is ${dtype ?? "no tensor"}`, {
-      tensor: name,
-      hint: "give inputs of your own",
-    });
+    throw new EngineError(
+      "unsupported",
+      `Cannot generate input "${name}": it is ${dtype ?? "not a tensor"}`,
+      {
+        tensor: name,
+        hint: "Give your own inputs (--in FILE)",
+      },
+    );
   }
   const bytes = new Uint8Array((count * DTYPE_BITS[dtype]) / 8);
   const view = new DataView(bytes.buffer);
@@ -41,11 +45,11 @@ function putNumber(view: DataView, index: number, dtype: DType, value: number): 
   if (dtype === "float32") view.setFloat32(at, float, true);
   else if (dtype === "float64") view.setFloat64(at, float, true);
   else if (dtype === "float16") view.setUint16(at, float16Bits(float), true);
-  // Little-endian: the first byte is the lowest.
+  // Little-endian integers: the value is in the first byte.
   else view.setUint8(at, value < 0.5 ? 0 : 1);
 }
 
-/** Numbers from 0 to 1 that look random and are the same each time (mulberry32). */
+/** Generates pseudorandom numbers from 0 to 1 with a fixed seed (mulberry32). */
 function generator(): () => number {
   let state = 0x7a3e;
   return () => {

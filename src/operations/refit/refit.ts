@@ -15,46 +15,47 @@ import { requireModel } from "../../store/require-model.ts";
 import { openLocalDraft } from "./local-draft.ts";
 import { type NewWeights, openNewWeights } from "./new-weights.ts";
 
-/** What to do about weights that do not fit. */
-const NAMES = "Where names differ, --propose makes a mapping for --map";
+const NAMES = "If names differ, make a mapping for --map with --propose";
+/** Hints for weights that do not match. */
 const HINTS = {
-  "missing-weight": `${NAMES}; --partial keeps the old ones`,
+  "missing-weight": `${NAMES}; keep the old weights with --partial`,
   "unused-weight": NAMES,
   mismatch:
-    "The program is compiled for these shapes: with a program of their own, add them as a model (--recompile)",
-  duplicate: "Map each to one of its own",
+    "The program is compiled for these shapes: give weights that come with their program, and --recompile",
+  duplicate: "Map each name to a different weight",
 } as const;
 
-/** Options of `TareStore.refit`. */
+/** Options of {@link refit}. */
 export interface RefitOptions {
-  /** The new model's name. */
+  /** Name of the new model. */
   readonly as: string;
-  /** Names of the model → names of the new weights, where they differ. */
+  /** Names of the model → names of the new weights, for names that differ. */
   readonly map?: Readonly<Record<string, string>> | undefined;
-  /** Weights that the new ones lack stay what they are. */
+  /** Keep the old weights that the new weights do not have. */
   readonly partial?: boolean | undefined;
-  /** New weights that come with another program are taken with that program, which is compiled. */
+  /** If the new weights come with another program, use that program, which is then compiled. */
   readonly recompile?: boolean | undefined;
-  /** Give the name to this model though another has it. */
+  /** Take the name even if another model has it. */
   readonly replace?: boolean | undefined;
   readonly onProgress?: ((progress: Progress) => void) | undefined;
   readonly signal?: AbortSignal | undefined;
 }
 
-/** What a refit did. Sizes in bytes. */
+/** Result of a refit. Sizes in bytes. */
 export interface RefitResult extends PatchResult {
   readonly base: string;
-  /** `relink`: the program is the one that was compiled, bound to other weights. */
+  /** `relink`: the compiled program is bound to the new weights. `recompile`: another program will be compiled. */
   readonly how: "relink" | "recompile";
-  /** Weights that were bound anew, each counted once however many methods use it. */
+  /** Number of weights that were bound. A weight that several methods use counts once. */
   readonly bound: number;
-  /** Names of those that stayed, which only a partial refit has. */
+  /** Names of the old weights that a partial refit kept. */
   readonly kept: readonly string[];
 }
 
 /**
- * Binds a model's programs to other weights, as a new model of the store: nothing is compiled, and weights that the
- * store has are not written.
+ * Binds the programs of a model to other weights, as a new model of the store. Compiles nothing, and writes only weights
+ * that the store does not have.
+ * @throws UsageError; LinkError for weights that do not match; StoreError, SourceError, FormatError
  */
 export async function refit(
   store: LocalStore,
@@ -64,8 +65,8 @@ export async function refit(
 ): Promise<RefitResult> {
   const model = await readModel(store, base);
   if (options.as === base) {
-    throw new UsageError("usage", `Cannot refit "${base}" under its own name`, {
-      hint: "refit under a new name, then remove what is not needed any more",
+    throw new UsageError("usage", `Cannot refit "${base}" under the same name`, {
+      hint: "Refit under a new name, then remove the models that you no longer need",
     });
   }
   await using weights = await openNewWeights(store, source, options);
@@ -73,11 +74,11 @@ export async function refit(
   if (structureChanged(model, other)) {
     if (!options.recompile) {
       throw new LinkError("mismatch", `Cannot refit "${base}": the new weights come with another program`, {
-        hint: "--recompile takes that program too, and compiles it",
+        hint: "Use and compile that program with --recompile",
       });
     }
-    const taken = await takeWhole(store, source, options);
-    return { ...taken, base, how: "recompile", bound: namedWeights(other.config).size, kept: [] };
+    const added = await addWithProgram(store, source, options);
+    return { ...added, base, how: "recompile", bound: namedWeights(other.config).size, kept: [] };
   }
   const match = matchModel(model, other, options);
   await requireModel(store, model, { signal: options.signal });
@@ -96,23 +97,23 @@ export async function refit(
   };
 }
 
-/** What each weight of a model becomes. */
+/** The new weight of each weight of a model. */
 interface ModelMatch {
   readonly bound: readonly { readonly weight: NamedWeight; readonly from: Weight }[];
-  /** Names of weights that keep what they have. */
+  /** Names of the weights that stay. */
   readonly kept: readonly string[];
 }
 
 /**
  * Matches the weights of two models by name.
- * @throws WeightMismatchError with every case that does not fit
+ * @throws WeightMismatchError with every weight that does not match
  */
 export function matchModel(
   model: StoredModel,
   other: StoredModel,
   { map = {}, partial }: Pick<RefitOptions, "map" | "partial">,
 ): ModelMatch {
-  // Names of graphs mean something in their own graph only; a checkpoint has one name for one weight.
+  // With several methods, a weight is named by its method and name; a checkpoint names each weight once.
   const qualified = other.config.methods.length > 1;
   const weights = namedWeights(model.config, qualified);
   const checkpoint = namedWeights(other.config, qualified);
@@ -129,7 +130,7 @@ export function matchModel(
   return { bound: pairs, kept };
 }
 
-/** Which new blobs a model uses. */
+/** Finds the new blobs that a model uses. */
 async function usedBy(
   store: LocalStore,
   name: string,
@@ -141,7 +142,7 @@ async function usedBy(
   return [...fresh].filter(([digest]) => used.has(digest));
 }
 
-/** Whether new weights come with a program, and it is another one: then their names are of no help. */
+/** Whether the new weights come with another program, whose names may refer to other weights. */
 function structureChanged({ config: a }: StoredModel, { config: b }: StoredModel): boolean {
   if (a.format !== "onnx" || b.format !== "onnx") return false;
   const programs = ({ methods, files }: StoredModel["config"]): string => {
@@ -153,8 +154,8 @@ function structureChanged({ config: a }: StoredModel, { config: b }: StoredModel
   return programs(a) !== programs(b);
 }
 
-/** Takes new weights with the program that they come with. */
-async function takeWhole(
+/** Adds the new weights and their program as a model. */
+async function addWithProgram(
   store: LocalStore,
   source: WeightRef,
   { as, ...options }: RefitOptions,
@@ -180,15 +181,19 @@ function replacementOf(
       const location = model.locations.get(from.digest);
       const layer = model.manifest.layers.find((each) => each.digest === location?.blob);
       if (location && layer) return { digest: from.digest, location, layer };
-      throw new LinkError("missing-weight", `Cannot refit: the new "${from.name}" has no location`, {
-        tensor: from.name,
-        digest: from.digest,
-      });
+      throw new LinkError(
+        "missing-weight",
+        `Cannot refit: the new weight "${from.name}" has no location in the manifest`,
+        {
+          tensor: from.name,
+          digest: from.digest,
+        },
+      );
     },
   };
 }
 
-/** Looks at new weights once an attempt: they move where another process lays them out anew. */
+/** Reads the manifest of the new weights once for each attempt, because another process may repack their blobs. */
 function oncePerAttempt(store: LocalStore, weights: NewWeights): (attempt: number) => Promise<StoredModel> {
   let known: { readonly attempt: number; readonly model: Promise<StoredModel> } | undefined;
   return (attempt) => {

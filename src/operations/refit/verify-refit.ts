@@ -3,22 +3,22 @@ import { LinkError, TareError } from "../../errors.ts";
 import type { Tensors } from "../../tensor/tensor.ts";
 import { randomInputs } from "./random-inputs.ts";
 
-/** What dimensions become that a signature leaves open, tried in turn: some graphs want them to be 1. */
+/** Sizes of dimensions that a signature leaves open, tried in turn: some graphs run only with 1. */
 const FREE_DIMENSIONS = [3, 1];
 
-/** How a refit compared with a fresh compilation. */
+/** The outputs of a refitted method that equal those of a fresh compilation. */
 export interface RefitCheck {
   readonly method: string;
-  /** Names of the outputs, all of them the same bit for bit. */
+  /** Names of the outputs, which are equal bit for bit. */
   readonly outputs: readonly string[];
 }
 
 /**
  * Runs two sessions on the same inputs and compares all outputs bit for bit.
- * @param refitted over the program that was compiled before
- * @param fresh over a program that was compiled now
- * @param inputs made up where none are given
- * @throws LinkError `mismatch` naming the output
+ * @param refitted session of the program that was compiled before
+ * @param fresh session of a program that was compiled now
+ * @param inputs inputs of both runs; generated unless given
+ * @throws LinkError `mismatch` with the name of the output
  */
 export async function compareSessions(
   method: string,
@@ -33,10 +33,10 @@ export async function compareSessions(
     if (same(ours[name], theirs[name])) continue;
     throw new LinkError(
       "mismatch",
-      `Cannot trust the refit: output "${name}" of "${method}" is not that of a fresh compilation`,
+      `Cannot verify the refit: output "${name}" of "${method}" differs from that of a fresh compilation`,
       {
         tensor: name,
-        hint: "tare gc --cache drops compiled programs; please report this",
+        hint: "Remove compiled programs with tare gc --cache, and please report this",
       },
     );
   }

@@ -5,11 +5,11 @@ import { SplitFiles } from "./split-folder.ts";
 import { openSplit } from "./split.ts";
 
 /**
- * Undoes a split: writes a model's original files, byte for byte, from the files of the split. Every weight is checked
- * against its digest on the way; no store is needed.
- * @param folder what `TareStore.split` wrote
- * @param name may be left out where the split has one model
- * @param path the file, or the folder of a model with several
+ * Restores the original files of a model, byte for byte, from the files of a split. Checks every weight against its
+ * digest, and needs no store.
+ * @param folder folder that {@link split} wrote
+ * @param name name of the model; optional if the split has one model
+ * @param path path of the new file, or of the new folder if the model has several files
  * @throws LinkError `not-found`; SourceError `not-found`, `exists`; StoreError `corrupted`, `missing-blob`
  */
 export async function joinSplit(
@@ -26,7 +26,7 @@ export async function joinSplit(
     const what = name === undefined ? "it has several models" : `it has no model "${name}"`;
     throw new LinkError("not-found", `Cannot join "${resolve(folder)}": ${what}`, {
       path: join(folder),
-      hint: `name one of ${models.map((each) => each.name).join(", ")}`,
+      hint: `Give one of ${models.map((each) => each.name).join(", ")}`,
     });
   }
   const files = new SplitFiles(folder, record.files);

@@ -11,7 +11,7 @@ import { headerOf } from "../../link/gguf-view.ts";
 import type { LocalStore } from "../../local-store/local-store.ts";
 import { readBlob } from "../../store/read-blob.ts";
 
-/** Lays out a plan in one format. */
+/** Lays out the files of a plan in one format. */
 type LayOut = (store: LocalStore, models: readonly StoredModel[], plan: SplitPlan) => Promise<SplitLayout>;
 
 const LAYOUTS: Readonly<Record<string, LayOut>> = {
@@ -24,12 +24,15 @@ const LAYOUTS: Readonly<Record<string, LayOut>> = {
 };
 
 /**
- * The one format of models that can be split together.
+ * Checks that models can be split together, and returns their format.
  * @throws LinkError `mismatch`, `unsupported`; UsageError for no models
  */
 export function splitFormat(models: readonly StoredModel[]): string {
   const [first] = models;
-  if (!first) throw new UsageError("usage", "Cannot split nothing: name a model or several");
+  if (!first)
+    throw new UsageError("usage", "Cannot split without a model", {
+      hint: "Give one or more models of the store",
+    });
   const { format } = first.config;
   const other = models.find((model) => model.config.format !== format);
   if (other) {
@@ -37,24 +40,22 @@ export function splitFormat(models: readonly StoredModel[]): string {
     throw new LinkError("mismatch", `Cannot split models of several formats: ${reason}`);
   }
   if (!Object.hasOwn(LAYOUTS, format)) {
-    throw new LinkError("unsupported", `Cannot split "${first.name}": tare splits no ${format} models`);
+    throw new LinkError("unsupported", `Cannot split "${first.name}": tare cannot split ${format} models`, {
+      hint: `Split models of ${Object.keys(LAYOUTS).join(", ")}`,
+    });
   }
   const several = models.find((model) => format === "gguf" && model.config.methods.length > 1);
   if (several) {
-    throw new LinkError(
-      "unsupported",
-      `Cannot split "${several.name}": it is several GGUF models in one folder`,
-      {
-        hint: "add each file by itself",
-      },
-    );
+    throw new LinkError("unsupported", `Cannot split "${several.name}": it has several GGUF models`, {
+      hint: "Add each file as a model: tare add FILE...",
+    });
   }
   return format;
 }
 
 /**
  * Lays out all files of a split.
- * @returns what engines need, and what is needed beside it to put the original files together
+ * @returns `layout`: the files that engines need; `originals`: the other files that `joinSplit` needs
  * @throws LinkError `bad-name` for two files of one path
  */
 export async function layOutSplit(
@@ -70,12 +71,12 @@ export async function layOutSplit(
   return { layout, originals };
 }
 
-/** Tokenizers, settings and licences, which lay beside a model. */
+/** Reads the companions of the models, such as tokenizers, settings and licences. */
 async function companionFiles(store: LocalStore, models: readonly StoredModel[]): Promise<SplitTextFile[]> {
   const files: SplitTextFile[] = [];
   for (const model of models) {
     for (const { path, skeleton } of companionsOf(model)) {
-      // Shards without a tensor, and the index of shards that are no more.
+      // Skip shards without a tensor, and the index of the original shards: the split does not have these shards.
       if (/\.gguf$|\.safetensors(\.index\.json)?$/.test(path)) continue;
       const bytes = await readBlob(store, skeleton);
       files.push({ path: `${fileNameOf(model)}/${path}`, models: [model.name], bytes });
@@ -84,7 +85,7 @@ async function companionFiles(store: LocalStore, models: readonly StoredModel[])
   return files;
 }
 
-/** What is needed beside the weights to put the original files together, and is not there already. */
+/** Reads the skeletons of the original files, without those that the split already has. */
 async function originalFiles(
   store: LocalStore,
   models: readonly StoredModel[],
@@ -107,11 +108,11 @@ async function originalFiles(
 function requireDistinct(files: readonly { readonly path: string }[]): void {
   const seen = new Set<string>();
   for (const { path } of files) {
-    // Some file systems do not tell letters by their case.
+    // Some file systems ignore case.
     if (seen.has(path.toLowerCase())) {
-      throw new LinkError("bad-name", `Cannot split: two files would be called "${path}"`, {
+      throw new LinkError("bad-name", `Cannot split: two files would have the path "${path}"`, {
         path,
-        hint: "add a model under another name (--as)",
+        hint: "Add a model under another name (--as)",
       });
     }
     seen.add(path.toLowerCase());

@@ -27,15 +27,15 @@ import { writeWeightFiles } from "../../local-store/write-weight-files.ts";
 import type { BlobReader } from "../../store/store.ts";
 import type { Progress } from "../../io/progress.ts";
 
-/** A record lists every weight of every model; more than this is no record. */
+/** Limit of a record, which lists every weight of every model. */
 const MAX_RECORD_BYTES = 512 * 1024 * 1024;
 
-/** What to write into a split's folder. */
+/** The files of a split's folder. */
 export interface SplitContents {
   readonly weightFiles: readonly { readonly path: string; readonly file: WeightFile }[];
   readonly written: readonly { readonly path: string; readonly bytes: Uint8Array }[];
   readonly links: readonly { readonly path: string; readonly target: string }[];
-  /** The record, once the digests of the weight files are known. */
+  /** Makes the record from the digests of the weight files. */
   readonly record: (digests: readonly Digest[]) => { readonly path: string; readonly value: unknown };
 }
 
@@ -46,9 +46,9 @@ export interface SplitFolderOptions {
 }
 
 /**
- * Writes a split's folder: files of weights in one sequential pass, every weight checked on the way, then what is
- * small. Nothing appears under the final name before all of it is there.
- * @param blobPath where a blob of the store lies
+ * Writes a split's folder: weight files in one sequential pass, with a check of every weight, then the small files. The
+ * folder appears under its final name only once it is complete.
+ * @param blobPath returns the path of a blob in the store
  * @throws SourceError `exists`, `disk-full`; StoreError `corrupted` naming the weight
  */
 export async function writeSplitFolder(
@@ -80,7 +80,7 @@ export async function writeSplitFolder(
       if (twin !== undefined) await copyFile(twin, out);
       else await rename(join(blobs, digestHex(digest)), out);
       placed.set(digest, out);
-      // Blobs are sealed and read-only: these are the user's own.
+      // Blobs are sealed and read-only. These files belong to the user: make them writable.
       await chmod(out, 0o644);
       await utimes(out, new Date(), new Date());
     }
@@ -99,7 +99,7 @@ export async function writeSplitFolder(
   return target;
 }
 
-/** A relative symbolic link, which travels with the folder; where the system has none, a hard link. */
+/** Makes a relative symbolic link, which stays valid if the folder moves; a hard link on systems without them. */
 async function linkInside(folder: string, path: string, target: string): Promise<void> {
   const out = join(folder, path);
   await mkdir(dirname(out), { recursive: true });
@@ -112,7 +112,7 @@ async function linkInside(folder: string, path: string, target: string): Promise
 }
 
 /**
- * Reads the JSON record of a split's folder; what it says is not checked yet.
+ * Reads the JSON record of a split's folder, without checking its fields.
  * @throws SourceError `not-found`, `too-large`; FormatError `malformed`
  */
 export async function readSplitRecord(
@@ -124,12 +124,12 @@ export async function readSplitRecord(
     throw fileError(path, "open", cause);
   });
   if (stats.size > MAX_RECORD_BYTES) {
-    throw new SourceError("too-large", `Cannot read "${path}": it has ${stats.size} bytes`, { path });
+    throw new SourceError("too-large", `Cannot read "${path}": it is over 512 MiB`, { path });
   }
   return { path, value: parseStrictJson(await readFile(path, "utf8"), path) };
 }
 
-/** The files of a split, by their digests. */
+/** Opens the files of a split by digest. */
 export class SplitFiles implements BlobReader {
   readonly createDigest: CreateDigest = createSha256;
   readonly blobs: BlobReader["blobs"] = { open: async (digest) => openFileSource(this.#path(digest)) };
@@ -146,7 +146,7 @@ export class SplitFiles implements BlobReader {
     if (path !== undefined) return join(this.#folder, path);
     throw new StoreError(
       "missing-blob",
-      `Cannot find ${digest} in "${this.#folder}": its record names no such file`,
+      `Cannot find ${digest} in "${this.#folder}": its record has no such file`,
       {
         path: this.#folder,
         digest,

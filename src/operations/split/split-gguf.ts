@@ -13,13 +13,13 @@ import {
 } from "./split-layout.ts";
 import type { SplitPlan } from "./split-plan.ts";
 
-/** Shards of each model: its adapter, which has the metadata, and the foundation. */
+/** Number of shards of each model: its adapter, which has the metadata, and the foundation. */
 const SHARDS = 2;
 
 /**
- * Lays out a split of GGUF models: `foundation.gguf` is shard 2 of every model, `adapter-MODEL.gguf` shard 1 of one.
- * llama.cpp finds shards by their names: a folder for each model links to its two.
- * @param headers of the models, in their order
+ * Lays out a split of GGUF models. `adapter-MODEL.gguf` is shard 1 of one model; `foundation.gguf` is shard 2 of every
+ * model. A folder for each model links to its two shards, because llama.cpp finds shards by their names.
+ * @param headers headers of the models, in the same order
  */
 export function splitGguf(
   models: readonly StoredModel[],
@@ -64,7 +64,7 @@ function foundationFile(
   };
 }
 
-/** ggml's number of each weight's type. */
+/** Returns a function that finds the ggml type number of a weight. */
 function typesOf({ tensors }: GgufHeader): (weight: Weight) => number {
   const types = new Map(tensors.map(({ name, type }) => [name, type]));
   return ({ name }) => types.get(name) ?? 0;

@@ -6,53 +6,57 @@ import type { StoredModel } from "../../model/stored-model.ts";
 import type { WeightFile } from "../../model/weight-file.ts";
 import type { SplitPart } from "./split-rules.ts";
 
-/** A file of weights of a split. */
+/** A weight file of a split. */
 export interface SplitWeightFile {
-  /** Relative to the split's folder, as all paths here. */
+  /** Relative to the split's folder, as all paths in this file. */
   readonly path: string;
   readonly part: SplitPart;
-  /** Names of those that need it. */
+  /** Names of the models that need it. */
   readonly models: readonly string[];
   readonly weights: readonly Weight[];
   readonly file: WeightFile;
 }
 
-/** A small file of a split: a program, an index, a companion. */
+/** A small file of a split: a program, an index or a companion. */
 export interface SplitTextFile {
   readonly path: string;
   readonly models: readonly string[];
   readonly bytes: Uint8Array;
 }
 
-/** A name under which an engine finds a file of the split. */
+/** A link with the name under which an engine looks for a file of the split. */
 export interface SplitLink {
   readonly path: string;
-  /** Path of the file. */
+  /** Path of the file that the link points to. */
   readonly target: string;
 }
 
-/** The files of a split: plain data, made before anything is written. */
+/** The files of a split, as plain data, before they are written. */
 export interface SplitLayout {
-  /** The foundation first. */
+  /** The foundation comes first. */
   readonly weightFiles: readonly SplitWeightFile[];
   readonly written: readonly SplitTextFile[];
   readonly links: readonly SplitLink[];
 }
 
-/** What files of a model are called: its name, as far as a path allows it. */
+/** Name of a model in file names: slashes become underscores. */
 export function fileNameOf(model: StoredModel): string {
   return model.name.replaceAll("/", "_");
 }
 
 /**
- * Where the store has a weight.
+ * Finds the location of a weight in the store.
  * @throws LinkError `missing-weight`
  */
 export function placeOf(model: StoredModel, { name, digest }: Weight): { digest: Digest; from: Location } {
   const from = model.locations.get(digest);
   if (from) return { digest, from };
-  throw new LinkError("missing-weight", `Cannot split "${model.name}": weight "${name}" is nowhere`, {
-    tensor: name,
-    digest,
-  });
+  throw new LinkError(
+    "missing-weight",
+    `Cannot split "${model.name}": weight "${name}" has no location in the manifest`,
+    {
+      tensor: name,
+      digest,
+    },
+  );
 }

@@ -14,20 +14,20 @@ import {
 import type { SplitPlan } from "./split-plan.ts";
 import type { BlobReader } from "../../store/store.ts";
 
-/** ONNX Runtime maps pages of external data; small tensors it reads. */
+/** Alignment of large weights: ONNX Runtime maps them by pages, and reads small weights. */
 const PAGE = 4096;
 const CACHE_LINE = 64;
 const LARGE = 16 * PAGE;
 
-/** Where a weight lies in a file of the split. */
+/** Location of a weight in a file of the split. */
 interface Place {
   readonly location: string;
   readonly offset: number;
 }
 
 /**
- * Lays out a split of ONNX models: `foundation.bin`, `adapter-MODEL.bin`, and beside them the thin programs, which
- * name both as external data.
+ * Lays out a split of ONNX models: `foundation.bin`, `adapter-MODEL.bin`, and the programs, which use both files as
+ * external data.
  */
 export async function splitOnnx(
   store: BlobReader,

@@ -4,45 +4,45 @@ import type { StoredModel } from "../../model/stored-model.ts";
 import { weightBytes } from "../../model/sharing.ts";
 import { describeRule, ruleSelects, type SplitRule } from "./split-rules.ts";
 
-/** Cases that an error lists; more are counted. */
+/** Number of cases that an error lists; it counts the others. */
 const MAX_LISTED = 5;
 
 /** Weights of a split, sorted by name. */
 export interface PlannedPart {
   readonly weights: readonly Weight[];
-  /** In bytes. */
+  /** Size in bytes. */
   readonly bytes: number;
 }
 
-/** Which weights of some models go where. */
+/** The distribution of weights over the foundation and the adapters. */
 export interface SplitPlan {
-  /** What all the models have. */
+  /** Weights that all models have. */
   readonly foundation: PlannedPart;
-  /** What is left of each model, in the order of the models. */
+  /** The other weights of each model, in the order of the models. */
   readonly adapters: readonly PlannedPart[];
-  /** Bytes that lie in more than one adapter. */
+  /** Size in bytes of the repeated copies of weights that several adapters have. */
   readonly repeatedBytes: number;
 }
 
 /** Options of {@link planSplit}. */
 export interface SplitPlanOptions {
   readonly rules?: readonly SplitRule[] | undefined;
-  /** The foundation of an earlier split: what of it still fits stays in it, and nothing joins it. */
+  /** The foundation of an earlier split: weights that all models still have stay in it, and no weight is added. */
   readonly foundation?: readonly Weight[] | undefined;
 }
 
 interface Entry {
   readonly weight: Weight;
-  /** Every name that it has, in any of the models. */
+  /** All names of the weight in the models. */
   readonly names: Set<string>;
   readonly users: Set<number>;
 }
 
 /**
- * Plans how models of one format are split: by default along what really differs, so that the foundation is what all
- * have alike; where rules say otherwise, along them (the first that selects a weight counts).
- * @throws LinkError `not-found` for a rule that selects nothing; `mismatch` for a rule that wants something in the
- * foundation that is not the same in all models; `missing-weight` if the foundation would be empty
+ * Plans a split of models of one format. By default, weights that all models share are in the foundation, and other
+ * weights are in the adapters. Rules take precedence; the first rule that matches a weight applies.
+ * @throws LinkError `not-found` for a rule that matches no weight; `mismatch` for a rule that puts a weight into the
+ * foundation that differs between models; `missing-weight` if the foundation would be empty
  */
 export function planSplit(models: readonly StoredModel[], options: SplitPlanOptions = {}): SplitPlan {
   const { rules = [] } = options;
@@ -69,28 +69,24 @@ export function planSplit(models: readonly StoredModel[], options: SplitPlanOpti
       "not-found",
       `Cannot split by ${describeRule(idle)}: it selects no weight of ${namesOf(models)}`,
       {
-        hint: "tare show MODEL lists the names",
+        hint: "List the names with: tare show MODEL",
       },
     );
   }
   if (partial.length > 0) {
     throw new LinkError(
       "mismatch",
-      `Cannot put into the foundation what the models do not have alike: ${listed(partial)}`,
+      `Cannot put weights into the foundation that differ between models: ${listed(partial)}`,
       {
         tensor: partial[0]?.replace(/ \(.*$/s, ""),
-        hint: "a foundation is used whole by every model: narrow the --foundation rule",
+        hint: "Narrow the --foundation rule: every model uses all weights of the foundation",
       },
     );
   }
   if (foundation.length === 0) {
-    throw new LinkError(
-      "missing-weight",
-      `Cannot split ${namesOf(models)}: nothing is left for the foundation`,
-      {
-        hint: "the models share no weight, or the rules leave none: tare diff A B shows what differs",
-      },
-    );
+    throw new LinkError("missing-weight", `Cannot split ${namesOf(models)}: the foundation would be empty`, {
+      hint: "Compare the models with tare diff A B: they share no weight, or the rules select all shared weights",
+    });
   }
   return {
     foundation: partOf(foundation),
@@ -100,8 +96,8 @@ export function planSplit(models: readonly StoredModel[], options: SplitPlanOpti
 }
 
 /**
- * What makes two weights one in a split: containers that find weights by name need that to be the same too, and an
- * ONNX program finds them by place.
+ * Identifies a weight in a split. In formats that find weights by name, equal weights must also have equal names; an
+ * ONNX program finds weights by offset.
  */
 function keyOf({ name, dtype, shape, digest }: Weight, byName: boolean): string {
   return byName ? JSON.stringify([name, dtype, shape, digest]) : digest;
@@ -121,13 +117,13 @@ function entriesOf(models: readonly StoredModel[], byName: boolean): Map<string,
   return entries;
 }
 
-/** In an order that depends on the weights alone: the same weights are the same file, whatever models they come from. */
+/** Sorts weights in an order that depends only on the weights, so that equal sets of weights make equal files. */
 function partOf(weights: readonly Weight[]): PlannedPart {
   const sorted = [...weights].sort((a, b) => compareNames(a.name, b.name) || (a.digest < b.digest ? -1 : 1));
   return { weights: sorted, bytes: sorted.reduce((sum, weight) => sum + weightBytes(weight), 0) };
 }
 
-/** Numbers in names by their value: layer 2 comes before layer 10. Not by a locale: machines differ in theirs. */
+/** Compares names with numbers by value: layer 2 comes before layer 10. Uses no locale, since machines differ in it. */
 function compareNames(a: string, b: string): number {
   const [left, right] = [a, b].map((name) =>
     name.replaceAll(/\d{1,15}/g, (digits) => digits.padStart(15, "0")),

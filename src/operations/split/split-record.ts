@@ -16,10 +16,10 @@ import type { Location } from "../../model/manifest.ts";
 
 /** Name of the record in a split's folder. */
 export const SPLIT_RECORD = "split.json";
-/** Of the record; this code reads no other. */
+/** Version of the record. */
 const VERSION = 1;
 
-/** What a file of a split is. */
+/** The kind of a file of a split. */
 export type SplitFileKind = "foundation" | "adapter" | "program" | "original";
 
 /** A file of a split. */
@@ -28,19 +28,19 @@ export interface SplitRecordFile {
   readonly kind: SplitFileKind;
   /** Names of the models that need it. */
   readonly models: readonly string[];
-  /** In bytes. */
+  /** Size in bytes. */
   readonly size: number;
   /** sha256 of the file. */
   readonly digest: Digest;
 }
 
-/** What a split's folder holds: enough to put the models together again, and to tell what an update has to ship. */
+/** Record of a split's folder. `joinSplit` restores models from it, and `split` compares it to find an update. */
 export interface SplitRecord {
   readonly format: string;
   readonly files: readonly SplitRecordFile[];
   readonly models: readonly { readonly name: string; readonly config: ModelConfig }[];
   readonly foundation: readonly Weight[];
-  /** Where each weight lies, a file being named by its digest. */
+  /** Location of each weight; `blob` is the digest of a file of the split. */
   readonly locations: readonly ({ readonly digest: Digest } & Location)[];
 }
 
@@ -65,15 +65,15 @@ const record = v.object({
   ),
 });
 
-/** The record as JSON that {@link parseSplitRecord} reads. */
+/** Converts a record to the JSON that {@link parseSplitRecord} reads. */
 export function splitRecordJson(value: SplitRecord): unknown {
   const models = value.models.map(({ name, config }) => ({ name, config: configJson(config) }));
   return { version: VERSION, ...value, models };
 }
 
 /**
- * Checks a record read from a folder.
- * @param name of its file, for errors
+ * Parses a record.
+ * @param name name of its file, for errors
  * @throws FormatError `malformed`, `newer-version`
  */
 export function parseSplitRecord(value: unknown, name: string): SplitRecord {

@@ -3,15 +3,15 @@ import { UsageError } from "../../errors.ts";
 import { parseShape } from "../../model/config.ts";
 import { matchesPattern } from "../../model/wildcard.ts";
 
-/** Which of the two parts of a split a weight goes to. */
+/** The parts of a split. */
 export type SplitPart = "foundation" | "adapter";
 
-/** A user's wish where some weights go. */
+/** A user's rule that puts weights into one part of a split. */
 export interface SplitRule {
   readonly part: SplitPart;
-  /** A weight's whole name, with `*` for any characters and `?` for one; all names unless given. */
+  /** Pattern for the complete name: `*` stands for any characters and `?` for one; all names unless given. */
   readonly names?: string;
-  /** First and last layer; all weights, in layers or not, unless given. */
+  /** First and last layer; all weights, also those outside layers, unless given. */
   readonly layers?: readonly [number, number];
 }
 
@@ -25,7 +25,7 @@ const file = v.strictObject({
     }),
   ),
 });
-/** What comes before a layer's number in the names of GGUF, PyTorch and ONNX weights. */
+/** Finds the layer's number in names of GGUF, PyTorch and ONNX weights. */
 const LAYER = /(?:^|[./_])(?:blk|block|blocks|h|layer|layers)[._/](\d+)(?=[./_]|$)/;
 
 /**
@@ -43,8 +43,8 @@ export function parseSplitRule(part: SplitPart, given: string): SplitRule {
 }
 
 /**
- * Checks a rules file: `{"rules": [{"part": "adapter", "names": "*attn*", "layers": "20-31"}]}`.
- * @throws FormatError `malformed`; UsageError for layers that are none
+ * Parses the JSON of a rules file: `{"rules": [{"part": "adapter", "names": "*attn*", "layers": "20-31"}]}`.
+ * @throws FormatError `malformed`; UsageError for invalid layers
  */
 export function parseSplitRules(value: unknown, name: string): SplitRule[] {
   const { rules } = parseShape(file as v.GenericSchema<v.InferOutput<typeof file>>, value, name);
@@ -55,7 +55,7 @@ export function parseSplitRules(value: unknown, name: string): SplitRule[] {
   }));
 }
 
-/** Whether a rule is about a weight of this name. */
+/** Whether a rule matches a weight of this name. */
 export function ruleSelects({ names, layers }: SplitRule, weight: string): boolean {
   if (names !== undefined && !matchesPattern(names, weight)) return false;
   if (layers === undefined) return true;
@@ -63,12 +63,12 @@ export function ruleSelects({ names, layers }: SplitRule, weight: string): boole
   return layer !== undefined && layer >= layers[0] && layer <= layers[1];
 }
 
-/** A rule as its user wrote it. */
+/** Formats a rule as an option of the command line. */
 export function describeRule({ part, names = "", layers }: SplitRule): string {
   return `--${part} ${names}${layers ? `@${layers[0] === layers[1] ? layers[0] : layers.join("-")}` : ""}`;
 }
 
-/** Number of the layer that a weight belongs to, told by its name; `undefined` where it says none. */
+/** Finds the layer's number in the name of a weight; `undefined` if the name has none. */
 export function layerOf(weight: string): number | undefined {
   const [, number] = LAYER.exec(weight) ?? [];
   return number === undefined ? undefined : Number(number);
@@ -76,13 +76,13 @@ export function layerOf(weight: string): number | undefined {
 
 function parseLayers(text: string, given: string): [number, number] {
   const [, first, last = first] = /^(\d{1,9})(?:-(\d{1,9}))?$/.exec(text) ?? [];
-  if (first === undefined) throw unreadable(given, `"${text}" are no layers`);
+  if (first === undefined) throw unreadable(given, `"${text}" is not a layer or a range of layers`);
   if (Number(first) > Number(last)) throw unreadable(given, `layer ${first} comes after ${last}`);
   return [Number(first), Number(last)];
 }
 
 function unreadable(given: string, reason: string): UsageError {
   return new UsageError("usage", `Cannot use the rule "${given}": ${reason}`, {
-    hint: 'a rule is PATTERN, PATTERN@LAYERS or @LAYERS, such as "*attn*@20-31"',
+    hint: 'Write PATTERN, PATTERN@LAYERS or @LAYERS, such as "*attn*@20-31"',
   });
 }

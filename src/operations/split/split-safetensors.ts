@@ -14,15 +14,15 @@ import type { SplitPlan } from "./split-plan.ts";
 import { weightBytes } from "../../model/sharing.ts";
 
 const FOUNDATION = "foundation.safetensors";
-/** Names that readers of sharded models look for. */
+/** File names that readers of sharded models look for. */
 const INDEX = "model.safetensors.index.json";
 const SHARDS = ["model-00001-of-00002.safetensors", "model-00002-of-00002.safetensors"] as const;
-/** Readers of PyTorch weights ask for it. */
+/** Metadata that readers of PyTorch weights require. */
 const METADATA = { format: "pt" };
 
 /**
  * Lays out a split of safetensors models: `foundation.safetensors`, `adapter-MODEL.safetensors`, and for each model a
- * folder that is a sharded model: an index, and links to the two.
+ * folder with a sharded model, which consists of an index and links to the two files.
  */
 export function splitSafetensors(models: readonly StoredModel[], plan: SplitPlan): SplitLayout {
   const shared = fileOf(models[0] as StoredModel, FOUNDATION, plan.foundation.weights);

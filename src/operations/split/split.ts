@@ -20,45 +20,45 @@ import type { LocalStore } from "../../local-store/local-store.ts";
 import { withModels } from "../../store/with-model.ts";
 import { requireModel } from "../../store/require-model.ts";
 
-/** Options of `TareStore.split`. */
+/** Options of {@link split}. */
 export interface SplitOptions extends SplitFolderOptions {
-  /** Where weights go that are not to go where they differ; the first rule that selects a weight counts. */
+  /** Rules that take precedence over the default; the first rule that matches a weight applies. */
   readonly rules?: readonly SplitRule[] | undefined;
-  /** Folder of an earlier split: its foundation stays as it is where it can, and what an update ships is told. */
+  /** Folder of an earlier split: keep its foundation if possible, and find the files that an update ships. */
   readonly since?: string | undefined;
 }
 
 /** A file of a split. */
 export interface SplitFileInfo {
   readonly path: string;
-  /** `original` files are for `tare join` only: engines need none. */
+  /** Engines do not need `original` files: they are for `tare join`. */
   readonly kind: SplitFileKind;
-  /** Those that need it. */
+  /** Names of the models that need it. */
   readonly models: readonly string[];
   readonly weights: number;
-  /** In bytes. */
+  /** Size in bytes. */
   readonly size: number;
-  /** Whether an earlier split lacks it; `undefined` where none was named. */
+  /** Whether the earlier split does not have it; `undefined` without an earlier split. */
   readonly ships: boolean | undefined;
 }
 
-/** What a split consists of. All sizes in bytes. */
+/** Result of a split. Sizes in bytes. */
 export interface SplitResult {
-  /** The folder; `undefined` where nothing was written. */
+  /** Path of the folder; `undefined` if nothing was written. */
   readonly path: string | undefined;
   readonly format: string;
   readonly files: readonly SplitFileInfo[];
-  /** The models as they were added. */
+  /** Size of the original files of the models. */
   readonly fileBytes: number;
-  /** What engines need of the split. */
+  /** Size of the files that engines need. */
   readonly splitBytes: number;
-  /** Weights that are in several adapters. */
+  /** Size of the repeated copies of weights that several adapters have. */
   readonly repeatedBytes: number;
-  /** What engines need that an earlier split lacks. */
+  /** Size of the files that engines need and that the earlier split does not have. */
   readonly shipBytes: number | undefined;
 }
 
-/** A split that was planned: everything but the writing. */
+/** A planned split, before its files are written. */
 interface Planned {
   readonly layout: SplitLayout;
   readonly originals: readonly SplitTextFile[];
@@ -67,8 +67,9 @@ interface Planned {
 }
 
 /**
- * Writes models as files that need no tare: one foundation, an adapter for each.
- * @param path the folder; only planned if left out
+ * Writes models as files that engines open without tare: one foundation, and an adapter for each model.
+ * @param path path of the new folder; if `undefined`, the split is only planned
+ * @throws UsageError, LinkError, StoreError; SourceError `exists`, `disk-full`
  */
 export async function split(
   store: LocalStore,
@@ -146,7 +147,7 @@ async function plan(
   return { layout, originals, result, record };
 }
 
-/** Whether an earlier split has a file with these weights in these places behind this header. */
+/** Whether an earlier split has a file with the same header, and the same weights at the same offsets. */
 async function holdsWeightFile(
   since: SplitRecord,
   folder: string,
@@ -155,21 +156,21 @@ async function holdsWeightFile(
 ): Promise<boolean> {
   const old = since.files.find((each) => each.path === path && each.size === file.size);
   if (!old) return false;
-  const spell = (digest: Digest, offset: number): string => `${digest}@${offset}`;
+  const placeKey = (digest: Digest, offset: number): string => `${digest}@${offset}`;
   const places = new Set(
     since.locations
       .filter((each) => each.blob === old.digest)
-      .map(({ digest, offset }) => spell(digest, offset)),
+      .map(({ digest, offset }) => placeKey(digest, offset)),
   );
   if (places.size !== file.weights.length) return false;
-  if (!file.weights.every(({ digest }, nth) => places.has(spell(digest, file.offsets[nth] as number))))
+  if (!file.weights.every(({ digest }, nth) => places.has(placeKey(digest, file.offsets[nth] as number))))
     return false;
   await using source = await openFileSource(join(resolve(folder), path));
   if (source.size !== file.size) return false;
   return Buffer.compare(await source.read(0, file.header.byteLength), file.header) === 0;
 }
 
-/** The record of a split's folder, checked. */
+/** Reads and checks the record of a split's folder. */
 export async function openSplit(folder: string): Promise<SplitRecord> {
   const { value, path } = await readSplitRecord(folder, SPLIT_RECORD);
   return parseSplitRecord(value, path);

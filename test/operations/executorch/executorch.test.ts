@@ -181,7 +181,7 @@ describe("ExecuTorch models in a store", () => {
     expect(code).toBe(0);
     expect(text).toContain("delegates  delegate 0: XnnpackBackend, 1.36 kB");
     expect(text).toContain("shares     4.06 kB with forward");
-    expect(text).toContain("ExecuTorch's own runtime");
+    expect(text).toContain("ExecuTorch's runtime");
   });
 
   test("say what they take from a data file that was not given", async () => {

@@ -167,11 +167,11 @@ describe("internalize()", () => {
     const files = ["first.pte", ...PARTS].map(fixture);
     expect(await tare("internalize", ...files, "--out", whole)).toEqual([
       0,
-      `moved in 3 constants and 0 of named data: 6.75 kB in ${whole}\n`,
+      `moved 3 constants and 0 entries of named data: 6.75 kB in ${whole}\n`,
     ]);
     const only = await tare("internalize", ...files, "--out", part, "--only", "lora_a*", "--only", "lora_b*");
-    expect(only[1]).toContain("moved in 2 constants");
-    expect(only[1]).toContain("\nin data files still: 1");
+    expect(only[1]).toContain("moved 2 constants");
+    expect(only[1]).toContain("\nstill in data files: 1");
     await tare("add", whole);
     await tare("add", fixture("whole.pte"), "--as", "exported");
     const [, diff] = await tare("diff", "whole", "exported", "--json");

@@ -248,7 +248,12 @@ describe("attach({ from })", () => {
   test.each([
     ["a missing one", { scale: undefined }, "missing-weight", /1 weights are not found in .*\n {4}scale/],
     ["another dtype", { scale: f32([4], "int32") }, "mismatch", /it is int32, the program has tensor<4xf32>/],
-    ["another shape", { scale: f32([2, 2]) }, "mismatch", /it is \[2, 2\], the program has tensor<4xf32>/],
+    [
+      "another shape",
+      { scale: f32([2, 2]) },
+      "mismatch",
+      /it is \[2, 2\], and the program has tensor<4xf32>/,
+    ],
     ["another size", { scale: f32([5]) }, "mismatch", /20 bytes, and had 16 when/],
     ["nibbles that do not fit", { nibbles: raw(4) }, "mismatch", /4 bytes, and had 5/],
   ])("refuses %s", async (_, changes, code, message) => {
@@ -274,7 +279,7 @@ describe("attach({ from })", () => {
     ]);
     const { notes, weights } = await attach(store, at("globals.mlir"), at("full.mlir"), { from });
     expect(weights).toBe(1);
-    expect(notes).toEqual(["1 external globals stay as they are (absent)"]);
+    expect(notes).toEqual(["1 external globals still have no value (absent)"]);
     expect(await readFile(at("full.mlir"), "utf8")).toMatch(
       /@scale\(dense_resource<scale> : tensor<4xf32>\) : .*\n.*@absent\(#ml_program.extern</,
     );
