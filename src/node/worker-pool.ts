@@ -28,7 +28,12 @@ export function startWorkers<Job, Result>(
   { count, data, stop, signal }: WorkerPoolOptions,
 ): WorkerPool<Job, Result> {
   signal?.throwIfAborted();
-  const workers = Array.from({ length: count }, () => new Worker(script, { workerData: data }));
+  const workers: Worker[] = [];
+  /** Starts only as many threads as there were jobs at once: a small model needs one. */
+  const workersFor = (jobs: number): readonly Worker[] => {
+    while (workers.length < Math.min(count, jobs)) workers.push(new Worker(script, { workerData: data }));
+    return workers;
+  };
   return {
     async run(jobs, onResult) {
       const results: Result[] = [];
@@ -52,7 +57,7 @@ export function startWorkers<Job, Result>(
       };
       signal?.addEventListener("abort", onAbort, { once: true });
       if (signal?.aborted) onAbort();
-      await Promise.all(workers.map(loop));
+      await Promise.all(workersFor(jobs.length).map(loop));
       signal?.removeEventListener("abort", onAbort);
       if (failures.length > 0) throw failures[0];
       return results;
