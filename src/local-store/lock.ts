@@ -33,7 +33,7 @@ export async function withLock<T>(
       throw new StoreError("locked", `Cannot lock the store "${paths.root}"`, {
         path,
         cause,
-        hint: "Another process has the lock: try again, or delete the lock if no other tare runs",
+        hint: "Wait for the other tare process, or delete the lock if none runs",
       });
     });
   try {

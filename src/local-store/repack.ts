@@ -10,7 +10,7 @@ import type { TagMove } from "./local-names.ts";
 import { writeWeightFiles } from "./write-weight-files.ts";
 
 /** A shard to make of stored weights, which becomes their only location. */
-export interface ShardFile extends WeightFile {
+export interface ShardDraft extends WeightFile {
   /** Digest of the shard if it is a blob already. */
   readonly stored?: Digest | undefined;
 }
@@ -23,10 +23,10 @@ export interface Repacked {
 }
 
 /** A shard that is a blob. */
-type WrittenShard = ShardFile & { readonly stored: Digest };
+type WrittenShard = ShardDraft & { readonly stored: Digest };
 
 /** Returns a digest of the header, offsets and weights of a shard. */
-export function shardLayout({ header, offsets, size, weights }: ShardFile): Digest {
+export function shardLayout({ header, offsets, size, weights }: ShardDraft): Digest {
   const digests = weights.map(({ digest }) => digest);
   const hash = createHash("sha256").update(header).update(encodeJson({ offsets, size, digests }));
   return `sha256:${hash.digest("hex")}`;
@@ -39,7 +39,7 @@ export function shardLayout({ header, offsets, size, weights }: ShardFile): Dige
  */
 export async function repack(
   store: LocalStore,
-  shards: readonly ShardFile[],
+  shards: readonly ShardDraft[],
   models: readonly Repacked[],
   signal?: AbortSignal,
 ): Promise<Digest[] | undefined> {
@@ -62,7 +62,7 @@ export async function repack(
 async function writeShards(
   store: LocalStore,
   transaction: Transaction,
-  shards: readonly ShardFile[],
+  shards: readonly ShardDraft[],
   signal: AbortSignal | undefined,
 ): Promise<WrittenShard[]> {
   await using scratch = await store.blobs.lease();

@@ -32,7 +32,7 @@ export function tensorFromJson(value: unknown, dtype: DType | "string", name: st
   const reject = (problem: JsonProblem, index: number): FormatError =>
     refuse(
       problem,
-      `${format(elements[index])} at [${indexOf(index, shape)}] is not a ${dtype}`,
+      `${format(elements[index])} at [${indexOf(index, shape)}] is not a valid ${dtype}`,
       hintFor(dtype),
     );
   if (dtype === "string" || !kind) {

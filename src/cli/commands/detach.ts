@@ -28,7 +28,7 @@ export const detach: DefineCommand = (program, act) => {
     .option("--out <thin>", "where to write the thin file")
     .option("--as <name>", "the store's name for the weights; the file's name unless given")
     .option("--replace", "give the name to these weights though another model has it")
-    .option("--in-place", "leave the weights where they are: nothing is read but heads, nothing stored")
+    .option("--in-place", "leave the weights where they are: only headers are read, nothing is stored")
     .option("--hash", "with --in-place: read every weight once, to know it again")
     .option(
       "--extern",
