@@ -7,7 +7,8 @@ import type { StorePaths } from "./store-paths.ts";
 const STALE_MS = 10_000;
 
 /**
- * Runs `work` under the lock for changes of `index.json` and collections. Hold it for a short time, not while streaming.
+ * Runs `work` under the lock for changes of `index.json` and collections. Hold it for a short time, not while
+ * streaming.
  * @param work calls `assertHeld` before each change, which throws if the lock was lost
  * @throws StoreError `locked` after half a minute of attempts
  */

@@ -33,8 +33,8 @@ export function shardLayout({ header, offsets, size, weights }: ShardDraft): Dig
 }
 
 /**
- * Moves the weights of models to shards, which engines open, with one sequential write. The shards become the only location of
- * the weights. The configs of the models do not change.
+ * Moves the weights of models to shards, which engines open, with one sequential write. The shards become the only
+ * location of the weights. The configs of the models do not change.
  * @returns digests of the shards; `undefined`, with no effect, if a model changed in the meantime
  */
 export async function repack(
@@ -106,7 +106,10 @@ function placesIn({ stored: blob, offsets, weights }: WrittenShard): [Digest, Lo
   });
 }
 
-/** Finds the layers that do not move (skeletons, and blobs of weights outside of shards), and the locations of such weights. */
+/**
+ * Finds the layers that do not move (skeletons, and blobs of weights outside of shards), and the locations of such
+ * weights.
+ */
 function unmoved(
   model: StoredModel,
   places: ReadonlyMap<Digest, Location>,
