@@ -51,8 +51,8 @@ export interface ErrorDetails {
 }
 
 /**
- * The base of all errors of tare. `code` is the kind of failure, the typed fields say where it happened, `hint` what to do.
- * A caller's programming mistake is a `TypeError` or `RangeError` instead.
+ * The base of all errors of tare. `code` is the kind of failure, the typed fields say where it happened, `hint` what to
+ * do. A caller's programming mistake is a `TypeError` or `RangeError` instead.
  */
 export class TareError extends Error {
   readonly code: ErrorCode;

@@ -62,8 +62,8 @@ export async function openStore(options: OpenStoreOptions = {}): Promise<TareSto
 }
 
 /**
- * A folder of models and their weights. Operations such as {@link merge}, {@link refit}, {@link link} are functions over a
- * store; {@link openRuntime} runs its models.
+ * A folder of models and their weights. Operations such as {@link merge}, {@link refit}, {@link link} are functions
+ * over a store; {@link openRuntime} runs its models.
  */
 export class TareStore extends LocalStore {
   static override async open(root: string): Promise<TareStore> {

@@ -21,9 +21,9 @@ export interface EncodedBytes {
 }
 
 /**
- * Makes a source of the decoded bytes. Hexadecimal digits allow random access; varints are decoded in order, from the end
- * of the last read, and a read at a lower offset starts from the beginning. The read of the last byte checks that no more
- * bytes follow, and that the file is unchanged.
+ * Makes a source of the decoded bytes. Hexadecimal digits allow random access; varints are decoded in order, from the
+ * end of the last read, and a read at a lower offset starts from the beginning. The read of the last byte checks that
+ * no more bytes follow, and that the file is unchanged.
  * @throws FormatError `malformed` on a read; the error that `wrongSize` makes
  */
 export function decodedSource(encoded: EncodedBytes): ByteSource {

@@ -13,8 +13,8 @@ export interface StreamOptions extends ReadOptions {
   /** Maximum length of a chunk, in bytes; 4 MiB if left out. */
   readonly chunk?: number | undefined;
   /**
-   * Reuse memory: a chunk is valid until the second chunk after it is requested. Several times faster if chunks are only
-   * hashed or written, since no memory is allocated and collected.
+   * Reuse memory: a chunk is valid until the second chunk after it is requested. Several times faster if chunks are
+   * only hashed or written, since no memory is allocated and collected.
    */
   readonly reuse?: boolean | undefined;
 }

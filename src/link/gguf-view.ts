@@ -8,7 +8,7 @@ import type { Digest } from "../tensor/digest.ts";
 import { type Descriptor, type Location, MediaType, SHARD_LAYOUT } from "../model/manifest.ts";
 import type { StoredModel } from "../model/stored-model.ts";
 import { cacheShardLayout } from "../local-store/shard-layout-cache.ts";
-import { type Repacked, repack, type ShardFile, shardLayout } from "../local-store/repack.ts";
+import { type Repacked, repack, type ShardDraft, shardLayout } from "../local-store/repack.ts";
 import type { LinkedFile, WrittenFile } from "./view.ts";
 import type { LocalStore } from "../local-store/local-store.ts";
 import { listModels, readModel } from "../store/read-model.ts";
@@ -79,7 +79,7 @@ async function layOut(
   const files = await Promise.all(shards.map((shard) => shardFile(store, shard, models, headers)));
   const moved = [...models, ...others].flatMap((each): Repacked[] => {
     const used = shards.flatMap((shard, index) => (usersOf(shard).includes(each.name) ? [index] : []));
-    const stays = used.every((index) => liesIn(each, files[index] as ShardFile));
+    const stays = used.every((index) => liesIn(each, files[index] as ShardDraft));
     return stays ? [] : [{ model: each, shards: used }];
   });
   if (moved.length === 0) {
@@ -113,7 +113,7 @@ async function viewOf(
   store: LocalStore,
   model: StoredModel,
   shards: readonly Shard[],
-  files: readonly ShardFile[],
+  files: readonly ShardDraft[],
   header: GgufHeader,
 ): Promise<GgufView> {
   const used = shards.filter((shard) => shard.users.includes(model.name));
@@ -139,7 +139,7 @@ async function shardFile(
   shard: Shard,
   models: readonly StoredModel[],
   headers: Headers,
-): Promise<ShardFile> {
+): Promise<ShardDraft> {
   const model = models.find((each) => each.name === shard.users[0]) as StoredModel;
   const header = await headers.of(model);
   const types = new Map(header.tensors.map((tensor) => [tensor.name, tensor.type]));
@@ -164,7 +164,7 @@ async function shardFile(
 /** Finds the blob that already is the shard for all its users; `undefined` if the shard has to be written. */
 async function findStored(
   store: LocalStore,
-  file: ShardFile,
+  file: ShardDraft,
   users: readonly StoredModel[],
 ): Promise<Digest | undefined> {
   const layout = shardLayout(file);
@@ -181,7 +181,7 @@ async function findStored(
 }
 
 /** Whether a shard is stored, and all its weights of a model are in shards only. */
-function liesIn(model: StoredModel, { stored, weights }: ShardFile): boolean {
+function liesIn(model: StoredModel, { stored, weights }: ShardDraft): boolean {
   const blobs = new Set(shardsOf(model).map((layer) => layer.digest));
   if (stored === undefined || !blobs.has(stored)) return false;
   return weights.every(({ digest }) => blobs.has((model.locations.get(digest) as Location).blob));

@@ -18,9 +18,9 @@ export interface MoveOptions extends AddOptions {
 const STEP_BYTES = 256 * 1024 * 1024;
 
 /**
- * Adds a model, frees the stored bytes of its files in steps, and removes the files at the end. After an early end, the same
- * add resumes without loss, and an export of the model restores the files. If the file system cannot free parts of a file,
- * the files are only removed at the end.
+ * Adds a model, frees the stored bytes of its files in steps, and removes the files at the end. After an early end, the
+ * same add resumes without loss, and an export of the model restores the files. If the file system cannot free parts of
+ * a file, the files are only removed at the end.
  * @throws SourceError `unsupported` for files with several names; the errors of {@link addModel}
  */
 export async function addMoving(

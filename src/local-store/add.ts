@@ -29,8 +29,8 @@ export interface AddResult {
 }
 
 /**
- * Adds a model whose files are open: streams the files once, stores new blobs, and names the model at the end. A failure
- * leaves the store unchanged.
+ * Adds a model whose files are open: streams the files once, stores new blobs, and names the model at the end. A
+ * failure leaves the store unchanged.
  * @throws SourceError `source-changed`, `short-read`, `disk-full`; StoreError `name-taken`, `bad-name`
  */
 export async function addModel(

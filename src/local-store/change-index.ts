@@ -12,8 +12,8 @@ export interface IndexChange<T> {
 }
 
 /**
- * Changes the names of a store. It is the only writer of `index.json` after the creation of the store. Under its lock, no other
- * process changes `index.json` or collects.
+ * Changes the names of a store. It is the only writer of `index.json` after the creation of the store. Under its lock,
+ * no other process changes `index.json` or collects.
  * @throws StoreError `locked`, also if the lock expired (a suspended process): nothing is written; SourceError
  */
 export async function changeIndex<T>(

@@ -1,8 +1,8 @@
 import { fchmodSync, fdatasyncSync, futimesSync, linkSync, renameSync, statSync, unlinkSync } from "node:fs";
 
 /**
- * Modification time, in seconds, of a blob whose bytes were checked (2001-09-09T01:46:40Z). It is in the past, so that every
- * write changes it; a copy that preserves times keeps it.
+ * Modification time, in seconds, of a blob whose bytes were checked (2001-09-09T01:46:40Z). It is in the past, so that
+ * every write changes it; a copy that preserves times keeps it.
  */
 export const SEAL = 1_000_000_000;
 

@@ -12,8 +12,8 @@ export const NOT_KEPT: readonly string[] = ["EROFS", "EACCES", "EPERM", "ENOSPC"
 const DIGEST_BYTES = 32;
 
 /**
- * A cache of compiled programs, by key. An entry starts with the digest of its content: damaged or incomplete entries are
- * ignored. The folder may be deleted: programs are then compiled again.
+ * A cache of compiled programs, by key. An entry starts with the digest of its content: damaged or incomplete entries
+ * are ignored. The folder may be deleted: programs are then compiled again.
  */
 export class FileCompileCache {
   readonly #folder: string;

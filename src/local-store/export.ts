@@ -29,8 +29,8 @@ export interface ExportResult {
 }
 
 /**
- * Writes a model's original files, byte for byte: a single file, or a folder for several. Checks every weight and skeleton
- * against its digest. The target appears after all checks.
+ * Writes a model's original files, byte for byte: a single file, or a folder for several. Checks every weight and
+ * skeleton against its digest. The target appears after all checks.
  * @throws SourceError `exists`, `disk-full`; StoreError `missing-blob`, `corrupted` with the weight's offset
  */
 export async function exportModel(

@@ -27,9 +27,9 @@ const KIND: SealedKind<FoldedRecord> = {
 };
 
 /**
- * A cache of folded weights, which an engine computed from weights of the store. Each file has the weight and a record, and is
- * sealed like a blob: a file that was written since it was hashed is hashed again, and a damaged file is ignored. The folder
- * may be deleted: weights are then folded again.
+ * A cache of folded weights, which an engine computed from weights of the store. Each file has the weight and a record,
+ * and is sealed like a blob: a file that was written since it was hashed is hashed again, and a damaged file is
+ * ignored. The folder may be deleted: weights are then folded again.
  */
 export class FileFoldedCache {
   readonly #paths: StorePaths;

@@ -15,8 +15,8 @@ export interface FolderSink extends BlobSink, AsyncDisposable {
 }
 
 /**
- * Opens a sink that streams blobs into a folder, each a read-only file in `sha256/`. Unfinished files are in `tmp/`; those of
- * dead processes are removed.
+ * Opens a sink that streams blobs into a folder, each a read-only file in `sha256/`. Unfinished files are in `tmp/`;
+ * those of dead processes are removed.
  * @throws SourceError `io`, `disk-full`
  */
 export async function openFolderSink(path: string): Promise<FolderSink> {

@@ -28,13 +28,15 @@ export interface GcResult {
 export interface GcOptions {
   /** Only report what a collection would remove. */
   readonly dryRun?: boolean | undefined;
-  /** Remove all compiled programs, prepacked and folded weights, also those in use: engines make them again on demand. */
+  /**
+   * Remove all compiled programs, prepacked and folded weights, also those in use: engines make them again on demand.
+   */
   readonly cache?: boolean | undefined;
 }
 
 /**
- * Removes blobs that are not in use, and files of dead writers. Keeps blobs that are newer than the oldest living writer, which
- * may name them later.
+ * Removes blobs that are not in use, and files of dead writers. Keeps blobs that are newer than the oldest living
+ * writer, which may name them later.
  * @throws StoreError `corrupted` if the blobs of a model are unknown, `locked`
  */
 export async function collect(store: LocalStore, options: GcOptions = {}): Promise<GcResult> {
@@ -98,7 +100,9 @@ async function weightsInUse(store: LocalStore): Promise<Set<Digest> | undefined>
   return weights;
 }
 
-/** Removes the views of models that were removed or repacked. The name of a view starts with the digest of a manifest. */
+/**
+ * Removes the views of models that were removed or repacked. The name of a view starts with the digest of a manifest.
+ */
 async function sweepViews(paths: StorePaths): Promise<void> {
   const current = new Set((await readIndex(paths)).manifests.map((each) => digestHex(each.digest)));
   for (const name of await readdir(paths.views).catch(() => [])) {

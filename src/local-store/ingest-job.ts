@@ -25,7 +25,9 @@ export interface Candidate {
 /** Input of a job, which makes one blob of one or more ranges. */
 export interface IngestJob {
   readonly parts: readonly IngestPart[];
-  /** Align each part, hash it alone, and store equal parts once; otherwise parts are concatenated with their padding. */
+  /**
+   * Align each part, hash it alone, and store equal parts once; otherwise parts are concatenated with their padding.
+   */
   readonly bundle: boolean;
   /** Ranges of the store that may have the same bytes, which are compared before a write. */
   readonly candidates: readonly Candidate[];

@@ -25,8 +25,8 @@ const BUNDLE_ALIGNMENT = 64;
 const PROBE_BYTES = 64 * 1024;
 
 /**
- * Hashes ranges of files and makes blobs of them. Synchronous, with a buffer of 4 MiB: each thread has one. Bytes of a new
- * weight are read once, and hashed and written in the same pass.
+ * Hashes ranges of files and makes blobs of them. Synchronous, with a buffer of 4 MiB: each thread has one. Bytes of a
+ * new weight are read once, and hashed and written in the same pass.
  */
 export class Ingester {
   readonly #setup: IngestSetup;

@@ -10,12 +10,12 @@ const FOREIGN_MS = 24 * 3600 * 1000;
 const HOST = hostname().replace(/[^A-Za-z0-9-]/g, "-");
 
 /** A folder for the unfinished files of a writer. While the writer lives, collections keep its blobs. */
-export interface Lease extends AsyncDisposable {
+export interface LeaseFolder extends AsyncDisposable {
   readonly folder: string;
 }
 
 /** Opens a lease: the first step of a writer. */
-export async function openLease(paths: Pick<StorePaths, "temporary">): Promise<Lease> {
+export async function openLease(paths: Pick<StorePaths, "temporary">): Promise<LeaseFolder> {
   // The name contains owner and time, so that a lease has both from its creation on.
   const id = [HOST, process.pid, Date.now(), randomBytes(6).toString("hex")].join(".");
   const folder = join(paths.temporary, id);

@@ -7,7 +7,8 @@ import type { StorePaths } from "./store-paths.ts";
 const STALE_MS = 10_000;
 
 /**
- * Runs `work` under the lock for changes of `index.json` and collections. Hold it for a short time, not while streaming.
+ * Runs `work` under the lock for changes of `index.json` and collections. Hold it for a short time, not while
+ * streaming.
  * @param work calls `assertHeld` before each change, which throws if the lock was lost
  * @throws StoreError `locked` after half a minute of attempts
  */
@@ -33,7 +34,7 @@ export async function withLock<T>(
       throw new StoreError("locked", `Cannot lock the store "${paths.root}"`, {
         path,
         cause,
-        hint: "Another process has the lock: try again, or delete the lock if no other tare runs",
+        hint: "Wait for the other tare process, or delete the lock if none runs",
       });
     });
   try {

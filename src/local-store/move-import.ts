@@ -19,8 +19,9 @@ interface OpenJournal {
 }
 
 /**
- * The files of a model that are freed while they are added. A journal in the store lists the freed weights: it is durable before
- * a byte is freed, protects blobs from collection, and allows an interrupted add to resume. Dispose it to close the files.
+ * The files of a model that are freed while they are added. A journal in the store lists the freed weights: it is
+ * durable before a byte is freed, protects blobs from collection, and allows an interrupted add to resume. Dispose it
+ * to close the files.
  */
 export class MoveImport implements AsyncDisposable {
   readonly #journal: OpenJournal;

@@ -10,9 +10,9 @@ import { copyRange, isSound, type PrepackedRecord, readRecord, writePrepacked } 
 import { makeSealed, readSealed } from "./sealed-file.ts";
 
 /**
- * A cache of prepacked weights. Each file has a weight, copies that an engine prepacked, and a record. It is sealed like a blob:
- * a file that was written since it was hashed is hashed again, and a damaged file is ignored. The folder may be deleted:
- * weights are then prepacked again.
+ * A cache of prepacked weights. Each file has a weight, copies that an engine prepacked, and a record. It is sealed
+ * like a blob: a file that was written since it was hashed is hashed again, and a damaged file is ignored. The folder
+ * may be deleted: weights are then prepacked again.
  */
 export class FilePrepackedCache {
   readonly #paths: StorePaths;

@@ -10,7 +10,7 @@ import type { TagMove } from "./local-names.ts";
 import { writeWeightFiles } from "./write-weight-files.ts";
 
 /** A shard to make of stored weights, which becomes their only location. */
-export interface ShardFile extends WeightFile {
+export interface ShardDraft extends WeightFile {
   /** Digest of the shard if it is a blob already. */
   readonly stored?: Digest | undefined;
 }
@@ -23,23 +23,23 @@ export interface Repacked {
 }
 
 /** A shard that is a blob. */
-type WrittenShard = ShardFile & { readonly stored: Digest };
+type WrittenShard = ShardDraft & { readonly stored: Digest };
 
 /** Returns a digest of the header, offsets and weights of a shard. */
-export function shardLayout({ header, offsets, size, weights }: ShardFile): Digest {
+export function shardLayout({ header, offsets, size, weights }: ShardDraft): Digest {
   const digests = weights.map(({ digest }) => digest);
   const hash = createHash("sha256").update(header).update(encodeJson({ offsets, size, digests }));
   return `sha256:${hash.digest("hex")}`;
 }
 
 /**
- * Moves the weights of models to shards, which engines open, with one sequential write. The shards become the only location of
- * the weights. The configs of the models do not change.
+ * Moves the weights of models to shards, which engines open, with one sequential write. The shards become the only
+ * location of the weights. The configs of the models do not change.
  * @returns digests of the shards; `undefined`, with no effect, if a model changed in the meantime
  */
 export async function repack(
   store: LocalStore,
-  shards: readonly ShardFile[],
+  shards: readonly ShardDraft[],
   models: readonly Repacked[],
   signal?: AbortSignal,
 ): Promise<Digest[] | undefined> {
@@ -62,7 +62,7 @@ export async function repack(
 async function writeShards(
   store: LocalStore,
   transaction: Transaction,
-  shards: readonly ShardFile[],
+  shards: readonly ShardDraft[],
   signal: AbortSignal | undefined,
 ): Promise<WrittenShard[]> {
   await using scratch = await store.blobs.lease();
@@ -106,7 +106,10 @@ function placesIn({ stored: blob, offsets, weights }: WrittenShard): [Digest, Lo
   });
 }
 
-/** Finds the layers that do not move (skeletons, and blobs of weights outside of shards), and the locations of such weights. */
+/**
+ * Finds the layers that do not move (skeletons, and blobs of weights outside of shards), and the locations of such
+ * weights.
+ */
 function unmoved(
   model: StoredModel,
   places: ReadonlyMap<Digest, Location>,

@@ -8,9 +8,9 @@ import type { StorePaths } from "./store-paths.ts";
 import type { BlobRef, HasOptions } from "../store/store.ts";
 
 /**
- * Whether a blob exists and is undamaged. A blob is *sealed* after its bytes were checked against its digest: its modification
- * time is then {@link SEAL}, which any later write changes. So a `stat` before each use replaces hashing. An unsealed blob (of a
- * store that another tool copied) is hashed, and sealed if the store is writable.
+ * Whether a blob exists and is undamaged. A blob is *sealed* after its bytes were checked against its digest: its
+ * modification time is then {@link SEAL}, which any later write changes. So a `stat` before each use replaces hashing.
+ * An unsealed blob (of a store that another tool copied) is hashed, and sealed if the store is writable.
  * @param options `full`: hash it even if it is sealed
  */
 export async function isWhole(

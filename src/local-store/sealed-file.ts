@@ -16,7 +16,8 @@ export interface SealedKind<R> {
 }
 
 /**
- * Reads the record of a sealed file. A file that was written since it was hashed is hashed again; a damaged file is removed.
+ * Reads the record of a sealed file. A file that was written since it was hashed is hashed again; a damaged file is
+ * removed.
  * @param full hash the file in any case
  * @returns `undefined` for a missing or damaged file
  */

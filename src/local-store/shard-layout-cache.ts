@@ -9,8 +9,8 @@ import type { LocalStore } from "./local-store.ts";
 const PLAN_VERSION = 1;
 
 /**
- * Whether a cached note says that the shards of exactly these manifests are current, so that no plan is necessary. The note may be
- * deleted at any time; adding, removing or repacking a model invalidates it.
+ * Whether a cached note says that the shards of exactly these manifests are current, so that no plan is necessary. The
+ * note may be deleted at any time; adding, removing or repacking a model invalidates it.
  */
 export async function isShardLayoutCurrent(store: LocalStore, tags: readonly Tag[]): Promise<boolean> {
   const note = await readFile(noteOf(store), "utf8").catch(() => "");

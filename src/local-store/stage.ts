@@ -15,8 +15,8 @@ export interface StagedModel extends AsyncDisposable {
 }
 
 /**
- * Stores a model without a name; other models may use its weights. Dispose the result to remove the blobs that no model of the
- * store uses by then.
+ * Stores a model without a name; other models may use its weights. Dispose the result to remove the blobs that no model
+ * of the store uses by then.
  * @param name name of the model, for errors
  * @throws SourceError `source-changed`, `short-read`, `disk-full`
  */

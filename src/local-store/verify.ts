@@ -32,8 +32,8 @@ export interface VerifyResult {
 }
 
 /**
- * Checks the manifest, config and blobs of every model, and the blobs of interrupted adds. Continues after a fault, to report all
- * of them.
+ * Checks the manifest, config and blobs of every model, and the blobs of interrupted adds. Continues after a fault, to
+ * report all of them.
  */
 export async function verifyStore(store: LocalStore, options: VerifyOptions = {}): Promise<VerifyResult> {
   const problems: Problem[] = [];

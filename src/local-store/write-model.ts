@@ -14,7 +14,9 @@ import { startIngestWorkers } from "./ingest-workers.ts";
 import type { LocalStore } from "./local-store.ts";
 import { requireUnchanged } from "./require-unchanged.ts";
 
-/** A hashing thread takes about 25 MB and processes 1.3 GiB/s: three are faster than most disks and stay below 150 MB. */
+/**
+ * A hashing thread takes about 25 MB and processes 1.3 GiB/s: three are faster than most disks and stay below 150 MB.
+ */
 const MAX_THREADS = 3;
 
 /** Options of {@link writeModel}. */

@@ -11,8 +11,8 @@ import { startIngestWorkers } from "./ingest-workers.ts";
 const THREADS = 2;
 
 /**
- * Writes files of stored weights, each under its sha256 in `setup.blobs`, in one sequential pass. Checks every weight against its
- * digest.
+ * Writes files of stored weights, each under its sha256 in `setup.blobs`, in one sequential pass. Checks every weight
+ * against its digest.
  * @param blobPath returns the path of a blob of the store
  * @throws StoreError `corrupted` with the digest of a damaged weight
  */

@@ -2,8 +2,8 @@ import { encodingKey } from "../io/byte-encoding.ts";
 import type { ModelDraft, WeightDraft, WeightRange } from "./draft.ts";
 
 /**
- * Chooses the holes of each file of a draft, sorted by offset and without overlap. Of ranges that overlap, the one with the
- * lowest offset (and of these the longest) becomes a hole; the others are stored as weights without a hole.
+ * Chooses the holes of each file of a draft, sorted by offset and without overlap. Of ranges that overlap, the one with
+ * the lowest offset (and of these the longest) becomes a hole; the others are stored as weights without a hole.
  */
 export function chooseHoles(draft: ModelDraft): WeightRange[][] {
   const ranges: WeightRange[][] = draft.files.map(() => []);

@@ -21,5 +21,7 @@ export interface PrepackedParts {
   readonly entries: readonly PrepackedEntry[];
 }
 
-/** Alignment of prepacked buffers, in bytes. Engines read them with aligned instructions, which crash at other offsets. */
+/**
+ * Alignment of prepacked buffers, in bytes. Engines read them with aligned instructions, which crash at other offsets.
+ */
 export const PREPACKED_ALIGNMENT = 64;

@@ -1,6 +1,6 @@
 /**
- * Whether a complete name matches a pattern: `*` stands for any characters, `?` for one. Takes linear time in the name for
- * each star.
+ * Whether a complete name matches a pattern: `*` stands for any characters, `?` for one. Takes linear time in the name
+ * for each star.
  */
 export function matchesPattern(pattern: string, name: string): boolean {
   let at = 0;

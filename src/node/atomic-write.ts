@@ -4,8 +4,8 @@ import { basename, dirname, join } from "node:path";
 import { fileError } from "./file-source.ts";
 
 /**
- * Replaces a small file atomically and durably: temporary file, fsync, rename, fsync of the folder. A reader, also after a
- * loss of power, sees the complete old or the complete new file.
+ * Replaces a small file atomically and durably: temporary file, fsync, rename, fsync of the folder. A reader, also
+ * after a loss of power, sees the complete old or the complete new file.
  */
 export async function writeFileAtomically(path: string, bytes: Uint8Array): Promise<void> {
   await writeBeside(path, bytes, rename);

@@ -25,7 +25,10 @@ const FEATURES: readonly string[] = [
   "sve2",
 ];
 
-/** Returns operating system and architecture, and the {@link FEATURES} of the processor; none on other systems than Linux. */
+/**
+ * Returns operating system and architecture, and the {@link FEATURES} of the processor; none on other systems than
+ * Linux.
+ */
 export function thisMachine(): { readonly target: string; readonly cpu: readonly string[] } {
   return { target: `${process.platform}-${process.arch}`, cpu: cpuFeatures() };
 }

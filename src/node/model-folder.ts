@@ -11,9 +11,9 @@ export interface OpenFolder extends ModelFolder, AsyncDisposable {
 }
 
 /**
- * Opens files that a model names, only inside of its folder: absolute paths, `..` and links out of the folder are refused.
- * If a program is a link (in the Hugging Face cache, model and data are links into one folder of blobs), links into the
- * folder of its target are allowed.
+ * Opens files that a model names, only inside of its folder: absolute paths, `..` and links out of the folder are
+ * refused. If a program is a link (in the Hugging Face cache, model and data are links into one folder of blobs), links
+ * into the folder of its target are allowed.
  * @param folder the model's folder
  * @param programs the model's programs, relative to the folder
  */

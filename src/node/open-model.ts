@@ -22,8 +22,8 @@ const NO_MODELS = ["training_args.bin"];
 const MAX_COMPANION_BYTES = 64 * 1024 * 1024;
 
 /**
- * Opens the files of one model: a folder (each program in it is a method, and its small companion files are included), or
- * programs in one folder. The programs name their files of external data.
+ * Opens the files of one model: a folder (each program in it is a method, and its small companion files are included),
+ * or programs in one folder. The programs name their files of external data.
  * @throws UsageError, FormatError, SourceError
  */
 export async function openModel(paths: readonly string[], options: ReadOptions = {}): Promise<OpenModel> {

@@ -7,8 +7,8 @@ export type FileChunk = Uint8Array | { readonly offset: number; readonly bytes: 
 const FLUSH = 256 * 1024 * 1024;
 
 /**
- * Writes chunks to a file and makes it durable. It requests the next chunk while it writes one: the memory of a chunk may be
- * reused when the second chunk after it is requested.
+ * Writes chunks to a file and makes it durable. It requests the next chunk while it writes one: the memory of a chunk
+ * may be reused when the second chunk after it is requested.
  * @param onBytes called with the bytes that each chunk appended
  * @returns the file's size
  */

@@ -18,7 +18,9 @@ export interface Placement {
 export interface KnownWeights {
   /** Weights inside undamaged shards. */
   readonly inside: ReadonlyMap<Digest, Placement>;
-  /** Returns the locations of weights of the same name, dtype and shape: most weights of a fine-tune are equal to one. */
+  /**
+   * Returns the locations of weights of the same name, dtype and shape: most weights of a fine-tune are equal to one.
+   */
   namesakes(weight: Pick<Weight, "name" | "dtype" | "shape">): readonly Location[];
 }
 

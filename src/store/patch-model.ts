@@ -37,7 +37,9 @@ export interface Replacement {
   readonly weight: Weight;
   /** All uses that get the other weight. */
   readonly uses: readonly WeightUse[];
-  /** Finds the other weight in the store. Called again, with the next number, if a model was repacked during the patch. */
+  /**
+   * Finds the other weight in the store. Called again, with the next number, if a model was repacked during the patch.
+   */
   stored(attempt: number): Promise<Placed>;
 }
 
@@ -75,7 +77,8 @@ interface PatchWork {
 }
 
 /**
- * Makes a model from another one: the same programs and files, with some weights replaced. All other weights are shared.
+ * Makes a model from another one: the same programs and files, with some weights replaced. All other weights are
+ * shared.
  * @param base the model when the patches were planned
  * @throws LinkError `unsupported` for a weight that cannot be replaced; StoreError `name-taken`, `bad-name`,
  * `corrupted`, `source-changed`; SourceError `disk-full`

@@ -3,7 +3,9 @@ import { type ErrorDetails, StoreError } from "../errors.ts";
 import type { Digest } from "../tensor/digest.ts";
 import type { BlobReader } from "./store.ts";
 
-/** Size limit of documents (manifests, configs, tables). OCI registries limit manifests to 4 MiB; configs can be larger. */
+/**
+ * Size limit of documents (manifests, configs, tables). OCI registries limit manifests to 4 MiB; configs can be larger.
+ */
 const MAX_DOCUMENT_BYTES = 256 * 1024 * 1024;
 
 /**

@@ -8,8 +8,8 @@ import type { BlobReader } from "./store.ts";
 import { type StoredSource, storedSource } from "./stored-source.ts";
 
 /**
- * Reads the files of a stored model with the reader of their format, to find the range of every weight. The config alone is
- * ambiguous: it has weights by name and holes by digest, and weights of equal bytes have one digest.
+ * Reads the files of a stored model with the reader of their format, to find the range of every weight. The config
+ * alone is ambiguous: it has weights by name and holes by digest, and weights of equal bytes have one digest.
  * @returns the methods of the files; `file` is an index into the files of the config
  * @throws FormatError `mismatch` if the files contradict the config
  */

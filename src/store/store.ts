@@ -29,8 +29,8 @@ export interface BlobSource extends ByteSource, AsyncDisposable {}
 /** Blobs by sha256. A blob is complete or absent, and never changes. */
 export interface Blobs {
   /**
-   * Whether the store has an undamaged blob: size and digest match. A blob that is known to be unchanged since it was hashed
-   * is not hashed again.
+   * Whether the store has an undamaged blob: size and digest match. A blob that is known to be unchanged since it was
+   * hashed is not hashed again.
    * @param options `full`: hash it in any case
    */
   has(blob: BlobRef, options?: HasOptions): Promise<boolean>;
@@ -40,8 +40,8 @@ export interface Blobs {
    */
   open(digest: Digest): Promise<BlobSource>;
   /**
-   * Stores and hashes a stream. The bytes are invisible until {@link StagedBlob.commit}, and discarded if the stream fails. A
-   * chunk may be overwritten when the next one is requested.
+   * Stores and hashes a stream. The bytes are invisible until {@link StagedBlob.commit}, and discarded if the stream
+   * fails. A chunk may be overwritten when the next one is requested.
    * @throws SourceError `disk-full`, `io`; the errors of `chunks`
    */
   stage(chunks: AsyncIterable<Uint8Array>, options?: ReadOptions): Promise<StagedBlob>;
@@ -71,7 +71,9 @@ export interface StagedBlob extends AsyncDisposable {
   commit(digest: Digest): Promise<boolean>;
 }
 
-/** Protects the committed blobs of a writer from collection. Dispose it when the blobs have a name or are not needed. */
+/**
+ * Protects the committed blobs of a writer from collection. Dispose it when the blobs have a name or are not needed.
+ */
 export interface Lease extends AsyncDisposable {
   /** Makes committed blobs durable: they survive a loss of power. */
   sync(): Promise<void>;
@@ -104,8 +106,8 @@ export interface Names {
   /** Finds the manifest that a name refers to; `undefined` if no model has the name. */
   resolve(name: string): Promise<Digest | undefined>;
   /**
-   * Gives a model a name, if the store has every blob of the model. A name that refers to the same model (the same config)
-   * keeps its manifest if the blobs of that manifest are undamaged.
+   * Gives a model a name, if the store has every blob of the model. A name that refers to the same model (the same
+   * config) keeps its manifest if the blobs of that manifest are undamaged.
    * @returns digest of the manifest that the name refers to now
    * @throws StoreError `bad-name`, `name-taken`, `missing-blob`
    */

@@ -89,7 +89,10 @@ async function readSegment(
   return encoded.subarray(from, from + count);
 }
 
-/** Returns the index of the last start that is not after an offset. Of equal starts it is the last: its segment is not empty. */
+/**
+ * Returns the index of the last start that is not after an offset. Of equal starts it is the last: its segment is not
+ * empty.
+ */
 function lastAtOrBefore(starts: readonly number[], offset: number): number {
   let low = 0;
   let high = starts.length - 1;

@@ -7,8 +7,8 @@ import type { BlobRef, Lease, StagedBlob, Store, StoredManifest, TagOptions } fr
 const MAX_ATTEMPTS = 4;
 
 /**
- * Runs a transaction on a store, and repeats it if a blob that it relied on was removed. Discards blobs without a name when
- * `write` returns or throws.
+ * Runs a transaction on a store, and repeats it if a blob that it relied on was removed. Discards blobs without a name
+ * when `write` returns or throws.
  * @param write writes blobs and names them; `attempt` counts from 1
  * @throws the errors of `write`; StoreError `missing-blob` after 4 attempts
  */
@@ -28,15 +28,16 @@ export async function transact<T>(
 }
 
 /**
- * The only way to add models to a store: lease → write → sync → name. The store stays consistent in each of these cases:
+ * The only way to add models to a store: lease → write → sync → name. The store stays consistent in each of these
+ * cases:
  *
- * - *Killed before the name is given*: no name refers to the blobs. The lease has no owner, so the next writer removes its
- *   unfinished files and the next collection its blobs.
- * - *Power lost*: {@link Lease.sync} makes every blob durable before the name is written, so that a durable name refers to
- *   durable blobs only.
- * - *A concurrent collection*: it keeps blobs that a living lease may have committed, but may remove blobs that this writer
- *   found in the store. {@link Names.tag} checks every blob while no collection can run, and throws `missing-blob`;
- *   {@link transact} then writes again.
+ * - *Killed before the name is given*: no name refers to the blobs. The lease has no owner, so the next writer removes
+ *   its unfinished files and the next collection its blobs.
+ * - *Power lost*: {@link Lease.sync} makes every blob durable before the name is written, so that a durable name refers
+ *   to durable blobs only.
+ * - *A concurrent collection*: it keeps blobs that a living lease may have committed, but may remove blobs that this
+ *   writer found in the store. {@link Names.tag} checks every blob while no collection can run, and throws
+ *   `missing-blob`; {@link transact} then writes again.
  * - *A write fails*: disposing the transaction discards the new blobs, except those that another model uses by then.
  */
 export class Transaction implements AsyncDisposable {

@@ -81,8 +81,8 @@ export function widenBfloat16(bytes: Uint8Array, out: Float32Array): void {
 }
 
 /**
- * Rounds values to the nearest little-endian float16 elements, ties to even. A NaN stays a quiet NaN with its sign and the
- * upper bits of its payload; values from 65520 up become infinity.
+ * Rounds values to the nearest little-endian float16 elements, ties to even. A NaN stays a quiet NaN with its sign and
+ * the upper bits of its payload; values from 65520 up become infinity.
  * @param out two bytes for each value, at any alignment
  */
 export function narrowFloat16(values: Float32Array, out: Uint8Array): void {
@@ -96,8 +96,8 @@ export function narrowFloat16(values: Float32Array, out: Uint8Array): void {
 }
 
 /**
- * Rounds values to the nearest little-endian bfloat16 elements, ties to even. A NaN stays a quiet NaN with its sign and the
- * upper bits of its payload; values above the largest bfloat16 become infinity.
+ * Rounds values to the nearest little-endian bfloat16 elements, ties to even. A NaN stays a quiet NaN with its sign and
+ * the upper bits of its payload; values above the largest bfloat16 become infinity.
  * @param out two bytes for each value, at any alignment
  */
 export function narrowBfloat16(values: Float32Array, out: Uint8Array): void {

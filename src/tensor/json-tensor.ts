@@ -32,7 +32,7 @@ export function tensorFromJson(value: unknown, dtype: DType | "string", name: st
   const reject = (problem: JsonProblem, index: number): FormatError =>
     refuse(
       problem,
-      `${format(elements[index])} at [${indexOf(index, shape)}] is not a ${dtype}`,
+      `${format(elements[index])} at [${indexOf(index, shape)}] is not a valid ${dtype}`,
       hintFor(dtype),
     );
   if (dtype === "string" || !kind) {
@@ -54,8 +54,8 @@ export function tensorFromJson(value: unknown, dtype: DType | "string", name: st
  * Converts a tensor to nested arrays for `JSON.stringify`. Finite values stay exact, except that negative zero becomes
  * zero. NaN and infinities become "NaN", "Infinity" and "-Infinity"; int64 and uint64 past 2^53 become decimal strings.
  * {@link tensorFromJson} reads the result.
- * @throws FormatError `unsupported` for dtypes without a JSON form, `size-mismatch`; `too-large` for a shape of over 2^24
- * arrays
+ * @throws FormatError `unsupported` for dtypes without a JSON form, `size-mismatch`; `too-large` for a shape of over
+ * 2^24 arrays
  */
 export function tensorToJson(tensor: Tensor): JsonTensor {
   const { dtype, shape } = tensor;

@@ -15,8 +15,8 @@ export interface ModelDataOptions {
 }
 
 /**
- * Makes a source of the weights and constants of one method of a draft. The opener of the draft's files closes them after the
- * last use of the weights.
+ * Makes a source of the weights and constants of one method of a draft. The opener of the draft's files closes them
+ * after the last use of the weights.
  * @throws FormatError `size-mismatch`, with file, tensor and offset; LinkError `not-found` for a method
  */
 export function draftWeights(draft: ModelDraft, options: ModelDataOptions = {}): WeightSource {

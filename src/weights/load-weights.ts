@@ -57,8 +57,8 @@ export async function mapWeights(data: WeightSource, options: Selected = {}): Pr
 }
 
 /**
- * Reads weights one after the other, for engines that take complete weights. One weight is in memory at a time, unless the
- * caller keeps its bytes.
+ * Reads weights one after the other, for engines that take complete weights. One weight is in memory at a time, unless
+ * the caller keeps its bytes.
  */
 export async function* readWeights(
   data: WeightSource,

@@ -12,8 +12,8 @@ export interface FileRange {
 }
 
 /**
- * Finds the file range of a weight, for engines that map files. Call it again after mapping the file, to detect that the file
- * was replaced in between.
+ * Finds the file range of a weight, for engines that map files. Call it again after mapping the file, to detect that
+ * the file was replaced in between.
  * @returns `undefined` for a weight that no file has as plain bytes
  * @throws SourceError `source-changed`
  */

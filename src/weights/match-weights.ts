@@ -35,7 +35,8 @@ export interface MatchOptions {
   /** Allow weights in the source that the program does not use. */
   readonly spare?: boolean | undefined;
   /**
-   * Bind weights of other values: digests are not compared, but weights with different digests must not get the same key.
+   * Bind weights of other values: digests are not compared, but weights with different digests must not get the same
+   * key.
    */
   readonly rebind?: boolean | undefined;
   /** Hints by error code. */
@@ -51,8 +52,8 @@ export interface WeightMatch {
 }
 
 /**
- * Binds a program's weights by name, strictly: no weight is missing or unused, and each has the dtype, shape and, if both
- * sides have one, digest that the program expects. Reads no weights.
+ * Binds a program's weights by name, strictly: no weight is missing or unused, and each has the dtype, shape and, if
+ * both sides have one, digest that the program expects. Reads no weights.
  * @throws WeightMismatchError `missing-weight`, `mismatch`, `duplicate`, `unused-weight`, with every case; LinkError
  * `not-found` for names of the map that the program or the source does not have
  */

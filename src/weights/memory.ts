@@ -6,7 +6,8 @@ import { noSuchWeight, weightBytes, type WeightLayout, type WeightSource } from 
 
 /**
  * Makes a source of tensors in the caller's memory, which are read without a copy.
- * @throws LinkError `size-mismatch` for a tensor whose bytes do not have the size of its layout, `unsupported` for strings
+ * @throws LinkError `size-mismatch` for a tensor whose bytes do not have the size of its layout, `unsupported` for
+ * strings
  */
 export function memoryWeights(tensors: Tensors, name = "memory"): WeightSource {
   const table = new Map(

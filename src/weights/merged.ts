@@ -6,9 +6,9 @@ import { type MismatchedWeight, WeightMismatchError } from "./weight-mismatch-er
 import { sameLayout } from "../tensor/tensor-layout.ts";
 
 /**
- * Makes one source of several: a foundation and an adapter, or the data files of a program. Several sources may have a key
- * if its weight is equal in all of them. Unknown digests of such weights are computed, and are part of the result. The bytes
- * come from the first source with the key.
+ * Makes one source of several: a foundation and an adapter, or the data files of a program. Several sources may have a
+ * key if its weight is equal in all of them. Unknown digests of such weights are computed, and are part of the result.
+ * The bytes come from the first source with the key.
  * @throws WeightMismatchError `mismatch`, with every key that differs between sources; the errors of the sources
  */
 export async function mergeWeightSources(

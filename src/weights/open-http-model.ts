@@ -6,8 +6,8 @@ import { isPlainPath } from "../model/config.ts";
 import type { ModelDraft } from "../model/draft.ts";
 
 /**
- * Reads the header of a model on a web server that supports range requests, and opens its shards and external data beside it.
- * The draft's sources fetch ranges on demand, and throw if a resource has changed.
+ * Reads the header of a model on a web server that supports range requests, and opens its shards and external data
+ * beside it. The draft's sources fetch ranges on demand, and throw if a resource has changed.
  * @throws FormatError, SourceError
  */
 export async function openHttpModel(url: string | URL, options: HttpSourceOptions = {}): Promise<ModelDraft> {

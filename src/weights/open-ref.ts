@@ -14,8 +14,8 @@ import { openHttpModel } from "./open-http-model.ts";
 import { noSuchWeight, type WeightSource } from "./weight-source.ts";
 
 /**
- * A reference to weights. A string is a model of the store, else a file or folder in any format, else an `https:` URL, else
- * one weight of any of these as `scope::key`. An object is a source, or tensors in memory by name.
+ * A reference to weights. A string is a model of the store, else a file or folder in any format, else an `https:` URL,
+ * else one weight of any of these as `scope::key`. An object is a source, or tensors in memory by name.
  */
 export type WeightRef = string | WeightSource | Tensors;
 

@@ -13,8 +13,8 @@ export interface RequireOptions extends HashOptions {
 }
 
 /**
- * Checks that a source has exactly the weights that a program expects, by name, layout and digest. Reads only weights with an
- * expected digest that the source does not know, in chunks.
+ * Checks that a source has exactly the weights that a program expects, by name, layout and digest. Reads only weights
+ * with an expected digest that the source does not know, in chunks.
  * @throws WeightMismatchError with every case; the errors of the source
  */
 export async function requireWeights(

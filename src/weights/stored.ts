@@ -9,8 +9,8 @@ import { rangeWeights, type WeightPlace } from "./range.ts";
 import type { WeightSource } from "./weight-source.ts";
 
 /**
- * Makes a source of the weights and constants of one method of a stored model, each with its digest. A blob is open only
- * while a weight is read. Does not check the bytes of blobs against their digests.
+ * Makes a source of the weights and constants of one method of a stored model, each with its digest. A blob is open
+ * only while a weight is read. Does not check the bytes of blobs against their digests.
  * @throws LinkError `missing-weight`, `not-found` for a method; FormatError `size-mismatch`
  */
 export function storedWeights(

@@ -5,8 +5,8 @@ import type { WeightSource } from "./weight-source.ts";
 
 /**
  * Reads a weight in chunks.
- * @throws RangeError at once for an invalid `chunk`; LinkError `missing-weight`; SourceError `source-changed`, which may come
- * after the last chunk
+ * @throws RangeError at once for an invalid `chunk`; LinkError `missing-weight`; SourceError `source-changed`, which
+ * may come after the last chunk
  */
 export function streamWeight(
   source: WeightSource,

@@ -17,8 +17,8 @@ export interface WeightLayout extends TensorLayout {
 export interface WeightBytes extends ByteSource, AsyncDisposable {}
 
 /**
- * Weights by name: the interface to weights in a store, model files, URLs or memory. A class may implement it; all other
- * operations are functions over these four members.
+ * Weights by name: the interface to weights in a store, model files, URLs or memory. A class may implement it; all
+ * other operations are functions over these four members.
  */
 export interface WeightSource {
   /** Name for errors. */

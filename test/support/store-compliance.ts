@@ -191,7 +191,7 @@ export function describeStore(name: string, open: () => Promise<Store>): void {
       for (const each of ["a", "b", "c"]) await store.names.tag(each, model);
       expect(await thrown(store.names.untag(["a", "nobody", "b"]))).toMatchObject({
         code: "not-found",
-        hint: "it has a, b, c",
+        hint: "Use a name of the store: a, b, c",
       });
       expect(await store.names.list()).toHaveLength(3);
       await store.names.untag(["a", "c"]);

@@ -123,7 +123,7 @@ describe("tensorFromJson()", () => {
       tensorFromJson([[0, 0].map(() => good(dtype)), [good(dtype), value]], dtype, "x"),
     );
     expect(error).toMatchObject({ code, tensor: "x" });
-    expect(error.message).toContain(" at [1, 1] is no ");
+    expect(error.message).toContain(" at [1, 1] is not a valid ");
   });
 
   test.each<DType>(["complex64", "float8_e5m2", "float4_e2m1", "int4"])("refuses %s", (dtype) => {

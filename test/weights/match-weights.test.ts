@@ -119,7 +119,7 @@ describe("parseNameMap()", () => {
     expect(() => parseNameMap(value, "map.json")).toThrow(expect.objectContaining({ code: "malformed" }));
   });
 
-  test("refuses names that lead in a circle, and no others", () => {
+  test("refuses a cycle of names, and no other mapping", () => {
     expect(() => parseNameMap({ x: "a", a: "b", b: "c", c: "a" }, "map.json")).toThrow(/a → b → c → a/);
     expect(parseNameMap({ a: "a", b: "c", x: "b" }, "map.json").size).toBe(3);
     const name = fc.constantFrom("a", "b", "c", "d", "e");
@@ -134,7 +134,7 @@ describe("parseNameMap()", () => {
           return false;
         };
         const circular = Object.keys(value).some((key) => value[key] !== key && leads(key));
-        if (circular) expect(() => parseNameMap(value, "m")).toThrow(/circle/);
+        if (circular) expect(() => parseNameMap(value, "m")).toThrow(/cycle/);
         else expect(parseNameMap(value, "m").size).toBe(Object.keys(value).length);
       }),
     );

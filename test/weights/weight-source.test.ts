@@ -116,10 +116,7 @@ async function conforms(
       const target = new Uint8Array(wrong).fill(0xee);
       const error = await thrown(loadWeight(data, key, target));
       expect(error).toMatchObject({ code: "size-mismatch", tensor: key });
-      const side = wrong > layout.length ? "more" : "less";
-      expect(error.message).toContain(
-        `it has ${layout.length} bytes, the memory for it has ${side}: ${wrong}`,
-      );
+      expect(error.message).toContain(`it has ${layout.length} bytes, the memory for it has ${wrong}`);
       expect(target.every((byte) => byte === 0xee)).toBe(true);
     }
 
