@@ -22,8 +22,3 @@ export function isDigest(text: string): text is Digest {
 export function digestHex(digest: Digest): string {
   return digest.slice("sha256:".length);
 }
-
-/** The digest as people read it: its first twelve digits. */
-export function shortDigest(digest: Digest): string {
-  return digestHex(digest).slice(0, 12);
-}

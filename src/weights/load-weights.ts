@@ -7,27 +7,27 @@ import { streamWeight } from "./stream-weight.ts";
 import { noSuchWeight, type WeightLayout, type WeightSource } from "./weight-source.ts";
 
 /** Which weights to load; all if left out. */
-interface Selected {
+export interface WeightSelection {
   readonly keys?: readonly string[] | undefined;
 }
 
 /** A weight and what it is. */
-interface Loaded {
+export interface KnownWeight {
   readonly key: string;
   readonly layout: WeightLayout;
 }
 
 /** A weight that an engine maps itself. */
-export interface MappedWeight extends Loaded, FileRange {}
+export interface MappedWeight extends KnownWeight, FileRange {}
 
 /** A weight in memory. It is freed when the next one is asked for: take what is to be kept before that. */
-export interface ReadWeight extends Loaded {
+export interface ReadWeight extends KnownWeight {
   /** @throws LinkError `released` once it was freed */
   readonly bytes: Uint8Array;
 }
 
 /** A weight that is read as its pieces are asked for. */
-export interface StreamedWeight extends Loaded {
+export interface StreamedWeight extends KnownWeight {
   readonly chunks: AsyncIterable<Uint8Array>;
 }
 
@@ -36,7 +36,7 @@ export interface StreamedWeight extends Loaded {
  * @throws LinkError `unsupported` for a weight that is in no file as plain bytes, `missing-weight`; SourceError
  * `source-changed`
  */
-export async function mapWeights(data: WeightSource, options: Selected = {}): Promise<MappedWeight[]> {
+export async function mapWeights(data: WeightSource, options: WeightSelection = {}): Promise<MappedWeight[]> {
   const mapped: MappedWeight[] = [];
   for (const { key, layout } of select(data, options)) {
     const range = await locateWeight(data, key);
@@ -62,7 +62,7 @@ export async function mapWeights(data: WeightSource, options: Selected = {}): Pr
  */
 export async function* readWeights(
   data: WeightSource,
-  { signal, ...options }: Selected & ReadOptions = {},
+  { signal, ...options }: WeightSelection & ReadOptions = {},
 ): AsyncGenerator<ReadWeight, void, undefined> {
   for (const { key, layout } of select(data, options)) {
     using held = await readWeight(data, key, { signal });
@@ -79,7 +79,7 @@ export async function* readWeights(
 /** Streams weights one after the other, for engines with memory of their own: one piece is in memory at a time. */
 export async function* streamWeights(
   data: WeightSource,
-  { chunk, signal, ...options }: Selected & StreamOptions = {},
+  { chunk, signal, ...options }: WeightSelection & StreamOptions = {},
 ): AsyncGenerator<StreamedWeight, void, undefined> {
   for (const { key, layout } of select(data, options)) {
     signal?.throwIfAborted();
@@ -88,7 +88,7 @@ export async function* streamWeights(
 }
 
 /** All of them are looked up before the first is touched. */
-function select(data: WeightSource, { keys = data.keys() }: Selected): Loaded[] {
+function select(data: WeightSource, { keys = data.keys() }: WeightSelection): KnownWeight[] {
   return keys.map((key) => {
     const layout = data.layout(key);
     if (!layout) throw noSuchWeight(data, key);

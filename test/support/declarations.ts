@@ -1,12 +1,12 @@
 import { readFileSync } from "node:fs";
 import { dirname, resolve } from "node:path";
 
-/** A top-level statement of a declaration file. */
+/** A name that a declaration file of `tsc` declares. */
 export interface Declaration {
   /** Absolute. */
   readonly file: string;
   readonly name: string;
-  /** Without comments. */
+  /** Its statement without comments; overloads are several. */
   readonly text: string;
 }
 
@@ -31,28 +31,28 @@ const NAME =
 const LIST = /^(?:import|export) (?:type )?\{([^}]*)\}(?: from "([^"]+)")?;/;
 const parsed = new Map<string, Parsed>();
 
-/** What a declaration file exports, by name, each with the declarations of that name; several are overloads. */
+/** What a declaration file exports, by name. */
 export function exportsOf(path: string): Map<string, Declaration> {
   const { declarations, reexports } = parse(path);
   const found = new Map<string, Declaration>();
   for (const [name, declaration] of declarations) {
     if (declaration.text.startsWith("export ")) found.set(name, declaration);
   }
-  for (const [name, origin] of reexports) found.set(name, find(origin));
+  for (const [name, origin] of reexports) found.set(name, declarationOf(origin.file, origin.name));
   return found;
 }
 
-/** The declarations of other names that a declaration names, by the name that it uses, and packages' types as texts. */
+/** The declarations that a declaration names; what it takes from packages as texts. */
 export function namedBy({ file, name, text }: Declaration): (Declaration | string)[] {
   const { declarations, imports, foreign } = parse(file);
   const bare = text.replaceAll(/"(?:[^"\\]|\\.)*"/g, '""');
   const words = new Set(
     [...bare.matchAll(/(?<![.#\w$])([A-Za-z_$][\w$]*)(?!\??:|[\w$])/g)].map(([, word = ""]) => word),
   );
-  return [...words].flatMap((word) => {
+  return [...words].flatMap((word): (Declaration | string)[] => {
     if (word === name) return [];
     const origin = imports.get(word);
-    if (origin) return [find(origin)];
+    if (origin) return [declarationOf(origin.file, origin.name)];
     const own = declarations.get(word);
     if (own) return [own];
     const module = foreign.get(word);
@@ -60,13 +60,14 @@ export function namedBy({ file, name, text }: Declaration): (Declaration | strin
   });
 }
 
-function find({ file, name }: Origin): Declaration {
+/** What a name of a declaration file stands for, wherever it is declared. */
+export function declarationOf(file: string, name: string): Declaration {
   const { declarations, imports, reexports } = parse(file);
   const own = declarations.get(name);
   if (own) return own;
   const further = reexports.get(name) ?? imports.get(name);
   if (!further) throw new Error(`${file} does not declare ${name}`);
-  return find(further);
+  return declarationOf(further.file, further.name);
 }
 
 function parse(path: string): Parsed {
@@ -109,6 +110,9 @@ function names(list: string): [name: string, as: string][] {
 
 function withoutComments(text: string): string {
   return text
-    .replaceAll(/("(?:[^"\\]|\\.)*"|`[^`]*`)|\/\*[^]*?\*\/|\/\/[^\n]*/g, (_, literal?: string) => literal ?? "")
+    .replaceAll(
+      /("(?:[^"\\]|\\.)*"|`[^`]*`)|\/\*[^]*?\*\/|\/\/[^\n]*/g,
+      (_, literal?: string) => literal ?? "",
+    )
     .replaceAll(/^\s*\n/gm, "");
 }

@@ -15,7 +15,7 @@ test("the example of docs/compile.md does what it says", async () => {
   // Node 20 does not know `await using`; nothing of the example hangs on when the sink is closed.
   const script = example
     .replace("await using ", "const ")
-    .replace(' from "tare"', ` from "${ROOT}dist/index.js"`);
+    .replaceAll(/ from "tare\/(\w+)"/g, ` from "${ROOT}dist/entries/$1.js"`);
   await writeFile(join(folder, "example.mjs"), script);
   const { stdout } = await promisify(execFile)(process.execPath, ["example.mjs"], { cwd: folder });
   const lines = stdout.trimEnd().split("\n");
