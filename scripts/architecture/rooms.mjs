@@ -22,6 +22,7 @@ const PURPOSES = {
   picture: "the family map as SVG",
   "tare-store.ts": "the facade over a store",
   cli: "a file for each verb",
+  entries: "weights, compile, formats, browser",
 };
 
 /**

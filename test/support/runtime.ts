@@ -27,7 +27,7 @@ export async function endRuntime(store: TareStore): Promise<void> {
 }
 
 afterAll(async () => {
-  for (const store of [...runtimes.keys()]) await endRuntime(store);
+  for (const store of runtimes.keys()) await endRuntime(store);
 });
 
 /** Loads a program that was bound to other weights. */
