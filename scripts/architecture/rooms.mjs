@@ -20,9 +20,9 @@ const PURPOSES = {
   runtime: "loaded models, pools, swaps",
   "local-store": "the store in a folder",
   picture: "the family map as SVG",
-  "tare-store.ts": "the facade over a store",
+  "tare-store.ts": "openStore: the data of a store",
+  entries: "tare/weights, compile, formats, …",
   cli: "a file for each verb",
-  entries: "weights, compile, formats, browser",
 };
 
 /**
