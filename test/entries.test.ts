@@ -58,6 +58,7 @@ describe("the entries", () => {
         .map((named) => `${declaration.name} names ${typeof named === "string" ? named : named.name}`),
     );
     expect(missing).toEqual([]);
+    expect([...exported.values()].flatMap(namedBy).length).toBeGreaterThan(exported.size);
   });
 });
 
