@@ -1,11 +1,18 @@
 import { availableParallelism } from "node:os";
+import { fileURLToPath } from "node:url";
 import { defineConfig, type ViteUserConfig } from "vitest/config";
+
+const DIST = fileURLToPath(new URL("dist/", import.meta.url));
 
 /** `npm test`: without the tests that `test/support/speed.ts` calls long. */
 const config: ViteUserConfig = defineConfig({
   resolve: {
     // Tests name the sources and run what is shipped: worker threads load compiled files.
-    alias: [{ find: /^((?:\.\.\/)+)src\/(.*)\.ts$/, replacement: "$1dist/$2.js" }],
+    alias: [
+      { find: /^((?:\.\.\/)+)src\/(.*)\.ts$/, replacement: "$1dist/$2.js" },
+      { find: /^tare$/, replacement: `${DIST}index.js` },
+      { find: /^tare\/(.*)$/, replacement: `${DIST}entries/$1.js` },
+    ],
   },
   test: {
     include: ["test/**/*.test.ts"],

@@ -21,10 +21,32 @@ export { openStore, type TareStore } from "./tare-store.ts";
 export type { ModelSummary } from "./operations/summarize-models.ts";
 export type { Progress } from "./io/progress.ts";
 
-export type { Engine, RunOptions, Session, TextSession } from "./engines/engine.ts";
-export type { EngineEntry } from "./engines/engine-entry.ts";
+export type {
+  ChatMessage,
+  Engine,
+  EngineCapabilities,
+  EngineLoadOptions,
+  GenerateOptions,
+  Generation,
+  Port,
+  RunOptions,
+  Session,
+  Signature,
+  StopReason,
+  TextSession,
+} from "./engines/engine.ts";
+export type { EngineCaches } from "./engines/engine-caches.ts";
+export type { AnyEngine, EngineContext, EngineEntry, SessionOf } from "./engines/engine-entry.ts";
+export { requireFeeds } from "./engines/feeds.ts";
+export { type LoadForecast, plainForecast } from "./engines/load-forecast.ts";
 export { ENGINES } from "./engines/registry.ts";
-export type { LinkedProgram } from "./link/linked-program.ts";
+export type {
+  LinkedAdapter,
+  LinkedGguf,
+  LinkedOnnx,
+  LinkedProgram,
+  OnnxProgram,
+} from "./link/linked-program.ts";
 export type { MutableModel } from "./runtime/mutable-model.ts";
 export { openRuntime, type Runtime } from "./runtime/runtime.ts";
 export type { TextPool } from "./runtime/text-pool.ts";
@@ -33,7 +55,10 @@ export { bind } from "./link/bind.ts";
 export { bindFile } from "./link/bind-file.ts";
 export type { BoundProgram } from "./link/bound-program.ts";
 export { link } from "./link/link-folder.ts";
+export { parseNameMapping } from "./lora/mapping.ts";
+export type { Binding } from "./model/link-plan.ts";
 export { convertWeights } from "./operations/convert/convert.ts";
+export { parseRenameRule, type RenameRule } from "./operations/convert/rename.ts";
 export { describeModel } from "./operations/describe.ts";
 export { diff } from "./operations/diff/diff.ts";
 export { externalize } from "./operations/executorch/externalize.ts";
@@ -46,16 +71,23 @@ export { proposeRefit } from "./operations/refit/propose-refit.ts";
 export { refit } from "./operations/refit/refit.ts";
 export { joinSplit } from "./operations/split/join.ts";
 export { split } from "./operations/split/split.ts";
+export { parseSplitRule, parseSplitRules, type SplitRule } from "./operations/split/split-rules.ts";
+export { inputFromJson } from "./operations/tensor-files/input-from-json.ts";
+export { readTensors } from "./operations/tensor-files/read-tensors.ts";
+export { writeTensors } from "./operations/tensor-files/write-tensors.ts";
 export { drawFamilyHtml } from "./picture/html.ts";
 export { drawFamilySvg } from "./picture/svg.ts";
 
 export type { Digest } from "./tensor/digest.ts";
-export { tensorFromJson, tensorToJson } from "./tensor/json-tensor.ts";
-export type { Tensor, Tensors } from "./tensor/tensor.ts";
+export type { DType } from "./tensor/dtype.ts";
+export { tensorFromJson, tensorsToJson, tensorToJson } from "./tensor/json-tensor.ts";
+export type { NumberTensor, StringTensor, Tensor, Tensors } from "./tensor/tensor.ts";
 export type { WeightRef } from "./weights/open-ref.ts";
+export type { WeightBytes, WeightLayout, WeightSource } from "./weights/weight-source.ts";
 
 export {
   EngineError,
+  type ErrorCode,
   FormatError,
   LinkError,
   SourceError,

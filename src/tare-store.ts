@@ -80,7 +80,7 @@ export class TareStore extends LocalStore {
    * @throws FormatError, SourceError, StoreError; a failed add leaves the store unchanged
    */
   async add(paths: readonly string[], options: AddFilesOptions = {}): Promise<AddResult> {
-    if (options.move || (await isUnfinished(this, paths))) return addMoving(this, paths, options);
+    if (options.move || (await isUnfinished(this.paths, paths))) return addMoving(this, paths, options);
     await using model = await openModel(paths, { signal: options.signal });
     return await addModel(this, options.as ?? model.name, model.draft, options);
   }

@@ -1,6 +1,7 @@
 import type { CompiledMethod } from "../compile/backends/compiled-model.ts";
 import type { LoraInfo } from "../lora/lora-bases.ts";
 import type { Port } from "../tensor/signature.ts";
+import type { Digest } from "../tensor/digest.ts";
 import { table } from "./context.ts";
 
 /** Formats an input or output as a line of a signature. */
@@ -18,7 +19,7 @@ export function bindingsText({ name, partitions }: CompiledMethod): string {
       `${index} ${backend}`,
       layout,
       `${dtype} [${shape.join(", ")}]`,
-      digest.slice("sha256:".length, "sha256:".length + 12),
+      shortDigest(digest),
     ]),
   );
   const header = ["WEIGHT", "BOUND AS", "PARTITION", "LAYOUT", "TYPE", "DIGEST"];
@@ -30,4 +31,9 @@ export function loraText({ bases, refusal }: LoraInfo): string {
   if (refusal !== undefined)
     return `LoRA that cannot be used: ${refusal.replace(/^Cannot use LoRA "[^"]*": /, "")}`;
   return bases.length > 0 ? `LoRA for ${bases.join(", ")}` : "LoRA for no model of this store";
+}
+
+/** The first twelve hexadecimal digits of a digest. */
+export function shortDigest(digest: Digest): string {
+  return digest.slice("sha256:".length, "sha256:".length + 12);
 }

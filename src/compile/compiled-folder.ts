@@ -106,11 +106,20 @@ export async function openCompiled(at: string, options: OpenCompiledOptions = {}
   });
   const record = parseFolderRecord(parseStrictJson(text, name), name);
   checkCompileCompatibility(record.compiled.records, backends, machine, name);
-  return new CompiledFolder(root, record, backends, open);
+  return new OpenedFolder(root, record, backends, open);
 }
 
 /** A folder of compiled programs that run over the weights beside them. Dispose it to end its sessions. */
-export class CompiledFolder implements AsyncDisposable {
+export interface CompiledFolder extends AsyncDisposable {
+  readonly model: CompiledModel;
+  /**
+   * Loads a method, over the folder's own files.
+   * @throws LinkError, FormatError, SourceError, EngineError
+   */
+  load(options?: CompiledLoadOptions): Promise<Session>;
+}
+
+class OpenedFolder implements CompiledFolder {
   readonly model: CompiledModel;
   readonly #path: string;
   readonly #files: ReadonlyMap<Digest, string>;
@@ -120,7 +129,6 @@ export class CompiledFolder implements AsyncDisposable {
   readonly #open: () => Promise<OnnxRuntime>;
   #engine: Promise<OnnxRuntime> | undefined;
 
-  /** Use {@link openCompiled}. */
   constructor(
     path: string,
     { compiled, files, weights }: FolderRecord,
@@ -135,10 +143,6 @@ export class CompiledFolder implements AsyncDisposable {
     this.#open = open;
   }
 
-  /**
-   * Loads a method, over the folder's own files.
-   * @throws LinkError, FormatError, SourceError, EngineError
-   */
   async load(options: CompiledLoadOptions = {}): Promise<Session> {
     const { method, verify = false, signal } = options;
     const { methods } = this.model;

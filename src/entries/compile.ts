@@ -16,6 +16,7 @@ export type {
   PartitionWeight,
   RunningPartition,
 } from "../compile/backends/backend.ts";
+export type { CompiledFile } from "../compile/backends/compiled-file.ts";
 export type {
   CompiledBinding,
   CompiledData,
@@ -48,13 +49,32 @@ export {
   openCompiled,
   type OpenCompiledOptions,
 } from "../compile/compiled-folder.ts";
-export type { Port, RunOptions, Session, Signature } from "../engines/engine.ts";
+export type { Field, Frame } from "../encodings/protobuf/fields.ts";
+export type { EngineLoadOptions, Port, RunOptions, Session, Signature } from "../engines/engine.ts";
+export type { OrtLoadOptions } from "../engines/onnxruntime/engine.ts";
+export type { PrepackingMode } from "../engines/onnxruntime/prepacking.ts";
+export type { OptimizationLevel } from "../engines/onnxruntime/protocol.ts";
+export { EngineError, type ErrorCode, type ErrorDetails, StoreError, TareError } from "../errors.ts";
+export type {
+  OnnxGraph,
+  OnnxModel,
+  OnnxNode,
+  OnnxTensor,
+  OnnxValue,
+  TensorData,
+} from "../formats/onnx/graph.ts";
+export type { ByteSource, LocalFile, ReadOptions, RemoteFile } from "../io/byte-source.ts";
 export type { BlobData } from "../io/chunks.ts";
+export type { StreamOptions } from "../io/stream.ts";
 export { type FolderSink, openFolderSink } from "../local-store/folder-sink.ts";
+export type { Weight } from "../model/config.ts";
+export type { Binding } from "../model/link-plan.ts";
+export type { Descriptor } from "../model/manifest.ts";
 export { createSha256 } from "../node/sha256.ts";
-export { memoryBlobs } from "../store/memory-blobs.ts";
-export type { BlobSink, BlobSource, StagedBlob } from "../store/store.ts";
+export { memoryBlobs, type MemoryBlobsOptions } from "../store/memory-blobs.ts";
+export type { BlobRef, Blobs, BlobSink, BlobSource, HasOptions, Lease, StagedBlob } from "../store/store.ts";
 export type { CreateDigest, Digest, DigestStream } from "../tensor/digest.ts";
 export { type DType, tensorBytes } from "../tensor/dtype.ts";
 export type { NumberTensor, StringTensor, Tensor, Tensors } from "../tensor/tensor.ts";
 export type { TensorLayout } from "../tensor/tensor-layout.ts";
+export type { WeightBytes, WeightLayout, WeightSource } from "../weights/weight-source.ts";

@@ -9,7 +9,9 @@
  * ```
  * @module
  */
+export { type ErrorCode, type ErrorDetails, FormatError, TareError } from "../errors.ts";
 export { createRegistry, type FormatRegistry } from "../formats/create-registry.ts";
+export type { FileStart } from "../formats/file-start.ts";
 export type { Format, ModelFile, ModelFolder } from "../formats/format.ts";
 export type {
   Checksum,
@@ -21,6 +23,15 @@ export type {
   WeightSpec,
 } from "../formats/lay-out.ts";
 export { FORMATS } from "../formats/registry.ts";
+export type { ByteEncoding } from "../io/byte-encoding.ts";
+export type { ByteSource, LocalFile, ReadOptions, RemoteFile } from "../io/byte-source.ts";
+export type { HexCase } from "../io/hex.ts";
+export type { HttpSourceOptions } from "../io/http-source.ts";
+export type { VarintArray } from "../io/varint-array.ts";
 export type { FileDraft, MethodDraft, ModelDraft, WeightDraft, WeightRange } from "../model/draft.ts";
+export type { Digest } from "../tensor/digest.ts";
+export type { DType } from "../tensor/dtype.ts";
+export type { TensorLayout } from "../tensor/tensor-layout.ts";
 export { draftWeights, type ModelDataOptions } from "../weights/draft.ts";
 export { openHttpModel } from "../weights/open-http-model.ts";
+export type { WeightBytes, WeightLayout, WeightSource } from "../weights/weight-source.ts";

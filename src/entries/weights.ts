@@ -10,6 +10,7 @@
  * ```
  * @module
  */
+export { type ErrorCode, type ErrorDetails, LinkError, SourceError, TareError } from "../errors.ts";
 export {
   type ByteSource,
   type LocalFile,
@@ -19,7 +20,7 @@ export {
 } from "../io/byte-source.ts";
 export { type HttpSourceOptions, openHttpSource } from "../io/http-source.ts";
 export type { StreamOptions } from "../io/stream.ts";
-export { type FileSource, openFileSource } from "../node/file-source.ts";
+export { type FileIdentity, type FileSource, openFileSource } from "../node/file-source.ts";
 export { createSha256 } from "../node/sha256.ts";
 export type { CreateDigest, Digest, DigestStream } from "../tensor/digest.ts";
 export type { DType } from "../tensor/dtype.ts";
@@ -28,12 +29,14 @@ export type { TensorLayout } from "../tensor/tensor-layout.ts";
 export { type HashOptions, hashWeight } from "../weights/hash-weight.ts";
 export { loadWeight } from "../weights/load-weight.ts";
 export {
+  type KnownWeight,
   type MappedWeight,
   mapWeights,
   type ReadWeight,
   readWeights,
   type StreamedWeight,
   streamWeights,
+  type WeightSelection,
 } from "../weights/load-weights.ts";
 export { type FileRange, locateWeight } from "../weights/locate-weight.ts";
 export {
@@ -45,7 +48,8 @@ export {
 } from "../weights/match-weights.ts";
 export { memoryWeights } from "../weights/memory.ts";
 export { mergeWeightSources } from "../weights/merged.ts";
-export type { WeightRef } from "../weights/open-ref.ts";
+export { type NameMap, parseNameMap } from "../weights/name-map.ts";
+export type { OpenRefOptions, WeightRef } from "../weights/open-ref.ts";
 export { openWeight } from "../weights/open-weight.ts";
 export { type OpenWeights, openWeights, type OpenWeightsOptions } from "../weights/open-weights.ts";
 export { type FreeableData, readWeight } from "../weights/read-weight.ts";
@@ -56,6 +60,7 @@ export {
   type DuplicateWeight,
   type MismatchedWeight,
   type WeightClaim,
+  type WeightFindings,
   type WeightHints,
   WeightMismatchError,
 } from "../weights/weight-mismatch-error.ts";

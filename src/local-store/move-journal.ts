@@ -9,7 +9,6 @@ import type { Digest } from "../tensor/digest.ts";
 import type { MethodDraft, WeightDraft } from "../model/draft.ts";
 import { DTYPE_BITS, type DType } from "../tensor/dtype.ts";
 import { isAbsent } from "../node/file-source.ts";
-import type { LocalStore } from "./local-store.ts";
 import type { StorePaths } from "./store-paths.ts";
 
 /** A weight that is in the store and was freed in its file. */
@@ -96,7 +95,7 @@ export async function movedBlobs(paths: StorePaths): Promise<Set<Digest>> {
 }
 
 /** Whether an add of these paths was interrupted. */
-export async function isUnfinished({ paths }: LocalStore, asked: readonly string[]): Promise<boolean> {
+export async function isUnfinished(paths: StorePaths, asked: readonly string[]): Promise<boolean> {
   return (await stat(journalOf(paths, asked)).catch(() => undefined)) !== undefined;
 }
 

@@ -1,6 +1,6 @@
 import type { Weight } from "../model/config.ts";
 import { type LoraAdapter, type LoraCopy, type LoraModule, shapeText, someNames } from "./adapter.ts";
-import type { LoraBase } from "./base.ts";
+import type { LoraBase } from "./lora-base.ts";
 import type { LocatedModule } from "./locate-modules.ts";
 import { misfit } from "./misfit.ts";
 

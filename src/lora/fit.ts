@@ -1,5 +1,5 @@
 import { type LoraAdapter, type LoraPair, shapeText, someNames } from "./adapter.ts";
-import type { LoraBase, Site } from "./base.ts";
+import type { LoraBase, Site } from "./lora-base.ts";
 import { checkCopies } from "./check-copies.ts";
 import { locateModules, type LocatedModule } from "./locate-modules.ts";
 import type { NameMapping } from "./mapping.ts";

@@ -1,5 +1,5 @@
 import type { LoraModule } from "./adapter.ts";
-import type { LoraBase, Site } from "./base.ts";
+import type { LoraBase, Site } from "./lora-base.ts";
 import { matrixShape } from "./matrix-shape.ts";
 import type { NameMapping } from "./mapping.ts";
 

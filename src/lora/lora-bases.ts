@@ -1,6 +1,7 @@
 import { LinkError, TareError } from "../errors.ts";
 import type { LoraAdapter } from "./adapter.ts";
-import { type LoraBase, openBase } from "./base.ts";
+import { openBase } from "./base.ts";
+import type { LoraBase } from "./lora-base.ts";
 import { matchLora } from "./fit.ts";
 import { isLora, openLora } from "./open.ts";
 import type { StoredModel } from "../model/stored-model.ts";

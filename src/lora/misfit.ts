@@ -1,6 +1,6 @@
 import { LinkError } from "../errors.ts";
 import type { LoraAdapter } from "./adapter.ts";
-import type { LoraBase } from "./base.ts";
+import type { LoraBase } from "./lora-base.ts";
 
 /** The error of an adapter that does not fit a base. */
 export function misfit(

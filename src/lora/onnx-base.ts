@@ -5,7 +5,7 @@ import { parseOnnx } from "../formats/onnx/parse.ts";
 import type { Method } from "../model/config.ts";
 import type { StoredModel } from "../model/stored-model.ts";
 import { moduleName } from "./adapter.ts";
-import type { Site } from "./base.ts";
+import type { Site } from "./lora-base.ts";
 import type { BlobReader } from "../store/store.ts";
 import { readBlob } from "../store/read-blob.ts";
 

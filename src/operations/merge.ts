@@ -1,6 +1,7 @@
 import { LinkError, UsageError } from "../errors.ts";
 import type { LoraAdapter } from "../lora/adapter.ts";
-import { type LoraBase, openBase } from "../lora/base.ts";
+import { openBase } from "../lora/base.ts";
+import type { LoraBase } from "../lora/lora-base.ts";
 import { loadTerms, type TermPlan } from "../lora/factors.ts";
 import { type LoraFit, type LoraTarget, matchLora } from "../lora/fit.ts";
 import { checkMapped, nameMapping } from "../lora/mapping.ts";

@@ -22,8 +22,3 @@ export function isDigest(text: string): text is Digest {
 export function digestHex(digest: Digest): string {
   return digest.slice("sha256:".length);
 }
-
-/** Returns the first twelve digits of a digest, for people to read. */
-export function shortDigest(digest: Digest): string {
-  return digestHex(digest).slice(0, 12);
-}

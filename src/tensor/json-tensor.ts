@@ -1,7 +1,7 @@
 import { type ErrorCode, FormatError } from "../errors.ts";
 import { type DType, DTYPE_BITS, elementCount, tensorBytes } from "./dtype.ts";
 import { JSON_NUMBERS, type JsonNumber, type JsonProblem } from "./json-number.ts";
-import type { Tensor } from "./tensor.ts";
+import type { Tensor, Tensors } from "./tensor.ts";
 
 /** A tensor as nested arrays, the last dimension innermost; a scalar is a value without an array. */
 export type JsonTensor = number | string | boolean | readonly JsonTensor[];
@@ -72,6 +72,11 @@ export function tensorToJson(tensor: Tensor): JsonTensor {
   const width = DTYPE_BITS[tensor.dtype] / 8;
   const view = new DataView(tensor.bytes.buffer, tensor.bytes.byteOffset, tensor.bytes.byteLength);
   return nest(shape, (index) => kind.get(view, index * width));
+}
+
+/** Spells tensors as {@link tensorToJson} does, by name. */
+export function tensorsToJson(tensors: Tensors): Record<string, JsonTensor> {
+  return Object.fromEntries(Object.entries(tensors).map(([name, tensor]) => [name, tensorToJson(tensor)]));
 }
 
 function numbersOf(dtype: DType, refuse: Refuse): JsonNumber {

@@ -7,27 +7,27 @@ import { streamWeight } from "./stream-weight.ts";
 import { noSuchWeight, type WeightLayout, type WeightSource } from "./weight-source.ts";
 
 /** Keys of the weights to load; all unless given. */
-interface Selected {
+export interface WeightSelection {
   readonly keys?: readonly string[] | undefined;
 }
 
 /** Key and layout of a weight. */
-interface Loaded {
+export interface KnownWeight {
   readonly key: string;
   readonly layout: WeightLayout;
 }
 
 /** A weight as a file range, which an engine maps. */
-export interface MappedWeight extends Loaded, FileRange {}
+export interface MappedWeight extends KnownWeight, FileRange {}
 
 /** A weight in memory. It is freed when the next weight is requested: copy or keep `bytes` before that. */
-export interface ReadWeight extends Loaded {
+export interface ReadWeight extends KnownWeight {
   /** @throws LinkError `released` after the weight is freed */
   readonly bytes: Uint8Array;
 }
 
 /** A weight as a stream, read on demand. */
-export interface StreamedWeight extends Loaded {
+export interface StreamedWeight extends KnownWeight {
   readonly chunks: AsyncIterable<Uint8Array>;
 }
 
@@ -36,7 +36,7 @@ export interface StreamedWeight extends Loaded {
  * @throws LinkError `unsupported` for a weight that no file has as plain bytes, `missing-weight`; SourceError
  * `source-changed`
  */
-export async function mapWeights(data: WeightSource, options: Selected = {}): Promise<MappedWeight[]> {
+export async function mapWeights(data: WeightSource, options: WeightSelection = {}): Promise<MappedWeight[]> {
   const mapped: MappedWeight[] = [];
   for (const { key, layout } of select(data, options)) {
     const range = await locateWeight(data, key);
@@ -62,7 +62,7 @@ export async function mapWeights(data: WeightSource, options: Selected = {}): Pr
  */
 export async function* readWeights(
   data: WeightSource,
-  { signal, ...options }: Selected & ReadOptions = {},
+  { signal, ...options }: WeightSelection & ReadOptions = {},
 ): AsyncGenerator<ReadWeight, void, undefined> {
   for (const { key, layout } of select(data, options)) {
     using held = await readWeight(data, key, { signal });
@@ -79,7 +79,7 @@ export async function* readWeights(
 /** Streams weights one after the other, for engines that copy chunks. One chunk is in memory at a time. */
 export async function* streamWeights(
   data: WeightSource,
-  { chunk, signal, ...options }: Selected & StreamOptions = {},
+  { chunk, signal, ...options }: WeightSelection & StreamOptions = {},
 ): AsyncGenerator<StreamedWeight, void, undefined> {
   for (const { key, layout } of select(data, options)) {
     signal?.throwIfAborted();
@@ -88,7 +88,7 @@ export async function* streamWeights(
 }
 
 /** Looks up the layouts of all weights before the first one is read. */
-function select(data: WeightSource, { keys = data.keys() }: Selected): Loaded[] {
+function select(data: WeightSource, { keys = data.keys() }: WeightSelection): KnownWeight[] {
   return keys.map((key) => {
     const layout = data.layout(key);
     if (!layout) throw noSuchWeight(data, key);

@@ -2,8 +2,7 @@ import { stat } from "node:fs/promises";
 import type { ReadOptions } from "../io/byte-source.ts";
 import { LinkError, SourceError } from "../errors.ts";
 import type { ModelDraft } from "../model/draft.ts";
-import type { StoredModel } from "../model/stored-model.ts";
-import { type FileSource, fileError, isAbsent } from "../node/file-source.ts";
+import { fileError, isAbsent } from "../node/file-source.ts";
 import { openModel } from "../node/open-model.ts";
 import { readModel } from "../store/read-model.ts";
 import type { Store } from "../store/store.ts";
@@ -11,6 +10,7 @@ import type { Tensors } from "../tensor/tensor.ts";
 import { memoryWeights } from "./memory.ts";
 import { allRefWeights } from "./ref-weights.ts";
 import { openHttpModel } from "./open-http-model.ts";
+import type { OpenedRef } from "./opened-ref.ts";
 import { noSuchWeight, type WeightSource } from "./weight-source.ts";
 
 /**
@@ -26,14 +26,6 @@ export interface OpenRefOptions extends ReadOptions {
   /** References by scope of `scope::key`; a scope that is not listed is opened as a reference. */
   readonly scopes?: Readonly<Record<string, WeightRef>> | undefined;
 }
-
-/** The target of a reference. Dispose it to close its files. */
-export type OpenedRef = AsyncDisposable & { readonly name: string } & (
-    | { readonly kind: "model"; readonly store: Store; readonly model: StoredModel }
-    | { readonly kind: "files"; readonly draft: ModelDraft<FileSource> }
-    | { readonly kind: "url"; readonly draft: ModelDraft }
-    | { readonly kind: "weights"; readonly source: WeightSource }
-  );
 
 /**
  * Opens the target of a reference. Reads no weights.

@@ -1,7 +1,7 @@
 import { LinkError } from "../errors.ts";
 import { type Alias, aliasedWeights } from "./aliased.ts";
 import { draftWeights, type ModelDataOptions } from "./draft.ts";
-import type { OpenedRef } from "./open-ref.ts";
+import type { OpenedRef } from "./opened-ref.ts";
 import { storedWeights } from "./stored.ts";
 import type { WeightLayout, WeightSource } from "./weight-source.ts";
 

@@ -1,18 +1,18 @@
-import type {
-  Engine,
-  EngineCapabilities,
-  EngineLoadOptions,
-  RunOptions,
-  Session,
-  Signature,
-} from "../../src/engines/engine.ts";
-import type { EngineEntry } from "../../src/engines/engine-entry.ts";
-import { plainForecast } from "../../src/engines/load-forecast.ts";
-import { requireFeeds } from "../../src/engines/feeds.ts";
-import { EngineError } from "../../src/errors.ts";
-import type { LinkedProgram } from "../../src/link/linked-program.ts";
-import type { Tensors } from "../../src/tensor/tensor.ts";
-import { readWeights } from "../../src/weights/load-weights.ts";
+import {
+  type Engine,
+  type EngineCapabilities,
+  type EngineEntry,
+  EngineError,
+  type EngineLoadOptions,
+  type LinkedProgram,
+  plainForecast,
+  requireFeeds,
+  type RunOptions,
+  type Session,
+  type Signature,
+  type Tensors,
+} from "tare";
+import { readWeights } from "tare/weights";
 
 const CAPABILITIES: EngineCapabilities = {
   formats: ["safetensors"],

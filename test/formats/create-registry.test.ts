@@ -3,12 +3,9 @@ import { readFile } from "node:fs/promises";
 import { dirname, join, resolve } from "node:path";
 import { fileURLToPath } from "node:url";
 import { describe, expect, test } from "vitest";
-import { memorySource } from "../../src/io/byte-source.ts";
-import { createRegistry } from "../../src/formats/create-registry.ts";
-import type { Format } from "../../src/formats/format.ts";
-import { FORMATS } from "../../src/formats/registry.ts";
-import { convertWeights } from "../../src/operations/convert/convert.ts";
-import { memoryWeights } from "../../src/weights/memory.ts";
+import { convertWeights } from "tare";
+import { createRegistry, type Format, FORMATS, type ModelFile } from "tare/formats";
+import { memorySource, memoryWeights } from "tare/weights";
 import { temporaryFolder } from "../support/temporary.ts";
 
 /** A format of one weight, its four bytes of signature, and the weight's bytes. */
@@ -18,7 +15,7 @@ const toy: Format = {
   extensions: [".toy"],
   hasSignature: (start) => start.text(0, 4) === "TOY!",
   async read([file]) {
-    const { path, source } = file as { path: string; source: ReturnType<typeof memorySource> };
+    const { path, source } = file as ModelFile;
     const length = source.size - 4;
     const weights = [
       { name: "w", dtype: "uint8", shape: [length], at: { file: 0, offset: 4, length } },

@@ -2,7 +2,7 @@ import { createHash } from "node:crypto";
 import { cp, mkdir, readdir, readFile } from "node:fs/promises";
 import { join } from "node:path";
 import { beforeAll, describe, expect, test } from "vitest";
-import { writeTensors } from "../../src/cli/tensor-files.ts";
+import { writeTensors } from "../../src/operations/tensor-files/write-tensors.ts";
 import { openStore, type TareStore } from "../../src/tare-store.ts";
 import { DTYPE_BITS, type DType } from "../../src/tensor/dtype.ts";
 import type { Tensor, Tensors } from "../../src/tensor/tensor.ts";

@@ -4,7 +4,7 @@ import { describe, expect, test } from "vitest";
 import { parseSafetensors } from "../../src/formats/safetensors/parse.ts";
 import type { Factor, LoraAdapter, LoraModule } from "../../src/lora/adapter.ts";
 import { plainModule } from "../../src/lora/adapter.ts";
-import type { LoraBase, Site } from "../../src/lora/base.ts";
+import type { LoraBase, Site } from "../../src/lora/lora-base.ts";
 import { matchLora } from "../../src/lora/fit.ts";
 import type { Weight } from "../../src/model/config.ts";
 import type { StoredModel } from "../../src/model/stored-model.ts";

@@ -1,4 +1,3 @@
-import { shortDigest } from "../../tensor/digest.ts";
 import {
   attach as attachWeights,
   type AttachResult,
@@ -7,6 +6,7 @@ import {
 } from "../../operations/mlir/attach.ts";
 import { type DefineCommand, examples } from "../command.ts";
 import { bytes, table } from "../context.ts";
+import { shortDigest } from "../formatting.ts";
 import type { TareStore } from "../../tare-store.ts";
 import { outputPath } from "../options.ts";
 

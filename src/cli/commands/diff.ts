@@ -1,5 +1,5 @@
 import type { ModelDiff } from "../../operations/diff/diff.ts";
-import { weightBytes } from "../../model/sharing.ts";
+import { tensorBytes } from "../../tensor/dtype.ts";
 import { type DefineCommand, examples } from "../command.ts";
 import { bytes, table } from "../context.ts";
 import { diff as diffModels } from "../../operations/diff/diff.ts";
@@ -44,7 +44,7 @@ function describe(result: ModelDiff): string {
     left.shape.join() === right.shape.join()
       ? `[${left.shape.join(", ")}]`
       : `[${left.shape.join(", ")}] → [${right.shape.join(", ")}]`,
-    bytes(weightBytes(right)),
+    bytes(tensorBytes(right.dtype, right.shape) ?? 0),
     difference ? percent(difference.changed / Math.max(1, difference.elements)) : "",
     difference?.relative === undefined ? "" : percent(difference.relative),
     difference?.largest === undefined ? "" : difference.largest.toPrecision(3),

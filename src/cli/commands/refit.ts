@@ -8,7 +8,7 @@ import type { Tensors } from "../../tensor/tensor.ts";
 import { type DefineCommand, examples } from "../command.ts";
 import { bytes, type Context, table } from "../context.ts";
 import { readNameMap } from "../options.ts";
-import { readTensors } from "../tensor-files.ts";
+import { readInputFile } from "../inputs.ts";
 import { describeModel } from "../../operations/describe.ts";
 import { proposeRefit } from "../../operations/refit/propose-refit.ts";
 import { refit as refitModel } from "../../operations/refit/refit.ts";
@@ -127,7 +127,7 @@ async function check(
     const given: Record<string, Tensors> = {};
     if (inputs !== undefined) {
       const { methods } = await describeModel(store, name);
-      for (const method of methods) given[method.name] = await readTensors(inputs, method.signature);
+      for (const method of methods) given[method.name] = await readInputFile(inputs, method.signature);
     }
     await using runtime = await context.openRuntime(store);
     return await runtime.verifyRefit(name, { inputs: given, signal: context.signal });

@@ -6,7 +6,9 @@ import type { LoadOptions, Runtime } from "../../runtime/runtime.ts";
 import type { Tensor, Tensors } from "../../tensor/tensor.ts";
 import { type DefineCommand, examples } from "../command.ts";
 import { type Context, table } from "../context.ts";
-import { parseInput, readTensors, tensorsToJson, writeTensors } from "../tensor-files.ts";
+import { parseInput, readInputFile } from "../inputs.ts";
+import { writeTensors } from "../../operations/tensor-files/write-tensors.ts";
+import { tensorsToJson } from "../../tensor/json-tensor.ts";
 import { generateText, type TextFlags } from "../generate-text.ts";
 import { summarize } from "../summary.ts";
 import { collect } from "../options.ts";
@@ -154,7 +156,7 @@ async function readInputs(
   signature: Signature,
 ): Promise<Record<string, Tensor>> {
   const inputs: Record<string, Tensor> = {};
-  for (const file of files) Object.assign(inputs, await readTensors(file, signature));
+  for (const file of files) Object.assign(inputs, await readInputFile(file, signature));
   for (const text of given) Object.assign(inputs, parseInput(text, signature));
   return inputs;
 }

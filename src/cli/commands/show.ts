@@ -1,10 +1,9 @@
 import type { MethodInfo, ModelInfo } from "../../operations/describe.ts";
 import type { ExecutorchInfo } from "../../operations/executorch/executorch-info.ts";
 import type { LoraInfo } from "../../lora/lora-bases.ts";
-import { shortDigest } from "../../tensor/digest.ts";
 import { type DefineCommand, examples } from "../command.ts";
 import { bytes, table } from "../context.ts";
-import { bindingsText, loraText, portText } from "../formatting.ts";
+import { bindingsText, loraText, portText, shortDigest } from "../formatting.ts";
 import { describeModel } from "../../operations/describe.ts";
 
 /** `tare show`: describes one model. */

@@ -13,7 +13,7 @@ import { installedVersion } from "./installed-version.ts";
 import { Prepacker } from "./prepacker.ts";
 import type { PrepackingMode } from "./prepacking.ts";
 import { DEFAULT_LEVEL, programKey } from "./program-key.ts";
-import type { CreateSettings } from "./protocol.ts";
+import type { OptimizationLevel } from "./protocol.ts";
 import { ThreadSession } from "./session.ts";
 import { EngineThread } from "./thread.ts";
 
@@ -34,7 +34,7 @@ export interface OrtLoadOptions extends EngineLoadOptions {
   /** Lets idle threads spin: worth it for a process with one session only. */
   readonly spinning?: boolean | undefined;
   /** How far the engine optimizes a program; "extended" unless given. */
-  readonly level?: CreateSettings["level"] | undefined;
+  readonly level?: OptimizationLevel | undefined;
   /** Hash prepacked and folded weights before they are used, even if nobody wrote to them since they were hashed. */
   readonly verify?: boolean | undefined;
 }

@@ -6,9 +6,12 @@ import type { Port } from "../engine.ts";
 /** Levels of optimization. */
 export const LEVELS = ["disabled", "basic", "extended", "all"] as const;
 
+/** How far the engine optimizes a program. */
+export type OptimizationLevel = (typeof LEVELS)[number];
+
 /** How a model is created; the settings that a compiled program depends on are part of its key. */
 export interface CreateSettings {
-  readonly level: (typeof LEVELS)[number];
+  readonly level: OptimizationLevel;
   readonly prepack: boolean;
   /** Threads for one operator; the engine's default, one a core, if 0. */
   readonly threads: number;

@@ -6,10 +6,10 @@ import type { FileDraft, ModelDraft, WeightDraft } from "../../model/draft.ts";
 import { fileError, type FileSource, openFileSource } from "../../node/file-source.ts";
 import { writeAll } from "../../node/write-chunks.ts";
 import type { LocalStore } from "../../local-store/local-store.ts";
-import type { OpenedRef } from "../../weights/open-ref.ts";
+import type { OpenedRef } from "../../weights/opened-ref.ts";
 import { streamWeight } from "../../weights/stream-weight.ts";
 import { noSuchWeight, type WeightSource } from "../../weights/weight-source.ts";
-import type { NewWeightsOptions } from "./new-weights.ts";
+import type { NewWeightsOptions } from "./new-weights-options.ts";
 
 /** Alignment of weights in a temporary file, in bytes. */
 const ALIGNMENT = 64;

@@ -1,11 +1,11 @@
 import { LinkError } from "../../errors.ts";
 import type { StoredModel } from "../../model/stored-model.ts";
-import type { Progress } from "../../io/progress.ts";
 import type { LocalStore } from "../../local-store/local-store.ts";
 import { type StagedModel, stageModel } from "../../local-store/stage.ts";
 import { currentModel } from "../../store/read-model.ts";
 import { openRef, type WeightRef } from "../../weights/open-ref.ts";
 import { openLocalDraft } from "./local-draft.ts";
+import type { NewWeightsOptions } from "./new-weights-options.ts";
 
 /** New weights in the store. The store keeps them until this is disposed, or until a model uses them. */
 export interface NewWeights extends AsyncDisposable {
@@ -13,12 +13,6 @@ export interface NewWeights extends AsyncDisposable {
   model(): Promise<StoredModel>;
   /** Digests and sizes of the blobs that the store did not have before. */
   readonly fresh: StagedModel["fresh"];
-}
-
-/** Options of {@link openNewWeights}. */
-export interface NewWeightsOptions {
-  readonly onProgress?: ((progress: Progress) => void) | undefined;
-  readonly signal?: AbortSignal | undefined;
 }
 
 /**

@@ -5,7 +5,8 @@ import type { StoredModel } from "../../model/stored-model.ts";
 import type { LocalStore } from "../../local-store/local-store.ts";
 import { readModel } from "../../store/read-model.ts";
 import type { WeightRef } from "../../weights/open-ref.ts";
-import { type NewWeightsOptions, openNewWeights } from "./new-weights.ts";
+import { openNewWeights } from "./new-weights.ts";
+import type { NewWeightsOptions } from "./new-weights-options.ts";
 import { codecOf } from "../../tensor/quantization/codec-of.ts";
 
 /** Largest number of bytes read from each weight: enough values to recognize the weight that it was trained from. */
