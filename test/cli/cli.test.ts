@@ -317,7 +317,9 @@ describe("tare", () => {
   test("a failure prints what, why and what to do, also as JSON", async () => {
     const text = await tare("show", "nobody");
     expect(text).toMatchObject({ code: 1, out: "" });
-    expect(text.err).toBe('tare: Cannot find model "nobody" in the store\n  hint: it has base, kjv\n');
+    expect(text.err).toBe(
+      'tare: Cannot find model "nobody" in the store\n  hint: Use a name of the store: base, kjv\n',
+    );
     expect(JSON.parse((await tare("show", "nobody", "--json")).out)).toMatchObject({
       error: { code: "not-found" },
     });
@@ -339,7 +341,7 @@ describe("tare", () => {
     await mkdir(join(folder, "photos"));
     expect(await tare("ls", "--store", folder)).toMatchObject({
       code: 1,
-      err: expect.stringContaining('it holds "photos"'),
+      err: expect.stringContaining('it contains "photos"'),
     });
   });
 

@@ -65,7 +65,7 @@ describe("a verb of one's own", () => {
     await mkdir(join(foreign, "2024"), { recursive: true });
     expect(await tare(env, "count", "--store", foreign)).toMatchObject({
       code: 1,
-      err: expect.stringContaining('it holds "2024"'),
+      err: expect.stringContaining('it contains "2024"'),
     });
   });
 });

@@ -193,7 +193,7 @@ describe("TextPool.swap()", () => {
     await expect(texts.swap("odd")).rejects.toMatchObject({ code: "engine" });
     await expect(texts.swap("nobody")).rejects.toMatchObject({
       code: "not-found",
-      hint: "it has base, kjv, odd",
+      hint: "Use a name of the store: base, kjv, odd",
     });
     const aborted = AbortSignal.abort(new Error("enough"));
     await expect(texts.swap("kjv", { signal: aborted })).rejects.toThrow("enough");
