@@ -70,6 +70,7 @@ export { type FolderSink, openFolderSink } from "../local-store/folder-sink.ts";
 export type { Weight } from "../model/config.ts";
 export type { Binding } from "../model/link-plan.ts";
 export type { Descriptor } from "../model/manifest.ts";
+export { WEIGHTLESS_BLOCKER } from "../compile/link-partition.ts";
 export { createSha256 } from "../node/sha256.ts";
 export { memoryBlobs, type MemoryBlobsOptions } from "../store/memory-blobs.ts";
 export type { BlobRef, Blobs, BlobSink, BlobSource, HasOptions, Lease, StagedBlob } from "../store/store.ts";
