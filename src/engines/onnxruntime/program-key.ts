@@ -3,7 +3,7 @@ import type { LinkPlan } from "../../model/link-plan.ts";
 import type { CreateSettings } from "./protocol.ts";
 
 /** Version of what is done to a program before and after the engine optimizes it: part of every key. */
-const RECIPE = 6;
+const RECIPE = 5;
 
 /** The highest level at which numbers and layouts do not depend on the machine. */
 export const DEFAULT_LEVEL = "extended";
