@@ -170,7 +170,7 @@ describe("a GGUF LoRA", () => {
       {
         code: "mismatch",
         tensor: "blk.0.attn_q.weight",
-        message: expect.stringContaining("[4, 8], the LoRA for it is [5, 8]"),
+        message: expect.stringContaining("[4, 8], and its LoRA is [5, 8]"),
       },
     ],
     [

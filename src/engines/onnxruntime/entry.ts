@@ -7,7 +7,7 @@ export const ONNX_RUNTIME: EngineEntry<OnnxRuntime, LinkedOnnx> = {
   id: "onnxruntime",
   label: "ONNX Runtime",
   formats: ["onnx"],
-  hint: "Run it in ONNX Runtime: store.load, or tare run with inputs",
+  hint: "Run it in ONNX Runtime: runtime.load, or tare run with inputs",
   async open({ workers, caches }) {
     const { openOnnxRuntime } = await import("./engine.ts");
     return openOnnxRuntime({ workers, caches });

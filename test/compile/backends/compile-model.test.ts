@@ -155,7 +155,7 @@ describe("compileModel()", () => {
     const settings = { backends: [backend("first"), backend("other")], rules, options: {} };
     await expect(compileModel("m", [method], settings, surroundings)).rejects.toMatchObject({
       code: "unsupported",
-      message: expect.stringContaining('"a" would travel'),
+      message: expect.stringContaining('"a" would pass between partitions'),
     });
   });
 });

@@ -247,7 +247,12 @@ describe("attach({ from })", () => {
 
   test.each([
     ["a missing one", { scale: undefined }, "missing-weight", /1 weights are not found in .*\n {4}scale/],
-    ["another dtype", { scale: f32([4], "int32") }, "mismatch", /it is int32, and the program has tensor<4xf32>/],
+    [
+      "another dtype",
+      { scale: f32([4], "int32") },
+      "mismatch",
+      /it is int32, and the program has tensor<4xf32>/,
+    ],
     [
       "another shape",
       { scale: f32([2, 2]) },
