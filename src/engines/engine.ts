@@ -36,7 +36,7 @@ export interface Session extends AsyncDisposable {
    * @throws EngineError `missing-input`, `bad-input` naming the input, `released`, `engine`
    */
   run(inputs: Tensors, options?: RunOptions): Promise<Tensors>;
-  /** Ends the session when runs under way are done; a second call does nothing. */
+  /** Ends the session after its running calls; a second call has no effect. */
   release(): Promise<void>;
 }
 
@@ -95,7 +95,7 @@ export interface TextSession extends AsyncDisposable {
    * @throws EngineError `bad-input`, `too-large` if the prompt does not fit the context, `released`, `engine`
    */
   generate(prompt: string | readonly ChatMessage[], options?: GenerateOptions): Promise<Generation>;
-  /** Ends the session when runs under way are done; a second call does nothing. */
+  /** Ends the session after its running calls; a second call has no effect. */
   release(): Promise<void>;
 }
 

@@ -90,7 +90,7 @@ function strideOf(series: readonly Span[]): number {
   return STRIDES.find((stride) => stride * pitch >= widest + 8) ?? series.length;
 }
 
-/** Drops captions that would be cut to less than half. */
+/** Shortens a name to a span; empty if less than 36 pixels are free. */
 function shortened(name: string, span: Span): string {
   const room = span.end - span.x - 4;
   return room < 36 ? "" : fitText(name, LABEL_SIZE, room);
