@@ -8,7 +8,7 @@ import { UsageError } from "../errors.ts";
 import type { CompileOptions } from "./compile-stored.ts";
 import { OnnxRuntimeBackend } from "./ort-backend.ts";
 
-/** The settings of a compilation: those of its caller, and the built-in backends. */
+/** Combines the settings of the caller with the built-in backends. */
 export function compileSettings(
   { backends = [], partition = [], settings = {} }: CompileOptions,
   engine: () => Promise<OnnxRuntime>,
@@ -18,8 +18,8 @@ export function compileSettings(
 }
 
 /**
- * The backends that compile a model, in the order of preference: those named, then the built-in ones that were not.
- * @throws UsageError for an id that is none, or that two backends have
+ * Lists the backends of a compilation in order of preference: the given ones, then the other built-in ones.
+ * @throws UsageError for an unknown id, or for an id that two backends have
  */
 export function chooseBackends(
   named: readonly (string | Backend)[],
@@ -33,10 +33,10 @@ export function chooseBackends(
     const found = builtIn.find((backend) => backend.id === each);
     if (found) return found;
     throw new UsageError("usage", `Cannot compile with "${each}": there is no such backend`, {
-      hint: `there is ${builtIn.map((backend) => backend.id).join(", ")}`,
+      hint: `Use one of ${builtIn.map((backend) => backend.id).join(", ")}`,
     });
   });
   const twice = chosen.find(({ id }, index) => chosen.findIndex((other) => other.id === id) !== index);
-  if (twice) throw new UsageError("usage", `Cannot compile with two backends that are called "${twice.id}"`);
+  if (twice) throw new UsageError("usage", `Cannot compile with two backends of id "${twice.id}"`);
   return [...chosen, ...builtIn.filter((each) => !chosen.some((other) => other.id === each.id))];
 }

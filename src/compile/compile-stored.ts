@@ -28,32 +28,32 @@ import type { LocalStore } from "../local-store/local-store.ts";
 import { memoryBlobs } from "../store/memory-blobs.ts";
 import { requireModel } from "../store/require-model.ts";
 
-/** Version of what is kept of a compilation. */
+/** Version of cached compilations. */
 const RECIPE = 1;
 
-/** How a model is compiled. */
+/** Options of a compilation. */
 export interface CompileOptions {
   /**
-   * Ids of built-in backends (`onnxruntime`, `portable`) or backends of your own, in the order of preference: without
-   * rules, each node is compiled by the first that takes it. The built-in ones follow, for rules to name.
+   * Ids of built-in backends (`onnxruntime`, `portable`), or other backends, in order of preference. Without rules, the
+   * first backend that supports a node compiles it. Rules may also name built-in backends that are not listed.
    */
   readonly backends?: readonly (string | Backend)[] | undefined;
-  /** Which nodes go to which backend; the first rule that selects a node counts. */
+  /** Rules that assign nodes to backends; the first rule that matches a node applies. */
   readonly partition?: readonly PartitionRule[] | undefined;
-  /** Each backend's own settings, by its id. */
+  /** Settings of each backend, by its id. */
   readonly settings?: Readonly<Record<string, BackendOptions>> | undefined;
   readonly signal?: AbortSignal | undefined;
 }
 
-/** A model of a store, compiled. */
+/** A compiled model of a store. */
 export interface CompiledStored extends CompiledFile {
-  /** Whether all of it had been compiled before. */
+  /** Whether the complete result came from the cache. */
   readonly cached: boolean;
-  /** How many partitions a backend had compiled before, where not all. */
+  /** Number of partitions that came from a backend's cache, if `cached` is false. */
   readonly reused: number;
 }
 
-/** What compiling a stored model needs. */
+/** The store, the engine and the machine of a compilation. */
 export interface CompileHost {
   readonly store: LocalStore;
   readonly engine: () => Promise<OnnxRuntime>;
@@ -61,7 +61,7 @@ export interface CompileHost {
 }
 
 /**
- * Compiles a model of a store, or takes what was compiled for its family before.
+ * Compiles a model of a store, or loads the cached compilation of its family.
  * @throws EngineError `unsupported` for other formats; what {@link compileModel} throws
  */
 export async function compileStored(
@@ -99,7 +99,7 @@ export async function compileStored(
   return { ...compiled, cached: false };
 }
 
-/** Where a store keeps what a compiled model is loaded from. */
+/** Finds programs, data and weights of a compiled model in a store. */
 export function storedPlaces(
   store: LocalStore,
   model: StoredModel,
@@ -138,7 +138,10 @@ export function storedPlaces(
   };
 }
 
-/** All that a compilation depends on; its first program's digest among it, which the cache looks for. */
+/**
+ * Cache key of a compilation: a hash of all its inputs, and the digest of its first program, by which garbage collection
+ * finds entries of removed models.
+ */
 function keyOf(plans: readonly LinkPlan[], settings: CompileSettings, machine: Machine): string {
   const [first] = plans;
   const all = {
@@ -174,7 +177,7 @@ async function openMethod(
     signature,
     weights: method.weights,
     async inferTypes(names) {
-      // Types do not depend on weights, but an engine opens no model without them.
+      // The inference of types does not read weights, but an engine opens no model without them.
       const places = new Map(symbolicWeights(graph).map((each) => [each.tensor.name, each.name]));
       const model = bindSymbolic(symbolic, graph, (input) => bind(places.get(input) ?? input));
       const bound = new SparseBytes(view.name, model);
@@ -184,7 +187,7 @@ async function openMethod(
       const asked = new Set(names);
       const ports = (await ask(writeProbe(bound, parsed, names))).filter((port) => asked.has(port.name));
       const unranked = ports.filter((port) => port.dtype !== undefined && !port.shape);
-      // Models import the operators of the empty domain, but for very odd ones.
+      // Almost every model imports the operators of the empty domain.
       if (unranked.length === 0 || !parsed.opsets.has("")) return ports;
       const probe = writeRankProbe(
         bound,

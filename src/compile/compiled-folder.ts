@@ -27,24 +27,24 @@ import { loadCompiledMethod } from "./load-compiled.ts";
 /** Name of the record in a folder of compiled programs. */
 export const COMPILED_RECORD = "compiled.json";
 
-/** In bytes: what is read of a weight at once to hash it. */
+/** Number of bytes of a weight that are read at a time to hash it. */
 const CHUNK = 1024 * 1024;
 
-/** Where a weight is in the folder. */
+/** Location of a weight in the folder. */
 export interface FolderWeight {
   readonly digest: Digest;
   /** Relative to the folder. */
   readonly path: string;
-  /** In bytes. */
+  /** Size in bytes. */
   readonly offset: number;
-  /** In bytes. */
+  /** Size in bytes. */
   readonly length: number;
 }
 
-/** What a folder of compiled programs holds. */
+/** Record of a folder of compiled programs. */
 export interface FolderRecord {
   readonly compiled: CompiledModel;
-  /** File of each program and of each backend's data. */
+  /** Path of each program and of the data of backends, by digest. */
   readonly files: readonly { readonly digest: Digest; readonly path: string }[];
   readonly weights: readonly FolderWeight[];
 }
@@ -56,13 +56,13 @@ const folder = v.strictObject({
   weights: v.array(v.strictObject({ digest: digestSchema, path, offset: sizeSchema, length: sizeSchema })),
 });
 
-/** A record as JSON that {@link parseFolderRecord} reads. */
+/** Converts a record to the JSON that {@link parseFolderRecord} reads. */
 export function folderRecordJson({ compiled, files, weights }: FolderRecord): unknown {
   return { compiled: compiledModelJson(compiled), files, weights };
 }
 
 /**
- * Checks a folder's record.
+ * Parses the record of a folder.
  * @throws FormatError `malformed`, `newer-version`
  */
 export function parseFolderRecord(value: unknown, name: string): FolderRecord {
@@ -76,23 +76,23 @@ export function parseFolderRecord(value: unknown, name: string): FolderRecord {
 
 /** Options of {@link CompiledFolder.load}. */
 export interface CompiledLoadOptions extends Omit<OrtLoadOptions, "level"> {
-  /** May be left out where the model has one method. */
+  /** Name of the method; optional if the model has one method. */
   readonly method?: string | undefined;
-  /** Hash every weight before it is used; without, only that each is there with its size is made sure of. */
+  /** Hash every weight before the load. By default, only the existence and size of each weight are checked. */
   readonly verify?: boolean | undefined;
 }
 
 /** Options of {@link openCompiled}. */
 export interface OpenCompiledOptions {
-  /** Backends of your own that compiled some of it; the built-in ones are there. */
+  /** Other backends that compiled partitions; the built-in ones need not be given. */
   readonly backends?: readonly Backend[] | undefined;
-  /** Threads that sessions live in; the number of cores, up to 4, unless given. */
+  /** Number of threads that run sessions; the number of cores, up to 4, unless given. */
   readonly workers?: number | undefined;
 }
 
 /**
- * Opens a folder of compiled programs ({@link TareStore.writeCompiled}): no store is needed.
- * @throws EngineError `mismatch`, `no-engine` for what was compiled elsewhere; FormatError; SourceError
+ * Opens a folder of compiled programs, which `Runtime.writeCompiled` wrote. Needs no store.
+ * @throws EngineError `mismatch`, `no-engine` for programs of another machine or engine; FormatError; SourceError
  */
 export async function openCompiled(at: string, options: OpenCompiledOptions = {}): Promise<CompiledFolder> {
   let engine: OnnxRuntime | undefined;
@@ -109,11 +109,11 @@ export async function openCompiled(at: string, options: OpenCompiledOptions = {}
   return new OpenedFolder(root, record, backends, open);
 }
 
-/** A folder of compiled programs that run over the weights beside them. Dispose it to end its sessions. */
+/** A folder of compiled programs and their weights. Dispose it to end its sessions. */
 export interface CompiledFolder extends AsyncDisposable {
   readonly model: CompiledModel;
   /**
-   * Loads a method, over the folder's own files.
+   * Loads a method from the files of the folder.
    * @throws LinkError, FormatError, SourceError, EngineError
    */
   load(options?: CompiledLoadOptions): Promise<Session>;
@@ -153,10 +153,10 @@ class OpenedFolder implements CompiledFolder {
     if (!found) {
       throw new LinkError("not-found", `Cannot find method "${method ?? ""}" in "${this.#path}"`, {
         path: this.#path,
-        hint: `choose one of ${methods.map((each) => each.name).join(", ")}`,
+        hint: `Choose one of ${methods.map((each) => each.name).join(", ")}`,
       });
     }
-    // A file that is cut short would end the process when its pages are touched.
+    // Check sizes first: reading a mapped page past the end of a truncated file ends the process.
     for (const { bindings } of found.partitions)
       for (const binding of bindings) await this.#requireWeight(binding, verify, signal);
     const places = {
@@ -222,7 +222,10 @@ class OpenedFolder implements CompiledFolder {
       });
     const expected = tensorBytes(dtype, shape);
     if (length !== expected) {
-      throw fail("size-mismatch", `${dtype} [${shape.join(", ")}] takes ${expected} bytes, it has ${length}`);
+      throw fail(
+        "size-mismatch",
+        `${dtype} [${shape.join(", ")}] takes ${expected} bytes, and it has ${length}`,
+      );
     }
     await using source = await openFileSource(name);
     if (offset + length > source.size) {

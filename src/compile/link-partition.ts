@@ -10,13 +10,13 @@ import { rangeWeights } from "../weights/range.ts";
 import type { WeightSource } from "../weights/weight-source.ts";
 import type { BoundWeight, LoadableProgram } from "./backends/backend.ts";
 
-/** The setting of a compiled program that says why its backend could not compile it without weights. */
+/** Setting of a compiled program, in its record: why its backend could not compile it without weights. */
 export const WEIGHTLESS_BLOCKER = "whole";
 
 /**
- * Links a compiled partition to the weights of its record. What the program says of their places does not count.
- * @param name of the partition in errors
- * @param digest of the program
+ * Links a compiled partition to the weights of its record. Ignores the locations of weights in the program.
+ * @param name name of the partition in errors
+ * @param digest digest of the program
  */
 export function linkPartition(name: string, digest: Digest, program: LoadableProgram): LinkedOnnx {
   const { folder, settings, signature } = program;
@@ -36,7 +36,10 @@ export function linkPartition(name: string, digest: Digest, program: LoadablePro
   };
 }
 
-/** @throws WeightMismatchError with every weight that does not fit */
+/**
+ * Checks that the weights of the program and of its record match.
+ * @throws WeightMismatchError with every weight that does not match
+ */
 function openPartition(name: string, { bytes, weights }: LoadableProgram): OnnxProgram {
   const view = new SparseBytes(name, bytes);
   const graph = parseOnnx(view);

@@ -11,20 +11,20 @@ import { EngineError } from "../errors.ts";
 import { linkPartition } from "./link-partition.ts";
 import { inPartition, type LoadedPartition, PartitionedSession } from "./partitioned-session.ts";
 
-/** Where compiled programs and the weights that they bind are. */
+/** Finds compiled programs, their data and their weights. */
 export interface CompiledPlaces {
-  /** Folder that locations are relative to. */
+  /** Absolute path of the folder that locations are relative to. */
   readonly folder: string;
   program(partition: CompiledPartition): Promise<Uint8Array>;
   data(key: string): Promise<Uint8Array | undefined>;
-  /** Where a weight is: a range of a file in the folder, and its bytes. */
+  /** Finds a weight: its range of a file in the folder, and its bytes. */
   locate(binding: CompiledPartition["bindings"][number]): Omit<BoundWeight, keyof typeof binding | "name">;
 }
 
 /**
  * Loads a compiled method as one session.
- * @param backends that may be asked to load what only they can
- * @throws LinkError for programs and weights that do not fit; EngineError
+ * @param backends backends that load programs of their forms
+ * @throws LinkError for programs and weights that do not match; EngineError
  */
 export async function loadCompiledMethod(
   method: CompiledMethod,
@@ -74,7 +74,7 @@ async function loadOther(
 ): Promise<RunningPartition> {
   const backend = backends.find((each) => each.id === id);
   if (backend?.load) return backend.load(program, { signal });
-  throw new EngineError("unsupported", `Cannot load ${name}: no backend here loads "${program.form}"`, {
-    hint: "Give the backend that compiled it to load",
+  throw new EngineError("unsupported", `Cannot load ${name}: no backend loads the form "${program.form}"`, {
+    hint: "Add the backend that compiled it to the options of the load",
   });
 }

@@ -16,7 +16,7 @@ import { tensorBytes } from "../tensor/dtype.ts";
 
 type Level = CreateSettings["level"];
 
-/** ONNX Runtime as a backend: optimizes each partition without its weights, once for a family. */
+/** The ONNX Runtime backend: optimizes each partition without its weights, once for a family. */
 export class OnnxRuntimeBackend implements Backend {
   readonly id = "onnxruntime";
   readonly version: string;
@@ -24,8 +24,8 @@ export class OnnxRuntimeBackend implements Backend {
   readonly #machine: Machine;
 
   /**
-   * @param version of the engine
-   * @param open gives the engine, which stays whoever's it is
+   * @param version version of the engine
+   * @param open opens the engine; the backend does not close it
    */
   constructor(version: string, open: () => Promise<OnnxRuntime>, machine: Machine) {
     this.version = version;
@@ -61,7 +61,7 @@ export class OnnxRuntimeBackend implements Backend {
       graph,
       bound: symbolicTensors(graph),
       bind: (name) => {
-        throw new TypeError(`"${name}" has no place before it is linked`);
+        throw new TypeError(`Cannot bind "${name}" before the program is linked`);
       },
     });
     const engine = await this.#open();
@@ -103,6 +103,6 @@ function levelOf(options: BackendOptions): Level {
   if (known !== undefined && odd === undefined) return known;
   const what = odd === undefined ? `level "${level}"` : `setting "${odd}"`;
   throw new UsageError("usage", `Cannot compile with ONNX Runtime: it has no ${what}`, {
-    hint: `Levels are ${LEVELS.join(", ")}`,
+    hint: `Give the setting level with one of ${LEVELS.join(", ")}`,
   });
 }

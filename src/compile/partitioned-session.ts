@@ -4,19 +4,19 @@ import { requireFeeds } from "../engines/feeds.ts";
 import { EngineError } from "../errors.ts";
 import type { Tensors } from "../tensor/tensor.ts";
 
-/** A partition that is loaded, and what it takes and gives. */
+/** A loaded partition, with its inputs and outputs. */
 export interface LoadedPartition {
-  /** How errors call it. */
+  /** Name of the partition in errors. */
   readonly name: string;
   readonly signature: Signature;
   readonly running: RunningPartition;
 }
 
-/** A method in partitions, as one session: each runs after the other, values go from one to the next. */
+/** Runs the partitions of a method one after the other, as one session. Passes values from one to the next. */
 export class PartitionedSession implements Session {
   readonly signature: Signature;
   readonly #partitions: readonly LoadedPartition[];
-  /** Runs that have not ended. */
+  /** Running calls. */
   readonly #underWay = new Set<Promise<unknown>>();
   #released: Promise<void> | undefined;
 
@@ -32,7 +32,7 @@ export class PartitionedSession implements Session {
     const wanted = options.outputs ?? this.signature.outputs.map((port) => port.name);
     const odd = wanted.find((name) => !this.signature.outputs.some((port) => port.name === name));
     if (odd !== undefined) {
-      throw new EngineError("bad-input", `Cannot give "${odd}": the model has no such output`, {
+      throw new EngineError("bad-input", `Cannot return "${odd}": the model has no such output`, {
         tensor: odd,
       });
     }
@@ -65,7 +65,7 @@ export class PartitionedSession implements Session {
     return Object.fromEntries(wanted.map((name) => [name, values.get(name) as Tensors[string]]));
   }
 
-  /** The partitions that some outputs need, and what each has to give. */
+  /** Finds the partitions that compute some outputs, and the values that each has to return. */
   #stepsFor(wanted: readonly string[]): { partition: LoadedPartition; outputs: string[] }[] {
     const needed = new Set(wanted);
     const steps: { partition: LoadedPartition; outputs: string[] }[] = [];
@@ -95,10 +95,12 @@ export class PartitionedSession implements Session {
 }
 
 function lost(partition: LoadedPartition, name: string): never {
-  throw new EngineError("engine", `Cannot run ${partition.name}: nothing gave "${name}"`, { tensor: name });
+  throw new EngineError("engine", `Cannot run ${partition.name}: no earlier partition computed "${name}"`, {
+    tensor: name,
+  });
 }
 
-/** Says which partition an engine's error is of; an abort, or an error of linking, stays what it was. */
+/** Adds the name of the partition to errors of the engine. Keeps aborts and LinkErrors unchanged. */
 export function inPartition(verb: "load" | "run", name: string, error: unknown): unknown {
   if (!(error instanceof EngineError) || error.message.includes(name)) return error;
   const { code, path, tensor, digest, hint } = error;

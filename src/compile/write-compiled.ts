@@ -20,7 +20,7 @@ import type { LocalStore } from "../local-store/local-store.ts";
 import { readBlob } from "../store/read-blob.ts";
 
 /**
- * Writes a compiled model as a folder that needs no store: its programs, bound to links of the weights, and the record.
+ * Writes a compiled model as a folder that needs no store: programs, links to the weights, and the record.
  * @throws SourceError `exists`
  */
 export async function writeCompiled(
@@ -84,7 +84,7 @@ export async function writeCompiled(
   return writeView(path, [...links.values()], written, options);
 }
 
-/** A method's name as a plain file name, which no other method has. */
+/** Unique file name for a method. */
 function fileBase(methods: readonly CompiledMethod[], method: CompiledMethod): string {
   const plain = ({ name }: CompiledMethod): string => name.replaceAll(/[^\w-]/g, "_");
   const base = plain(method);

@@ -3,7 +3,7 @@ import type { Binding } from "../model/link-plan.ts";
 import type { PrepackedFile, PrepackedParts } from "../model/prepacked-weight.ts";
 import type { Digest } from "../tensor/digest.ts";
 
-/** What an engine may keep in a store: each entry has a key of all that it depends on, and can be made again. */
+/** Caches that an engine may use. The key of an entry identifies all its inputs, so that the entry can be made again. */
 export interface EngineCaches {
   readonly compiled: CompileCache;
   readonly prepacked: PrepackedCache;
@@ -20,7 +20,7 @@ export interface CompileCache {
 export interface PrepackedCache {
   /**
    * Finds a file.
-   * @param options `full`: hash the file even if nobody wrote to it since it was hashed
+   * @param options `full`: hash the file even if it did not change since it was hashed
    * @returns `undefined` if there is none, or it is damaged
    */
   get(key: string, options?: { readonly full?: boolean }): Promise<PrepackedFile | undefined>;
@@ -40,7 +40,7 @@ export interface PrepackedCache {
 export interface FoldedCache {
   /**
    * Finds a file.
-   * @param options `full`: hash the file even if nobody wrote to it since it was hashed
+   * @param options `full`: hash the file even if it did not change since it was hashed
    * @returns `undefined` if there is none, or it is damaged
    */
   get(key: string, options?: { readonly full?: boolean }): Promise<FoldedFile | undefined>;

@@ -3,7 +3,7 @@ import type { StoredModel } from "../model/stored-model.ts";
 import type { EngineEntry } from "./engine-entry.ts";
 import { ENGINES } from "./registry.ts";
 
-/** Why no engine runs models of a format, and what to do instead; `%` stands for the model's name. */
+/** Reason why no engine runs models of a format, and a hint; `%` stands for the model's name. */
 const NO_ENGINE: Readonly<Record<string, { readonly reason: string; readonly hint: string }>> = {
   mlir: {
     reason: "an mlir model is for compilers, and no engine runs it",
@@ -11,7 +11,7 @@ const NO_ENGINE: Readonly<Record<string, { readonly reason: string; readonly hin
   },
   executorch: {
     reason: "tare has no engine for ExecuTorch programs",
-    hint: "Write the files that ExecuTorch's own runtime runs with tare export %",
+    hint: "Write the files for ExecuTorch's runtime with tare export %",
   },
 };
 
@@ -21,10 +21,10 @@ export function engineOf(format: string, engines: readonly EngineEntry[] = ENGIN
 }
 
 /**
- * Refuses a model that an engine does not run.
- * @param id of the engine
- * @param doing what is refused: "load", "generate text with"
- * @throws EngineError `unsupported`, with a hint at the engine that runs the model
+ * Checks that an engine runs a model.
+ * @param id id of the engine
+ * @param doing verb of the error: "load", "generate text with"
+ * @throws EngineError `unsupported`, with a hint that names the engine that runs the model
  */
 export function requireEngine(
   { name, config }: StoredModel,
@@ -42,7 +42,7 @@ export function requireEngine(
   });
 }
 
-/** The error for a model that no engine runs. */
+/** Makes the error for a model that no engine runs. */
 export function noEngine(name: string, format: string, doing: string): EngineError {
   const { reason, hint } = (Object.hasOwn(NO_ENGINE, format) ? NO_ENGINE[format] : undefined) ?? {
     reason: `a ${format} model has weights and no program, so no engine runs it by itself`,

@@ -4,15 +4,15 @@ import type { Tensors } from "../tensor/tensor.ts";
 
 export type { Port, Signature } from "../tensor/signature.ts";
 
-/** What an engine can do, as data: callers ask instead of trying. */
+/** Capabilities of an engine, as data, so that callers need not try. */
 export interface EngineCapabilities {
   /** Formats of programs that it runs. */
   readonly formats: readonly string[];
-  /** Sessions of several models, and processes, share one mapping of a weight. */
+  /** Whether sessions and processes share one mapping of a weight. */
   readonly sharesWeights: boolean;
-  /** One compiled program serves every model of a family. */
+  /** Whether all models of a family use one compiled program. */
   readonly compilesWeightless: boolean;
-  /** `abort` stops a run that has begun; otherwise its result is dropped when it comes. */
+  /** Whether an abort stops a running call; otherwise its result is dropped. */
   readonly abortsRunning: boolean;
 }
 
@@ -24,11 +24,11 @@ export interface EngineLoadOptions {
 /** Options of a run. */
 export interface RunOptions {
   readonly signal?: AbortSignal | undefined;
-  /** Outputs wanted; all unless given. */
+  /** Names of the outputs to return; all unless given. */
   readonly outputs?: readonly string[] | undefined;
 }
 
-/** A loaded model. Release it (or dispose it) to give its memory back. */
+/** A loaded model. Release or dispose it to free its memory. */
 export interface Session extends AsyncDisposable {
   readonly signature: Signature;
   /**
@@ -36,71 +36,71 @@ export interface Session extends AsyncDisposable {
    * @throws EngineError `missing-input`, `bad-input` naming the input, `released`, `engine`
    */
   run(inputs: Tensors, options?: RunOptions): Promise<Tensors>;
-  /** Ends the session when runs under way are done; a second call does nothing. */
+  /** Ends the session after its running calls; a second call has no effect. */
   release(): Promise<void>;
 }
 
-/** A turn of a conversation. */
+/** A message of a conversation. */
 export interface ChatMessage {
   readonly role: "system" | "user" | "assistant";
   readonly content: string;
 }
 
-/** How text is generated. */
+/** Options of a generation. */
 export interface GenerateOptions {
-  /** Tokens generated at most, or one more to end a character; as many as the context holds unless given. */
+  /** Largest number of tokens, or one more to complete a character; the free context unless given. */
   readonly maxTokens?: number | undefined;
-  /** 0, the likeliest token each time, unless given. */
+  /** Sampling temperature; 0 unless given, which always takes the likeliest token. */
   readonly temperature?: number | undefined;
-  /** Samples from the `topK` likeliest tokens; 0 for all, the engine's own number unless given. */
+  /** Samples from the `topK` likeliest tokens; 0 for all. The engine's default unless given. */
   readonly topK?: number | undefined;
-  /** Samples from the likeliest tokens that have this share of the probability together. */
+  /** Samples from the likeliest tokens whose probabilities sum to this share. */
   readonly topP?: number | undefined;
-  /** Leaves out tokens less likely than this share of the likeliest one's probability. */
+  /** Leaves out tokens whose probability is below this share of that of the likeliest token. */
   readonly minP?: number | undefined;
-  /** The same seed gives the same text; a random one unless given. */
+  /** Seed of the sampling: the same seed gives the same text; random unless given. */
   readonly seed?: number | undefined;
-  /** Texts before which generation ends. */
+  /** Texts before which the generation stops. */
   readonly stop?: readonly string[] | undefined;
-  /** JSON schema that the text then follows. */
+  /** JSON schema that the text must match. */
   readonly jsonSchema?: object | undefined;
   readonly signal?: AbortSignal | undefined;
-  /** Takes the text piece by piece, as it comes. */
+  /** Called with each piece of text as it is generated. */
   readonly onText?: ((text: string) => void) | undefined;
 }
 
 /**
- * Why generation ended: the model was done, a `stop` text came, `maxTokens` were reached, or the context was full.
+ * Why the generation ended: the model ended the text, a `stop` text occurred, or `maxTokens` or the context was reached.
  */
 export type StopReason = "end" | "stop" | "length" | "context";
 
 /** Generated text. */
 export interface Generation {
-  /** What was handed to `onText`, joined. */
+  /** All pieces of `onText`, joined. */
   readonly text: string;
-  /** Ids of the text's tokens, without the one that ends it; those of a `stop` text may follow. */
+  /** Token ids of the text, without the token that ends it; tokens of a `stop` text may follow. */
   readonly tokens: readonly number[];
-  /** Tokens of the prompt, with what the model or its chat template put around it. */
+  /** Number of tokens of the prompt, including those that the model or its chat template adds. */
   readonly promptTokens: number;
-  /** From the first token on; with the prompt's last tokens where there is but one. */
+  /** Rate from the first token on; includes the last step of the prompt if there is only one token. */
   readonly tokensPerSecond: number;
   readonly stopReason: StopReason;
 }
 
-/** A loaded model that generates text. Release it (or dispose it) to give its memory back. */
+/** A loaded model that generates text. Release or dispose it to free its memory. */
 export interface TextSession extends AsyncDisposable {
   /**
    * Generates text; never blocks the caller's thread.
-   * @param prompt a text, which is continued as it is, or messages, for the model's own chat template
+   * @param prompt a text to continue, or messages for the model's chat template
    * @throws EngineError `bad-input`, `too-large` if the prompt does not fit the context, `released`, `engine`
    */
   generate(prompt: string | readonly ChatMessage[], options?: GenerateOptions): Promise<Generation>;
-  /** Ends the session when runs under way are done; a second call does nothing. */
+  /** Ends the session after its running calls; a second call has no effect. */
   release(): Promise<void>;
 }
 
 /**
- * The seam to an engine. Dispose it to end its threads or processes, and its sessions.
+ * Interface of an engine. Dispose it to end its threads or processes, and its sessions.
  * `P` is the part of a linked program that it reads, `O` the options of a load, `S` its sessions.
  */
 export interface Engine<
@@ -114,9 +114,9 @@ export interface Engine<
   readonly version: string;
   readonly capabilities: EngineCapabilities;
   /**
-   * Loads a program over its weights. The session takes the program's lease over: it ends with the session. If the load
-   * fails, the lease stays the caller's.
-   * @throws EngineError `no-engine`, `engine`, `unsupported`, `released`; LinkError for weights that do not fit
+   * Loads a linked program. The session takes over the program's lease, and releases it at its end. If the load fails, the
+   * caller keeps the lease.
+   * @throws EngineError `no-engine`, `engine`, `unsupported`, `released`; LinkError for weights that do not match
    */
   load(program: P, options?: O): Promise<S>;
 }

@@ -3,7 +3,7 @@ import type { Tensors } from "../tensor/tensor.ts";
 import type { Signature } from "./engine.ts";
 
 /**
- * Makes sure that every input of a signature is fed, and nothing else.
+ * Checks that exactly the inputs of a signature are given.
  * @throws EngineError `missing-input`, `bad-input`
  */
 export function requireFeeds(signature: Signature, inputs: Tensors): void {
@@ -14,7 +14,7 @@ export function requireFeeds(signature: Signature, inputs: Tensors): void {
   }
   const odd = Object.keys(inputs).find((name) => !names.includes(name));
   if (odd !== undefined) {
-    const hint = `it has ${names.join(", ")}`;
+    const hint = `Use one of its inputs: ${names.join(", ")}`;
     throw new EngineError("bad-input", `Cannot feed "${odd}": the model has no such input`, {
       tensor: odd,
       hint,

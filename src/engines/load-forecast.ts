@@ -1,6 +1,6 @@
 import type { Signature } from "../tensor/signature.ts";
 
-/** What an engine does with the weights of a program when it loads it with the default options. */
+/** Forecast of how an engine uses the weights of a program, loaded with the default options. */
 export interface LoadForecast {
   readonly signature: Signature;
   /** The operator (in llama.cpp, the types) that makes the engine prepack; `undefined` if it prepacks nothing. */
@@ -9,13 +9,13 @@ export interface LoadForecast {
   readonly copied: ReadonlySet<string>;
   /** Names of the weights that have one prepacked copy for all sessions and processes. */
   readonly prepacked: ReadonlySet<string>;
-  /** Names of the weights that are not mapped, since constants folded from them are. Known once it was compiled. */
+  /** Names of the weights that are not mapped because constants folded from them are. Empty before the compilation. */
   readonly folded: ReadonlySet<string>;
   /** Why the program cannot be compiled without its weights; `undefined` if it can. */
   readonly weightlessBlocker: string | undefined;
 }
 
-/** The forecast of a program whose weights are mapped, and no more. */
+/** Makes the forecast of a program whose weights are all mapped. */
 export function plainForecast(signature: Signature = { inputs: [], outputs: [] }): LoadForecast {
   return {
     signature,

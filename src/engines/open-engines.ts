@@ -1,8 +1,8 @@
 import type { AnyEngine, EngineContext, EngineEntry } from "./engine-entry.ts";
 
-/** The engines of a host: each is opened when it is first needed, once. Dispose it to close those that were opened. */
+/** Opens each engine once, on first use. Dispose it to close the open engines. */
 export class OpenEngines implements AsyncDisposable {
-  /** Those that can be opened. */
+  /** Entries of the engines that can be opened. */
   readonly entries: readonly EngineEntry[];
   readonly #context: EngineContext;
   readonly #open = new Map<string, Promise<AnyEngine>>();
@@ -13,12 +13,12 @@ export class OpenEngines implements AsyncDisposable {
   }
 
   /**
-   * Gives an engine.
+   * Returns the engine of an entry; opens it on first use.
    * @throws EngineError `no-engine`
    */
   get<E extends AnyEngine>(entry: EngineEntry<E, never>): Promise<E> {
     const known = this.#open.get(entry.id);
-    // An id has one entry, and so one type.
+    // Each id has one entry, so the type of the engine is that of the entry.
     if (known) return known as Promise<E>;
     const opening = entry.open(this.#context);
     this.#open.set(entry.id, opening);

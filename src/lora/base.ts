@@ -9,8 +9,8 @@ import { orientationsOf } from "./orientation.ts";
 import type { BlobReader } from "../store/store.ts";
 
 /**
- * Describes a model as a base: of its weights nothing is read, of an ONNX model its graphs, of others a `config.json`
- * where the orientation of a weight depends on it.
+ * Describes a model as a base. Reads no weights: only the graphs of an ONNX model, and the `config.json` of other models
+ * if the orientation of a weight depends on it.
  */
 export async function openBase(store: BlobReader, model: StoredModel): Promise<LoraBase> {
   const { name, config } = model;

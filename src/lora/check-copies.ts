@@ -5,9 +5,9 @@ import type { LocatedModule } from "./locate-modules.ts";
 import { misfit } from "./misfit.ts";
 
 /**
- * Makes sure that whole weights beside the pairs of a LoRA are the base's own, by their digests: they change nothing then.
- * @returns notes that say which are left out
- * @throws LinkError `unsupported` for a weight that differs from the base's, or that the base lacks
+ * Checks that the full weights beside the pairs of a LoRA equal those of the base, by digest, so that they can be ignored.
+ * @returns notes that list the ignored weights
+ * @throws LinkError `unsupported` for a weight that differs from the base's, or that the base does not have
  */
 export function checkCopies(
   adapter: LoraAdapter,
@@ -17,7 +17,7 @@ export function checkCopies(
   if (adapter.copies.length === 0) return [];
   for (const copy of adapter.copies) {
     const { sites } = locate(copy);
-    // A base whose output is tied to its embedding has the weight under one of the names.
+    // A base with tied embeddings has the weight under one of its names.
     const own = sites.length > 0 ? sites : base.sites.filter((site) => isSame(site.weight, copy.weight));
     const other = own.find((site) => !isSame(site.weight, copy.weight))?.weight;
     if (own.length > 0 && !other) continue;
@@ -37,12 +37,12 @@ const HINT =
 
 function differs({ weight, trained }: LoraCopy, other: Weight | undefined): string {
   const from = trained ? " (modules_to_save)" : "";
-  const whole = `"${weight.name}"${from} is no part of a LoRA pair, and`;
-  if (!other) return `${whole} the base has no such weight`;
+  const subject = `"${weight.name}"${from} is not part of a LoRA pair, and`;
+  if (!other) return `${subject} the base has no such weight`;
   const ours = typeText(weight);
   const theirs = typeText(other);
   const types = ours === theirs ? "" : `: ${ours} instead of ${theirs}`;
-  return `${whole} differs from the base's "${other.name}"${types}`;
+  return `${subject} differs from the base's "${other.name}"${types}`;
 }
 
 function typeText({ dtype, shape }: Weight): string {

@@ -17,7 +17,7 @@ import { checkAlphas, splitAlphas } from "./read-alphas.ts";
 import type { BlobReader } from "../store/store.ts";
 import { readBlob } from "../store/read-blob.ts";
 
-/** Parts of a pipeline that names start with, and the folders that are meant. */
+/** Folders of a pipeline by the prefix of names. */
 const COMPONENTS: Readonly<Record<string, readonly string[]>> = Object.fromEntries([
   ...[
     "unet",
@@ -28,15 +28,15 @@ const COMPONENTS: Readonly<Record<string, readonly string[]>> = Object.fromEntri
     "text_encoder_3",
     "prior",
   ].map((name) => [name, [name]]),
-  // ComfyUI's name for either.
+  // ComfyUI uses this prefix for both folders.
   ["diffusion_model", ["unet", "transformer"]],
 ]) as Readonly<Record<string, readonly string[]>>;
 /** The file that diffusers writes. */
 const FILE = /(^|\/)pytorch_lora_weights\./;
-/** Where diffusers puts the settings of each component, as JSON. */
+/** Metadata key under which diffusers stores the settings of each component, as JSON. */
 const METADATA = "lora_adapter_metadata";
 
-/** Whether weights have names as diffusers (or ComfyUI) writes a LoRA; whether they are more is not looked at. */
+/** Whether weights have the names of a LoRA of diffusers or ComfyUI. Ignores other weights. */
 export function isDiffusersLora(names: readonly string[]): boolean {
   return (
     names.some((name) => /\.lora_|\.lora\.|_lora\./.test(name)) &&
@@ -45,20 +45,20 @@ export function isDiffusersLora(names: readonly string[]): boolean {
   );
 }
 
-/** Names of both halves, in today's form and in older ones. */
+/** Suffixes of both matrices, in the current form and in older ones. */
 const MATRIX =
   /^(.+)\.(?:lora_([AB])|lora_(down|up)|lora\.(down|up)|lora_linear_layer\.(down|up))(?:\.default)?\.weight$/s;
 
 /**
  * Reads a LoRA as diffusers saves it: `COMPONENT.MODULE.lora_A.weight` and `.lora_B.weight`, with settings in the file's
- * metadata, with `.alpha` beside them, or without both: then each alpha is the rank. Of the weights the alphas are read.
+ * metadata, with `.alpha` beside them, or without both: then each alpha is the rank. Reads no weights but the alphas.
  * Source: https://github.com/huggingface/diffusers/blob/main/src/diffusers/loaders/lora_base.py
- * @throws LinkError for an adapter that is not whole, or more than LoRA; `not-found` where nothing says its alpha
+ * @throws LinkError for an incomplete adapter, or one with more than LoRA pairs; `not-found` if no alpha is recorded
  */
 export async function diffusersAdapter(store: BlobReader, model: StoredModel): Promise<LoraAdapter> {
   const { name } = model;
   const { matrices, alphas } = await splitAlphas(store, model);
-  const found = pairMatrices(name, matrices, nameHalf);
+  const found = pairMatrices(name, matrices, nameMatrix);
   checkAlphas(
     name,
     alphas,
@@ -67,7 +67,7 @@ export async function diffusersAdapter(store: BlobReader, model: StoredModel): P
   const settings = await settingsOf(store, model, componentsOf(found));
   if (settings.size > 0 && alphas.size > 0) {
     const module = [...alphas.keys()][0];
-    throw loraError("duplicate", name, `both its ${METADATA} and its weights say alphas`, `${module}.alpha`);
+    throw loraError("duplicate", name, `both its ${METADATA} and its weights have alphas`, `${module}.alpha`);
   }
   const targets = found.map((each) => moduleOf(each.module).target);
   for (const { rankPattern, alphaPattern } of settings.values()) {
@@ -86,7 +86,7 @@ export async function diffusersAdapter(store: BlobReader, model: StoredModel): P
     return { ...common, ...productOf(each) };
   });
   if (assumed.length > 0 && !model.config.files.some((file) => FILE.test(file.path))) {
-    const reason = `nothing says the alpha of ${someNames(assumed)}`;
+    const reason = `${someNames(assumed)} have no alpha`;
     const hint =
       "If diffusers wrote it, name the file pytorch_lora_weights.safetensors: alpha is then the rank";
     throw loraError("not-found", name, reason, assumed[0], hint);
@@ -98,11 +98,11 @@ export async function diffusersAdapter(store: BlobReader, model: StoredModel): P
   return { model, layout: "diffusers", architecture: undefined, pairs, copies: [], notes };
 }
 
-const nameHalf: NameMatrix = (name) => {
+const nameMatrix: NameMatrix = (name) => {
   const [, module, letter, ...words] = MATRIX.exec(name) ?? [];
   if (module === undefined) return undefined;
   const first = letter === "A" || words.includes("down");
-  return { module, half: first ? "a" : "b", embedding: false };
+  return { module, matrix: first ? "a" : "b", embedding: false };
 };
 
 function moduleOf(module: string): LoraModule {
@@ -114,7 +114,7 @@ function componentsOf(found: readonly LoraMatrices[]): string[] {
   return [...new Set(found.map((each) => each.module.split(".")[0] ?? ""))];
 }
 
-/** The settings of each component, where the file's metadata has them: keys such as `transformer.lora_alpha`. */
+/** Reads the settings of each component from the file's metadata, with keys such as `transformer.lora_alpha`. */
 async function settingsOf(
   store: BlobReader,
   model: StoredModel,
@@ -136,7 +136,7 @@ async function settingsOf(
       key.startsWith(`${component}.`) ? [[key.slice(component.length + 1), value] as const] : [],
     );
     if (own.length === 0) continue;
-    // What diffusers packs may lack what goes without saying.
+    // diffusers may leave out settings that have their default value.
     const config = { peft_type: "LORA", ...Object.fromEntries(own) };
     settings.set(component, { ...readPeftConfig(config, METADATA, model.name), where: METADATA });
   }

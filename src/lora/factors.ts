@@ -8,29 +8,29 @@ import { matrixShape } from "./matrix-shape.ts";
 import type { Matrix } from "./product.ts";
 import type { BlobReader } from "../store/store.ts";
 
-/** All matrices for one weight are held in memory, as float32: a vocabulary of 152,000 at rank 64 takes 39 MiB. */
+/** Limit of the float32 values of all matrices of one weight, which are in memory: a vocabulary of 152,000 at rank 64 takes 39 MiB. */
 const MAX_VALUES = 12 * 1024 * 1024;
-/** Of a matrix, read at a time; whole blocks of every type. */
+/** Number of values of a matrix that are read at a time: a multiple of every block size. */
 const CHUNK = 1024 * 1024;
 
-/** What is added to a weight: scale × left × right. */
+/** A term that is added to a weight: scale × left × right. */
 export interface LoraTerm {
   readonly left: Matrix;
   readonly right: Matrix;
   readonly scale: number;
 }
 
-/** A pair that is to be loaded, and how it goes into the weight. */
+/** A pair to load, with its orientation and scale. */
 export interface TermPlan {
   readonly adapter: StoredModel;
   readonly pair: LoraPair;
   readonly transposed: boolean;
-  /** Of the product, all told. */
+  /** Total scale of the product. */
   readonly scale: number;
 }
 
 /**
- * Loads the matrices of all terms of one weight as float32, turned as the weight is stored.
+ * Loads the matrices of all terms of one weight as float32, in the orientation of the stored weight.
  * @throws LinkError `too-large`; `out-of-range` for values that are not finite
  */
 export async function loadTerms(
@@ -53,7 +53,7 @@ export async function loadTerms(
   return terms;
 }
 
-/** Reads a matrix, piece by piece, the way round that it is needed. */
+/** Reads a matrix in pieces, in the needed orientation. */
 async function loadFactor(
   store: BlobReader,
   adapter: StoredModel,
@@ -65,7 +65,7 @@ async function loadFactor(
   const location = adapter.locations.get(digest);
   const codec = floatCodec(weight);
   if (!codec || !location || location.length !== tensorBytes(dtype, shape)) {
-    const message = `Cannot read "${adapter.name}": weight "${name}" is nowhere`;
+    const message = `Cannot read "${adapter.name}": weight "${name}" has no location in the manifest`;
     throw new LinkError("missing-weight", message, { tensor: name, digest });
   }
   const [rows, columns] = matrixShape(shape) as readonly [number, number];

@@ -7,27 +7,26 @@ import { matrixShape } from "./matrix-shape.ts";
 import { misfit } from "./misfit.ts";
 import { isConv1dName } from "./orientation.ts";
 
-/** A pair of a LoRA, and a weight of the base that it is for. */
+/** A pair of a LoRA, and its target weight in the base. */
 export interface LoraTarget {
   readonly site: Site;
   readonly pair: LoraPair;
-  /** Whether the weight is stored the other way round than the pair's product. */
+  /** Whether the stored weight is the transpose of the pair's product. */
   readonly transposed: boolean;
 }
 
-/** What a LoRA is for in a base. */
+/** The targets of a LoRA in a base. */
 export interface LoraFit {
   readonly targets: readonly LoraTarget[];
-  /** What of the adapter is left out, for people. */
+  /** Notes for people: parts of the adapter that are left out. */
   readonly notes: readonly string[];
 }
 
 /**
- * Finds the weights that a LoRA is for, strictly: every pair fits a weight of the base, no weight has two, and whole
- * weights beside the pairs are the base's own.
- * @throws LinkError `mismatch` for another architecture or shapes that do not fit; `missing-weight` naming the targets
- * that the base lacks; `duplicate`; `unsupported`, also where it is not clear which weight is meant, or which way round
- * it is stored
+ * Finds the target weights of a LoRA. Every pair must match a weight of the base, no weight may have two pairs, and full
+ * weights beside the pairs must equal those of the base.
+ * @throws LinkError `mismatch` for another architecture or shape; `missing-weight` with the targets that the base does
+ * not have; `duplicate`; `unsupported`, also for an ambiguous target or orientation
  */
 export function matchLora(adapter: LoraAdapter, base: LoraBase, mapping: NameMapping = new Map()): LoraFit {
   checkArchitecture(adapter, base);
@@ -52,7 +51,7 @@ export function matchLora(adapter: LoraAdapter, base: LoraBase, mapping: NameMap
 function checkArchitecture(adapter: LoraAdapter, base: LoraBase): void {
   const [ours, theirs] = [adapter.architecture, base.architecture];
   if (ours === undefined || theirs === undefined || ours === theirs) return;
-  const reason = `it is for the architecture "${ours}", "${base.name}" is "${theirs}"`;
+  const reason = `it is for the architecture "${ours}", and "${base.name}" is "${theirs}"`;
   throw misfit("mismatch", adapter, base, reason);
 }
 
@@ -64,7 +63,7 @@ function refuseMissing(
   for (const [{ module }, { ambiguous }] of located) {
     if (ambiguous.length === 0) continue;
     const reason = `"${module}" may be ${someNames(ambiguous)}`;
-    throw misfit("unsupported", adapter, base, reason, module, "Map the names that are meant (--map FILE)");
+    throw misfit("unsupported", adapter, base, reason, module, "Map these names (--map FILE)");
   }
   const missing = [...located].filter(([, { sites }]) => sites.length === 0);
   if (missing.length === 0) return;
@@ -73,19 +72,19 @@ function refuseMissing(
   const prefixes = [...new Set(missing.flatMap(([, { prefixes: some }]) => some))];
   const hint =
     prefixes.length > 0
-      ? `They would be with the prefix ${someNames(prefixes)}, but nothing says that it is meant: map the names (--map FILE)`
+      ? `Map the names (--map FILE): with the prefix ${someNames(prefixes)} they would be, but it is no known prefix`
       : "it is a LoRA for another base; where only names differ, map them (--map FILE)";
   throw misfit("missing-weight", adapter, base, `${are}: ${list}`, missing[0]?.[0].module, hint);
 }
 
-/** What the shape of a weight shows of the orientation of modules of its name: nothing if it is square. */
+/** Evidence of the orientation of modules, by their name, from weights that are not square. */
 interface ShownOrientation {
   readonly transposed: boolean;
-  /** The last part of the module's name; one for all names that GPT-2 gives to its `Conv1D`. */
+  /** Last part of the module's name; one key for all names of GPT-2's `Conv1D` modules. */
   readonly kind: string;
 }
 
-/** By the biases of the base, and by the pairs that fit one way only. */
+/** Collects evidence from the biases of the base, and from pairs that match in one orientation only. */
 function shownOrientations(
   base: LoraBase,
   found: readonly { readonly pair: LoraPair; readonly site: Site }[],
@@ -118,8 +117,8 @@ function fitOf(
 }
 
 /**
- * Whether the base stores a weight the other way round than the pair's product. The base's own orientation decides, and
- * must fit; PEFT's `fan_in_fan_out` is one flag for all modules of an adapter, and says no more than that some are.
+ * Whether the stored weight is the transpose of the pair's product. The orientation of the base decides, and must match.
+ * PEFT's `fan_in_fan_out` is one flag for all modules of an adapter: it shows only that some are transposed.
  */
 function isTransposed(
   adapter: LoraAdapter,
@@ -136,7 +135,7 @@ function isTransposed(
   if (transposed === undefined && fits && fitsTurned) {
     transposed = graph ? undefined : bySiblings(pair, shown, mayTurn);
     if (transposed === undefined) {
-      const silent = graph ? "its graph does not tell" : "nothing tells";
+      const silent = graph ? "its graph does not show" : "the model does not show";
       const reason = `"${weight.name}" is square, and ${silent} whether it is [out, in]`;
       throw misfit("unsupported", adapter, base, reason, weight.name, graph ? undefined : HINT_SQUARE);
     }
@@ -144,14 +143,14 @@ function isTransposed(
   transposed ??= fitsTurned && mayTurn;
   if (transposed ? fitsTurned : fits) return transposed;
   const product = shapeText(transposed ? pair.shape.toReversed() : pair.shape);
-  const reason = `"${weight.name}" is ${shapeText(weight.shape)}, the LoRA for it is ${product}`;
-  throw misfit("mismatch", adapter, base, reason, weight.name, "it is a LoRA for another base");
+  const reason = `"${weight.name}" is ${shapeText(weight.shape)}, and its LoRA is ${product}`;
+  throw misfit("mismatch", adapter, base, reason, weight.name, "Use the base that the LoRA was trained on");
 }
 
 const HINT_SQUARE =
   "Add the base as a folder with its config.json, whose model_type may say it, or let PEFT merge it (merge_and_unload)";
 
-/** What the weights that are not square show of a square one. */
+/** Infers the orientation of a square weight from weights that are not square. */
 function bySiblings(
   pair: LoraPair,
   shown: readonly ShownOrientation[],
@@ -161,7 +160,7 @@ function bySiblings(
     shown.filter(({ kind }) => kind === kindOf(pair.target)).map((each) => each.transposed),
   );
   if (alike.size > 0) return alike.size === 1 ? [...alike][0] : undefined;
-  // Modules are linear layers, as [out, in], unless there is a sign that this base has others.
+  // Without evidence of other modules, all modules are linear layers, stored as [out, in].
   return mayTurn || shown.some(({ transposed }) => transposed) ? undefined : false;
 }
 
@@ -170,7 +169,7 @@ function refuseTwice(adapter: LoraAdapter, base: LoraBase, targets: readonly Lor
   for (const { site, pair } of targets) {
     const other = taken.get(site);
     if (other) {
-      const reason = `"${other.module}" and "${pair.module}" are both for "${site.weight.name}"`;
+      const reason = `"${other.module}" and "${pair.module}" both change "${site.weight.name}"`;
       throw misfit("duplicate", adapter, base, reason, site.weight.name);
     }
     taken.set(site, pair);

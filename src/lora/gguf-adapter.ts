@@ -13,16 +13,16 @@ import {
 import type { BlobReader } from "../store/store.ts";
 import { readBlob } from "../store/read-blob.ts";
 
-/** llama.cpp looks rows of it up: A and B change places. */
+/** Name of the embedding, whose rows llama.cpp reads: its A and B are exchanged. */
 const EMBEDDING = "token_embd";
-/** What llama.cpp takes for a norm, and leaves out: it has no LoRA pair. */
+/** Names that llama.cpp treats as norms and ignores, because norms have no LoRA pair. */
 const NORM = "_norm.weight";
 
 /**
- * Reads a LoRA as llama.cpp takes it: `NAME.lora_a` and `NAME.lora_b` for each weight NAME, alpha in the metadata.
- * Only the header is read.
+ * Reads a LoRA of llama.cpp: `NAME.lora_a` and `NAME.lora_b` for each weight NAME, and alpha in the metadata. Reads only
+ * the header.
  * Source: convert_lora_to_gguf.py and llama-adapter.cpp of llama.cpp
- * @throws LinkError for an adapter that is not whole, or of another kind
+ * @throws LinkError for an incomplete adapter, or one of another kind
  */
 export async function ggufAdapter(store: BlobReader, model: StoredModel): Promise<LoraAdapter> {
   const { metadata } = await ggufHeaderOf(store, model);
@@ -40,12 +40,12 @@ export async function ggufAdapter(store: BlobReader, model: StoredModel): Promis
   const all = model.config.methods.flatMap((method) => method.weights);
   const norms = all.filter((weight) => weight.name.endsWith(NORM));
   const weights = all.filter((weight) => !weight.name.endsWith(NORM));
-  const pairs = pairMatrices(model.name, weights, nameHalf).map((each) => pairOf(model.name, each, alpha));
+  const pairs = pairMatrices(model.name, weights, nameMatrix).map((each) => pairOf(model.name, each, alpha));
   const architecture = text("general.architecture");
   return { model, layout: "gguf", architecture, pairs, copies: [], notes: notesOf(norms) };
 }
 
-/** The metadata of a GGUF model of the store, from the part of its first file that is no weight. */
+/** Reads the metadata of a GGUF model of the store, from the skeleton of its first file. */
 export async function ggufHeaderOf(
   store: BlobReader,
   model: StoredModel,
@@ -65,11 +65,11 @@ function notesOf(norms: readonly Weight[]): string[] {
   ];
 }
 
-const nameHalf: NameMatrix = (name) => {
-  const [, target, half] = /^(.+)\.lora_([ab])$/s.exec(name) ?? [];
+const nameMatrix: NameMatrix = (name) => {
+  const [, target, matrix] = /^(.+)\.lora_([ab])$/s.exec(name) ?? [];
   if (target === undefined) return undefined;
   const module = moduleName(target);
-  return { module, half: half as "a" | "b", embedding: module === EMBEDDING };
+  return { module, matrix: matrix as "a" | "b", embedding: module === EMBEDDING };
 };
 
 function alphaOf(adapter: string, metadata: GgufMetadata): number {
@@ -79,9 +79,9 @@ function alphaOf(adapter: string, metadata: GgufMetadata): number {
   throw loraError("malformed", adapter, `its "adapter.lora.alpha" ${is}`);
 }
 
-function pairOf(adapter: string, halves: LoraMatrices, alpha: number): LoraPair {
-  const { module, embedding, a, b } = halves;
-  const rank = checkMatrices(adapter, halves, embedding ? 1 : 0, 1);
+function pairOf(adapter: string, matrices: LoraMatrices, alpha: number): LoraPair {
+  const { module, embedding, a, b } = matrices;
+  const rank = checkMatrices(adapter, matrices, embedding ? 1 : 0, 1);
   const scaling = alpha === 0 ? 1 : alpha / rank;
   const common = { ...plainModule(module), rank, alpha, scaling, embedding, fanInFanOut: false };
   const outer = (embedding ? a : b).shape[0] as number;

@@ -11,7 +11,7 @@ import { productOf } from "./peft-pair.ts";
 import { checkAlphas, splitAlphas } from "./read-alphas.ts";
 import type { BlobReader } from "../store/store.ts";
 
-/** What names start with, and the folders of a pipeline that are meant. */
+/** Folders of a pipeline by the prefix of names. */
 const PARTS: Readonly<Record<string, readonly string[]>> = {
   lora_unet_: ["unet", "transformer"],
   lora_te_: ["text_encoder"],
@@ -20,7 +20,7 @@ const PARTS: Readonly<Record<string, readonly string[]>> = {
   lora_te3_: ["text_encoder_3"],
 };
 
-/** Whether weights have names as kohya's trainers write them; whether they are more than LoRA is not looked at. */
+/** Whether weights have the names of a LoRA of kohya's trainers. Ignores other weights. */
 export function isKohya(names: readonly string[]): boolean {
   return (
     names.some((name) => name.endsWith(".lora_down.weight")) &&
@@ -30,14 +30,14 @@ export function isKohya(names: readonly string[]): boolean {
 
 /**
  * Reads a LoRA as kohya's trainers save it: `lora_unet_MODULE.lora_down.weight`, `.lora_up.weight` and `.alpha`, each dot
- * of the module's name written as an underscore. Of the weights the alphas are read.
+ * of the module's name written as an underscore. Reads no weights but the alphas.
  * Source: https://github.com/kohya-ss/sd-scripts/blob/main/networks/lora.py
- * @throws LinkError for an adapter that is not whole, or more than LoRA
+ * @throws LinkError for an incomplete adapter, or one with more than LoRA pairs
  */
 export async function kohyaAdapter(store: BlobReader, model: StoredModel): Promise<LoraAdapter> {
   const { name } = model;
   const { matrices, alphas } = await splitAlphas(store, model);
-  const found = pairMatrices(name, matrices, nameHalf);
+  const found = pairMatrices(name, matrices, nameMatrix);
   checkAlphas(
     name,
     alphas,
@@ -50,10 +50,10 @@ export async function kohyaAdapter(store: BlobReader, model: StoredModel): Promi
   return { model, layout: "kohya", architecture: undefined, pairs, copies: [], notes };
 }
 
-const nameHalf: NameMatrix = (name) => {
-  const [, module, half] = /^(.+)\.lora_(down|up)\.weight$/s.exec(name) ?? [];
+const nameMatrix: NameMatrix = (name) => {
+  const [, module, matrix] = /^(.+)\.lora_(down|up)\.weight$/s.exec(name) ?? [];
   if (module === undefined) return undefined;
-  return { module, half: half === "down" ? "a" : "b", embedding: false };
+  return { module, matrix: matrix === "down" ? "a" : "b", embedding: false };
 };
 
 function pairOf(adapter: string, matrices: LoraMatrices, said: number | undefined): LoraPair {

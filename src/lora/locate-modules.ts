@@ -4,8 +4,8 @@ import { matrixShape } from "./matrix-shape.ts";
 import type { NameMapping } from "./mapping.ts";
 
 /**
- * What models put around their modules without changing what these are: PyTorch's own wrappers, and the one backbone of
- * a model of Transformers (`base_model_prefix`). A tower of several is none.
+ * Prefixes of wrappers that do not change the meaning of module names: those of PyTorch, and of the single backbone of a
+ * Transformers model (`base_model_prefix`). One tower of several is not a wrapper.
  */
 const WRAPPERS: ReadonlySet<string> = new Set([
   ..."module _orig_mod model transformer backbone gpt_neox bert roberta distilbert albert electra deberta".split(
@@ -13,29 +13,28 @@ const WRAPPERS: ReadonlySet<string> = new Set([
   ),
   ..."camembert mpnet vit deit beit swin".split(" "),
 ]);
-/** What a single file of a diffusion model puts around the parts that a pipeline has in folders. */
+/** Prefixes in a single file of a diffusion model, for the parts that a pipeline has in folders. */
 const CHECKPOINT_WRAPPERS: Readonly<Record<string, readonly string[]>> = {
   unet: ["model.diffusion_model."],
   transformer: ["model.diffusion_model."],
   text_encoder: ["cond_stage_model.transformer.", "conditioner.embedders.0.transformer."],
 };
 
-/** Where a module of a LoRA was looked for, and what was found. */
+/** Result of the search for a module of a LoRA. */
 export interface LocatedModule {
-  /** What the base would call it, for errors. */
+  /** Name that the base would use, for errors. */
   readonly name: string;
   readonly sites: readonly Site[];
-  /** Prefixes with which the base would have it and all others, though nothing says that one of them is meant. */
+  /** Prefixes with which the base would have all modules, if none of them is a known wrapper. */
   readonly prefixes: readonly string[];
-  /** Names of the base that all are written as the LoRA writes this one; empty where one is meant. */
+  /** Names of the base that the LoRA would all write in the same way; empty if the module is not ambiguous. */
   readonly ambiguous: readonly string[];
 }
 
 /**
- * Finds the modules of a LoRA in a base. A base that wraps its modules in another (`m.blk.0.attn_q` for `blk.0.attn_q`) is
- * seen through if one prefix, and no other, makes all modules fit, and if it is a known wrapper or stands before every
- * matrix of the base.
- * @param pairs those that the prefix has to fit
+ * Finds the modules of a LoRA in a base. The base may add a prefix to its modules (`m.blk.0.attn_q` for `blk.0.attn_q`) if
+ * exactly one prefix matches all modules, and if it is a known wrapper or the prefix of every matrix of the base.
+ * @param pairs pairs whose modules the prefix must match
  */
 export function locateModules(
   pairs: readonly LoraModule[],
@@ -62,7 +61,7 @@ export function locateModules(
   };
 }
 
-/** Modules of one component, which share what is put before their names. */
+/** Finds the modules of one component, which have the same prefix. */
 function locateGroup(
   modules: readonly LoraModule[],
   sites: readonly Site[],
@@ -82,14 +81,14 @@ function locateGroup(
 }
 
 function located(name: string, sites: readonly Site[]): LocatedModule {
-  // Parts of a pipeline have equal names for what is not the same.
+  // Different parts of a pipeline may use one name for different weights.
   const components = new Set(sites.map((site) => site.component ?? ""));
   const differ = new Set(sites.map((site) => site.weight.digest)).size > 1;
   const ambiguous = components.size > 1 && differ ? [...components].map((each) => `${each}/${name}`) : [];
   return { name, sites, prefixes: [], ambiguous };
 }
 
-/** Sites by every name that a LoRA may use; one name may stand for a weight in each of several methods. */
+/** Indexes sites by every name that a LoRA may use. A name may refer to a weight in each of several methods. */
 function namesOf(sites: readonly Site[]): Map<string, Site[]> {
   const names = new Map<string, Site[]>();
   for (const site of sites) {
@@ -102,13 +101,13 @@ function namesOf(sites: readonly Site[]): Map<string, Site[]> {
   return names;
 }
 
-/** The sites of a pipeline's component; all of a model that is no pipeline. */
+/** Finds the sites of a pipeline's component; all sites of a model that is not a pipeline. */
 function sitesIn({ sites }: LoraBase, components: readonly string[]): readonly Site[] {
   if (components.length === 0 || sites.every((site) => site.component === undefined)) return sites;
   return sites.filter((site) => site.component !== undefined && components.includes(site.component));
 }
 
-/** The prefixes with which all modules are in the base. */
+/** Finds the prefixes with which the base has all modules. */
 function prefixesOf(modules: readonly LoraModule[], names: ReadonlyMap<string, readonly Site[]>): string[] {
   const [first] = modules;
   if (!first) return [];
@@ -132,7 +131,7 @@ function isWrapper(prefix: string, components: readonly string[], sites: readonl
   return matrices.every((site) => site.modules.some((name) => name.startsWith(prefix)));
 }
 
-/** Finds modules by names whose dots are written as underscores: exact where one name of the base is written so. */
+/** Finds modules by names whose dots are written as underscores. Exact if only one name of the base is written so. */
 function flattenedNames(
   names: ReadonlyMap<string, readonly Site[]>,
   components: readonly string[],

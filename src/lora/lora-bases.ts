@@ -8,24 +8,24 @@ import type { StoredModel } from "../model/stored-model.ts";
 import type { Store } from "../store/store.ts";
 import { readModel } from "../store/read-model.ts";
 
-/** What a LoRA adapter of the store is for. */
+/** A LoRA adapter of the store, and the models that it fits. */
 export interface LoraInfo {
-  /** Models of the store that it fits, by names, shapes and architecture. */
+  /** Names of the models that match it by names, shapes and architecture. */
   readonly bases: readonly string[];
-  /** Weights that it is for. */
+  /** Number of its target weights. */
   readonly targets: number;
-  /** One, or several where it has a pattern of them. */
+  /** One value, or several if the adapter sets them by module. */
   readonly ranks: readonly number[];
   readonly alphas: readonly number[];
-  /** What of it is left out, or assumed about it. */
+  /** Notes for people: parts that are left out, and assumptions. */
   readonly notes: readonly string[];
-  /** Why it cannot be used; `undefined` where it can. */
+  /** Why it cannot be used; `undefined` if it can. */
   readonly refusal: string | undefined;
 }
 
 /**
- * Says which models of the store are LoRAs, and which others each of them fits. Reads metadata, and only where there is
- * a LoRA.
+ * Finds the LoRAs of the store, and the models that each of them fits. Reads only metadata, and only if the store has a
+ * LoRA.
  */
 export async function lorasOf(store: Store, models: readonly StoredModel[]): Promise<Map<string, LoraInfo>> {
   const infos = new Map<string, LoraInfo>();
@@ -40,8 +40,8 @@ export async function lorasOf(store: Store, models: readonly StoredModel[]): Pro
 }
 
 /**
- * Makes sure that LoRAs fit a GGUF model, before llama.cpp is given anything: native reasons come late or not at all.
- * @throws LinkError naming what does not fit
+ * Checks that LoRAs match a GGUF model, before the load: llama.cpp reports a mismatch late or without a reason.
+ * @throws LinkError with the weight that does not match
  */
 export async function checkLoraCompatibility(
   store: Store,
@@ -50,7 +50,7 @@ export async function checkLoraCompatibility(
 ): Promise<void> {
   if (loras.length === 0) return;
   const models = await Promise.all([base, ...loras].map((name) => readModel(store, name)));
-  // The engine says better what it does not run at all.
+  // The engine has a better error for models that it does not run.
   if (models.some((model) => model.config.format !== "gguf")) return;
   const [model, ...adapters] = models as [StoredModel, ...StoredModel[]];
   const target = await openBase(store, model);
@@ -86,7 +86,7 @@ function fits(adapter: LoraAdapter, base: LoraBase): boolean {
   }
 }
 
-/** A model that cannot be read is left to `verify`: it is no base of anything. */
+/** Opens a base; `undefined` if the model cannot be read, which `verify` reports. */
 async function baseOf(store: Store, model: StoredModel): Promise<LoraBase[]> {
   try {
     return [await openBase(store, model)];

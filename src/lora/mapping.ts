@@ -1,13 +1,13 @@
 import { UsageError } from "../errors.ts";
 import { type LoraAdapter, moduleName, someNames } from "./adapter.ts";
 
-/** What modules of a LoRA are called in the base, where the names differ. */
+/** Names of a LoRA's modules → names in the base, for names that differ. */
 export type NameMapping = ReadonlyMap<string, string>;
 
 /**
  * Checks a mapping: a JSON object of names in the LoRA to names in the base, each with or without `.weight`.
- * @param source what errors call it
- * @throws UsageError `malformed`; `duplicate` for two names of one weight; `mismatch` for a name that is mapped on
+ * @param source name of the mapping in errors
+ * @throws UsageError `malformed`; `duplicate` for two names of one weight; `mismatch` for a chain of names
  */
 export function nameMapping(entries: Readonly<Record<string, string>>, source: string): NameMapping {
   const mapping = new Map<string, string>();
@@ -32,14 +32,14 @@ export function nameMapping(entries: Readonly<Record<string, string>>, source: s
   }
   for (const [from, to] of mapping) {
     if (from !== to && mapping.has(to)) {
-      throw refuse("mismatch", source, `"${from}" is mapped to "${to}", which is mapped on itself`, from);
+      throw refuse("mismatch", source, `"${from}" is mapped to "${to}", which also is mapped`, from);
     }
   }
   return mapping;
 }
 
 /**
- * Checks that every name of a mapping is one of a LoRA.
+ * Checks that a LoRA has every name of a mapping.
  * @throws UsageError `not-found`
  */
 export function checkMapped(mapping: NameMapping, adapters: readonly LoraAdapter[]): void {
@@ -48,13 +48,13 @@ export function checkMapped(mapping: NameMapping, adapters: readonly LoraAdapter
   );
   for (const from of mapping.keys()) {
     if (modules.has(from)) continue;
-    const hint = `the LoRA has ${someNames([...modules])}`;
+    const hint = `Use names of the LoRA: ${someNames([...modules])}`;
     throw new UsageError("not-found", `Cannot map "${from}": no LoRA has it`, { tensor: from, hint });
   }
 }
 
 /**
- * Checks what a JSON file of a mapping holds.
+ * Checks the JSON of a mapping file.
  * @throws UsageError
  */
 export function parseNameMapping(json: unknown, source: string): Record<string, string> {
@@ -71,6 +71,6 @@ function refuse(
   reason: string,
   tensor?: string,
 ): UsageError {
-  const hint = 'a mapping is {"name in the LoRA": "name in the base"}, each name once';
+  const hint = 'Write {"name in the LoRA": "name in the base"}, with each name once';
   return new UsageError(code, `Cannot use the mapping of ${source}: ${reason}`, { tensor, hint });
 }

@@ -1,5 +1,5 @@
 /**
- * Rows and columns of a matrix, which a 1×1 convolution is too: [out, in, 1, 1] is [out, in].
+ * Rows and columns of a matrix or a 1×1 convolution: [out, in, 1, 1] counts as [out, in].
  * @returns `undefined` for any other shape
  */
 export function matrixShape(shape: readonly number[]): readonly [number, number] | undefined {

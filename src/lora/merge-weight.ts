@@ -9,31 +9,31 @@ import type { LoraTerm } from "./factors.ts";
 import { matrixShape } from "./matrix-shape.ts";
 import { addScaled, productRows } from "./product.ts";
 
-/** Of the base, at a time. Its elements are held as float32, and the products beside them. */
+/** Number of bytes of the base that are merged at a time. Memory also has their float32 values and products. */
 const CHUNK = 1024 * 1024;
 
-/** What merging did to a weight. */
+/** The effect of a merge on a weight. */
 export interface MergeReport {
-  /** Blocks whose bytes may have changed; for plain floats elements. */
+  /** Number of blocks (for unquantized floats: elements) whose bytes may have changed. */
   touchedBlocks: number;
-  /** The most by which quantizing again moved a value, as the type guarantees it; 0 for plain floats. */
+  /** Largest error of a value by quantizing it again, as the dtype guarantees it; 0 for unquantized floats. */
   errorBound: number;
 }
 
-/** A codec that goes both ways. */
+/** A codec that decodes and encodes. */
 type TwoWay = Codec & { readonly encode: NonNullable<Codec["encode"]> };
 
 /**
- * How a base's weight is decoded and encoded again.
- * @throws LinkError `unsupported`, naming the type, for those that tare does not write
+ * Finds the codec that decodes and encodes a weight of the base.
+ * @throws LinkError `unsupported` for a dtype that tare cannot encode
  */
 export function mergeCodec({ name, dtype, shape }: Weight): TwoWay {
   const codec = codecOf(dtype);
   if (matrixShape(shape) && isTwoWay(codec)) return codec;
-  const why = isTwoWay(codec) ? `it has the shape ${shapeText(shape)}` : `tare does not write ${dtype}`;
+  const why = isTwoWay(codec) ? `it has the shape ${shapeText(shape)}` : `tare cannot encode ${dtype}`;
   throw new LinkError("unsupported", `Cannot merge into "${name}": ${why}`, {
     tensor: name,
-    hint: "lay the LoRA over the model while it runs (tare run --adapter), or merge into a float16 model",
+    hint: "Apply the LoRA while the model runs (tare run --adapter), or merge into a float16 model",
   });
 }
 
@@ -43,12 +43,12 @@ function isTwoWay(codec: Codec | undefined): codec is TwoWay {
 
 /**
  * Merges LoRAs into a weight, some rows at a time: w' = round(w + scale₁·Δ₁ + scale₂·Δ₂ …), in float32 and in that
- * order, rounded once to the weight's own type. A block (for plain floats an element) to which nothing but zeros are
- * added keeps its bytes, and so does one of the base that holds NaN or infinity.
- * @param source the weight's bytes
- * @param report is filled in on the way
- * @returns the new bytes, piece by piece; each is valid until the next
- * @throws LinkError `out-of-range` where a value does not fit the type any more
+ * order, rounded once to the dtype of the weight. A block (for unquantized floats: an element) keeps its bytes if only
+ * zeros are added to it, or if it has NaN or infinity.
+ * @param source bytes of the weight
+ * @param report receives the effect of the merge
+ * @returns chunks of the new bytes; a chunk is valid until the next one
+ * @throws LinkError `out-of-range` for a value that the dtype cannot represent
  */
 export async function* mergeWeight(
   weight: Weight,
@@ -90,11 +90,11 @@ export async function* mergeWeight(
   }
 }
 
-/** Blocks that hold NaN or infinity. */
+/** Finds blocks with NaN or infinity. */
 function oddBlocks(values: Float32Array, blockElements: number): number[] {
   const odd = new Set<number>();
   for (let at = 0; at < values.length; at++) {
-    // Infinity and NaN are all that differ from themselves.
+    // x - x differs from 0 only for NaN and infinity.
     if ((values[at] as number) - (values[at] as number) !== 0) odd.add(Math.floor(at / blockElements));
   }
   return [...odd];
@@ -104,7 +104,7 @@ function encode(weight: Weight, codec: TwoWay, values: Float32Array, out: Uint8A
   const refuse = (reason: string, cause?: unknown): LinkError =>
     new LinkError("out-of-range", `Cannot merge into "${weight.name}": ${reason}`, {
       tensor: weight.name,
-      hint: "use a smaller scale",
+      hint: "Use a smaller scale",
       cause,
     });
   const odd = oddBlocks(values, 1)[0];
@@ -113,7 +113,7 @@ function encode(weight: Weight, codec: TwoWay, values: Float32Array, out: Uint8A
     codec.encode(values, out);
   } catch (error) {
     if (!(error instanceof FormatError)) throw error;
-    throw refuse(`from element ${first} on, a value does not fit ${weight.dtype} any more`, error);
+    throw refuse(`from element ${first} on, a value is out of the range of ${weight.dtype}`, error);
   }
 }
 

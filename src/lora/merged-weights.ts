@@ -9,15 +9,15 @@ import type { Store } from "../store/store.ts";
 
 /** A weight that a LoRA changes. */
 export interface MergedWeight {
-  /** As the method has it. */
+  /** The weight of the method. */
   readonly weight: Weight;
-  /** Makes its new bytes, in memory. */
+  /** Computes its new bytes in memory. */
   bytes(): Promise<Uint8Array>;
 }
 
 /**
- * Plans what a LoRA makes of the weights of one method of a model.
- * @throws LinkError where it does not fit
+ * Plans how a LoRA changes the weights of one method of a model.
+ * @throws LinkError for a LoRA that does not match the model
  */
 export async function mergedWeights(
   store: Store,

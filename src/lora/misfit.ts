@@ -2,7 +2,7 @@ import { LinkError } from "../errors.ts";
 import type { LoraAdapter } from "./adapter.ts";
 import type { LoraBase } from "./lora-base.ts";
 
-/** The error of an adapter that does not fit a base. */
+/** Makes the error of an adapter that does not match a base. */
 export function misfit(
   code: "mismatch" | "missing-weight" | "duplicate" | "unsupported",
   adapter: LoraAdapter,

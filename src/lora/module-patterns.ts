@@ -1,10 +1,10 @@
 import { loraError } from "./lora-matrices.ts";
 import { compileNamePattern, type NamePattern } from "./name-pattern.ts";
 
-/** States × characters of names, over all patterns of an adapter: a few seconds at worst. */
+/** Limit of states × characters of names, over all patterns of an adapter. Takes a few seconds at most. */
 const MAX_WORK = 200_000_000;
 
-/** Numbers for modules by patterns of their names, in the order of the config. */
+/** Values for modules by patterns of their names, in the order of the config. */
 export interface ModulePatterns {
   readonly adapter: string;
   readonly key: string;
@@ -40,10 +40,10 @@ export function modulePatterns(
   return { adapter, key, entries };
 }
 
-const HINT = "Write the modules' names in its place: each is a pattern of itself";
+const HINT = "Replace it with the names of the modules: each name is a pattern that matches itself";
 
 /**
- * Makes sure that the patterns are matched against some names in reasonable time.
+ * Checks that matching the patterns with some names takes a reasonable time.
  * @throws LinkError `too-large`
  */
 export function checkPatternWork({ adapter, key, entries }: ModulePatterns, names: readonly string[]): void {
@@ -58,14 +58,14 @@ export function checkPatternWork({ adapter, key, entries }: ModulePatterns, name
 }
 
 /**
- * A number for a module, as PEFT chooses it: that of the first pattern that matches, else the one for all.
- * @throws LinkError `unsupported` where which one is first is not known
+ * Finds the value of a module, as PEFT does: that of the first pattern that matches, else the default.
+ * @throws LinkError `unsupported` if the order of the matching patterns is unknown
  */
 export function forModule({ adapter, key, entries }: ModulePatterns, module: string, all: number): number {
   const matching = entries.filter(({ compiled }) => compiled.matches(module));
   const [first] = matching;
   if (!first) return all;
-  // A JavaScript object has keys that are whole numbers first, whatever the file's order.
+  // JavaScript objects list integer keys first, which loses their order in the file.
   const moved = matching.some(({ pattern }) => /^\d+$/.test(pattern));
   if (moved && matching.some(({ value }) => value !== first.value)) {
     const reason = `several patterns of its ${key} match "${module}", and "${first.pattern}" is a number`;

@@ -1,18 +1,18 @@
 import { type PatternNode, type PatternRefusal, parsePattern } from "./parse-pattern.ts";
 
-/** A longer expression than any name of a module. */
+/** Limit of an expression, longer than any name of a module. */
 const MAX_PATTERN_LENGTH = 2000;
-/** Repeats such as `{2,100}` are written out. */
+/** Limit of states, since repeats such as `{2,100}` are expanded. */
 const MAX_STATES = 5000;
 
 /** A regular expression for names of modules. */
 export interface NamePattern {
-  /** What a match costs for each character of a name, at most. */
+  /** Largest number of steps for each character of a name. */
   readonly states: number;
   matches(name: string): boolean;
 }
 
-/** A step of the machine; `next` and `other` are indexes of steps. */
+/** A state of the machine; `next` and `other` are indexes of states. */
 type Step =
   | { readonly kind: "one"; readonly test: (character: string) => boolean }
   | { readonly kind: "at"; readonly test: (text: readonly string[], at: number) => boolean }
@@ -20,16 +20,16 @@ type Step =
   | { readonly kind: "end" };
 
 /**
- * Compiles a pattern of PEFT's `rank_pattern` or `alpha_pattern`, to be matched as `re.match(rf"(.*\.)?({pattern})$")` of
- * Python does. All branches are followed at once, so a match takes at most states × characters of time: an expression
- * that backtracks without end elsewhere does not here. Look-around, back-references and flags are refused.
+ * Compiles a pattern of PEFT's `rank_pattern` or `alpha_pattern`, which matches like `re.match(rf"(.*\.)?({pattern})$")` of
+ * Python. Follows all branches at once, so that a match takes at most states × characters of time and never backtracks.
+ * Refuses look-around, back-references and flags.
  * Source: get_pattern_key of https://github.com/huggingface/peft/blob/main/src/peft/utils/other.py
  * @param refuse makes the error for a reason
- * @throws what `refuse` makes: for over 2,000 characters or 5,000 states, and for what is not supported
+ * @throws the error of `refuse`, for over 2,000 characters or 5,000 states, and for unsupported syntax
  */
 export function compileNamePattern(pattern: string, refuse: PatternRefusal): NamePattern {
   if (pattern.length > MAX_PATTERN_LENGTH) throw refuse(`over ${MAX_PATTERN_LENGTH} characters`);
-  // Adapters may have a pattern for each module: plain names need no machine.
+  // Plain names need no machine, and adapters may have one for each module.
   if (/^\^?[\w.-]+$/.test(pattern)) return plainName(pattern);
   const steps: Step[] = [];
   emit(parsePattern(`(.*\\.)?(${pattern})$`, refuse), steps, refuse);
@@ -37,7 +37,7 @@ export function compileNamePattern(pattern: string, refuse: PatternRefusal): Nam
   return { states: steps.length, matches: (name) => run(steps, [...name]) };
 }
 
-/** A name in which `.` stands for any character. */
+/** Matches a name in which `.` stands for any character. */
 function plainName(pattern: string): NamePattern {
   const anchored = pattern.startsWith("^");
   const wanted = pattern.slice(anchored ? 1 : 0).split("");
@@ -96,7 +96,7 @@ function emitRepeat(
   for (let count = 0; count < least; count++) {
     const before = steps.length;
     emit(part, steps, refuse);
-    // Nothing repeated is nothing, however often.
+    // A repeat of an empty part is empty.
     if (steps.length === before) break;
   }
   if (most === Number.POSITIVE_INFINITY) {
@@ -118,7 +118,7 @@ function emitRepeat(
   for (const fork of forks) fork.other = steps.length;
 }
 
-/** Whether a match starts at the first character; the pattern itself says where it ends. */
+/** Whether a match starts at the first character. The pattern ends with `$`. */
 function run(steps: readonly Step[], text: readonly string[]): boolean {
   let now = reach(steps, [0], text, 0);
   for (let at = 0; at <= text.length && now.length > 0; at++) {
@@ -139,7 +139,7 @@ function run(steps: readonly Step[], text: readonly string[]): boolean {
   return false;
 }
 
-/** The steps that take a character, or end, and are reached from some without taking one. */
+/** Finds the states that consume a character or end, and that are reachable without consuming one. */
 function reach(
   steps: readonly Step[],
   from: readonly number[],

@@ -9,16 +9,16 @@ import type { Site } from "./lora-base.ts";
 import type { BlobReader } from "../store/store.ts";
 import { readBlob } from "../store/read-blob.ts";
 
-/** How a node takes a weight. */
+/** A use of a weight by a node. */
 interface Use {
   readonly node: OnnxNode;
-  /** Whether it takes it as [in, out]; `undefined` for operators that say nothing of it. */
+  /** Whether the node reads it as [in, out]; `undefined` for operators without an orientation. */
   readonly transposed: boolean | undefined;
 }
 
 /**
- * The weights of an ONNX method as a LoRA may name and find them. Exporters give the matrices of linear layers names
- * of their own (`onnx::MatMul_1285`) and store most as [in, out]; the nodes that use them are named after the modules.
+ * Lists the weights of an ONNX method with the names that a LoRA may use. Exporters rename the matrices of linear layers
+ * (`onnx::MatMul_1285`) and store most as [in, out]; the nodes that use them have the names of the modules.
  */
 export async function onnxSites(
   store: BlobReader,
@@ -51,7 +51,7 @@ export async function onnxSites(
   });
 }
 
-/** Nodes by graph and by the name of what they take. */
+/** Indexes nodes by graph and by the name of their inputs. */
 type Consumers = ReadonlyMap<OnnxGraph, ReadonlyMap<string, readonly OnnxNode[]>>;
 
 function consumersOf(model: OnnxModel): Consumers {
@@ -70,7 +70,7 @@ function consumersOf(model: OnnxModel): Consumers {
   );
 }
 
-/** The nodes that take a weight, or what a Transpose makes of it. */
+/** Finds the nodes that use a weight, or its Transpose. */
 function usesOf(tensor: OnnxTensor, consumers: Consumers): Use[] {
   const nodes = tensor.graph && consumers.get(tensor.graph);
   const find = (name: string, flipped: boolean, depth: number): Use[] =>
@@ -84,18 +84,18 @@ function usesOf(tensor: OnnxTensor, consumers: Consumers): Use[] {
   return find(tensor.local, false, 0);
 }
 
-/** Whether a node takes its matrix as [in, out]. */
+/** Whether a node reads its matrix as [in, out]. */
 function wayOf(node: OnnxNode, name: string): boolean | undefined {
   if (node.domain !== "") return undefined;
   const at = node.inputs.indexOf(name);
   if (node.opType === "MatMul") return at === 1;
   if (node.opType === "Gemm" && at === 1) return !node.transB;
-  // [out, in, 1, 1]: larger kernels are refused by their shapes.
+  // A 1×1 kernel is [out, in, 1, 1]; larger kernels are refused by their shapes.
   if (node.opType === "Conv" && at === 1) return false;
   return node.opType === "Gather" && at === 0 ? false : undefined;
 }
 
-/** The module that a node is named after: `/model/layers.0/mlp/up_proj/MatMul` is of `model.layers.0.mlp.up_proj`. */
+/** Module in the name of a node: `/model/layers.0/mlp/up_proj/MatMul` is in `model.layers.0.mlp.up_proj`. */
 function moduleOf({ name }: OnnxNode): string[] {
   const parts = name.split("/").filter((part) => part !== "");
   return name.startsWith("/") && parts.length > 1 ? [parts.slice(0, -1).join(".")] : [];

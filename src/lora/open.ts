@@ -12,23 +12,23 @@ const READERS: Readonly<
 > = { gguf: ggufAdapter, peft: peftAdapter, diffusers: diffusersAdapter, kohya: kohyaAdapter };
 
 /**
- * Whether a model of the store is a LoRA, by its names; nothing is read. A model that has LoRA weights beside its own is
- * none.
+ * Whether a model of the store is a LoRA, by the names of its weights. A model that has LoRA weights beside its own
+ * weights is not.
  */
 export function isLora(model: StoredModel): boolean {
   return layoutOf(model) !== undefined;
 }
 
 /**
- * Opens a LoRA of the store: its metadata is read and checked; of its weights at most the alphas are read.
- * @throws LinkError `mismatch` for a model that is no LoRA; `unsupported`, `malformed`, `missing-weight` for one that
- * cannot be used
+ * Opens a LoRA of the store. Reads and checks its metadata; reads no weights but alphas.
+ * @throws LinkError `mismatch` for a model that is not a LoRA; `unsupported`, `malformed`, `missing-weight` for a LoRA
+ * that cannot be used
  */
 export async function openLora(store: BlobReader, model: StoredModel): Promise<LoraAdapter> {
   const layout = layoutOf(model);
   if (layout) return READERS[layout](store, model);
   const hint =
-    "A LoRA is a GGUF adapter, the folder that PEFT saved, or a file of LoRA pairs of diffusers or kohya's trainers";
+    "Give a GGUF adapter, a folder that PEFT saved, or a file of LoRA pairs of diffusers or kohya's trainers";
   throw loraError("mismatch", model.name, "it has no LoRA pair", undefined, hint);
 }
 

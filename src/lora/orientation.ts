@@ -6,30 +6,30 @@ import { moduleName } from "./adapter.ts";
 import type { BlobReader } from "../store/store.ts";
 import { readBlob } from "../store/read-blob.ts";
 
-/** Models of Transformers whose {@link isConv1dName} modules are of its class `Conv1D`, and all others are not. */
+/** Values of `model_type` of Transformers whose {@link isConv1dName} modules, and no others, are `Conv1D`. */
 const CONV1D_MODELS: readonly string[] = ["gpt2", "openai-gpt", "imagegpt", "decision_transformer", "clvp"];
-/** A larger config.json is none. */
+/** Limit of a config.json. */
 const MAX_CONFIG_BYTES = 1024 * 1024;
 
 /**
- * Whether a module has a name that GPT-2 gives to its `Conv1D`, which keeps its weight as [in, out]. Others give these
- * names to linear layers (GPT-BigCode, Qwen, nanoGPT), so the name alone does not say it.
+ * Whether a module has the name of a `Conv1D` module of GPT-2, which stores its weight as [in, out]. The name is not
+ * enough evidence: other models (GPT-BigCode, Qwen, nanoGPT) use these names for linear layers.
  */
 export function isConv1dName(module: string): boolean {
   return /(^|\.)(c_attn|q_attn|c_proj|c_fc)$/.test(module);
 }
 
 /**
- * Says of a model's weights whether they are stored as [in, out] (true) or as [out, in] (false), as far as the model
- * shows it: by its format, by the `model_type` of its config.json, by the length of a bias beside a weight that is not
- * square, and by the other modules of GPT-2's names. `undefined` where nothing shows it.
+ * Finds whether weights of a model are stored as [in, out] (true) or as [out, in] (false): from its format, from the
+ * `model_type` of its config.json, from the length of the bias of a weight that is not square, and from other modules with
+ * GPT-2's names. `undefined` if these do not show it.
  */
 export async function orientationsOf(
   store: BlobReader,
   model: StoredModel,
   method: Method,
 ): Promise<(weight: Weight) => boolean | undefined> {
-  // llama.cpp's converters turn what is stored as [in, out].
+  // The converters of llama.cpp transpose weights that are stored as [in, out].
   if (model.config.format === "gguf") return () => false;
   const named = method.weights.filter((weight) => isConv1dName(moduleName(weight.name)));
   const type = named.length === 0 ? undefined : await modelTypeOf(store, model, method);
@@ -41,13 +41,13 @@ export async function orientationsOf(
   const ways = new Set(named.map(alone).filter((way) => way !== undefined));
   const family = ways.size === 1 ? [...ways][0] : undefined;
   return (weight) => {
-    // The kernel of a convolution stands last, so it is [out, in].
+    // Kernel dimensions come last, so a convolution is [out, in].
     if (weight.shape.length > 2) return false;
     return alone(weight) ?? (isConv1dName(moduleName(weight.name)) ? family : undefined);
   };
 }
 
-/** A bias has the length of what comes out. */
+/** Infers the orientation from the bias, whose length is the number of outputs. */
 function byBias({ name, shape }: Weight, weights: ReadonlyMap<string, Weight>): boolean | undefined {
   const [rows, columns] = shape;
   const bias = name.endsWith(".weight") ? weights.get(`${moduleName(name)}.bias`) : undefined;
@@ -57,14 +57,14 @@ function byBias({ name, shape }: Weight, weights: ReadonlyMap<string, Weight>): 
   return length === columns ? true : undefined;
 }
 
-/** `c_attn` is query, key and value in one: more comes out of it than goes in. */
+/** Infers the orientation from `c_attn`, which has more outputs than inputs: query, key and value. */
 function byFusion({ name, shape }: Weight): boolean | undefined {
   const [rows = 0, columns = 0] = shape;
   if (shape.length !== 2 || rows === columns || !/(^|\.)c_attn$/.test(moduleName(name))) return undefined;
   return columns > rows;
 }
 
-/** `model_type` of the config.json beside a method's file. */
+/** Reads `model_type` from the config.json beside a method's file. */
 async function modelTypeOf(
   store: BlobReader,
   { name, config }: StoredModel,
@@ -80,7 +80,7 @@ async function modelTypeOf(
     const type = (json as { readonly model_type?: unknown } | null)?.model_type;
     return typeof type === "string" ? type : undefined;
   } catch (error) {
-    // A config.json that is no JSON says nothing.
+    // An invalid config.json is no evidence.
     if (error instanceof TareError) return undefined;
     throw error;
   }

@@ -1,6 +1,6 @@
 import type { TareError } from "../errors.ts";
 
-/** A regular expression, taken apart. */
+/** Syntax tree of a regular expression. */
 export type PatternNode =
   | { readonly kind: "one"; readonly test: (character: string) => boolean }
   | { readonly kind: "at"; readonly test: (text: readonly string[], at: number) => boolean }
@@ -16,9 +16,9 @@ export type PatternNode =
 /** Makes the error for a pattern that is not supported. */
 export type PatternRefusal = (reason: string) => TareError;
 
-/** Groups in groups. */
+/** Limit of nested groups. */
 const MAX_DEPTH = 50;
-/** As often as one part may be repeated. */
+/** Limit of repeats of one part. */
 const MAX_REPEATS = 1000;
 
 type Test = (character: string) => boolean;
@@ -62,12 +62,12 @@ const PLACES: Readonly<Record<string, At>> = {
 
 /**
  * Parses a regular expression of Python's `re`: literals, `.`, classes, groups, `|`, repeats, `^`, `$`, `\b`.
- * @throws what `refuse` makes, for look-around, back-references, flags, and for what is no expression
+ * @throws the error of `refuse`, for look-around, back-references, flags and invalid expressions
  */
 export function parsePattern(pattern: string, refuse: PatternRefusal): PatternNode {
   const reader = new PatternReader([...pattern], refuse);
   const node = reader.either(0);
-  if (!reader.done) throw refuse('with a ")" that closes nothing');
+  if (!reader.done) throw refuse('with a ")" without "("');
   return node;
 }
 
@@ -86,7 +86,7 @@ class PatternReader {
   }
 
   either(depth: number): PatternNode {
-    if (depth > MAX_DEPTH) throw this.#refuse(`with over ${MAX_DEPTH} groups in each other`);
+    if (depth > MAX_DEPTH) throw this.#refuse(`with over ${MAX_DEPTH} nested groups`);
     const parts = [this.#sequence(depth)];
     while (this.#take("|")) parts.push(this.#sequence(depth));
     return parts.length === 1 ? (parts[0] as PatternNode) : { kind: "either", parts };
@@ -102,9 +102,9 @@ class PatternReader {
     const part = this.#single(depth);
     const count = this.#count();
     if (!count) return part;
-    if (part.kind === "at") throw this.#refuse("that repeats a place, not a character");
+    if (part.kind === "at") throw this.#refuse("that repeats a position, not a character");
     if (this.#sees("+")) throw this.#refuse("with a possessive repeat");
-    // Whether as few or as many as possible are taken makes no difference to whether a name matches.
+    // Lazy and greedy repeats match the same names.
     this.#take("?");
     if (this.#count()) throw this.#refuse("with a repeat of a repeat");
     return { kind: "repeat", part, ...count };
@@ -115,7 +115,7 @@ class PatternReader {
     if (this.#take("+")) return { least: 1, most: Number.POSITIVE_INFINITY };
     if (this.#take("?")) return { least: 0, most: 1 };
     if (!this.#sees("{")) return undefined;
-    // Anything else after a brace is a literal brace.
+    // A brace that does not start a repeat is a literal brace.
     const [whole, first, comma, last] =
       /^\{(\d*)(,?)(\d*)\}/.exec(this.#text.slice(this.#at, this.#at + 24).join("")) ?? [];
     if (whole === undefined || (first === "" && comma === "")) return undefined;
@@ -181,7 +181,7 @@ class PatternReader {
   #set(): Test {
     const negated = this.#take("^");
     const tests: Test[] = [];
-    // A bracket that comes first is one of the set.
+    // A bracket at the start of a set is a literal.
     for (let first = true; first || !this.#sees("]"); first = false) {
       const [from, test] = this.#member();
       if (!this.#sees("-") || this.#text[this.#at + 1] === "]") {
@@ -203,7 +203,7 @@ class PatternReader {
     return negated ? not(any) : any;
   }
 
-  /** One of a set: the character that it is, if it is one. */
+  /** Reads an item of a set. Returns its character if it is a single one. */
   #member(): readonly [string | undefined, Test] {
     const character = this.#next();
     if (character !== "\\") return [character, (each) => each === character];
@@ -226,7 +226,7 @@ class PatternReader {
 
   #next(): string {
     const character = this.#text[this.#at];
-    if (character === undefined) throw this.#refuse("that is cut off");
+    if (character === undefined) throw this.#refuse("that is incomplete");
     this.#at++;
     return character;
   }

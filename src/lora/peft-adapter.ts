@@ -8,15 +8,15 @@ import { peftPair } from "./peft-pair.ts";
 import type { BlobReader } from "../store/store.ts";
 import { readBlob } from "../store/read-blob.ts";
 
-/** The file beside a PEFT adapter's weights that says what they are. */
+/** Name of the config file of a PEFT adapter. */
 export const PEFT_CONFIG = "adapter_config.json";
-/** What PEFT puts before the names of the model that it wraps. */
+/** Prefix that PEFT adds to the names of the model that it wraps. */
 export const PEFT_WRAPPER = "base_model.model.";
 
 /**
  * Reads a LoRA as PEFT saves it: a folder of `adapter_model.safetensors` (or `adapter_model.bin`) and
- * `adapter_config.json`. Of the weights nothing is read.
- * @throws LinkError for an adapter that is not whole, or more than LoRA
+ * `adapter_config.json`. Reads no weights.
+ * @throws LinkError for an incomplete adapter, or one with more than LoRA pairs
  */
 export async function peftAdapter(store: BlobReader, model: StoredModel): Promise<LoraAdapter> {
   const { name, config } = model;
@@ -25,9 +25,9 @@ export async function peftAdapter(store: BlobReader, model: StoredModel): Promis
     throw loraError(
       "not-found",
       name,
-      `it has no ${PEFT_CONFIG}, which says its rank and alpha`,
+      `it has no ${PEFT_CONFIG}, which has its rank and alpha`,
       undefined,
-      "add the folder that PEFT saved, not the file alone",
+      "Add the folder that PEFT saved, not only the file",
     );
   }
   const text = new TextDecoder().decode(await readBlob(store, file.skeleton));
@@ -48,18 +48,18 @@ export async function peftAdapter(store: BlobReader, model: StoredModel): Promis
   return { model, layout: "peft", architecture: undefined, pairs, copies, notes: [] };
 }
 
-/** `MODULE.lora_A.weight`, `MODULE.lora_A.ADAPTER.weight`, `MODULE.lora_embedding_A`, and the same with B. */
+/** Matches `MODULE.lora_A.weight`, `MODULE.lora_A.ADAPTER.weight`, `MODULE.lora_embedding_A`, and the same with B. */
 export const namePeftMatrix: NameMatrix = (name) => {
-  const [, path, embedding, half, end = ""] =
+  const [, path, embedding, matrix, end = ""] =
     /^(.+)\.lora_(embedding_)?([AB])((?:\.[^.]+)*)$/s.exec(name) ?? [];
   if (path === undefined) return undefined;
   if (!(embedding ? /^(\.[^.]+)?(\.weight)?$/ : /^(\.[^.]+)?\.weight$/).test(end)) return undefined;
   const module = path.startsWith(PEFT_WRAPPER) ? path.slice(PEFT_WRAPPER.length) : path;
-  return { module, half: half === "A" ? "a" : "b", embedding: embedding !== undefined };
+  return { module, matrix: matrix === "A" ? "a" : "b", embedding: embedding !== undefined };
 };
 
 /**
- * Whole weights that PEFT saves beside the pairs: of `modules_to_save`, and the base's own embeddings where they are
+ * Finds the full weights that PEFT saves beside the pairs: those of `modules_to_save`, and embeddings of the base that are
  * targets (`base_layer`) or were resized.
  */
 function copiesOf(adapter: string, weights: readonly Weight[], { modulesToSave }: PeftConfig): LoraCopy[] {
@@ -77,6 +77,6 @@ function copiesOf(adapter: string, weights: readonly Weight[], { modulesToSave }
     (each) => !copies.some(({ weight }) => `.${weight.name}`.includes(`.${each}.`)),
   );
   if (absent.length === 0) return copies;
-  const reason = `its ${PEFT_CONFIG} has modules_to_save: ${someNames(absent)}, its weights do not`;
-  throw loraError("unsupported", adapter, reason, undefined, "The adapter is cut off: get it again");
+  const reason = `its ${PEFT_CONFIG} has modules_to_save: ${someNames(absent)}, and its weights do not`;
+  throw loraError("unsupported", adapter, reason, undefined, "Get the adapter again: it is incomplete");
 }

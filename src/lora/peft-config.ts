@@ -2,7 +2,7 @@ import { parseStrictJson } from "../encodings/json.ts";
 import { loraError } from "./lora-matrices.ts";
 import { modulePatterns, type ModulePatterns } from "./module-patterns.ts";
 
-/** What PEFT's `adapter_config.json` says, as far as merging depends on it. */
+/** The settings of PEFT's `adapter_config.json` that merging depends on. */
 export interface PeftConfig {
   readonly rank: number;
   readonly alpha: number;
@@ -11,11 +11,11 @@ export interface PeftConfig {
   /** Scale by alpha / √rank instead of alpha / rank. */
   readonly rankStabilized: boolean;
   readonly fanInFanOut: boolean;
-  /** Modules that are saved whole. */
+  /** Modules whose full weights are saved. */
   readonly modulesToSave: readonly string[];
 }
 
-/** Starts of training that leave the base as it is. All others change it, or are not known to leave it. */
+/** Values of `init_lora_weights` that do not change the base. Other values change it, or are unknown. */
 const KEEPS_BASE: readonly string[] = ["gaussian", "eva", "orthogonal", "mica"];
 
 /** Keys that {@link parsePeftConfig} reads. */
@@ -31,7 +31,7 @@ const READ: readonly string[] = [
   "init_lora_weights",
   "modules_to_save",
 ];
-/** Keys that say how it was trained, and change nothing of what is merged. */
+/** Keys of training settings that do not affect a merge. */
 const WITHOUT_EFFECT: readonly string[] = [
   "task_type",
   "base_model_name_or_path",
@@ -45,12 +45,12 @@ const WITHOUT_EFFECT: readonly string[] = [
   "layers_to_transform",
   "layers_pattern",
   "megatron_core",
-  // Settings of starts, which PEFT does not look at unless `init_lora_weights` names the start.
+  // PEFT reads these settings only for certain values of `init_lora_weights`.
   "loftq_config",
   "eva_config",
   "corda_config",
   "lora_ga_config",
-  // Nothing without `use_qalora`.
+  // No effect without `use_qalora`.
   "qalora_group_size",
   "runtime_config",
   "ensure_weight_tying",
@@ -59,7 +59,7 @@ const WITHOUT_EFFECT: readonly string[] = [
 ];
 
 /**
- * Checks an `adapter_config.json`, and refuses by name what is more than LoRA: every key that is set and not known here.
+ * Parses an `adapter_config.json`. Refuses every key that is set and is not known to be plain LoRA.
  * Source: LoraConfig of https://github.com/huggingface/peft/blob/main/src/peft/tuners/lora/config.py
  * @throws FormatError, LinkError `malformed`, `unsupported`
  */
@@ -70,8 +70,8 @@ export function parsePeftConfig(text: string, adapter: string): PeftConfig {
 }
 
 /**
- * The same of a config that is part of another file.
- * @param where it is, for errors
+ * Parses a config that is part of another file, in the same way.
+ * @param where name of the place in errors
  * @throws LinkError `malformed`, `unsupported`
  */
 export function readPeftConfig(

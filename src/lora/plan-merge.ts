@@ -5,19 +5,19 @@ import type { Digest } from "../tensor/digest.ts";
 import type { StoredModel } from "../model/stored-model.ts";
 import { useKey, type WeightUse } from "../store/patched-config.ts";
 
-/** A weight to merge into, once for all its uses. */
+/** A weight to change, with all its uses. */
 export interface PlannedWeight {
   readonly weight: Weight;
   readonly uses: readonly WeightUse[];
-  /** In the order in which they are added. */
+  /** Terms in the order in which they are added. */
   readonly terms: readonly TermPlan[];
 }
 
 /**
- * Sorts what goes into which use of a weight into one piece of work for each new weight. Where the methods of a model
- * share a weight, and a LoRA finds it in one of them only, the others get the new one too.
- * @param found in the order in which they are added
- * @throws LinkError `unsupported` where a method has the bytes several times and it is not clear which are meant
+ * Groups terms by the new weight that they make. If methods share a weight, and a LoRA finds it in one method only, the
+ * other methods use the new weight too.
+ * @param found terms with their weights, in the order in which they are added
+ * @throws LinkError `unsupported` if a method has several weights of the same bytes, and the target is ambiguous
  */
 export function planMerge(
   model: StoredModel,
@@ -46,7 +46,7 @@ export function planMerge(
   return all;
 }
 
-/** Uses of the same bytes in methods where the LoRAs found none of them. */
+/** Finds uses of the same bytes in methods where the LoRAs found no use. */
 function followers(model: StoredModel, one: PlannedWeight, all: readonly PlannedWeight[]): WeightUse[] {
   const { digest, name } = one.weight;
   const alike = all.filter((each) => each.weight.digest === digest);
@@ -62,7 +62,7 @@ function followers(model: StoredModel, one: PlannedWeight, all: readonly Planned
   if (alike.length > 1 || untouched) {
     throw new LinkError(
       "unsupported",
-      `Cannot merge into "${name}": method "${others[0]?.method}" has the same bytes, and it is not clear for which weight`,
+      `Cannot merge into "${name}": method "${others[0]?.method}" has several weights of the same bytes`,
       { tensor: name, digest },
     );
   }

@@ -1,4 +1,4 @@
-/** A matrix of float32, row after row. */
+/** A row-major matrix of float32. */
 export interface Matrix {
   readonly rows: number;
   readonly columns: number;
@@ -6,11 +6,11 @@ export interface Matrix {
 }
 
 /**
- * Rows of a product, left × right. Each element is accumulated over the rank, in order, from 0: the product of two
- * float32 values is exact in a double, the sum is rounded to float32 at every step. That is what fused multiply-add
- * does, and so most libraries, but for the order in which some of them sum up.
- * @param first the first row
- * @param out receives whole rows; its length says how many
+ * Computes rows of the product left × right. Sums each element over the rank in order, from 0. The product of two float32
+ * values is exact in a double, and the sum is rounded to float32 at every step, as a fused multiply-add does. Most
+ * libraries give the same values, except for those that use another order.
+ * @param first index of the first row
+ * @param out receives complete rows; its length determines their number
  */
 export function productRows(left: Matrix, right: Matrix, first: number, out: Float32Array): void {
   const { fround } = Math;
@@ -20,7 +20,7 @@ export function productRows(left: Matrix, right: Matrix, first: number, out: Flo
   for (let row = 0, at = 0; at < out.length; row++, at += columns) {
     const from = (first + row) * rank;
     let k = 0;
-    // Four at a time: a third of the loads and stores, and the same sums.
+    // Four at a time: a third of the loads and stores, with equal sums.
     for (; k + 4 <= rank; k += 4) {
       const [a0, a1] = [a[from + k] as number, a[from + k + 1] as number];
       const [a2, a3] = [a[from + k + 2] as number, a[from + k + 3] as number];
@@ -45,8 +45,8 @@ export function productRows(left: Matrix, right: Matrix, first: number, out: Flo
 }
 
 /**
- * Adds a multiple, in float32: the multiple is rounded, then the sum.
- * @param touched is set to 1 for each block of `blockElements` of which a value is not added to by 0
+ * Adds a multiple in float32. Rounds the multiple, then the sum.
+ * @param touched receives 1 for each block of `blockElements` to which a value other than 0 is added
  */
 export function addScaled(
   values: Float32Array,

@@ -7,16 +7,17 @@ import type { BlobReader } from "../store/store.ts";
 
 const ALPHA = ".alpha";
 
-/** Weights of an adapter, without the alphas among them. */
+/** The weights of an adapter without its alphas, and the alphas. */
 export interface SplitAlphas {
   readonly matrices: readonly Weight[];
-  /** By the name of the module: a number each. */
+  /** Alpha of each module, by name. */
   readonly alphas: ReadonlyMap<string, number>;
 }
 
 /**
- * Takes out the weights `MODULE.alpha`, which hold one float each, and reads them.
- * @throws LinkError `malformed` for an alpha that is not one finite number other than 0: what is meant by 0 differs
+ * Separates the weights `MODULE.alpha`, which have one float each, and reads them.
+ * @throws LinkError `malformed` for an alpha that is not one finite number, or that is 0, which trainers interpret
+ * differently
  */
 export async function splitAlphas(
   store: BlobReader,
@@ -57,7 +58,7 @@ async function readNumber(
 }
 
 /**
- * Makes sure that each alpha has its matrices.
+ * Checks that each alpha has its matrices.
  * @throws LinkError `missing-weight`
  */
 export function checkAlphas(
@@ -74,7 +75,7 @@ export function checkAlphas(
       adapter,
       `"${name}" has no matrices beside it`,
       name,
-      "The adapter is cut off: get it again",
+      "Get the adapter again: it is incomplete",
     );
   }
 }

@@ -1,6 +1,6 @@
 import type { FamilyMap, MapWeight, Sharing } from "./family-map.ts";
 
-/** A weight in its place: one model's version of one column. */
+/** A cell: one model's version of the weight of a column. */
 export interface Cell {
   readonly weight: MapWeight;
   readonly sharing: Sharing;
@@ -8,11 +8,11 @@ export interface Cell {
 
 /** One weight across the family. */
 export interface Column {
-  /** Every name it has, in the order of the models; several where the same bytes go by several names. */
+  /** All its names, in the order of the models; several if equal bytes have several names. */
   readonly names: readonly string[];
-  /** By model; `undefined` where a model has no such weight. */
+  /** Cells by model; `undefined` for a model without this weight. */
   readonly cells: readonly (Cell | undefined)[];
-  /** Bytes of its largest version. */
+  /** Size of its largest version in bytes. */
   readonly bytes: number;
 }
 
@@ -22,9 +22,8 @@ interface Draft {
 }
 
 /**
- * Lines the weights of a family up: by name, in the order of the first model that has them.
- * Names that hold the same bytes wherever a model has both become one column: so do the methods of a model,
- * and one weight in two formats.
+ * Aligns the weights of a family by name, in the order of the first model that has them. Names become one column if they
+ * have equal bytes in every model that has both, as with the methods of a model, or with one weight in two formats.
  */
 export function alignWeights(map: FamilyMap): readonly Column[] {
   const holders = countHolders(map);
@@ -36,7 +35,7 @@ export function alignWeights(map: FamilyMap): readonly Column[] {
   }));
 }
 
-/** How many models hold each digest, under whatever name. */
+/** Counts the models that have each digest, under any name. */
 export function countHolders(map: FamilyMap): ReadonlyMap<string, number> {
   const holders = new Map<string, number>();
   for (const model of map.models) {
@@ -47,7 +46,7 @@ export function countHolders(map: FamilyMap): ReadonlyMap<string, number> {
   return holders;
 }
 
-/** How a digest held by `count` of `models` models is shared; a model alone shares with nobody. */
+/** Sharing of a digest that `count` of `models` models have. A single model shares no weight. */
 export function sharingOf(count: number, models: number): "all" | "some" | "own" {
   if (count <= 1) return "own";
   return count === models ? "all" : "some";
@@ -79,7 +78,7 @@ function joinAlike(drafts: readonly Draft[]): Draft[] {
   return [...joined.values()];
 }
 
-/** Where models lack some of the names, columns that contradict each other nowhere are the same weight too. */
+/** Merges columns that no model contradicts, if models have only some of the names. */
 function joinFitting(drafts: readonly Draft[]): Draft[] {
   const firstWith = new Map<string, Draft>();
   const kept: Draft[] = [];

@@ -2,7 +2,7 @@ import type { Sharing } from "./family-map.ts";
 import type { Part, Run } from "./runs.ts";
 import { clipText, counted, figure } from "./text.ts";
 
-/** What each kind of sharing is called. */
+/** Label of each kind of sharing. */
 export const SHARING_WORDS: Readonly<Record<Sharing, string>> = {
   all: "shared by all",
   some: "shared by some",
@@ -10,21 +10,21 @@ export const SHARING_WORDS: Readonly<Record<Sharing, string>> = {
   own: "own to one",
 };
 
-/** More lines than this are no longer read. */
+/** Limit of lines, since people do not read more. */
 const MAX_LINES = 6;
 
 /** Lines of a description. */
 export interface RunWords {
-  /** The weights: their names, type and size. */
+  /** Names, dtype and size of the weights. */
   readonly what: readonly string[];
-  /** Which models share them. */
+  /** The models that share them. */
   readonly who: readonly string[];
 }
 
 /**
- * A run in words: what its weights are called, how large they are, and which models share them.
- * @param models names, by row
- * @param limit bytes that a name may take
+ * Describes a run: the names and sizes of its weights, and the models that share them.
+ * @param models names of the models, by row
+ * @param limit largest size of a name in bytes
  */
 export function describeRun(run: Run, models: readonly string[], limit: number): RunWords {
   const clip = (name: string): string => clipText(name, limit);

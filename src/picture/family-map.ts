@@ -1,9 +1,9 @@
-/** What {@link drawFamilySvg} and {@link drawFamilyHtml} draw: models and their weights, nothing of the bytes. */
+/** The data of {@link drawFamilySvg} and {@link drawFamilyHtml}: models and their weights, without bytes. */
 export interface FamilyMap {
   readonly models: readonly MapModel[];
   /**
-   * Bytes the store holds for these models, programs included.
-   * Without it the picture counts each weight once, and says that programs are not counted.
+   * Size in bytes of the blobs of these models, programs included. Without it, the picture counts each weight once, and
+   * notes that programs are not counted.
    */
   readonly storedBytes?: number | undefined;
 }
@@ -11,14 +11,14 @@ export interface FamilyMap {
 /** One row of the picture. */
 export interface MapModel {
   readonly name: string;
-  /** Bytes of its original files. */
+  /** Size of its original files in bytes. */
   readonly fileBytes: number;
   readonly weights: readonly MapWeight[];
 }
 
 /** A weight of a model. */
 export interface MapWeight {
-  /** Unique in its model, with the method in front: `decoder/blk.0.attn_q.weight`. */
+  /** Unique name in its model, with the method as prefix: `decoder/blk.0.attn_q.weight`. */
   readonly name: string;
   /** Two weights are the same if and only if their digests are. */
   readonly digest: string;
@@ -28,10 +28,10 @@ export interface MapWeight {
 }
 
 /**
- * Who has the bytes of a weight: every model of the family (the foundation), some of them, or one.
- * `variant` is a further version of a weight of which some models share one and some another.
+ * The models that have the bytes of a weight: all models of the family (the foundation), some of them, or one.
+ * `variant` is a second version of a weight, if different groups of models share different versions.
  */
 export type Sharing = "all" | "some" | "variant" | "own";
 
-/** Every {@link Sharing}, in the order in which pictures stack and list them. */
+/** All values of {@link Sharing}, in the order of bars and legends. */
 export const SHARINGS: readonly Sharing[] = ["all", "some", "variant", "own"];

@@ -1,10 +1,10 @@
-/** The part of a model that a weight's name places it in. */
+/** The part of a model that a weight belongs to, by its name. */
 export interface Group {
-  /** The same for two weights of one group. */
+  /** Equal for all weights of a group. */
   readonly key: string;
-  /** The same for the groups of one series: `blk.0`, `blk.1`, … */
+  /** Equal for all groups of a series: `blk.0`, `blk.1`, … */
   readonly series: string;
-  /** `decoder` of `decoder/blk.0.attn_q.weight`; empty where there is none. */
+  /** `decoder` of `decoder/blk.0.attn_q.weight`; empty if there is none. */
   readonly method: string;
   /** The last part of the common prefix: `blk`, `token_embd`. */
   readonly stem: string;
@@ -13,9 +13,9 @@ export interface Group {
 }
 
 /**
- * Reads a weight's group off its name: the prefix up to its first number (`model.layers.12`),
- * else the name without its last part (`token_embd` of `token_embd.weight`) and without a trailing
- * number that an exporter gave (`onnx::MatMul` of `onnx::MatMul_1285`).
+ * Finds the group of a weight in its name: the prefix up to its first number (`model.layers.12`),
+ * else the name without its last part (`token_embd` of `token_embd.weight`) and without the number
+ * that an exporter appended (`onnx::MatMul` of `onnx::MatMul_1285`).
  */
 export function groupOf(name: string): Group {
   const slash = name.indexOf("/");

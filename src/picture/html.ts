@@ -6,8 +6,8 @@ import { escapeXml, figure, fitText } from "./text.ts";
 import type { FamilyTotals } from "./totals.ts";
 
 /**
- * Draws a family as one self-contained HTML page: the picture of {@link drawFamilySvg}, details of each weight on
- * pointing, tabbing or with the arrow keys, and a table of the models. It loads nothing and works from a file.
+ * Draws a family as one HTML page: the picture of {@link drawFamilySvg}, details of the weight under the pointer or with
+ * focus (Tab, arrow keys), and a table of the models. The page loads no other files.
  */
 export function drawFamilyHtml(map: FamilyMap): string {
   const layout = layoutFamily(map);

@@ -3,7 +3,7 @@ import { fitText, textWidth } from "./text.ts";
 
 /** A caption over a group of columns. */
 export interface Label {
-  /** Left edge. */
+  /** Left edge in pixels. */
   readonly x: number;
   readonly text: string;
 }
@@ -20,10 +20,10 @@ interface Span {
 const STRIDES: readonly number[] = [1, 2, 5, 10, 20, 50, 100, 200, 500, 1000];
 
 /**
- * Captions for the groups of columns, as many as fit: `blk.0`, `blk.1`, … where there is room for each, else
- * `blk.0` and then every second, fifth or tenth number, as on an axis.
- * @param runs in order, from left to right
- * @param end right edge of the last
+ * Makes captions for as many groups of columns as there is room for: `blk.0`, `blk.1`, …, else `blk.0` and then every
+ * second, fifth or tenth number, as on an axis.
+ * @param runs runs from left to right
+ * @param end right edge of the last run
  */
 export function placeLabels(
   runs: readonly { readonly group: Group; readonly x: number; readonly width: number }[],
@@ -90,7 +90,7 @@ function strideOf(series: readonly Span[]): number {
   return STRIDES.find((stride) => stride * pitch >= widest + 8) ?? series.length;
 }
 
-/** Half a word says something; less is noise. */
+/** Shortens a name to a span; empty if less than 36 pixels are free. */
 function shortened(name: string, span: Span): string {
   const room = span.end - span.x - 4;
   return room < 36 ? "" : fitText(name, LABEL_SIZE, room);

@@ -5,35 +5,35 @@ import { mergeRuns, type Run } from "./runs.ts";
 import { textWidth } from "./text.ts";
 import { type FamilyTotals, familyTotals } from "./totals.ts";
 
-/** A run of weights and where it stands. */
+/** A run of weights, and its position. */
 export interface LaidRun extends Run {
-  /** Left edge; the matrix is `matrix.width` wide, its gaps included. */
+  /** Left edge; the width of the matrix, `matrix.width`, includes its gaps. */
   readonly x: number;
-  /** Without the gap that follows. */
+  /** Width without the following gap. */
   readonly width: number;
 }
 
-/** A model and where its row stands. */
+/** A model, and the position of its row. */
 export interface LaidRow {
-  /** From the top of the matrix. */
+  /** Offset from the top of the matrix. */
   readonly y: number;
   readonly height: number;
 }
 
-/** The picture as numbers, in pixels; everything that is drawn follows from it. */
+/** Positions and sizes of all parts of the picture, in pixels. */
 export interface FamilyLayout {
-  /** Of the whole picture. */
+  /** Size of the picture. */
   readonly width: number;
-  /** Left edge of the models' names, and the room they have. */
+  /** Left edge and width of the models' names. */
   readonly names: { readonly x: number; readonly width: number };
   readonly matrix: { readonly x: number; readonly width: number; readonly height: number };
-  /** The bars of shared and own bytes, and the right edges of their figures. */
+  /** The bars of shared and own bytes, and the right edges of their numbers. */
   readonly bars: { readonly x: number; readonly width: number };
   readonly figures: { readonly shared: number; readonly own: number };
   readonly rows: readonly LaidRow[];
   readonly runs: readonly LaidRun[];
   readonly labels: readonly Label[];
-  /** Weights the family has, each name that holds the same bytes everywhere counted once. */
+  /** Number of weights of the family; names with equal bytes in all models count once. */
   readonly columns: number;
   readonly totals: FamilyTotals;
 }
@@ -42,12 +42,12 @@ const WIDTH = 1200;
 const MARGIN = 32;
 const BAR = 96;
 const FIGURE = 76;
-/** Size of the models' names in pixels, for their width: bold takes more room than its 14 pixels. */
+/** Font size in pixels for the width of the models' names: bold text is wider than its 14 pixels suggest. */
 export const NAME_SIZE = 15.5;
 
 /**
- * Places a family on a page 1200 pixels wide: a row per model, a column per weight, as wide as its bytes but wide
- * enough to see; so many weights that they would not show are merged into runs.
+ * Lays out a family on a page 1200 pixels wide: a row per model, and a column per weight, whose width is proportional to
+ * its size but never invisible. Merges weights into runs if there are too many columns to see.
  */
 export function layoutFamily(map: FamilyMap): FamilyLayout {
   const models = map.models.length;
@@ -60,7 +60,7 @@ export function layoutFamily(map: FamilyMap): FamilyLayout {
   const width = bars.x - 24 - x;
 
   const columns = alignWeights(map);
-  // The picture's size follows its cells: fewer columns where there are many models.
+  // The number of cells determines the size of the file: use fewer columns for more models.
   const runs = mergeRuns(
     columns,
     models,

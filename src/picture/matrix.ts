@@ -4,10 +4,10 @@ import { type FamilyLayout, NAME_SIZE } from "./layout.ts";
 import { box, rect, text } from "./shapes.ts";
 import { clipText, escapeXml, figure, fitText } from "./text.ts";
 
-/** Bytes of names that all descriptions together may take, so that hostile names cannot swell the picture. */
+/** Limit of the bytes of names in all descriptions, so that hostile names cannot make the picture large. */
 const NAME_BUDGET = 100_000;
 
-/** Rows of models, columns of weights, and at the right what of each model is shared and what is own. */
+/** Draws rows of models, columns of weights, and at the right the shared and own bytes of each model. */
 export function drawMatrix(map: FamilyMap, layout: FamilyLayout): string {
   const { matrix, figures, rows, labels } = layout;
   return [

@@ -28,8 +28,8 @@ tfoot th,tfoot td{color:var(--quiet)}
 `;
 
 /**
- * The page's script: a column's description moves from its title, which browsers show late, to a place below the
- * picture; one column is in the tab order and the arrow keys go on from it. Without scripts the titles stay.
+ * The page's script. Shows the description of a column below the picture, since browsers show titles late. One column is
+ * in the tab order, and the arrow keys move to the others. Without scripts, browsers show the titles.
  */
 export const PAGE_SCRIPT: string = `
 (() => {
@@ -39,7 +39,7 @@ export const PAGE_SCRIPT: string = `
   const runs = [...svg.querySelectorAll(".tm-run")];
   const lines = new Map();
   let shown;
-  // A title shows on pointing anywhere in the picture: its words stay, the tooltip goes.
+  // Move the title of the picture to a label, because its tooltip would appear everywhere.
   const name = svg.querySelector("title");
   svg.setAttribute("role", "group");
   svg.setAttribute("aria-label", name.textContent);

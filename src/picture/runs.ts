@@ -2,20 +2,20 @@ import type { Column } from "./align.ts";
 import { SHARINGS, type Sharing } from "./family-map.ts";
 import { type Group, groupOf } from "./group.ts";
 
-/** How much of a run one model has in one way. */
+/** The share of a run that one model has with one kind of sharing. */
 export interface Part {
   readonly sharing: Sharing;
-  /** Of the run's bytes; the parts of a cell add up to less than 1 where a model lacks weights. */
+  /** Fraction of the run's bytes; the sum of a cell is below 1 if the model lacks weights. */
   readonly fraction: number;
 }
 
-/** Neighbouring columns drawn as one. */
+/** Adjacent columns that are drawn as one. */
 export interface Run {
   readonly columns: readonly Column[];
-  /** That of its first column. */
+  /** Group of its first column. */
   readonly group: Group;
   readonly bytes: number;
-  /** By model; one part of fraction 1 where all columns are alike, none where the model has none of them. */
+  /** Parts by model: one part of fraction 1 if all columns are alike, none if the model has none of them. */
   readonly cells: readonly (readonly Part[])[];
 }
 
@@ -25,13 +25,13 @@ interface Placed {
   readonly pattern: string;
 }
 
-/** Layers drawn together where there is no room for each: round numbers, as on an axis. */
+/** Numbers of layers that may be drawn together: round numbers, as on an axis. */
 const BLOCKS: readonly number[] = [2, 5, 10, 20, 50, 100, 200, 500, 1000];
 
 /**
- * Merges neighbours until there are at most `most` runs: first columns of one sharing pattern within a group,
- * then across groups; where that does not suffice, whole groups whatever their patterns, then blocks of groups,
- * and at last equal shares. Of runs of mixed patterns a fifth fewer are allowed: they take more to see and to draw.
+ * Merges adjacent columns until there are at most `most` runs: first columns of one sharing pattern within a group, then
+ * across groups; then complete groups with any patterns, then blocks of groups, and at last equal shares. Runs of mixed
+ * patterns need more space, so the limit for them is a fifth lower.
  */
 export function mergeRuns(columns: readonly Column[], models: number, most: number): readonly Run[] {
   const placed = columns.map((column) => ({
@@ -78,7 +78,7 @@ function mergeNeighbours(
 function runOf(items: readonly Placed[], models: number): Run {
   const columns = items.map((item) => item.column);
   const bytes = columns.reduce((sum, column) => sum + column.bytes, 0);
-  // Weights of no bytes still show: where a run has nothing else, its columns count alike.
+  // In a run of empty weights only, all columns count equally, so that they are visible.
   const share = (column: Column): number => (bytes === 0 ? 1 / columns.length : column.bytes / bytes);
   const cells = Array.from({ length: models }, (_, row) =>
     SHARINGS.flatMap((sharing): Part[] => {

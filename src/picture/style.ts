@@ -13,7 +13,7 @@ interface Theme {
   readonly ownMark: string;
 }
 
-// Blue against orange stays apart in every common colour blindness, and the tones differ in lightness besides.
+// People with any common colour blindness can tell blue from orange, and the tones also differ in lightness.
 const LIGHT: Theme = {
   paper: "#fdfdfc",
   ink: "#1d2733",
@@ -44,7 +44,7 @@ const DARK: Theme = {
   ownMark: "#f3b562",
 };
 
-/** The picture's style sheet; every class begins with `tm-`, since an inline picture shares its page's names. */
+/** The picture's style sheet. Every class begins with `tm-`, because an inline picture shares the classes of its page. */
 export const PICTURE_STYLE: string = `
 .tare-map{font-family:system-ui,-apple-system,"Segoe UI",Roboto,"Helvetica Neue",sans-serif;font-variant-numeric:tabular-nums}
 .tm-small{font-size:12px}.tm-name{font-size:14px;font-weight:600}.tm-text{font-size:13px}.tm-head{font-size:24px;font-weight:300}
@@ -59,7 +59,7 @@ ${theme(DARK)}
 export const PAGE_COLOURS: string = `:root{color-scheme:light dark;${pageVariables(LIGHT)}}
 @media (prefers-color-scheme:dark){:root{${pageVariables(DARK)}}}`;
 
-// Written out rather than as custom properties, which viewers of SVG other than browsers do not know.
+// Use no custom properties, which SVG viewers other than browsers do not support.
 function theme(is: Theme): string {
   return `.tm-paper{fill:${is.paper}}.tm-ink{fill:${is.ink}}.tm-quiet{fill:${is.quiet}}
 .tm-track{fill:${is.track}}.tm-files{fill:${is.files}}
@@ -74,7 +74,7 @@ function pageVariables(is: Theme): string {
   return `--paper:${is.paper};--ink:${is.ink};--quiet:${is.quiet};--track:${is.track}`;
 }
 
-/** Fills that tell the kinds apart without colour: dots, bars and hatching. */
+/** Patterns that distinguish the kinds without colour: dots, bars and hatching. */
 export const PICTURE_PATTERNS: string = `<defs>
 <pattern id="tm-some" width="6" height="6" patternUnits="userSpaceOnUse"><rect class="tm-some-ground" width="6" height="6"/><circle class="tm-some-mark" cx="3" cy="3" r="1"/></pattern>
 <pattern id="tm-variant" width="6" height="6" patternUnits="userSpaceOnUse"><rect class="tm-variant-ground" width="6" height="6"/><rect class="tm-variant-mark" y="2" width="6" height="1.2"/></pattern>

@@ -5,14 +5,14 @@ import type { FamilyLayout } from "./layout.ts";
 import { rect, round, text } from "./shapes.ts";
 import { counted, figure, fitText, textWidth } from "./text.ts";
 
-/** From the top of the two bars to the top of the matrix. */
+/** Distance from the top of the two bars to the top of the matrix. */
 export const SUMMARY_HEIGHT = 100;
-/** Of a line of small print. */
+/** Height of a line of small print. */
 export const NOTE_HEIGHT = 18;
 
 const BAR = 14;
 
-/** Two bars to one scale: the models as files, and the same stored once. */
+/** Draws two bars of one scale: the models as files, and their bytes stored once. */
 export function drawSummary(layout: FamilyLayout, top: number): string {
   const { totals, names, matrix } = layout;
   const scale = matrix.width / Math.max(1, totals.fileBytes, totals.storedBytes);
@@ -23,7 +23,7 @@ export function drawSummary(layout: FamilyLayout, top: number): string {
       .map(([style, bytes]) => {
         const width = bytes * scale;
         x += width;
-        // A hairline of paper between neighbours; a sliver keeps its width.
+        // Leave a thin gap between neighbours, but keep the width of very narrow parts.
         return width > 0 ? rect(style, x - width, y, width > 3 ? width - 1 : width, BAR) : "";
       })
       .join("");
@@ -51,7 +51,7 @@ export function drawSummary(layout: FamilyLayout, top: number): string {
   ].join("\n");
 }
 
-/** What the fills mean, with the bytes of each, stored once; only what the picture shows. */
+/** Draws the legend of the fills in the picture, with the stored bytes of each. */
 export function drawLegend(layout: FamilyLayout, y: number): string {
   const { totals } = layout;
   const shown = new Set(layout.runs.flatMap((run) => run.cells.flat().map((part) => part.sharing)));
@@ -71,14 +71,14 @@ export function drawLegend(layout: FamilyLayout, y: number): string {
       const left = x;
       const size = bytes === undefined ? "" : figure(bytes);
       x += 18 + textWidth(`${words} ${size}`, 12.5) + 28;
-      // The figure flows after its words: their width is only an estimate.
+      // The number follows its label as text, because the width of the label is an estimate.
       const flowing = size === "" ? "" : ` <tspan class="tm-quiet">${size}</tspan>`;
       return `${rect(`tm-${style}`, left, y - 10, 12, 12)}<text x="${round(left + 18)}" y="${round(y)}" class="tm-small tm-ink">${words}${flowing}</text>`;
     })
     .join("");
 }
 
-/** What the picture leaves out, in small print. */
+/** Notes in small print about data that the picture leaves out. */
 export function notesOf(layout: FamilyLayout): readonly string[] {
   const { runs, columns, totals } = layout;
   const notes: string[] = [];

@@ -7,15 +7,15 @@ import { drawLegend, drawSummary, NOTE_HEIGHT, notesOf, SUMMARY_HEIGHT } from ".
 import { clipText, counted, escapeXml, figure } from "./text.ts";
 
 /**
- * Draws a family as one self-contained SVG: a row per model, a column per weight, who shares it, and the bytes.
- * It stays under 300 KB for up to 20 models whatever the number of weights, follows the viewer's light or dark
- * theme, and escapes every name.
+ * Draws a family as one SVG: a row per model, a column per weight, the models that share it, and sizes. The file has at
+ * most 300 KB for up to 20 models with any number of weights, follows the viewer's light or dark theme, and escapes
+ * every name.
  */
 export function drawFamilySvg(map: FamilyMap): string {
   return drawPicture(map, layoutFamily(map), { heading: true });
 }
 
-/** The picture without its heading is for a page that says the same in text of its own. */
+/** Draws the picture; without its heading for a page that has its heading as text. */
 export function drawPicture(
   map: FamilyMap,
   layout: FamilyLayout,
@@ -35,7 +35,7 @@ ${body}
 `;
 }
 
-/** What the picture shows: `3 models and the weights they share`. */
+/** Title of the picture: `3 models and the weights they share`. */
 export function titleOf(map: FamilyMap): string {
   const models = map.models.length;
   if (models === 0) return "No models yet";

@@ -1,18 +1,18 @@
 import prettyBytes from "pretty-bytes";
 
-/** Bytes as people read them: `12.9 MB`. */
+/** Formats a size in bytes for people: `12.9 MB`. */
 export function figure(bytes: number): string {
   return prettyBytes(bytes);
 }
 
-/** `1 model`, `3 models`. */
+/** Formats a count: `1 model`, `3 models`. */
 export function counted(count: number, noun: string): string {
   return `${count} ${noun}${count === 1 ? "" : "s"}`;
 }
 
 /**
- * Makes text safe inside XML and HTML, as content and in quoted attributes. What XML 1.0 cannot hold, and what
- * would reorder or break a line (a name is hostile), becomes U+FFFD.
+ * Escapes text for XML and HTML, as content and in quoted attributes. Replaces characters that XML 1.0 does not allow, and
+ * characters that reorder or break lines, with U+FFFD, because names may be hostile.
  */
 export function escapeXml(text: string): string {
   return text.replace(UNFIT, "\uFFFD").replace(/[&<>"']/g, (char) => ENTITIES[char] ?? char);
@@ -28,14 +28,14 @@ const ENTITIES: Readonly<Record<string, string>> = {
   "'": "&#39;",
 };
 
-/** Width in pixels, estimated for a sans-serif face: SVG text is laid out where no font can be measured. */
+/** Estimates the width of sans-serif text in pixels, because no font can be measured here. */
 export function textWidth(text: string, size: number): number {
   let ems = 0;
   for (const char of text) ems += charWidth(char);
   return ems * size;
 }
 
-/** Shortens text to a width, with an ellipsis in its middle: names differ at both ends. */
+/** Shortens text to a width with an ellipsis in its middle, because names differ at both ends. */
 export function fitText(text: string, size: number, width: number): string {
   if (textWidth(text, size) <= width) return text;
   const chars = [...text];
@@ -46,7 +46,7 @@ export function fitText(text: string, size: number, width: number): string {
   return shortened();
 }
 
-/** Shortens text so that, escaped, it takes at most `limit` bytes or little more. */
+/** Shortens text so that its escaped form takes about `limit` bytes or fewer. */
 export function clipText(text: string, limit: number): string {
   let cost = 0;
   let clipped = "";

@@ -1,30 +1,30 @@
 import { countHolders, sharingOf } from "./align.ts";
 import type { FamilyMap } from "./family-map.ts";
 
-/** Distinct weights and their bytes, each counted once. */
+/** Number and bytes of distinct weights. */
 export interface Tally {
   readonly count: number;
   readonly bytes: number;
 }
 
-/** One model in figures; every weight counts once, whatever number of names it has. */
+/** Totals of one model. A weight with several names counts once. */
 export interface ModelTotals {
   readonly fileBytes: number;
   readonly weights: Tally;
   /** Weights that every model has. */
   readonly all: Tally;
-  /** Weights that some other model has too. */
+  /** Weights that another model also has. */
   readonly some: Tally;
   /** Weights that no other model has. */
   readonly own: Tally;
 }
 
-/** The family in figures. */
+/** Totals of a family. */
 export interface FamilyTotals {
   readonly fileBytes: number;
-  /** The bytes of the store if the map tells them, else those of the weights, each once. */
+  /** Bytes of the store if the map has them, else those of the distinct weights. */
   readonly storedBytes: number;
-  /** What the store holds besides weights; `undefined` where the map does not tell. */
+  /** Bytes in the store besides weights; `undefined` if the map does not have them. */
   readonly programBytes: number | undefined;
   readonly weights: Tally;
   readonly all: Tally;
@@ -33,7 +33,7 @@ export interface FamilyTotals {
   readonly models: readonly ModelTotals[];
 }
 
-/** Adds a family up: what its files take, and what it takes with every weight stored once. */
+/** Sums up a family: the size of its files, and its size with every weight stored once. */
 export function familyTotals(map: FamilyMap): FamilyTotals {
   const holders = countHolders(map);
   const count = map.models.length;

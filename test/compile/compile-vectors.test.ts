@@ -73,7 +73,7 @@ describe("ONNX's test vectors, cut anywhere", LONG, () => {
     const all = [...outcomes.values()];
     // Only that of sequences travels between its parts; the others have too few nodes, or were cut.
     expect(all.filter((each) => typeof each === "string")).toEqual([
-      expect.stringMatching(/"seq_1" would travel, and is no tensor/),
+      expect.stringMatching(/"seq_1" would pass between partitions, and is not a tensor/),
     ]);
     expect(all.filter((each) => typeof each === "number" && each > 1).length).toBeGreaterThanOrEqual(12);
   });

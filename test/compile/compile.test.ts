@@ -506,9 +506,9 @@ describe("Runtime.writeCompiled() and openCompiled()", () => {
     const { path } = await written({ partition });
     const before = await readFile(join(path, "compiled.json"));
     for (const [field, value, message] of [
-      ["version", "1.0.0", /onnxruntime 1\.0\.0 compiled it, 1\.\d+\.\d+ is here/],
+      ["version", "1.0.0", /onnxruntime 1\.0\.0 compiled it, and this is onnxruntime 1\.\d+\.\d+/],
       ["target", "plan9-mips", /compiled for plan9-mips, this is /],
-      ["cpu", ["abacus"], /a processor with abacus, which this one lacks/],
+      ["cpu", ["abacus"], /a processor with abacus, which this processor does not have/],
       ["backend", "tpu", /a partition whose backend has no record/],
     ] as const) {
       await edit(path, `compiled.records.0.${field}`, () => value);

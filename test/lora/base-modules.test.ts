@@ -139,7 +139,7 @@ describe("the orientation of a square weight", () => {
   ])("is refused by name where %s", async (_, each) => {
     await expect(merged(each)).rejects.toMatchObject({
       code: "unsupported",
-      message: expect.stringMatching(/is square, and nothing tells/),
+      message: expect.stringMatching(/is square, and the model does not show/),
     });
   });
 

@@ -170,7 +170,7 @@ describe("a GGUF LoRA", () => {
       {
         code: "mismatch",
         tensor: "blk.0.attn_q.weight",
-        message: expect.stringContaining("[4, 8], the LoRA for it is [5, 8]"),
+        message: expect.stringContaining("[4, 8], and its LoRA is [5, 8]"),
       },
     ],
     [
@@ -345,7 +345,7 @@ describe("a model with LoRA weights beside its own", () => {
     const kinds = (await store.list()).map(({ name, lora }) => [name, lora?.refusal]);
     expect(kinds).toEqual([
       ["lora", undefined],
-      ["more", expect.stringContaining('"fc.base_layer.weight" is no part of a LoRA pair')],
+      ["more", expect.stringContaining('"fc.base_layer.weight" is not part of a LoRA pair')],
       ["whole", undefined],
     ]);
     expect((await store.list()).map(({ lora }) => lora !== undefined)).toEqual([true, true, false]);

@@ -95,7 +95,7 @@ describe("a LoRA of kohya's trainers", () => {
       "half a pair is missing",
       { ...kohya("lora_unet_a_b_c", 1), "lora_unet_x.lora_up.weight": B },
       "missing-weight",
-      "other half",
+      "other matrix",
     ],
   ])("is refused by name where %s", async (_, lora, code, message) => {
     const at = await withModels({ "a.b_c.weight": ZEROS, "a_b.c.weight": ZEROS }, lora);

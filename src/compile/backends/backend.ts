@@ -6,12 +6,12 @@ import type { Signature } from "../../tensor/signature.ts";
 import type { Tensors } from "../../tensor/tensor.ts";
 import type { CompileRecord } from "./compiled-model.ts";
 
-/** The form of programs that ONNX Runtime loads: ONNX, each weight external data that names the weight itself. */
+/** Form of the programs that ONNX Runtime loads: ONNX files whose external data name the weights. */
 export const ONNX_FORM = "onnx";
 
 /** A weight that a partition's program leaves open. */
 export interface PartitionWeight {
-  /** Name of the tensor in the partition's program, unique there. */
+  /** Unique name of the tensor in the program of the partition. */
   readonly input: string;
   /** Name in the method's weight table. */
   readonly weight: string;
@@ -19,55 +19,55 @@ export interface PartitionWeight {
   readonly shape: readonly number[];
 }
 
-/** A run of a method's nodes that one backend compiles: a program of its own. No value of a weight is in it. */
+/** Consecutive nodes of a method, as a program that one backend compiles. It contains no values of weights. */
 export interface Partition {
   readonly method: string;
-  /** Among the method's partitions, in the order in which they run. */
+  /** Index in the method's partitions, in the order in which they run. */
   readonly index: number;
-  /** Says all that the program depends on: what is kept under it serves every model of the family. */
+  /** Identifies the program: a compilation that is cached under this key is valid for every model of the family. */
   readonly key: string;
-  /** ONNX, each weight external data whose location is `weight:` and its name. */
+  /** ONNX bytes. Each weight is external data with the location `weight:NAME`. */
   readonly program: Uint8Array;
-  /** The program, parsed; offsets are those of {@link Partition.program}. */
+  /** The parsed program, with offsets in {@link Partition.program}. */
   readonly graph: OnnxModel;
   readonly signature: Signature;
   readonly weights: readonly PartitionWeight[];
 }
 
-/** How a program wants a weight. */
+/** An input of a compiled program that is bound to a weight. */
 export interface BackendBinding {
-  /** What the program calls it. */
+  /** Name of the input in the program. */
   readonly input: string;
   /** Name in the method's weight table. */
   readonly weight: string;
-  /** `row-major`, the weight's own bytes, or what else the backend makes of them when it loads. */
+  /** `row-major` for the stored bytes, or a layout that the backend makes of them at the load. */
   readonly layout: string;
 }
 
-/** What a backend made of a partition. */
+/** The result of a backend for one partition. */
 export interface BackendProgram {
   readonly method: string;
   readonly index: number;
-  /** {@link ONNX_FORM}, or a name of the backend's own for what only it can load. */
+  /** {@link ONNX_FORM}, or the backend's name for a form that only it can load. */
   readonly form: string;
   readonly bytes: Uint8Array;
   readonly bindings: readonly BackendBinding[];
-  /** Nodes that are left. */
+  /** Number of nodes of the compiled program. */
   readonly nodes: number;
-  /** What is to be known to load it. */
+  /** Settings that the load of the program needs. */
   readonly settings: Readonly<Record<string, string>>;
-  /** Whether it had been compiled before. */
+  /** Whether it came from the backend's cache. */
   readonly reused: boolean;
 }
 
-/** What a backend gives back for all partitions that it was given. */
+/** The results of a backend for all its partitions. */
 export interface BackendResult {
   readonly programs: readonly BackendProgram[];
-  /** What they were compiled with. */
+  /** Engine, version, machine and settings of the compilation. */
   readonly record: Omit<CompileRecord, "backend">;
 }
 
-/** Keeps data that a backend makes on the way: part of what {@link BlobService} does. */
+/** Keeps data that a backend makes during compilation; implemented by {@link BlobService}. */
 export interface BackendBlobs {
   put(
     key: string,
@@ -81,37 +81,37 @@ export interface BackendBlobs {
   ): Promise<{ readonly digest: Digest }>;
 }
 
-/** What a backend may use. */
+/** Tools that a backend may use. */
 export interface BackendServices {
   readonly blobs: BackendBlobs;
   readonly signal?: AbortSignal | undefined;
 }
 
-/** A backend's own settings, by name. */
+/** Settings of a backend, by name. */
 export type BackendOptions = Readonly<Record<string, string>>;
 
-/** A weight that is bound: where its bytes are. */
+/** A bound weight, with the location of its bytes. */
 export interface BoundWeight extends Binding {
   readonly input: string;
   readonly layout: string;
-  /** Its bytes, whole. */
+  /** Reads all its bytes. */
   read(): Promise<Uint8Array>;
 }
 
-/** A compiled program, ready to be loaded over a model's weights. */
+/** A compiled program with the locations of a model's weights. */
 export interface LoadableProgram {
-  /** Absolute; locations of weights are relative to it. */
+  /** Absolute path; locations of weights are relative to it. */
   readonly folder: string;
   readonly form: string;
   readonly bytes: Uint8Array;
   readonly signature: Signature;
   readonly settings: Readonly<Record<string, string>>;
   readonly weights: readonly BoundWeight[];
-  /** What a backend put under a key when it compiled; `undefined` for a key that it did not. */
+  /** Reads data that the backend put under a key during compilation; `undefined` for an unknown key. */
   data(key: string): Promise<Uint8Array | undefined>;
 }
 
-/** A partition that is loaded. */
+/** A loaded partition. */
 export interface RunningPartition {
   run(
     inputs: Tensors,
@@ -123,15 +123,15 @@ export interface RunningPartition {
   release(): Promise<void>;
 }
 
-/** The seam to an ahead-of-time compiler. */
+/** Interface of an ahead-of-time compiler. */
 export interface Backend {
   readonly id: string;
-  /** What it compiles depends on this: programs of another version are not used. */
+  /** Version of the compiler: programs that another version compiled are not used. */
   readonly version: string;
-  /** Whether it compiles a node; every one unless given. A node is asked for with all that its bodies hold. */
+  /** Whether it compiles a node, with the nodes of its bodies; all nodes unless given. */
   takes?(node: OnnxNode): boolean;
   /**
-   * Compiles what it was given of a model: the partitions of all methods at once, each answered once.
+   * Compiles the partitions of all methods of a model, and returns one result for each.
    * @throws TareError
    */
   compile(
@@ -139,7 +139,7 @@ export interface Backend {
     services: BackendServices,
     options: BackendOptions,
   ): Promise<BackendResult>;
-  /** Loads a program of a form of its own; {@link ONNX_FORM} needs none. */
+  /** Loads a program of the backend's form; not needed for {@link ONNX_FORM}. */
   load?(
     program: LoadableProgram,
     options: { readonly signal?: AbortSignal | undefined },

@@ -29,49 +29,49 @@ import {
   partitionRuleSelects,
 } from "./partition.ts";
 
-/** In bytes. What backends put travels with the programs; large data is a weight of some model, and stays one. */
+/** Limit of the data that backends put, which is stored with the programs. Larger data should stay a weight. */
 const MAX_DATA = 64 * 1024 * 1024;
 
-/** What is known of data that was put. */
+/** Key, size and digest of data that a backend put. */
 export interface PutData {
   readonly digest: Digest;
   readonly length: number;
   readonly alignment: number;
 }
 
-/** Where backends' data goes and is read again: part of what {@link BlobService} does. */
+/** Stores and reads the data of backends; implemented by {@link BlobService}. */
 export interface CompileBlobs extends BackendBlobs {
   keys(): readonly string[];
   get(key: string): PutData | undefined;
   stream(key: string): AsyncIterable<Uint8Array>;
 }
 
-/** What compiling needs from around it. */
+/** Functions of the platform that a compilation needs. */
 export interface CompileSurroundings extends BackendServices {
   readonly blobs: CompileBlobs;
   digest(bytes: Uint8Array): Digest;
 }
 
-/** How a model is compiled. */
+/** Settings of a compilation. */
 export interface CompileSettings {
-  /** In the order of preference: without rules, each node goes to the first that takes it. */
+  /** Backends in order of preference: without rules, the first backend that supports a node compiles it. */
   readonly backends: readonly Backend[];
   readonly rules: readonly PartitionRule[];
-  /** Each backend's own settings, by its id. */
+  /** Settings of each backend, by its id. */
   readonly options: Readonly<Record<string, BackendOptions>>;
 }
 
-/** A compiled model, fresh. */
+/** A newly compiled model. */
 export interface Compiled extends CompiledFile {
-  /** How many partitions a backend had compiled before. */
+  /** Number of partitions that came from a backend's cache. */
   readonly reused: number;
 }
 
 /**
- * Compiles all methods of a model: cuts each into partitions, hands every backend all of its own at once, and checks
- * what comes back. No value of a weight has a part in it.
- * @throws UsageError for rules that fit nothing; FormatError `unsupported` for what cannot be cut or nobody takes;
- * EngineError for a backend that answers wrongly; and whatever backends throw
+ * Compiles all methods of a model without values of weights: cuts each method into partitions, passes all partitions of
+ * a backend to it at once, and checks its results.
+ * @throws UsageError for rules that match no node; FormatError `unsupported` for a method that cannot be cut, or for a
+ * node that no backend supports; EngineError for invalid results of a backend; errors of backends
  */
 export async function compileModel(
   model: string,
@@ -120,9 +120,9 @@ export async function compileModel(
 }
 
 /**
- * What was compiled for one model, for another of its family: the same programs, and this one's weights.
- * @param tables of its methods, by name
- * @throws WeightMismatchError with every weight that does not fit
+ * Rebinds a compiled model to the weights of another model of its family. The programs stay the same.
+ * @param tables weights of the other model by method
+ * @throws WeightMismatchError with every weight that does not match
  */
 export function adopt(
   compiled: CompiledModel,
@@ -132,7 +132,7 @@ export function adopt(
   const methods = compiled.methods.map((method) => {
     const weights = tables.get(method.name) ?? [];
     const table = new Map(weights.map((weight) => [weight.name, weight]));
-    // Several inputs may be bound to one weight.
+    // One weight may be bound to several inputs.
     const expected = new Map(
       method.partitions.flatMap(({ bindings }) =>
         bindings.map(({ weight: name, dtype, shape }) => [name, { name, dtype, shape }]),
@@ -153,7 +153,7 @@ export function adopt(
   return { ...compiled, model, methods };
 }
 
-/** Reads what backends have put: small, since weights are not data. */
+/** Reads the data that backends put, up to its limit. */
 async function dataOf(blobs: CompileBlobs, parts: Map<Digest, Uint8Array>): Promise<CompiledData[]> {
   const data: CompiledData[] = [];
   let total = 0;
@@ -165,7 +165,7 @@ async function dataOf(blobs: CompileBlobs, parts: Map<Digest, Uint8Array>): Prom
     if (total > MAX_DATA) {
       throw new EngineError(
         "too-large",
-        `Cannot keep "${key}": backends may put ${MAX_DATA} bytes for a model, and this is more`,
+        `Cannot keep "${key}": the data of backends is over the limit of ${MAX_DATA} bytes`,
         { tensor: key, digest },
       );
     }
@@ -180,18 +180,18 @@ async function dataOf(blobs: CompileBlobs, parts: Map<Digest, Uint8Array>): Prom
   return data;
 }
 
-/** A rule that selects nothing is a slip of the pen. */
+/** Refuses a rule that matches no node, which is probably a typing error. */
 function checkRules(methods: readonly MethodSource[], rules: readonly PartitionRule[]): void {
   for (const rule of rules) {
     const selects = (node: OnnxNode): boolean => partitionRuleSelects(rule, node);
     if (methods.some((method) => method.graph.graph.nodes.some(selects))) continue;
     throw new UsageError("usage", `Cannot use the rule ${describePartitionRule(rule)}: it selects no node`, {
-      hint: "a pattern matches a whole operator type or node name; * stands for any characters",
+      hint: "Write the complete operator type or node name; * stands for any characters",
     });
   }
 }
 
-/** Pairs partitions with a backend's answers: each has one, and there is no other. */
+/** Pairs partitions with the results of a backend. Requires exactly one result for each partition. */
 function answers(
   backend: Backend,
   partitions: readonly Partition[],
@@ -205,13 +205,13 @@ function answers(
     if (!partition || found.has(partition)) {
       throw wrong(
         backend,
-        `answers partition ${program.index} of "${program.method}"${partition ? " twice" : ""}`,
+        `returns ${partition ? "two results for" : "an unknown"} partition ${program.index} of "${program.method}"`,
       );
     }
     found.set(partition, program);
   }
   const left = partitions.find((partition) => !found.has(partition));
-  if (left) throw wrong(backend, `leaves out partition ${left.index} of "${left.method}"`);
+  if (left) throw wrong(backend, `returns no result for partition ${left.index} of "${left.method}"`);
   return found;
 }
 
@@ -248,11 +248,11 @@ function describePartition(
 }
 
 function missing(model: string, name: string): LinkError {
-  return new LinkError("missing-weight", `Cannot link "${model}": its table lacks weight "${name}"`, {
+  return new LinkError("missing-weight", `Cannot link "${model}": its table has no weight "${name}"`, {
     tensor: name,
   });
 }
 
 function wrong(backend: Backend, reason: string): EngineError {
-  return new EngineError("engine", `Cannot use what backend "${backend.id}" compiled: it ${reason}`);
+  return new EngineError("engine", `Cannot use the results of backend "${backend.id}": it ${reason}`);
 }

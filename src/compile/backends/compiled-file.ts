@@ -29,7 +29,7 @@ export function encodeCompiled({ model, parts }: CompiledFile): Uint8Array {
 
 /**
  * Decodes what {@link encodeCompiled} wrote, and checks every part against its digest.
- * @param name of where it was read, for errors
+ * @param name name of the file or cache entry, for errors
  * @throws FormatError `malformed`, `newer-version`, `mismatch`
  */
 export function decodeCompiled(
@@ -40,7 +40,7 @@ export function decodeCompiled(
   const cut = (): FormatError =>
     new FormatError(
       "malformed",
-      `Cannot read "${name}": it has ${bytes.byteLength} bytes, its parts do not`,
+      `Cannot read "${name}": its ${bytes.byteLength} bytes do not match the sizes of its parts`,
       {
         path: name,
       },
@@ -52,7 +52,10 @@ export function decodeCompiled(
   try {
     text = new TextDecoder("utf-8", { fatal: true }).decode(bytes.subarray(4, end));
   } catch (cause) {
-    throw new FormatError("malformed", `Cannot read "${name}": its header is no text`, { path: name, cause });
+    throw new FormatError("malformed", `Cannot read "${name}": its header is not valid UTF-8`, {
+      path: name,
+      cause,
+    });
   }
   const model = parseCompiledModel(parseStrictJson(text, name), name);
   const parts = new Map<Digest, Uint8Array>();
@@ -69,7 +72,7 @@ export function decodeCompiled(
 }
 
 /**
- * Refuses a program, or data, that is not what was compiled.
+ * Checks the digest of a program or of data.
  * @throws FormatError `mismatch`
  */
 export function checkPart(part: Uint8Array, wanted: Digest, found: Digest, name: string): void {
@@ -77,11 +80,11 @@ export function checkPart(part: Uint8Array, wanted: Digest, found: Digest, name:
   throw new FormatError(
     "mismatch",
     `Cannot use a part of "${name}": its ${part.byteLength} bytes have digest ${found}, not ${wanted}`,
-    { path: name, digest: wanted, hint: "it was changed after it was compiled: compile it again" },
+    { path: name, digest: wanted, hint: "Compile it again: it was changed after it was compiled" },
   );
 }
 
-/** Size of each part, in the order in which they are first named. */
+/** Lists the size of each part, in the order of their first use. */
 function partsOf(model: CompiledModel): Map<Digest, number> {
   const programs = model.methods.flatMap((method) => method.partitions.map((each) => each.program));
   return new Map([...programs, ...model.data].map(({ digest, size }) => [digest, size]));

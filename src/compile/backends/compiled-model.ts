@@ -5,22 +5,22 @@ import type { Digest } from "../../tensor/digest.ts";
 import { DTYPE_BITS, type DType, tensorBytes } from "../../tensor/dtype.ts";
 import type { Port, Signature } from "../../tensor/signature.ts";
 
-/** Of the record; this code reads no other. */
+/** Version of the record. */
 const VERSION = 1;
 
-/** What programs were compiled with. */
+/** Engine, machine and settings that programs were compiled with. */
 export interface CompileRecord {
   /** Id of the backend. */
   readonly backend: string;
-  /** What compiled them; `any` where whatever loads them may. */
+  /** Engine that compiled them; `any` if every engine may load them. */
   readonly engine: string;
   readonly version: string;
-  /** Operating system and architecture, as `linux-x64`; `any` where it does not matter. */
+  /** Operating system and architecture, as `linux-x64`; `any` for every machine. */
   readonly target: string;
   /** Features of the processor that the engine could use. */
   readonly cpu: readonly string[];
   readonly settings: Readonly<Record<string, string>>;
-  /** Sizes that named dimensions of the inputs may have; `null` where there is no bound. */
+  /** Bounds of the named dimensions of the inputs; `null` for no bound. */
   readonly dimensions: readonly {
     readonly name: string;
     readonly from: number;
@@ -28,9 +28,9 @@ export interface CompileRecord {
   }[];
 }
 
-/** A weight of the model, and what a compiled program binds for it. */
+/** A weight of the model, and the input of a compiled program that is bound to it. */
 export interface CompiledBinding {
-  /** What the program calls it. */
+  /** Name of the input in the program. */
   readonly input: string;
   /** Name in the method's weight table. */
   readonly weight: string;
@@ -45,10 +45,10 @@ export interface CompiledPartition {
   /** Id of the backend. */
   readonly backend: string;
   readonly form: string;
-  readonly program: { readonly digest: Digest /** In bytes. */; readonly size: number };
+  readonly program: { readonly digest: Digest /** Size in bytes. */; readonly size: number };
   readonly signature: Signature;
   readonly bindings: readonly CompiledBinding[];
-  /** How many nodes there were, and are left. */
+  /** Number of nodes before and after the compilation. */
   readonly nodes: { readonly before: number; readonly after: number };
   readonly settings: Readonly<Record<string, string>>;
 }
@@ -62,21 +62,21 @@ export interface CompiledMethod {
   readonly partitions: readonly CompiledPartition[];
 }
 
-/** Data that a backend made on the way, for its programs alone. */
+/** Data that a backend made during compilation, for its programs. */
 export interface CompiledData {
   readonly key: string;
   readonly digest: Digest;
-  /** In bytes. */
+  /** Size in bytes. */
   readonly size: number;
-  /** In memory or a file it is to lie at a multiple of this, in bytes. */
+  /** Required alignment in memory or in a file, in bytes. */
   readonly alignment: number;
 }
 
-/** What compiling a model gives, without the programs themselves. */
+/** Record of a compiled model, without the bytes of its programs. */
 export interface CompiledModel {
   readonly model: string;
   readonly methods: readonly CompiledMethod[];
-  /** One for each backend. */
+  /** One record for each backend. */
   readonly records: readonly CompileRecord[];
   readonly data: readonly CompiledData[];
 }
@@ -84,7 +84,7 @@ export interface CompiledModel {
 const text = v.pipe(v.string(), v.minLength(1), v.maxLength(10_000));
 const settings = v.record(v.string(), v.string());
 const dtypes = Object.keys(DTYPE_BITS) as DType[];
-/** `null` stands for what is not known: JSON has no `undefined`. */
+/** In JSON, `null` stands for `undefined`. */
 const port = v.strictObject({
   name: text,
   dtype: v.nullable(v.picklist([...dtypes, "string"])),
@@ -159,7 +159,7 @@ const compiled = v.pipe(
   }, "a partition whose backend has no record"),
 );
 
-/** A compiled model as JSON that {@link parseCompiledModel} reads. */
+/** Converts a record to the JSON that {@link parseCompiledModel} reads. */
 export function compiledModelJson(value: CompiledModel): unknown {
   const ports = (list: readonly Port[]): unknown =>
     list.map(({ name, dtype, shape }) => ({
@@ -185,8 +185,8 @@ export function compiledModelJson(value: CompiledModel): unknown {
 }
 
 /**
- * Checks what describes a compiled model, read from a file or cache.
- * @param name of where it was read, for errors
+ * Parses the record of a compiled model.
+ * @param name name of the file or cache entry, for errors
  * @throws FormatError `malformed`, `newer-version`
  */
 export function parseCompiledModel(value: unknown, name: string): CompiledModel {
@@ -212,8 +212,8 @@ export function parseCompiledModel(value: unknown, name: string): CompiledModel 
 }
 
 /**
- * Makes sure that a method's partitions can run one after the other: each is given what the method is, or earlier
- * ones make, and together they make what the method gives.
+ * Checks that the partitions of a method can run one after the other: the inputs of each are inputs of the method or
+ * outputs of earlier partitions, and together they compute the outputs of the method.
  * @throws FormatError `malformed`
  */
 export function checkFlow(
@@ -226,15 +226,15 @@ export function checkFlow(
   const made = new Set<string>();
   for (const [index, part] of partitions.entries()) {
     const missing = part.signature.inputs.find((input) => !given.has(input.name));
-    if (missing) throw fail(`needs "${missing.name}" in partition ${index} before it is made`);
+    if (missing) throw fail(`needs "${missing.name}" in partition ${index} before a partition computes it`);
     for (const output of part.signature.outputs) {
-      if (made.has(output.name)) throw fail(`makes "${output.name}" twice`);
+      if (made.has(output.name)) throw fail(`computes "${output.name}" twice`);
       made.add(output.name);
       given.add(output.name);
     }
   }
   const missing = whole.outputs.find((output) => !made.has(output.name));
-  if (missing) throw fail(`never makes "${missing.name}"`);
+  if (missing) throw fail(`never computes "${missing.name}"`);
 }
 
 function signatureOf({ inputs, outputs }: v.InferOutput<typeof signature>): Signature {

@@ -11,24 +11,24 @@ import type { Port, Signature } from "../../tensor/signature.ts";
 import type { Backend, Partition, PartitionWeight } from "./backend.ts";
 import type { NodeRun } from "./partition.ts";
 
-/** A method that is to be compiled. */
+/** A method to compile. */
 export interface MethodSource {
   readonly name: string;
   /** Digest of the program as it is stored. */
   readonly source: Digest;
-  /** Says all that the program depends on. */
+  /** Identifies the program in caches. */
   readonly key: string;
-  /** Symbolic: each weight external data that names itself. */
+  /** ONNX bytes. Each weight is external data that names the weight. */
   readonly program: Uint8Array;
-  /** The program, parsed. */
+  /** The parsed program. */
   readonly graph: OnnxModel;
   readonly signature: Signature;
   readonly weights: readonly Weight[];
-  /** Says what values of the program are, by name, where the program does not. */
+  /** Infers the types of values by name, for values whose type the program does not declare. */
   inferTypes(names: readonly string[]): Promise<readonly Port[]>;
 }
 
-/** Types that JavaScript has arrays for: values of others cannot leave an engine's session. */
+/** Dtypes that engine sessions can return. */
 const TRAVELS: readonly (Port["dtype"] | undefined)[] = [
   "float16",
   "float32",
@@ -45,15 +45,15 @@ const TRAVELS: readonly (Port["dtype"] | undefined)[] = [
   "string",
 ];
 
-/** Each is a session of its own, and a program that repeats the model's header; a useful cut has a few. */
+/** Limit of partitions, since each has a session and repeats the header of the model. */
 const MAX_PARTITIONS = 1000;
 
-/** Hexadecimal digits of a partition's digest that go into its key. */
+/** Number of hexadecimal digits of a partition's digest in its key. */
 const KEY_DIGITS = 16;
 
 /**
- * Makes a program of each run of a method's nodes; a method of one run is its own partition, as it is.
- * @throws FormatError `unsupported` for a model that cannot be cut, or for a value that cannot travel, saying why
+ * Makes a program of each run of consecutive nodes of a method. A method of one run is one partition, unchanged.
+ * @throws FormatError `unsupported` for a model that cannot be cut, or a value that sessions cannot pass on
  */
 export async function cutMethod(
   method: MethodSource,
@@ -67,12 +67,12 @@ export async function cutMethod(
     return [{ partition, backend: only.backend }];
   }
   if (runs.length > MAX_PARTITIONS) {
-    throw uncuttable(name, `there would be ${runs.length}, more than ${MAX_PARTITIONS}`);
+    throw uncuttable(name, `it would have ${runs.length}, and the limit is ${MAX_PARTITIONS}`);
   }
   const why = whyNotCut(graph);
   if (why !== undefined) throw uncuttable(name, why);
   const ends = runs.map((run) => run.end);
-  // Nothing but Constants may follow the last run.
+  // Only Constants may follow the last run.
   ends[ends.length - 1] = graph.graph.nodes.length;
   const plans = planCut(graph, ends);
   const types = await typesOf(method, crossingValues(graph, plans));
@@ -97,7 +97,7 @@ export async function cutMethod(
   });
 }
 
-/** Types of everything that a partition takes or gives: as the model says, else as an engine infers. */
+/** Finds the types of all inputs and outputs of partitions: from the model, else inferred by an engine. */
 async function typesOf(
   method: MethodSource,
   crossing: readonly string[],
@@ -108,14 +108,22 @@ async function typesOf(
     const asked = new Set(unknown);
     const ports = await method.inferTypes(unknown).catch((error: unknown) => {
       if (!(error instanceof EngineError) || error.code !== "engine") throw error;
-      throw uncuttable(method.name, `nobody can say what would travel: ${error.message}`, error);
+      throw uncuttable(
+        method.name,
+        `the types of values between partitions are unknown: ${error.message}`,
+        error,
+      );
     });
     for (const port of ports) if (asked.has(port.name)) types.set(port.name, port);
   }
   for (const name of crossing) {
     const { dtype } = types.get(name) ?? untyped(method.name, name);
     if (dtype === undefined) untyped(method.name, name);
-    if (!TRAVELS.includes(dtype)) throw uncuttable(method.name, `"${name}" would travel, and is ${dtype}`);
+    if (!TRAVELS.includes(dtype))
+      throw uncuttable(
+        method.name,
+        `value "${name}" would pass between partitions, and sessions cannot return ${dtype}`,
+      );
   }
   return types;
 }
@@ -127,12 +135,15 @@ function weightsOf(graph: OnnxModel): PartitionWeight[] {
 }
 
 function untyped(method: string, value: string): never {
-  throw uncuttable(method, `"${value}" would travel, and is no tensor whose type is known`);
+  throw uncuttable(
+    method,
+    `value "${value}" would pass between partitions, and is not a tensor of a known type`,
+  );
 }
 
 function uncuttable(method: string, why: string, cause?: unknown): FormatError {
   return new FormatError("unsupported", `Cannot cut method "${method}" into partitions: ${why}`, {
     cause,
-    hint: "compile it with one backend, or cut elsewhere: tare compile --partition",
+    hint: "Compile it with one backend, or cut at other nodes: tare compile --partition",
   });
 }

@@ -1,7 +1,7 @@
 import type { Partition } from "./backend.ts";
 import type { CompileRecord } from "./compiled-model.ts";
 
-/** The named dimensions of what partitions take, for a compiler that leaves them all open. */
+/** Lists the named dimensions of the inputs of partitions without bounds, for a compiler that supports all sizes. */
 export function freeDimensions(partitions: readonly Partition[]): CompileRecord["dimensions"] {
   const ports = partitions.flatMap((partition) => partition.signature.inputs);
   const names = ports.flatMap((port) => (port.shape ?? []).filter((dim) => typeof dim === "string"));

@@ -5,9 +5,12 @@ import { matchesPattern } from "../../model/wildcard.ts";
 import type { Backend } from "./backend.ts";
 import { operatorOf } from "./operators.ts";
 
-/** A user's wish which backend compiles some nodes. */
+/** A user's rule that assigns nodes to a backend. */
 export interface PartitionRule {
-  /** A whole operator type (`Softmax`, `com.microsoft::Gelu`) or node name, with `*` for any characters and `?` for one. */
+  /**
+   * Pattern for the complete operator type (`Softmax`, `com.microsoft::Gelu`) or node name: `*` stands for any characters
+   * and `?` for one.
+   */
   readonly nodes: string;
   /** Id of the backend. */
   readonly backend: string;
@@ -16,7 +19,7 @@ export interface PartitionRule {
 /** Consecutive nodes of one backend. */
 export interface NodeRun {
   readonly backend: Backend;
-  /** Index after its last node. */
+  /** Index of its last node, plus 1. */
   readonly end: number;
 }
 
@@ -29,25 +32,25 @@ export function parsePartitionRule(given: string): PartitionRule {
   const [nodes, backend] = [given.slice(0, Math.max(0, cut)), given.slice(cut + 1)];
   if (nodes !== "" && backend !== "") return { nodes, backend };
   throw new UsageError("usage", `Cannot use the rule "${given}"`, {
-    hint: 'a rule is PATTERN=BACKEND, such as "Softmax=portable" or "*/layers.0/*=portable"',
+    hint: 'Write PATTERN=BACKEND, such as "Softmax=portable" or "*/layers.0/*=portable"',
   });
 }
 
-/** A rule as its user wrote it. */
+/** Formats a rule as an option of the command line. */
 export function describePartitionRule({ nodes, backend }: PartitionRule): string {
   return `--partition ${nodes}=${backend}`;
 }
 
-/** Whether a rule is about a node. */
+/** Whether a rule matches a node. */
 export function partitionRuleSelects({ nodes }: PartitionRule, node: OnnxNode): boolean {
   return matchesPattern(nodes, operatorOf(node)) || (node.name !== "" && matchesPattern(nodes, node.name));
 }
 
 /**
- * Gives each node of the main graph to a backend: that of the first rule that selects it, else the first that takes
- * it. Consecutive nodes of one backend are one partition; `Constant`s go with whoever uses them.
- * @param backends in the order of preference
- * @throws UsageError for a rule's backend that is none; FormatError `unsupported` for a node that nobody takes
+ * Assigns each node of the main graph to a backend: that of the first rule that matches it, else the first that supports
+ * it. Consecutive nodes of one backend form a partition; `Constant`s belong to the partitions that use them.
+ * @param backends backends in order of preference
+ * @throws UsageError for a rule with an unknown backend; FormatError `unsupported` for a node that no backend supports
  */
 export function partitionNodes(
   method: string,
@@ -58,9 +61,13 @@ export function partitionNodes(
   const byId = new Map(backends.map((backend) => [backend.id, backend]));
   for (const rule of rules) {
     if (byId.has(rule.backend)) continue;
-    throw new UsageError("usage", `Cannot use the rule ${describePartitionRule(rule)}: no such backend`, {
-      hint: `there is ${[...byId.keys()].join(", ")}`,
-    });
+    throw new UsageError(
+      "usage",
+      `Cannot use the rule ${describePartitionRule(rule)}: there is no such backend`,
+      {
+        hint: `Use one of ${[...byId.keys()].join(", ")}`,
+      },
+    );
   }
   const runs: NodeRun[] = [];
   for (const [index, node] of model.graph.nodes.entries()) {
@@ -70,7 +77,7 @@ export function partitionNodes(
     if (last?.backend === backend) runs.pop();
     runs.push({ backend, end: index + 1 });
   }
-  // A graph of Constants alone, or of nothing: any backend will do.
+  // A graph without nodes, or with Constants only, belongs to the first backend.
   if (runs.length === 0) runs.push({ backend: backends[0] as Backend, end: model.graph.nodes.length });
   return runs;
 }
@@ -86,12 +93,14 @@ function backendFor(
   const wanted = rule && byId.get(rule.backend);
   const backend = wanted ?? backends.find((each) => takes(each, node));
   if (backend && takes(backend, node)) return backend;
-  const who = wanted ? `backend "${wanted.id}" does not take` : "no backend takes";
+  const who = wanted ? `backend "${wanted.id}" does not support` : "no backend supports";
   throw new FormatError(
     "unsupported",
     `Cannot compile method "${method}": ${who} ${operatorOf(node)}${node.name && ` "${node.name}"`}`,
     {
-      hint: rule ? `see ${describePartitionRule(rule)}` : "add a backend that takes every node, as portable",
+      hint: rule
+        ? `Change the rule ${describePartitionRule(rule)}`
+        : "Add a backend that supports every node, such as portable",
     },
   );
 }

@@ -3,8 +3,8 @@ import { freeDimensions } from "./dimensions.ts";
 import { countNodes } from "./operators.ts";
 
 /**
- * The backend for any runtime: the program stays as its exporter wrote it, only its weights are outside. It may be
- * optimized wherever it is loaded; tare itself loads it at level "disabled", so that a run gives what the nodes say.
+ * The backend for any runtime: keeps the program unchanged, with its weights as external data. A runtime may optimize the
+ * program at the load; tare loads it at level "disabled", so that its outputs are those of the original nodes.
  */
 export class PortableBackend implements Backend {
   readonly id = "portable";

@@ -4,30 +4,30 @@ import { bothAlignments } from "../../io/align.ts";
 import { MAX_ALIGNMENT } from "./alignment.ts";
 import { sameLayout, formatLayout, type TensorLayout } from "../../tensor/tensor-layout.ts";
 
-/** Cases that a message spells out; more are counted. */
+/** Number of conflicts that a message lists; it counts the others. */
 const MAX_LISTED = 5;
 
-/** Two answers to what a key stands for. */
+/** A conflict between two values of one key. */
 export interface BlobConflict {
   readonly key: string;
   readonly kind: "bytes" | "tag" | "layout" | "alignment";
-  /** Both sides, in words. */
+  /** Both values, for the message. */
   readonly reason: string;
 }
 
-/** What is said of a key; what nobody said yet is `undefined`. */
+/** Properties of a key; unknown ones are `undefined`. */
 export interface KeyClaim {
   readonly digest: Digest | undefined;
-  /** In bytes. */
+  /** Size in bytes. */
   readonly length: number | undefined;
   readonly alignment: number;
   readonly tag: string | undefined;
   readonly layout: TensorLayout | undefined;
 }
 
-/** Keys that would have to stand for two things. */
+/** Keys that would have two different values. */
 export class BlobConflictError extends StoreError {
-  /** Every one of them. */
+  /** All conflicts. */
   readonly conflicts: readonly BlobConflict[];
 
   constructor(verb: string, conflicts: readonly [BlobConflict, ...BlobConflict[]]) {
@@ -47,28 +47,28 @@ const CODES: Readonly<Record<BlobConflict["kind"], ErrorCode>> = {
   alignment: "too-large",
 };
 
-/** Compares what a key stands for with what is asked of it now. */
+/** Compares the known value of a key with a new one. */
 export function conflictsOf(key: string, known: KeyClaim, asked: KeyClaim): BlobConflict[] {
   const conflicts: BlobConflict[] = [];
   const add = (kind: BlobConflict["kind"], reason: string): void =>
     void conflicts.push({ key, kind, reason });
   if (known.digest && asked.digest && known.digest !== asked.digest) {
     const sides = [known, asked].map(({ digest, length }) => `${digest} (${length} bytes)`);
-    add("bytes", `has bytes ${sides[0]}, the new ones are ${sides[1]}`);
+    add("bytes", `has bytes ${sides[0]}, and the new bytes are ${sides[1]}`);
   }
   if (known.tag !== asked.tag)
-    add("tag", `is ${formatTag(known.tag)}, now it is to be ${formatTag(asked.tag)}`);
+    add("tag", `is ${formatTag(known.tag)}, and the new value is ${formatTag(asked.tag)}`);
   if (known.layout && asked.layout && !sameLayout(known.layout, asked.layout)) {
-    add("layout", `is ${formatLayout(known.layout)}, now it is to be ${formatLayout(asked.layout)}`);
+    add("layout", `is ${formatLayout(known.layout)}, and the new value is ${formatLayout(asked.layout)}`);
   }
   return conflicts;
 }
 
-/** Compares alignments of one blob: a common multiple may be too much to ask for. */
+/** Compares alignments of one blob, whose common multiple may be over the limit. */
 export function alignmentConflict(key: string, known: number, asked: number): BlobConflict[] {
   const both = bothAlignments(known, asked);
   if (both <= MAX_ALIGNMENT) return [];
-  const reason = `asks for alignment ${asked}, keys with the same bytes for ${known}: both take ${both}, over ${MAX_ALIGNMENT}`;
+  const reason = `needs alignment ${asked}, and keys with the same bytes need ${known}: together ${both}, over ${MAX_ALIGNMENT}`;
   return [{ key, kind: "alignment", reason }];
 }
 

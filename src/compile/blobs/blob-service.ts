@@ -19,27 +19,27 @@ import type { TensorLayout } from "../../tensor/tensor-layout.ts";
 import { writeShardFile } from "./write-shard.ts";
 import type { BlobSink, StagedBlob } from "../../store/store.ts";
 
-/** What a {@link BlobService} is made of. */
+/** The parts of a {@link BlobService}. */
 export interface BlobServiceOptions {
-  /** Keeps the bytes. */
+  /** Stores the bytes. */
   readonly sink: BlobSink;
   readonly createDigest: CreateDigest;
 }
 
 /** Options of {@link BlobService.put}. */
 export interface PutOptions extends ReadOptions {
-  /** The blob is to lie at a multiple of this, in bytes: from 1 (if left out) to 64 MiB. */
+  /** Alignment of the blob in bytes, from 1 to 64 MiB; 1 unless given. */
   readonly alignment?: number | undefined;
-  /** Which data files it belongs to; what has none goes into the program. */
+  /** Tag of the data files that it belongs to. A blob without a tag is embedded in the program. */
   readonly tag?: string | undefined;
-  /** What the bytes are, where they are a tensor. */
+  /** Dtype and shape, if the bytes are a tensor. */
   readonly layout?: TensorLayout | undefined;
 }
 
-/** What became of a put. */
+/** Result of a put. */
 export interface PutResult {
   readonly digest: Digest;
-  /** Whether no key had these bytes before. */
+  /** Whether the bytes are new to the service. */
   readonly fresh: boolean;
 }
 
@@ -55,9 +55,8 @@ interface Blob {
 }
 
 /**
- * What a compiler's backends put data into, ahead of time: bytes under keys, equal bytes once across all files of the
- * output, laid out into data files in the end. Methods and partitions may put at the same time, in any order: the
- * result is the same.
+ * Collects data of a compiler's backends: bytes under keys. Stores equal bytes once, and lays all bytes out into data
+ * files at the end. Methods and partitions may put data concurrently; the result does not depend on the order.
  */
 export class BlobService {
   readonly #sink: BlobSink;
@@ -72,12 +71,12 @@ export class BlobService {
   }
 
   /**
-   * Stores bytes under a key, hashed as they pass. The same bytes again change nothing, but that the blob's alignment
-   * satisfies both; a layout may be added to a key that had none. Of a put that fails or is aborted nothing is kept.
-   * Memory that is given must not be written to meanwhile.
+   * Stores bytes under a key, and hashes them. Equal bytes under another key share the blob, whose alignment then satisfies
+   * both. A layout may be added to a key without one. A failed or aborted put keeps nothing. The caller must not write to
+   * the bytes until the put ends.
    * @throws BlobConflictError `duplicate` for other bytes, `mismatch` for another tag or layout, `too-large` for
    * alignments of one blob without a common multiple of up to 64 MiB; StoreError `size-mismatch`, `bad-name`;
-   * RangeError; and whatever the source of the bytes or the sink throws
+   * RangeError; errors of the source and of the sink
    */
   async put(key: string, data: BlobData, options: PutOptions = {}): Promise<PutResult> {
     const { alignment = 1, tag, layout, signal } = options;
@@ -87,7 +86,7 @@ export class BlobService {
     const length = layout && checkLayout(key, layout);
     const size = knownSize(data);
     if (layout && size !== undefined) checkSize(key, layout, length, size);
-    // The caller may change its shape later.
+    // Copy the shape, which the caller may change later.
     const kept = layout && { dtype: layout.dtype, shape: [...layout.shape] };
     const asked = { digest: undefined, length, alignment, tag, layout: kept };
     this.#refuse("put", [[key, asked]]);
@@ -108,32 +107,32 @@ export class BlobService {
     });
   }
 
-  /** What a key stands for. */
+  /** Returns the entry of a key. */
   get(key: string): BlobEntry | undefined {
     const known = this.#keys.get(key);
     return known && { ...known, ...(this.#blobs.get(known.digest) as Blob) };
   }
 
-  /** All keys, sorted. */
+  /** Returns all keys, sorted. */
   keys(): string[] {
     return [...this.#keys.keys()].sort();
   }
 
   /**
-   * A key's bytes, checked against their digest at the end.
+   * Streams the bytes of a key, and checks their digest at the end.
    * @throws StoreError `not-found`, `corrupted`
    */
   stream(key: string, options: StreamOptions = {}): AsyncIterable<Uint8Array> {
     checkChunk(options);
     const entry = this.get(key);
     if (!entry)
-      throw new StoreError("not-found", `Cannot read "${key}": nothing was put under it`, { tensor: key });
+      throw new StoreError("not-found", `Cannot read "${key}": there is no such key`, { tensor: key });
     return checkedBlob(this.#sink, entry, this.#createDigest(), options);
   }
 
   /**
-   * Takes in all that another service has, or nothing of it.
-   * @throws BlobConflictError with every conflict; StoreError `corrupted`; whatever the sinks throw
+   * Adds all entries of another service; adds none if there is a conflict.
+   * @throws BlobConflictError with every conflict; StoreError `corrupted`; errors of the sinks
    */
   async merge(other: BlobService, { signal }: ReadOptions = {}): Promise<void> {
     if (other === this) return;
@@ -158,16 +157,16 @@ export class BlobService {
   }
 
   /**
-   * Lays everything out into data files of each tag, and what the program embeds; the same puts in any order give the
-   * same plan. What is put later is not in it.
+   * Lays out all blobs into the data files of each tag, and into the program. The plan does not depend on the order of
+   * puts, and does not contain later puts.
    */
   shards(options: ShardOptions = {}): ShardPlan {
     return planShardFiles(this.#entries(), options);
   }
 
   /**
-   * The bytes of a file of {@link shards}, zeros between its blobs, each blob checked against its digest on the way.
-   * Read as fast as they are asked for.
+   * Streams the bytes of a file of {@link shards}, with zeros between its blobs. Checks each blob against its digest. Reads
+   * only as fast as the consumer.
    * @throws StoreError `missing-blob`, `corrupted`
    */
   writeShard(
@@ -202,7 +201,7 @@ export class BlobService {
     this.#blobs.set(digest, { length, alignment: bothAlignments(blob?.alignment ?? 1, alignment) });
   }
 
-  /** What decides and records goes one after the other; bytes do not wait for it. */
+  /** Runs the decisions on entries one after the other, while bytes are stored concurrently. */
   #inTurn<T>(work: () => Promise<T>): Promise<T> {
     const result = this.#last.then(work);
     this.#last = result.catch(() => undefined);

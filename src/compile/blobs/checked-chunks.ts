@@ -4,8 +4,8 @@ import { rangeOf, type StreamOptions } from "../../io/stream.ts";
 import type { BlobSink } from "../../store/store.ts";
 
 /**
- * Counts bytes as they pass.
- * @param check is given how many bytes passed, after each piece and at the end; what it throws ends the stream
+ * Passes chunks on, and counts their bytes.
+ * @param check receives the number of bytes after each chunk and at the end; an error that it throws ends the stream
  */
 export async function* countedChunks(
   chunks: AsyncIterable<Uint8Array>,
@@ -21,7 +21,7 @@ export async function* countedChunks(
 }
 
 /**
- * A blob of a sink, piece by piece; the end comes only if it was what its digest says.
+ * Streams a blob of a sink, and checks its digest before the stream ends.
  * @throws StoreError `missing-blob`, `corrupted`
  */
 export async function* checkedBlob(

@@ -2,14 +2,14 @@ import type { Digest } from "../../tensor/digest.ts";
 import { alignUp } from "../../io/align.ts";
 import type { TensorLayout } from "../../tensor/tensor-layout.ts";
 
-/** What a key stands for. */
+/** The blob of a key. */
 export interface BlobEntry {
   readonly digest: Digest;
-  /** In bytes. */
+  /** Size in bytes. */
   readonly length: number;
-  /** Of the blob, in bytes: it satisfies every key that has it. */
+  /** Alignment of the blob in bytes, for all its keys. */
   readonly alignment: number;
-  /** `undefined` for what goes into the program. */
+  /** Tag of its data files; `undefined` for a blob that is embedded in the program. */
   readonly tag: string | undefined;
   readonly layout: TensorLayout | undefined;
 }
@@ -17,66 +17,66 @@ export interface BlobEntry {
 /** A blob in a data file. */
 export interface ShardBlob {
   readonly digest: Digest;
-  /** In bytes from the start of the file's data. */
+  /** Offset in bytes from the start of the file's data. */
   readonly offset: number;
-  /** In bytes. */
+  /** Size in bytes. */
   readonly length: number;
   readonly alignment: number;
-  /** All that stand for it, sorted. */
+  /** All keys of the blob, sorted. */
   readonly keys: readonly string[];
 }
 
-/** A data file to write, or what a program embeds. */
+/** A data file to write, or the blobs that a program embeds. */
 export interface ShardFile {
-  /** `undefined` for what the program embeds. */
+  /** `undefined` for the blobs that the program embeds. */
   readonly tag: string | undefined;
-  /** Its place among the files of its tag, from 0. */
+  /** Index in the files of its tag, from 0. */
   readonly index: number;
-  /** In bytes. */
+  /** Size in bytes. */
   readonly size: number;
-  /** By their offsets. */
+  /** Sorted by offset. */
   readonly blobs: readonly ShardBlob[];
 }
 
-/** Where a key's bytes are. */
+/** Location of a key's bytes. */
 export interface ShardEntry {
   /** Index into {@link ShardPlan.files}. */
   readonly file: number;
-  /** In bytes from the start of the file's data. */
+  /** Offset in bytes from the start of the file's data. */
   readonly offset: number;
-  /** In bytes. */
+  /** Size in bytes. */
   readonly length: number;
   readonly digest: Digest;
-  /** As it was put; a blob of several tags lies in the file of the first. */
+  /** Tag of the put. A blob of several tags is in a file of the first tag. */
   readonly tag: string | undefined;
   readonly layout: TensorLayout | undefined;
 }
 
-/** Where everything goes: plain data, made before anything is written. */
+/** The layout of all data files, as plain data, before they are written. */
 export interface ShardPlan {
-  /** By tag; what the program embeds comes last, in one piece. */
+  /** Sorted by tag; the blobs that the program embeds come last, as one file. */
   readonly files: readonly ShardFile[];
-  /** By key, sorted. */
+  /** Location of each key, sorted by key. */
   readonly table: ReadonlyMap<string, ShardEntry>;
 }
 
 /** Options of {@link planShardFiles}. */
 export interface ShardOptions {
-  /** The most that a data file may have, in bytes; a blob that is larger has one for itself. */
+  /** Largest size of a data file in bytes. A larger blob has a file of its own. */
   readonly maxBytes?: number | undefined;
 }
 
 /**
- * Lays blobs out into files, each blob once: in the order of their first keys, so that it does not depend on who put
- * what when. A blob of several tags goes to the first of them, and into the program only if no key of it is tagged.
- * @param entries sorted by their keys
+ * Lays out each blob once, in the order of first keys, so that the order of puts does not matter. A blob of several tags
+ * is in a file of the first tag; a blob is embedded in the program only if none of its keys has a tag.
+ * @param entries entries sorted by key
  */
 export function planShardFiles(
   entries: ReadonlyMap<string, BlobEntry>,
   { maxBytes = Number.MAX_SAFE_INTEGER }: ShardOptions = {},
 ): ShardPlan {
   if (!Number.isSafeInteger(maxBytes) || maxBytes < 1) {
-    throw new RangeError(`Cannot write files of ${maxBytes} bytes: it takes a whole number from 1 on`);
+    throw new RangeError(`Cannot write files of ${maxBytes} bytes: the limit must be a positive integer`);
   }
   const keys = [...entries.keys()];
   const blobs = gather(keys, entries);
@@ -105,7 +105,7 @@ interface GatheredBlob extends Omit<ShardBlob, "offset"> {
   tag: string | undefined;
 }
 
-/** All blobs, in the order of their first keys. */
+/** Lists all blobs in the order of their first keys. */
 function gather(keys: readonly string[], entries: ReadonlyMap<string, BlobEntry>): Map<Digest, GatheredBlob> {
   const blobs = new Map<Digest, GatheredBlob>();
   for (const key of keys) {
@@ -134,7 +134,7 @@ function fill(tag: string | undefined, blobs: readonly GatheredBlob[], maxBytes:
   return files;
 }
 
-/** Not by a locale: machines differ in theirs. */
+/** Compares without a locale, since machines differ in it. */
 function byCode(a: string, b: string): number {
   return a < b ? -1 : Number(a > b);
 }

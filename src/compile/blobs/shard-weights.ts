@@ -5,10 +5,10 @@ import { rangeWeights, type WeightPlace } from "../../weights/range.ts";
 import type { ShardEntry } from "./shard-plan.ts";
 
 /**
- * What a compiler put into data files, by key; what has no layout is plain bytes. Whoever opened the sources closes
- * them, after the last use of the data.
+ * Makes a weight source of the blobs in data files, by key. A blob without a layout is a tensor of uint8. The caller
+ * closes the sources, after the last use of the weights.
  * @param files a source for each file of the plan
- * @throws FormatError `size-mismatch`, `not-found`, naming key, file and offset
+ * @throws FormatError `size-mismatch`, `not-found` with key, file and offset
  */
 export function shardWeights(
   table: Iterable<readonly [string, ShardEntry]>,
@@ -31,7 +31,7 @@ function placeOf(key: string, entry: ShardEntry, files: readonly ByteSource[]): 
     throw new FormatError(
       "size-mismatch",
       `Cannot read "${key}" of "${source.name}": it ends at byte ${offset + length}, past the end of the file at ${source.size}`,
-      { path: source.name, tensor: key, offset, digest, hint: "is it the data file of another program?" },
+      { path: source.name, tensor: key, offset, digest, hint: "Give the data file of this program" },
     );
   }
   return {

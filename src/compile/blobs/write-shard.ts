@@ -5,7 +5,7 @@ import type { StreamOptions } from "../../io/stream.ts";
 import type { ShardFile } from "./shard-plan.ts";
 import type { BlobSink } from "../../store/store.ts";
 
-/** The bytes of a data file, blob after blob, each checked against its digest. */
+/** Streams the blobs of a data file, and checks each against its digest. */
 export async function* writeShardFile(
   sink: BlobSink,
   file: Pick<ShardFile, "blobs" | "size">,

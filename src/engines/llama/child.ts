@@ -8,18 +8,18 @@ import type { OpenedEngine } from "./text-model.ts";
 const { cores, gpu } = JSON.parse(process.argv[2] as string) as ProcessSettings;
 const models = new Map<number, LoadedModel>();
 const underway = new Map<number, AbortController>();
-/** Errors that the engine logged while the last model was loaded. */
+/** Errors that the engine logged during the last load. */
 const loadErrors: string[] = [];
 let opening: Promise<OpenedEngine> | undefined;
 let serial = 0;
-// One load at a time: logged errors are of that one.
+// Run one load at a time, so that logged errors belong to it.
 let lastLoad: Promise<unknown> = Promise.resolve();
 
 process.on("message", (call: Call) => {
   if ("abort" in call) underway.get(call.id)?.abort();
   else void serve(call.id, call.request);
 });
-// It ends when its host ends, and not before: the terminal sends its signals to both.
+// Ignore signals of the terminal: the process ends when its parent ends.
 process.on("disconnect", () => process.kill(process.pid, "SIGKILL"));
 for (const signal of ["SIGINT", "SIGTERM", "SIGHUP"] as const) process.on(signal, () => undefined);
 
@@ -101,7 +101,7 @@ function start(): Promise<OpenedEngine> {
 async function open(): Promise<OpenedEngine> {
   const native = (await import("node-llama-cpp").catch((cause: unknown) => {
     throw new EngineError("no-engine", `Cannot load llama.cpp: ${messageOf(cause)}`, {
-      hint: "npm install node-llama-cpp",
+      hint: "Install it: npm install node-llama-cpp",
     });
   })) as unknown as LlamaNative;
   try {
@@ -117,12 +117,12 @@ async function open(): Promise<OpenedEngine> {
     return { native, llama, cores };
   } catch (error) {
     throw new EngineError("no-engine", `Cannot load llama.cpp: ${messageOf(error)}`, {
-      hint: "Is there a build of it for this platform?",
+      hint: "Check that node-llama-cpp has a build for this platform",
     });
   }
 }
 
-/** The engine's reason for a failure: it is logged, and often arrives later than the failure. */
+/** Finds the reason of a failure in the log of the engine, which often arrives after the failure. */
 async function firstLoadError(): Promise<string | undefined> {
   for (let tries = 0; tries < 20 && loadErrors.length === 0; tries++) await delay(10);
   // "llama_model_load: error loading model: unknown model architecture: 'x'"

@@ -11,21 +11,21 @@ import { type LlamaSession, ProcessSession } from "./session.ts";
 
 /** Options of {@link openLlama}. */
 export interface LlamaOptions {
-  /** Threads that all models together use at most; the number of cores unless given. */
+  /** Largest number of threads of all models together; the number of cores unless given. */
   readonly threads?: number | undefined;
-  /** Uses a GPU if the installed build has one; off unless asked. */
+  /** Use a GPU if the installed build supports it; off unless given. */
   readonly gpu?: boolean | undefined;
 }
 
-/** How a model is loaded. */
+/** Options of a load. */
 export interface LlamaLoadOptions extends EngineLoadOptions {
-  /** Tokens that prompt and answer have together; what it was trained on, up to 4096, unless given. */
+  /** Size of the context in tokens, for prompt and answer; that of the training, up to 4096, unless given. */
   readonly contextSize?: number | undefined;
-  /** Threads that it uses when it runs alone; one for each 32 MiB of weights unless given. */
+  /** Number of threads when it runs alone; one for each 32 MiB of weights unless given. */
   readonly threads?: number | undefined;
-  /** Loads it for `embed`, and not to generate text. */
+  /** Load it for `embed` instead of `generate`. */
   readonly embedding?: boolean | undefined;
-  /** How many generations run at once, each with a context of its own; 1 unless given, and others wait. */
+  /** Number of concurrent generations, each with its context; 1 unless given. Further calls wait. */
   readonly sequences?: number | undefined;
 }
 
@@ -41,8 +41,8 @@ const CAPABILITIES: EngineCapabilities = {
 };
 
 /**
- * llama.cpp behind the engine seam: stock `node-llama-cpp`, with all models in one process of its own, so that they
- * share what they map, and what the native library does not survive costs the models and not the host.
+ * The llama.cpp engine: unmodified `node-llama-cpp`, with all models in one separate process, so that they share mapped
+ * memory, and a crash of the native library ends the models but not this process.
  */
 export class Llama implements Engine<LlamaProgram, LlamaLoadOptions, LlamaSession> {
   readonly id = "llama";
@@ -61,13 +61,13 @@ export class Llama implements Engine<LlamaProgram, LlamaLoadOptions, LlamaSessio
     requireCount("threads", this.#cores);
   }
 
-  /** Number of the engine's process; `undefined` before the first model is loaded, and after a crash. */
+  /** Process id of the engine; `undefined` before the first load, and after a crash. */
   get pid(): number | undefined {
     return this.#process?.alive ? this.#process.pid : undefined;
   }
 
   /**
-   * Starts the engine's process, which the first load does otherwise: then that takes a load's time.
+   * Starts the engine's process, so that the first load takes no longer than others.
    * @throws EngineError `no-engine`, `engine`, `released`
    */
   async start(options: { readonly signal?: AbortSignal | undefined } = {}): Promise<void> {
@@ -76,7 +76,7 @@ export class Llama implements Engine<LlamaProgram, LlamaLoadOptions, LlamaSessio
   }
 
   /**
-   * Loads a model. The engine maps its files and does not check them: check them before.
+   * Loads a model. The engine maps its files without checking them: the caller checks them before.
    * @throws EngineError `no-engine`, `engine` with the native reason, `bad-input`, `released`
    */
   async load(program: LlamaProgram, options: LlamaLoadOptions = {}): Promise<LlamaSession> {
@@ -105,7 +105,7 @@ export class Llama implements Engine<LlamaProgram, LlamaLoadOptions, LlamaSessio
     return new ProcessSession(process, loaded, program);
   }
 
-  /** The process, or a new one if there is none that lives. */
+  /** Returns the process; starts one if none is alive. */
   #live(): EngineProcess {
     if (!this.#process?.alive) this.#process = new EngineProcess({ cores: this.#cores, gpu: this.#gpu });
     return this.#process;
@@ -125,11 +125,11 @@ export function openLlama(options: LlamaOptions = {}): Llama {
   const version = installedVersion();
   if (version !== undefined) return new Llama(version, options);
   throw new EngineError("no-engine", "Cannot load llama.cpp: node-llama-cpp is not installed", {
-    hint: "npm install node-llama-cpp",
+    hint: "Install it: npm install node-llama-cpp",
   });
 }
 
-/** The package does not export its package.json, which is in the folder above its entry. */
+/** Reads the version from the package.json above the package's entry, because the package does not export it. */
 function installedVersion(): string | undefined {
   try {
     const entry = createRequire(import.meta.url).resolve("node-llama-cpp");
@@ -142,5 +142,5 @@ function installedVersion(): string | undefined {
 
 function requireCount(what: string, value: number | undefined): void {
   if (value === undefined || (Number.isInteger(value) && value > 0)) return;
-  throw new RangeError(`${what} is ${value}, not a positive whole number`);
+  throw new RangeError(`${what} is ${value}, not a positive integer`);
 }

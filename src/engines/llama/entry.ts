@@ -6,7 +6,7 @@ export const LLAMA: EngineEntry<Llama> = {
   id: "llama",
   label: "llama.cpp",
   formats: ["gguf"],
-  hint: "Run it in llama.cpp: loadText, or tare run; tare link makes a folder that llama.cpp opens",
+  hint: "Run it in llama.cpp: loadText, or tare run; or make a folder that llama.cpp opens with tare link",
   async open() {
     const { openLlama } = await import("./engine.ts");
     return openLlama();

@@ -6,9 +6,9 @@ import type { SequencePool } from "./sequence-pool.ts";
 import { StopFilter } from "./stop-filter.ts";
 import type { TextModel } from "./text-model.ts";
 
-/** Tokens of a prompt that are read between two looks at the signal. */
+/** Number of tokens of a prompt that are read between two checks of the signal. */
 const PROMPT_STEP = 128;
-/** What is to be generated. */
+/** A request for a generation. */
 export interface GenerateRequest {
   readonly prompt: string | readonly ChatMessage[];
   readonly settings: GenerateSettings;
@@ -17,8 +17,8 @@ export interface GenerateRequest {
 }
 
 /**
- * Generates text on one of a model's sequences. What a sequence has read before is not read again, unless there is a
- * seed: other batches round differently, and a sampled text may depend on that.
+ * Generates text on one of a model's sequences. Reuses the tokens that the sequence has read before, unless a seed is
+ * given: other batches round differently, which may change a sampled text.
  */
 export async function generate(
   loaded: TextModel,
@@ -50,8 +50,8 @@ async function grammarOf(loaded: TextModel, schema: object): Promise<NativeGramm
 }
 
 /**
- * Lets a sequence read tokens that it does not have yet, but for the last step: that is read with the generation, since
- * each evaluation reads all weights, however few tokens it has.
+ * Reads the tokens that a sequence does not have yet, except for the last step. The generation reads that step, because
+ * each evaluation reads all weights for any number of tokens.
  */
 async function read(sequence: NativeSequence, tokens: readonly number[], signal: AbortSignal): Promise<void> {
   await sequence.adaptStateToTokens(tokens.slice(0, -1), false);
@@ -81,7 +81,7 @@ async function answer(
   const maxTokens = Math.min(settings.maxTokens ?? room, room);
   const counted = sequence.tokenMeter.usedOutputTokens;
   const start = performance.now();
-  /** When the first token came, and how many had been counted then: reading the prompt is no part of the rate. */
+  /** Time of the first token, and number of tokens then: the rate does not include reading the prompt. */
   let first: { readonly at: number; readonly counted: number } | undefined;
   const options: NativeGenerateOptions = {
     maxTokens,
@@ -108,7 +108,7 @@ async function answer(
     const { metadata } = await prompt.run(sequence, options);
     if (metadata.stopReason === "maxTokens") reason = settings.maxTokens === maxTokens ? "length" : "context";
   } catch (error) {
-    // A stop text that comes before any other text ends the run like an abort.
+    // The library ends a run like an abort if a stop text comes before any other text.
     if (!filter.hit) throw error;
   }
   signal.throwIfAborted();

@@ -2,7 +2,7 @@ import type { LinkedProgram } from "../../link/linked-program.ts";
 import type { DType } from "../../tensor/dtype.ts";
 import { type LoadForecast, plainForecast } from "../load-forecast.ts";
 
-/** Types that llama.cpp's CPU backend repacks into a private copy at each load (on x86; on ARM there are more). */
+/** Dtypes that llama.cpp's CPU backend repacks into a private copy at each load (on x86; ARM has more). */
 const REPACKED: readonly DType[] = ["q4_0", "q4_k", "iq4_nl"];
 
 /** Forecasts which weights llama.cpp copies. */

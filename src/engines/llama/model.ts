@@ -8,7 +8,7 @@ import type { OpenedEngine, TextModel } from "./text-model.ts";
 import { idealThreads } from "./threads.ts";
 import { type FindUntokenizable, untokenizableFinder } from "./vocabulary.ts";
 
-/** Context of a model, unless asked for or trained on less: its cache takes memory for every token. */
+/** Default limit of the context in tokens, because its cache takes memory for every token. */
 const DEFAULT_CONTEXT = 4096;
 
 /** A model in the engine's process. */
@@ -40,7 +40,7 @@ export class LoadedModel implements TextModel {
     };
   }
 
-  /** Generates on the sequence that knows most of the prompt already; waits if all are busy. */
+  /** Generates on the sequence that has read most of the prompt; waits if all are busy. */
   async generate(
     prompt: string | readonly ChatMessage[],
     settings: GenerateSettings,
@@ -70,7 +70,7 @@ export class LoadedModel implements TextModel {
     const template = this.model.fileInfo.metadata.tokenizer?.chat_template ?? "";
     if (template === "") throw this.refusal("its file has no chat template", "Give the prompt as a text");
     this.requireTokenizable(template);
-    // To compare the template with those that it knows, the library tokenizes texts of its own.
+    // The library tokenizes its own texts to compare the template with known ones.
     const type = this.#findUntokenizable ? "jinjaTemplate" : "auto";
     this.#wrapper ??= this.engine.native.resolveChatWrapper(this.model, { type, warningLogs: false });
     return this.#wrapper;
@@ -95,7 +95,7 @@ export class LoadedModel implements TextModel {
     return new EngineError("bad-input", `Cannot run "${this.name}": ${reason}`, { hint });
   }
 
-  /** Frees model and context when runs under way are done. */
+  /** Frees model and context after running calls. */
   async release(): Promise<void> {
     await Promise.allSettled(this.#running);
     await this.#contexts.native.dispose();
@@ -112,9 +112,9 @@ export class LoadedModel implements TextModel {
   }
 }
 
-/** A model's context: for text or for embeddings. */
+/** Context of a model, for text or for embeddings. */
 interface Contexts {
-  /** Tokens that one sequence takes. */
+  /** Number of tokens of one sequence. */
   readonly size: number;
   readonly native: { dispose(): Promise<void> };
   readonly sequences?: SequencePool;

@@ -1,6 +1,6 @@
 /**
- * The part of `node-llama-cpp` that tare uses. The package is an optional peer: it is loaded when the first model is,
- * in the engine's process.
+ * The part of `node-llama-cpp` that tare uses. The package is an optional peer dependency; the engine's process imports
+ * it at the first load.
  */
 export interface LlamaNative {
   getLlama(options: NativeLlamaOptions): Promise<NativeLlama>;
@@ -18,7 +18,7 @@ export interface LlamaNative {
 export interface NativeLlamaOptions {
   readonly build: "never";
   readonly gpu: false | "auto";
-  /** Threads of all contexts together: evaluations under way share them, or wait. */
+  /** Number of threads of all contexts together; concurrent evaluations share them. */
   readonly maxThreads: number;
   readonly logLevel: "error";
   readonly logger: (level: string, message: string) => void;
@@ -85,7 +85,7 @@ export interface NativeContext {
 
 export interface NativeSequence {
   readonly contextSize: number;
-  /** How many tokens it has evaluated and kept. */
+  /** Number of tokens that it has evaluated and kept. */
   readonly nextTokenIndex: number;
   readonly tokenMeter: { readonly usedOutputTokens: number };
   compareContextTokens(tokens: readonly number[]): { readonly firstDifferentIndex: number };
@@ -111,7 +111,7 @@ export interface NativeGenerateOptions {
   readonly repeatPenalty: false;
   readonly grammar: NativeGrammar | undefined;
   readonly signal: AbortSignal;
-  /** Ends with what there is, once there is something. */
+  /** Ends with the text so far, once there is some text. */
   readonly stopOnAbortSignal: true;
   readonly onToken: (tokens: readonly number[]) => void;
   readonly onTextChunk: (text: string) => void;

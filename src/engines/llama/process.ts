@@ -2,13 +2,13 @@ import { type ChildProcess, fork } from "node:child_process";
 import { EngineError, unpackError } from "../../errors.ts";
 import type { Answers, Call, ProcessSettings, Reply, Request } from "./protocol.ts";
 
-/** How much of what the engine prints is kept, for when it dies: characters. */
+/** Number of characters of the engine's output that are kept for crash reports. */
 const MAX_STDERR_TAIL_LENGTH = 2000;
 
-/** What a call is about, for errors. */
+/** Context of a call, for errors. */
 export interface CallContext {
   readonly doing: "starting" | "loading" | "running";
-  /** The model's name; the engine's if the call is about no model. */
+  /** Name of the model; of the engine for a call without a model. */
   readonly model: string;
   readonly path?: string | undefined;
 }
@@ -27,7 +27,7 @@ interface Pending extends AskOptions {
   readonly reject: (error: unknown) => void;
 }
 
-/** The process with llama.cpp and all its models in it: what aborts there leaves this one alone. */
+/** The process that runs llama.cpp and all its models, so that native aborts do not end this process. */
 export class EngineProcess {
   readonly #child: ChildProcess;
   readonly #closed: Promise<void>;
@@ -43,7 +43,7 @@ export class EngineProcess {
       serialization: "advanced",
       execArgv: [],
       stdio: ["ignore", "ignore", "pipe", "ipc"],
-      // A backtrace would take a debugger and seconds.
+      // A backtrace needs a debugger and takes seconds.
       env: { ...process.env, GGML_NO_BACKTRACE: "1" },
     });
     this.#child.on("message", (reply: Reply) => this.#settle(reply));
@@ -64,19 +64,19 @@ export class EngineProcess {
     this.#hold(0);
   }
 
-  /** Whether it takes calls. */
+  /** Whether it accepts calls. */
   get alive(): boolean {
     return this.#death === undefined && !this.#ended;
   }
 
-  /** Its number in the system. */
+  /** Its process id. */
   get pid(): number | undefined {
     return this.#child.pid;
   }
 
   /**
-   * Sends a request. An aborted one is rejected with the signal's reason when the engine has stopped.
-   * @throws what the process answers; EngineError `engine` if it died, `released` if it was ended
+   * Sends a request. Rejects an aborted request with the signal's reason after the engine has stopped.
+   * @throws the error of the process; EngineError `engine` if it died, `released` if it was ended
    */
   async ask<R extends Request>(
     request: R,
@@ -101,7 +101,7 @@ export class EngineProcess {
     }
   }
 
-  /** Ends the process; its models go with it. */
+  /** Ends the process and its models. */
   async end(): Promise<void> {
     this.#ended = true;
     this.#hold(1);
@@ -109,7 +109,7 @@ export class EngineProcess {
     await this.#closed;
   }
 
-  /** The process alone does not keep this one alive; a request under way does. */
+  /** Keeps this process alive only while a request is running. */
   #hold(by: 1 | 0 | -1): void {
     this.#held += by;
     const { channel, stderr } = this.#child;
@@ -119,7 +119,7 @@ export class EngineProcess {
     }
   }
 
-  /** What cannot be sent anymore is rejected when the process is seen to be gone. */
+  /** Sends a message. Requests that cannot be sent are rejected when the exit of the process is noticed. */
   #send(call: Call): void {
     this.#child.send(call, () => undefined);
   }
@@ -154,7 +154,7 @@ export class EngineProcess {
   #failure({ doing, model, path }: CallContext): EngineError {
     const cannot = doing === "starting" ? `Cannot start ${model}` : `Cannot ${VERBS[doing]} "${model}"`;
     if (this.#ended) return new EngineError("released", `${cannot}: the engine was closed`, { path });
-    const hint = "All models that the engine had are gone with it: load them again";
+    const hint = "Load all models again: the crash ended every model of the engine";
     return new EngineError("engine", `${cannot}: llama.cpp crashed (${this.#death})`, { path, hint });
   }
 }

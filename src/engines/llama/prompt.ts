@@ -2,17 +2,17 @@ import type { ChatMessage } from "../engine.ts";
 import type { NativeChatItem, NativeGenerateOptions, NativeResponse, NativeSequence } from "./native.ts";
 import type { TextModel } from "./text-model.ts";
 
-/** Tokens that decide whether the next one starts with a space. */
+/** Number of tokens that decide whether the next token starts with a space. */
 const DETOKENIZER_MEMORY = 32;
 
-/** A prompt as the model reads it. */
+/** A tokenized prompt. */
 export interface Prompt {
   readonly tokens: readonly number[];
-  /** Generates on a sequence that has read some of the tokens, and reads the others. */
+  /** Generates on a sequence, which first reads the tokens that it does not have. */
   run(sequence: NativeSequence, options: NativeGenerateOptions): Promise<NativeResponse>;
 }
 
-/** Prepares a text, which is continued as it is, or messages for the model's own chat template. */
+/** Tokenizes a text to continue, or messages with the model's chat template. */
 export function preparePrompt(loaded: TextModel, prompt: string | readonly ChatMessage[]): Prompt {
   return typeof prompt === "string" ? prepareText(loaded, prompt) : prepareChat(loaded, prompt);
 }
@@ -35,7 +35,7 @@ function prepareText(loaded: TextModel, text: string): Prompt {
           disableContextShift: true,
           contextShiftSize: 1,
           onToken(ids) {
-            // The library's text would lose a space between the prompt and the first word.
+            // The text of the library loses a space between the prompt and the first word.
             options.onToken(ids);
             options.onTextChunk(model.detokenize(ids, false, before));
             before.push(...ids);

@@ -2,17 +2,17 @@ import type { PackedError } from "../../errors.ts";
 import type { LinkedAdapter } from "../../link/linked-program.ts";
 import type { ChatMessage, Generation } from "../engine.ts";
 
-/** What the process is started with. */
+/** Options of the process. */
 export interface ProcessSettings {
-  /** Threads that all models together may use. */
+  /** Number of threads of all models together. */
   readonly cores: number;
   readonly gpu: boolean;
 }
 
-/** How a model is loaded. */
+/** Options of a load. */
 export interface LoadSettings {
   readonly path: string;
-  /** For errors. */
+  /** Name of the model in errors. */
   readonly name: string;
   readonly contextSize: number | undefined;
   readonly threads: number | undefined;
@@ -21,7 +21,7 @@ export interface LoadSettings {
   readonly adapters: readonly LinkedAdapter[];
 }
 
-/** How text is generated: the options of `generate` that can be sent. */
+/** The options of `generate` that can be sent to the process. */
 export interface GenerateSettings {
   readonly maxTokens: number | undefined;
   readonly temperature: number;
@@ -33,7 +33,7 @@ export interface GenerateSettings {
   readonly jsonSchema: object | undefined;
 }
 
-/** What the engine's process is asked to do. */
+/** Requests to the engine's process. */
 export type Request =
   | { readonly op: "start" }
   | { readonly op: "load"; readonly settings: LoadSettings }
@@ -47,7 +47,7 @@ export type Request =
   | { readonly op: "tokenize"; readonly session: number; readonly text: string }
   | { readonly op: "release"; readonly session: number };
 
-/** What each request answers. */
+/** The result of each request. */
 export interface Answers {
   readonly start: null;
   readonly load: { readonly session: number; readonly info: ModelFacts };
@@ -57,27 +57,27 @@ export interface Answers {
   readonly release: null;
 }
 
-/** What the engine says of a loaded model. */
+/** Properties of a loaded model. */
 export interface ModelFacts {
-  /** Tokens that prompt and answer may have together. */
+  /** Size of the context in tokens, for prompt and answer. */
   readonly contextSize: number;
-  /** Tokens of context that the model was trained on. */
+  /** Size in tokens of the context that the model was trained on. */
   readonly trainContext: number;
   readonly parameters: number;
-  /** Bytes of its weights. */
+  /** Size of its weights in bytes. */
   readonly sizeBytes: number;
-  /** Whether the file has a chat template: whether `generate` takes messages. */
+  /** Whether the file has a chat template, so that `generate` accepts messages. */
   readonly chatTemplate: boolean;
   /** Architecture, size and quantization in the engine's words, such as "llama 7B Q8_0". */
   readonly description: string;
 }
 
-/** A request on its way to the process, or the wish to stop one. */
+/** A message to the process: a request, or the abort of one. */
 export type Call =
   | { readonly id: number; readonly request: Request }
   | { readonly id: number; readonly abort: true };
 
-/** A piece of generated text, or the answer. */
+/** A message from the process: a piece of generated text, or a result. */
 export type Reply =
   | { readonly id: number; readonly text: string }
   | { readonly id: number; readonly result: Answers[keyof Answers] }

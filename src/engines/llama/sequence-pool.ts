@@ -1,6 +1,6 @@
 import type { NativeSequence } from "./native.ts";
 
-/** The sequences of a context: each runs one generation at a time, and keeps what it has read. */
+/** The sequences of a context. Each runs one generation at a time, and keeps the tokens that it has read. */
 export class SequencePool {
   readonly #free: NativeSequence[];
   readonly #waiting: ((sequence: NativeSequence) => void)[] = [];
@@ -9,7 +9,7 @@ export class SequencePool {
     this.#free = [...sequences];
   }
 
-  /** Takes the free sequence that shares the longest start with some tokens, or waits for one in turn. */
+  /** Takes the free sequence that shares the longest prefix with some tokens; waits if none is free. */
   async take(tokens: readonly number[], signal: AbortSignal): Promise<NativeSequence> {
     const shared = (sequence: NativeSequence): number =>
       sequence.compareContextTokens(tokens).firstDifferentIndex;
@@ -33,7 +33,7 @@ export class SequencePool {
     });
   }
 
-  /** Gives one back, to whoever waits longest. */
+  /** Returns a sequence, and passes it to the caller that has waited longest. */
   give(sequence: NativeSequence): void {
     const next = this.#waiting.shift();
     if (next) next(sequence);

@@ -4,29 +4,29 @@ import type { ChatMessage, GenerateOptions, Generation, TextSession } from "../e
 import type { AskOptions, EngineProcess, CallContext } from "./process.ts";
 import type { Answers, GenerateSettings, ModelFacts, Request } from "./protocol.ts";
 
-/** Seeds are 32 bits wide. */
+/** Limit of a seed, which has 32 bits. */
 const SEEDS = 2 ** 32;
 
-/** A loaded GGUF model. Of an answer to messages, what the model thinks aside is counted but not in the text. */
+/** A loaded GGUF model. Answers to messages count the tokens of the model's reasoning, but do not contain its text. */
 export interface LlamaSession extends TextSession {
   readonly info: ModelFacts;
-  /** Whether it can be run: not when it was released, nor when the engine's process is gone. */
+  /** Whether it can run: false after its release, and after the end of the engine's process. */
   readonly live: boolean;
-  /** Whether something runs on it at this moment, or waits to. */
+  /** Whether a call runs on it or waits. */
   readonly busy: boolean;
   /**
-   * Gives a text's embedding as the model has it, not normalized; of a model that was loaded with `embedding` only.
+   * Computes the embedding of a text, not normalized. The model must be loaded with `embedding`.
    * @throws EngineError `bad-input`, `too-large` if the text does not fit the context, `released`, `engine`
    */
   embed(text: string, options?: { readonly signal?: AbortSignal | undefined }): Promise<Float32Array>;
   /**
-   * Ids of a text's tokens, without what begins or ends a sequence.
+   * Returns the token ids of a text, without tokens that begin or end a sequence.
    * @throws EngineError `bad-input` for a character that the vocabulary has no token for, `released`, `engine`
    */
   tokenize(text: string, options?: { readonly signal?: AbortSignal | undefined }): Promise<readonly number[]>;
 }
 
-/** What a session is of. */
+/** Context of a session. */
 export type SessionProgram = Pick<LinkedGguf, "name" | "path" | "lease">;
 
 /** A model in the engine's process. */
@@ -89,7 +89,7 @@ export class ProcessSession implements LlamaSession {
   }
 
   async #release(): Promise<void> {
-    // The end of the process released its models.
+    // The process has ended, and its models with it.
     if (this.#process.alive) await this.#process.ask({ op: "release", session: this.#id }, this.#context);
     await this.#lease?.[Symbol.asyncDispose]();
   }
@@ -113,7 +113,7 @@ export class ProcessSession implements LlamaSession {
   }
 }
 
-/** Checks options, which may come from far, and gives them their defaults. */
+/** Checks options, which may be untrusted, and fills in defaults. */
 function settingsOf(options: GenerateOptions, refuse: (reason: string) => never): GenerateSettings {
   const { maxTokens, temperature = 0, topK, topP, minP, seed, stop = [], jsonSchema } = options;
   const within = (name: string, value: number | undefined, least: number, most: number): void => {
@@ -121,7 +121,7 @@ function settingsOf(options: GenerateOptions, refuse: (reason: string) => never)
     refuse(`${name} is ${value}, not ${most === Infinity ? `${least} or more` : `from ${least} to ${most}`}`);
   };
   const integer = (name: string, value: number | undefined): void => {
-    if (value !== undefined && !Number.isInteger(value)) refuse(`${name} is ${value}, not a whole number`);
+    if (value !== undefined && !Number.isInteger(value)) refuse(`${name} is ${value}, not an integer`);
   };
   integer("maxTokens", maxTokens);
   integer("topK", topK);

@@ -1,4 +1,4 @@
-/** Passes on text up to the first of some stop texts, and holds back what may be the start of one. */
+/** Passes text on up to the first stop text. Holds text back that may be the start of a stop text. */
 export class StopFilter {
   readonly #stops: readonly string[];
   #held = "";
@@ -8,12 +8,12 @@ export class StopFilter {
     this.#stops = stops;
   }
 
-  /** Whether a stop text came; nothing passes after it. */
+  /** Whether a stop text occurred; no text passes after it. */
   get hit(): boolean {
     return this.#hit;
   }
 
-  /** Takes a piece of text and gives what is sure to come before any stop text. */
+  /** Adds a piece of text, and returns the text that cannot be part of a stop text. */
   push(text: string): string {
     if (this.#hit) return "";
     this.#held += text;
@@ -25,14 +25,14 @@ export class StopFilter {
     return passed;
   }
 
-  /** Gives what was held back, when no more text comes. */
+  /** Returns the text that was held back, at the end of the text. */
   end(): string {
     const rest = this.#held;
     this.#held = "";
     return rest;
   }
 
-  /** How many characters at the end may be the start of a stop text. */
+  /** Number of characters at the end that may be the start of a stop text. */
   #startOfStop(): number {
     const longest = Math.max(0, ...this.#stops.map((stop) => stop.length - 1));
     for (let length = Math.min(longest, this.#held.length); length > 0; length--) {

@@ -1,24 +1,24 @@
 import type { EngineError } from "../../errors.ts";
 import type { LlamaNative, NativeChatWrapper, NativeLlama, NativeModel } from "./native.ts";
 
-/** The engine, as its process has it. */
+/** The engine in its process. */
 export interface OpenedEngine {
   readonly native: LlamaNative;
   readonly llama: NativeLlama;
   readonly cores: number;
 }
 
-/** What generating needs of a loaded model. */
+/** The part of a loaded model that a generation needs. */
 export interface TextModel {
   readonly model: NativeModel;
   readonly engine: OpenedEngine;
-  /** Ids of a text as it stands, without what begins or ends a sequence; special tokens are recognized. */
+  /** Tokenizes a text, without tokens that begin or end a sequence. Recognizes special tokens. */
   tokenize(text: string): number[];
-  /** How the model's own template turns messages into text. */
+  /** Formats messages with the model's chat template. */
   chatWrapper(): NativeChatWrapper;
-  /** Refuses a text that the vocabulary has no tokens for: the engine would abort at it. */
+  /** Refuses a text that the vocabulary has no tokens for, which would make the engine abort. */
   requireTokenizable(text: string): void;
-  /** Refuses more tokens than the context takes, beside those that must be free. */
+  /** Refuses more tokens than fit in the context, which must keep some free. */
   requireFit(tokens: number, free: number): void;
   refusal(reason: string, hint?: string): EngineError;
 }

@@ -1,13 +1,13 @@
 import type { NativeTokenizerMetadata } from "./native.ts";
 
 /**
- * Tells which text a vocabulary has no tokens for: gives its first character without one, if there is one.
+ * Finds the first character of a text that a vocabulary has no token for, if there is one.
  * Only SentencePiece vocabularies without all 256 byte tokens have such text, and llama.cpp aborts the process on it.
  * Source: llama.cpp, src/llama-vocab.cpp, `llama_vocab::impl::byte_to_token`
  */
 export type FindUntokenizable = (text: string) => string | undefined;
 
-/** Makes the check of a model; `undefined` if every text has tokens. */
+/** Makes the check for a model; `undefined` if every text has tokens. */
 export function untokenizableFinder(
   tokenizer: NativeTokenizerMetadata | undefined,
 ): FindUntokenizable | undefined {

@@ -4,7 +4,7 @@ import type { CompiledTemplate } from "../../formats/onnx/weightless.ts";
 import type { DType } from "../../tensor/dtype.ts";
 import type { Signature } from "../engine.ts";
 
-/** A weight that a compiled program wants, and the name it has there. */
+/** A weight of a compiled program, and its name there. */
 export interface WantedWeight {
   /** Name of the initializer in the compiled program. */
   readonly input: string;
@@ -14,60 +14,60 @@ export interface WantedWeight {
   readonly shape: readonly number[];
 }
 
-/** A weight that the engine prepacks, and what to prepack it with to get the same as in its program. */
+/** A weight that the engine prepacks, and the nodes to prepack it with, which give the same bytes as its program. */
 export interface Prepacking {
   /** Name of the initializer in the compiled program. */
   readonly input: string;
-  /** Weights of the program that go in, that one first: name in the lone nodes, name in the compiled program. */
+  /** Inputs of the nodes, that weight first: name in the lone nodes, and name in the compiled program. */
   readonly operands: LoneNodes["operands"];
-  /** The nodes that it is prepacked for, alone: the template's parts in base64. */
+  /** Program of only the nodes that it is prepacked for: the template's parts in base64. */
   readonly before: string;
   readonly graph: string;
 }
 
-/** A value that only weights go into, and how to make it. */
+/** A value that depends only on weights, and the nodes that compute it. */
 export interface Folding {
   /** Name of the initializer in the compiled program. */
   readonly input: string;
   readonly dtype: DType;
   readonly shape: readonly number[];
-  /** Weights that go in, in order: name in the lone nodes, name in the compiled program. */
+  /** Weights that are inputs of the nodes, in order: name in the lone nodes, and name in the compiled program. */
   readonly operands: LoneNodes["operands"];
-  /** What the lone nodes call it. */
+  /** Name of the value in the lone nodes. */
   readonly result: string;
-  /** The nodes that make it, alone: the template's parts in base64. */
+  /** Program of only the nodes that compute it: the template's parts in base64. */
   readonly before: string;
   readonly graph: string;
 }
 
-/** The same program with constants folded once, where its template computes them at each call. */
+/** The same program with folded constants, which its template computes at each call. */
 export interface FoldedProgram {
   readonly foldings: readonly Folding[];
-  /** Initializers that it does not take: its foldings alone do. */
+  /** Initializers that only its foldings use. */
   readonly dropped: readonly string[];
   readonly template: CompiledTemplate;
 }
 
-/** What a compilation made: all that loading another model of the family needs, so that nothing is parsed again. */
+/** Result of a compilation: all data that a load of another model of the family needs, without parsing the program again. */
 export interface Artifact {
   readonly signature: Signature;
   readonly weights: readonly WantedWeight[];
-  /** Operator for which the engine has to prepack; `undefined` where it gains nothing. */
+  /** Operator that makes prepacking necessary; `undefined` if prepacking gains nothing. */
   readonly prepackingOperator: string | undefined;
-  /** Names of the weights that the engine copies for each session where it prepacks. */
+  /** Names of the weights that the engine copies for each session if it prepacks. */
   readonly prepacked: readonly string[];
-  /** Weights of which one prepacked copy can serve every session. */
+  /** Weights whose prepacked copy all sessions can share. */
   readonly prepackings: readonly Prepacking[];
-  /** `undefined` where the engine has to optimize with the weights at each load, because of the blocker. */
+  /** `undefined` if the engine has to optimize with the weights at each load, because of `weightlessBlocker`. */
   readonly template: CompiledTemplate | undefined;
   readonly weightlessBlocker: string | undefined;
-  /** `undefined` where there is nothing to fold. */
+  /** `undefined` if no constant can be folded. */
   readonly folded: FoldedProgram | undefined;
 }
 
 const PARTS = ["before", "graph", "after"] as const;
 
-/** An artifact's header in JSON, in the words of the first version of the cache. */
+/** JSON header of an artifact, with the field names of the first version of the cache. */
 interface Header {
   readonly signature: Signature;
   readonly weights: readonly WantedWeight[];
@@ -78,7 +78,7 @@ interface Header {
   readonly derived?:
     | { readonly derivations: readonly Folding[]; readonly dropped: readonly string[] }
     | undefined;
-  /** Of each part of the templates, in bytes. */
+  /** Size of each part of the templates, in bytes. */
   readonly lengths: readonly number[];
 }
 
@@ -112,8 +112,8 @@ export function decodeArtifact(bytes: Uint8Array): Artifact {
   let at = headerEnd;
   const parts = header.lengths.map((length) => bytes.subarray(at, (at += length)));
   if (at !== bytes.byteLength) {
-    throw new EngineError("engine", "Cannot read a compiled program: its parts do not add up", {
-      hint: "Drop compiled programs with tare gc --cache; they are compiled again",
+    throw new EngineError("engine", "Cannot read a compiled program: its size does not match its parts", {
+      hint: "Remove compiled programs with tare gc --cache; the next load compiles them again",
     });
   }
   const { signature, weights, derived } = header;

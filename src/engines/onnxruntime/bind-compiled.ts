@@ -6,7 +6,7 @@ import { findMispackedNode, findPrepackingOperator } from "./prepacking.ts";
 import { LEVELS } from "./protocol.ts";
 
 /**
- * Binds a program that was compiled ahead of time: the engine opens it as it is.
+ * Binds a program that was compiled ahead of time, which the engine opens without compiling it.
  * @throws EngineError `bad-input` for a level that the engine does not have
  */
 export async function bindCompiled(
@@ -17,7 +17,7 @@ export async function bindCompiled(
   if (!level) {
     throw new EngineError(
       "bad-input",
-      `Cannot load ${program.name}: its record has no level of optimization`,
+      `Cannot load ${program.name}: its record has no valid optimization level`,
     );
   }
   const { view, graph, bind, bound } = await program.open();

@@ -11,43 +11,43 @@ import type { Artifact, WantedWeight } from "./artifact.ts";
 import type { OrtCompiled } from "./compiler.ts";
 import type { CreateSettings } from "./protocol.ts";
 
-/** A program bound to its weights: what the engine opens. */
+/** A program that is bound to its weights, and that the engine opens. */
 export interface BoundModel {
   readonly model: Uint8Array;
   readonly signature: Signature;
-  /** What is left to optimize: nothing in a compiled program. */
+  /** Optimization level of the load: "disabled" for a compiled program. */
   readonly level: CreateSettings["level"];
   /** The operator that makes prepacking necessary. */
   readonly prepackingOperator: string | undefined;
   /** Names of the weights whose prepacked copies it maps. */
   readonly prepackedWeights: readonly string[];
-  /** Names of the weights that it does not map, since it maps constants folded from them. */
+  /** Names of the weights that it does not map, because it maps constants folded from them. */
   readonly foldedWeights: readonly string[];
   readonly weightlessBlocker: string | undefined;
-  /** Whether the program had been compiled before. */
+  /** Whether the compilation came from the cache. */
   readonly cached: boolean;
-  /** Inputs of the program, by the names of the weights that they take. */
+  /** Inputs of the program, by the names of their weights. */
   readonly inputs: ReadonlyMap<string, string>;
 }
 
-/** Files of the store's cache that a program is bound to. */
+/** Cached files that a program is bound to. */
 export interface CachedFiles {
-  /** By initializer of the compiled program: files that the engine maps prepacked copies from. */
+  /** Files of prepacked copies, by initializer of the compiled program. */
   readonly prepacked: ReadonlyMap<string, PrepackedFile> | undefined;
-  /** By initializer of the folded program, for each of its foldings; without, their nodes run at each call. */
+  /** Files of all folded constants, by initializer of the folded program. If `undefined`, their nodes run at each call. */
   readonly folded: ReadonlyMap<string, FoldedFile> | undefined;
 }
 
 /** A weight of a compiled program, and its storage. */
 interface BoundInput extends Pick<WantedWeight, "input" | "dtype" | "shape"> {
-  /** `undefined` if it is held in memory, and stays an input. */
+  /** `undefined` for a weight in memory, which stays an input. */
   readonly binding: TensorBinding | undefined;
 }
 
 /**
  * Binds a compiled program to a model's weights.
- * @param level at which the engine optimizes a program that was not compiled without its weights
- * @throws WeightMismatchError with every weight that does not fit
+ * @param level optimization level for a program that could not be compiled without its weights
+ * @throws WeightMismatchError with every weight that does not match
  */
 export async function bindProgram(
   { artifact, cached }: OrtCompiled,

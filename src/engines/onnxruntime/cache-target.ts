@@ -1,14 +1,14 @@
-/** What prepacked and folded bytes depend on, besides the weights and their nodes. */
+/** Engine and processor that prepacked and folded bytes depend on. */
 export interface CacheTarget {
-  /** Of the engine. */
+  /** Version of the engine. */
   readonly version: string;
-  /** Kernels choose a layout by instruction set. */
+  /** Processor: kernels choose a layout by instruction set. */
   readonly cpu: string;
 }
 
-/** How prepacked and folded files are found. */
+/** Options of finding prepacked and folded files. */
 export interface CachedFileOptions {
-  /** Hash each file, even if nobody wrote to it since it was hashed. */
+  /** Hash each file, even if it did not change since it was hashed. */
   readonly verify?: boolean | undefined;
   readonly signal?: AbortSignal | undefined;
 }

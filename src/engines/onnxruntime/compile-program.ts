@@ -16,7 +16,7 @@ import type { CompileTarget } from "./program-key.ts";
 import { signatureOf } from "./signature.ts";
 import type { EngineThread } from "./thread.ts";
 
-/** Optimizes a program without its weights; what cannot be is left to the engine to optimize at each load. */
+/** Optimizes a program without its weights. If that is not possible, the engine optimizes it at each load. */
 export async function compileProgram(
   program: OnnxProgram,
   target: CompileTarget,
@@ -26,7 +26,7 @@ export async function compileProgram(
   const signature = signatureOf(graph);
   const leave = (weightlessBlocker: string): Artifact => {
     const inputs = new Set(signature.inputs.map((port) => port.name));
-    // Prepacking gives wrong results, as it does in stock: without it, such a program is slow and correct.
+    // Prepacking gives wrong results for such a program, also in plain ONNX Runtime. Without it, the program is slow and correct.
     const prepackingOperator = findMispackedNode(graph, (value) => !inputs.has(value))
       ? undefined
       : findPrepackingOperator(graph);
@@ -50,7 +50,7 @@ export async function compileProgram(
   try {
     optimized = await thread.ask({ op: "compile", model: bytes, settings });
   } catch (error) {
-    // Some kernels need a constant where a weight was: the engine then gets the model with its weights, or reports the error.
+    // Some kernels need constant weights: the engine then loads the model with its weights, or reports the error.
     if (error instanceof EngineError && error.code === "engine") return leave(error.message);
     throw error;
   }
@@ -65,11 +65,11 @@ export async function compileProgram(
   const compiled = parseOnnx(compiledView);
   const constants = new Set([...inputs.keys(), ...compiled.tensors.map((tensor) => tensor.local)]);
   const mispacked = findMispackedNode(compiled, (value) => constants.has(value));
-  // The optimizer makes them constants where it sees the weights that they are computed from.
+  // With the weights, the optimizer makes these values constants.
   if (mispacked) return leave(`the scales of ${mispacked.opType} are computed, and it needs constants`);
   const copied = prepackedValues(compiled);
-  // Before IR version 4 the engine lists every constant as an input, and those it folded away still: only what the
-  // program takes is an input.
+  // Before IR version 4 the engine lists every constant as an input, also those that it folded away. Keep only inputs
+  // that the program uses.
   const fed = new Set(signature.inputs.map((port) => port.name));
   const unfed = new Set(compiled.graph.inputs.map((input) => input.name).filter((name) => !fed.has(name)));
   const prepackingOperator = findPrepackingOperator(compiled);
@@ -81,7 +81,7 @@ export async function compileProgram(
     prepackings: prepackingsOf(compiledView, compiled, weights),
     template: cutTemplate(optimized, unfed),
     weightlessBlocker: undefined,
-    // The engine prepacks no computed value; folded constants it would prepack, for each session.
+    // The engine prepacks constants but not computed values: a folded constant would have a prepacked copy in each session.
     folded:
       prepackingOperator === undefined
         ? await foldingsOf(compiledView, compiled, weights, unfed, thread)

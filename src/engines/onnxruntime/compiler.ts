@@ -9,41 +9,41 @@ import type { EngineThread } from "./thread.ts";
 
 /** A program to compile. */
 export interface OrtCompileSource {
-  /** Identifies all that the program depends on. */
+  /** Identifies the program in caches. */
   readonly key: string;
-  /** Reads and parses the program: only if it was not compiled before. */
+  /** Reads and parses the program. Called only if the cache does not have it. */
   open(): Promise<OnnxProgram>;
 }
 
-/** How a program is compiled. */
+/** Options of a compilation. */
 export interface OrtCompileOptions {
-  /** How far the engine optimizes a program; "extended" unless given. */
+  /** Optimization level; "extended" unless given. */
   readonly level?: CreateSettings["level"] | undefined;
   readonly signal?: AbortSignal | undefined;
 }
 
-/** What came of a compilation. */
+/** Result of a compilation. */
 export interface OrtCompiled {
   readonly artifact: Artifact;
-  /** Whether the program had been compiled before. */
+  /** Whether the program came from the cache. */
   readonly cached: boolean;
 }
 
-/** Compiles each program once, without its weights; callers that ask for one at once wait for one compilation. */
+/** Compiles each program once, without its weights. Concurrent callers wait for the same compilation. */
 export class Compiler {
   readonly #version: string;
   readonly #cache: CompileCache | undefined;
   readonly #compiling = new Map<string, Promise<Artifact>>();
 
-  /** @param version of the engine */
+  /** @param version version of the engine */
   constructor(version: string, cache: CompileCache | undefined) {
     this.#version = version;
     this.#cache = cache;
   }
 
   /**
-   * Compiles a program, or takes what was compiled before from the cache.
-   * @param thread gives the thread to compile in
+   * Compiles a program, or reads its compilation from the cache.
+   * @param thread returns the thread to compile in
    * @throws EngineError
    */
   async compile(
@@ -80,7 +80,7 @@ export class Compiler {
   }
 }
 
-/** Reads an artifact that was compiled before; `undefined` if it was not. */
+/** Reads a cached artifact; `undefined` if there is none. */
 export async function readArtifact(
   cache: CompileCache | undefined,
   key: string,

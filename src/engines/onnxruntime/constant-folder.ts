@@ -12,10 +12,10 @@ import type { CreateSettings } from "./protocol.ts";
 import type { EngineThread } from "./thread.ts";
 import { SingleFlight } from "../../io/single-flight.ts";
 
-/** Version of how folded files are made: part of every key. */
+/** Version of folded files, part of every key. */
 const RECIPE = 1;
 
-/** Folds constants from weights once for every session and process, in the engine itself: it is given the file, and maps it. */
+/** Folds constants from weights in the engine, once for all sessions and processes, which map the file of each constant. */
 export class ConstantFolder {
   readonly #target: CacheTarget;
   readonly #cache: FoldedCache;
@@ -28,7 +28,7 @@ export class ConstantFolder {
 
   /**
    * Finds or makes the file of each constant that can be folded from a program's weights.
-   * @returns by initializer of the folded program; `undefined` if one is missing: its nodes then have to run
+   * @returns files by initializer of the folded program; `undefined` if a file is missing, so that its nodes have to run
    */
   async fold(
     artifact: Artifact,
@@ -63,7 +63,7 @@ export class ConstantFolder {
   }
 }
 
-/** The key of a folded constant: all that its bytes depend on, and nothing of where or in which model that is. */
+/** Key of a folded constant. It identifies all inputs of its bytes, and does not depend on the model or on paths. */
 export function foldKey(
   { before, graph, result }: Pick<Folding, "before" | "graph" | "result">,
   operands: readonly Operand[],
@@ -75,7 +75,7 @@ export function foldKey(
   return createHash("sha256").update(all).digest("hex");
 }
 
-/** As the nodes run where they are kept in a program. */
+/** Session options for the same values as those of the nodes in a program. */
 const SETTINGS: Omit<CreateSettings, "folder"> = {
   level: "disabled",
   prepack: false,

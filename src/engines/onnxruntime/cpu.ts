@@ -2,7 +2,7 @@ import { createHash } from "node:crypto";
 import { readFileSync } from "node:fs";
 import { cpus } from "node:os";
 
-/** What tells processors apart that kernels may choose other layouts for: the instruction sets, else the model. */
+/** Identifies processors for which kernels may choose different layouts: by instruction sets, else by model name. */
 export function cpuFingerprint(): string {
   return createHash("sha256")
     .update(`${features()}\n${cpus()[0]?.model ?? ""}`)

@@ -19,23 +19,23 @@ import { EngineThread } from "./thread.ts";
 
 /** Options of {@link openOnnxRuntime}. */
 export interface OnnxRuntimeOptions {
-  /** Threads that sessions live in, each running one at a time; the number of cores, up to 4, unless given. */
+  /** Number of threads that run sessions, each one call at a time; the number of cores, up to 4, unless given. */
   readonly workers?: number | undefined;
-  /** Keeps what the engine makes of programs and weights, for later loads, other sessions and processes. */
+  /** Caches of compiled programs, prepacked weights and folded constants, for later loads and other processes. */
   readonly caches?: Partial<EngineCaches> | undefined;
 }
 
-/** How a session is made. */
+/** Options of a load. */
 export interface OrtLoadOptions extends EngineLoadOptions {
-  /** `auto` prepacks where a kernel needs it; `on` ("throughput") everywhere, at the price of private memory. */
+  /** `auto` prepacks if a kernel needs it; `on` ("throughput") prepacks all weights, which takes private memory. */
   readonly prepacking?: PrepackingMode | undefined;
-  /** Threads for one operator; one a core unless given. */
+  /** Number of threads of one operator; one for each core unless given. */
   readonly threads?: number | undefined;
-  /** Lets idle threads spin: worth it for a process with one session only. */
+  /** Let idle threads spin, which is faster for a process with one session only. */
   readonly spinning?: boolean | undefined;
-  /** How far the engine optimizes a program; "extended" unless given. */
+  /** Optimization level; "extended" unless given. */
   readonly level?: OptimizationLevel | undefined;
-  /** Hash prepacked and folded weights before they are used, even if nobody wrote to them since they were hashed. */
+  /** Hash prepacked and folded weights before they are used, even if they did not change since they were hashed. */
   readonly verify?: boolean | undefined;
 }
 
@@ -52,7 +52,7 @@ const CAPABILITIES: EngineCapabilities = {
   abortsRunning: false,
 };
 
-/** ONNX Runtime behind the engine seam: stock `onnxruntime-node`, in worker threads. */
+/** The ONNX Runtime engine: unmodified `onnxruntime-node`, in worker threads. */
 export class OnnxRuntime implements Engine<OrtProgram, OrtLoadOptions, ThreadSession> {
   readonly id = "onnxruntime";
   readonly version: string;
@@ -74,10 +74,10 @@ export class OnnxRuntime implements Engine<OrtProgram, OrtLoadOptions, ThreadSes
   }
 
   /**
-   * Loads a program over files, which the engine maps itself: nothing is copied. The program is compiled once for its
+   * Loads a program. The engine maps the files of its weights without copying them. Compiles the program once for its
    * family, unless it was compiled ahead of time.
-   * @param previous a session in whose thread to load it, and whose weights in memory the new one takes over
-   * @throws EngineError, LinkError; EngineError `unsupported` where weights in memory have to be constants
+   * @param previous session whose thread loads the program, and whose weights in memory the new session takes over
+   * @throws EngineError, LinkError; EngineError `unsupported` if the program needs constants for weights in memory
    */
   async load(
     program: OrtProgram,
@@ -91,7 +91,7 @@ export class OnnxRuntime implements Engine<OrtProgram, OrtLoadOptions, ThreadSes
   }
 
   /**
-   * Compiles a program without its weights, or takes what was compiled before from the cache.
+   * Compiles a program without its weights, or reads its compilation from the cache.
    * @throws EngineError
    */
   async compile(source: OrtCompileSource, options: OrtCompileOptions = {}): Promise<OrtCompiled> {
@@ -100,7 +100,7 @@ export class OnnxRuntime implements Engine<OrtProgram, OrtLoadOptions, ThreadSes
 
   /**
    * Infers the types of a model's outputs.
-   * @param model bound to files of `folder`
+   * @param model program that is bound to files of `folder`
    * @throws EngineError
    */
   async outputsOf(model: Uint8Array, folder: string, signal?: AbortSignal): Promise<readonly Port[]> {
@@ -119,12 +119,12 @@ export class OnnxRuntime implements Engine<OrtProgram, OrtLoadOptions, ThreadSes
     const compiled = await this.compile({ key: programKey(plan), open: () => program.open() }, options);
     const { artifact } = compiled;
     if (mutable) requireMutable(artifact, plan.model);
-    // Float models, prepacked for throughput only, would pay with a second copy of each weight on disk.
+    // Float models need prepacking for throughput only, and files would take a second copy of each weight on disk.
     const shares = artifact.prepackingOperator !== undefined && prepacks(artifact, options);
     const prepacked = shares
       ? await this.#prepacker?.prepack(artifact, program, this.#idlest(), options)
       : undefined;
-    // A weight that changes takes what is folded from it along.
+    // A constant that is folded from a mutable weight would keep the old value.
     const folds = artifact.folded !== undefined && !mutable;
     const folded = folds ? await this.#folder?.fold(artifact, program, this.#idlest(), options) : undefined;
     return bindProgram(compiled, program, { prepacked, folded }, options.level ?? DEFAULT_LEVEL);
@@ -166,12 +166,12 @@ export function openOnnxRuntime(options: OnnxRuntimeOptions = {}): OnnxRuntime {
   const version = installedVersion();
   if (version !== undefined) return new OnnxRuntime(version, options);
   throw new EngineError("no-engine", "Cannot load ONNX Runtime: onnxruntime-node is not installed", {
-    hint: "npm install onnxruntime-node",
+    hint: "Install it: npm install onnxruntime-node",
   });
 }
 
 /**
- * Refuses a program whose weights cannot be inputs.
+ * Checks that the weights of a program can be inputs.
  * @throws EngineError `unsupported`
  */
 function requireMutable({ template, prepackingOperator, weightlessBlocker }: Artifact, model: string): void {
@@ -180,11 +180,11 @@ function requireMutable({ template, prepackingOperator, weightlessBlocker }: Art
     : weightlessBlocker;
   if (!reason) return;
   throw new EngineError("unsupported", `Cannot keep weights of "${model}" in memory: ${reason}`, {
-    hint: "Make a model of the store of them with tare refit",
+    hint: "Make a model with the new weights with tare refit",
   });
 }
 
-/** Whether a session prepacks: where a kernel needs it, unless its user says otherwise. */
+/** Whether a session prepacks: if a kernel needs it, unless the option says otherwise. */
 function prepacks(
   program: Pick<Artifact, "prepackingOperator">,
   { prepacking = "auto" }: OrtLoadOptions,

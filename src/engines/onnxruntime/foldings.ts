@@ -17,13 +17,13 @@ import { isWorthAFile } from "./prepackings.ts";
 import type { CreateSettings } from "./protocol.ts";
 import type { EngineThread } from "./thread.ts";
 
-/** A file may be this much larger than what it is folded from: 16-bit weights that are widened to 32. */
+/** Limit of the growth of a folded constant over its weights: 16-bit weights may be widened to 32 bits. */
 const MAX_GROWTH = 2;
 
 /**
- * Finds the values of a compiled program that can be folded from its weights once, instead of at each call; nothing
- * but the program decides.
- * @param unfed inputs that {@link cutTemplate} takes out
+ * Finds the values of a compiled program that can be folded from its weights once, instead of at each call. The result
+ * depends on the program only.
+ * @param unfed inputs that {@link cutTemplate} removes
  */
 export async function foldingsOf(
   view: SparseBytes,
@@ -91,7 +91,7 @@ const SETTINGS: CreateSettings = {
   folder: undefined,
 };
 
-/** Lets the engine say what values are; those of no one type and shape are left out. */
+/** Infers dtypes and shapes of values in the engine. Leaves out values without a fixed dtype and shape. */
 async function typesOf(
   view: SparseBytes,
   compiled: OnnxModel,
@@ -108,7 +108,7 @@ async function typesOf(
   try {
     ports = await thread.ask({ op: "outputs", model, settings: SETTINGS });
   } catch (error) {
-    // Weights or values of types that JavaScript has no arrays for: they stay as they are.
+    // JavaScript has no arrays for the dtypes of these weights or values, so they cannot be folded.
     if (!(error instanceof EngineError && error.code === "engine")) throw error;
   }
   return new Map(

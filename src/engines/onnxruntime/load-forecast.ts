@@ -10,7 +10,7 @@ import { isWorthAFile } from "./prepackings.ts";
 import { compileKey, DEFAULT_LEVEL, programKey } from "./program-key.ts";
 import { signatureOf } from "./signature.ts";
 
-/** Forecasts what ONNX Runtime does with a program: from its compilation if there was one, else from its graph. */
+/** Forecasts how ONNX Runtime uses the weights of a program, from its cached compilation, else from its graph. */
 export async function forecastLoad(
   program: LinkedOnnx,
   { compiled }: Pick<EngineCaches, "compiled">,
@@ -23,7 +23,7 @@ export async function forecastLoad(
   return artifact ? forecastCompiled(opened, artifact) : forecastProgram(opened);
 }
 
-/** Forecasts from a compilation: fusion makes operators that the program does not name. */
+/** Forecasts from a compilation, whose fused operators are not in the original program. */
 function forecastCompiled({ graph }: OnnxProgram, artifact: Artifact): LoadForecast {
   const { prepackingOperator, weightlessBlocker, prepackings } = artifact;
   const names = new Map(artifact.weights.map(({ input, name }) => [input, name]));
@@ -39,7 +39,7 @@ function forecastCompiled({ graph }: OnnxProgram, artifact: Artifact): LoadForec
   };
 }
 
-/** Forecasts for a program that was not compiled yet. */
+/** Forecasts for a program that is not compiled yet. */
 function forecastProgram({ graph, bound }: OnnxProgram): LoadForecast {
   const prepackingOperator = findPrepackingOperator(graph);
   const weightlessBlocker = whyNotWeightless(graph, bound);

@@ -1,6 +1,6 @@
 /**
- * The part of `onnxruntime-node` that tare uses. The package is an optional peer: it is loaded where an engine is
- * opened, in the engine's threads.
+ * The part of `onnxruntime-node` that tare uses. The package is an optional peer dependency; the engine's threads import
+ * it.
  */
 export interface OrtNative {
   readonly InferenceSession: {
@@ -27,12 +27,12 @@ export interface OrtSession {
   release(): Promise<void>;
 }
 
-/** What a session says of an output. */
+/** Properties of an output of a session. */
 export interface OrtPort {
   readonly name: string;
   readonly isTensor: boolean;
   readonly type?: string;
-  /** Empty where it is not known. */
+  /** Empty if unknown. */
   readonly shape?: readonly (number | string)[];
 }
 

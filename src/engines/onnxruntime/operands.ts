@@ -1,10 +1,10 @@
 import { ANONYMOUS, type Binding, type LinkPlan } from "../../model/link-plan.ts";
 import type { Artifact, Prepacking } from "./artifact.ts";
 
-/** An operand's name in its lone nodes, and what it is bound to. */
+/** Name of an operand in its lone nodes, and its binding. */
 export type Operand = readonly [name: string, binding: Binding];
 
-/** Finds the weights that go into lone nodes; `undefined` if a model lacks one, or the digest of one is not known. */
+/** Finds the weights that are inputs of lone nodes; `undefined` if a weight is missing or has no known digest. */
 export function operandsOf(
   { operands: wanted }: Pick<Prepacking, "operands">,
   artifact: Artifact,

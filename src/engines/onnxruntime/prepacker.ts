@@ -17,10 +17,10 @@ import { type CreateSettings, PREPACKED_DATA } from "./protocol.ts";
 import type { EngineThread } from "./thread.ts";
 import { SingleFlight } from "../../io/single-flight.ts";
 
-/** Version of how prepacked files are made: part of every key. */
+/** Version of prepacked files, part of every key. */
 const RECIPE = 1;
 
-/** Prepacks weights once for every session and process: the engine is given the file, and maps it. */
+/** Prepacks weights once for all sessions and processes, which map the file of each weight. */
 export class Prepacker {
   readonly #target: CacheTarget;
   readonly #cache: PrepackedCache;
@@ -28,7 +28,7 @@ export class Prepacker {
   readonly #underway = new SingleFlight<PrepackedFile>();
   #takes: Promise<boolean> | undefined;
 
-  /** @param results keeps whether the engine maps prepacked weights on this machine */
+  /** @param results cache of the test whether the engine maps prepacked weights on this machine */
   constructor(version: string, cache: PrepackedCache, results: CompileCache | undefined) {
     this.#target = { version, cpu: cpuFingerprint() };
     this.#cache = cache;
@@ -37,7 +37,7 @@ export class Prepacker {
 
   /**
    * Finds or makes the file of each weight whose prepacked copy can be shared.
-   * @returns by initializer of the compiled program; others the engine prepacks for the session alone
+   * @returns files by initializer of the compiled program; the engine prepacks other weights for each session
    */
   async prepack(
     artifact: Artifact,
@@ -56,7 +56,7 @@ export class Prepacker {
     const known = await Promise.all(
       jobs.map(({ key }) => this.#cache.get(key, { full: options.verify ?? false })),
     );
-    // One at a time: the engine's file is removed before the next is made.
+    // Prepack one weight at a time, and remove the engine's file before the next one.
     for (const [index, { prepacking, operands, key }] of jobs.entries()) {
       options.signal?.throwIfAborted();
       const file = known[index] ?? (await this.#make(key, prepacking, operands, folder, thread));
@@ -79,7 +79,7 @@ export class Prepacker {
   }
 }
 
-/** The key of a prepacked weight: its own digest (which a cache may look for), and all that its bytes depend on. */
+/** Key of a prepacked weight: its digest, which a cache may search for, and all other inputs of its bytes. */
 export function prepackKey(
   prepacking: Pick<Prepacking, "before" | "graph">,
   operands: readonly Operand[],
@@ -92,7 +92,7 @@ export function prepackKey(
   return `${digestHex(weight.digest)}-${createHash("sha256").update(all).digest("hex").slice(0, 32)}`;
 }
 
-/** What a weight is prepacked with: nothing but the kernels decides. */
+/** Session options of prepacking, in which only the kernels choose the layout. */
 const SETTINGS: Omit<CreateSettings, "folder"> = {
   level: "disabled",
   prepack: true,
@@ -100,7 +100,7 @@ const SETTINGS: Omit<CreateSettings, "folder"> = {
   spinning: false,
 };
 
-/** Lets the engine prepack a weight for its nodes alone, into a file of a folder. */
+/** Prepacks a weight in the engine for only its nodes, into a file of a folder. */
 async function prepackAlone(
   prepacking: Prepacking,
   operands: readonly Operand[],

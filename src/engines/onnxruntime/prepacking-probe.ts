@@ -28,10 +28,10 @@ const WEIGHT_BYTES = (SIZE * SIZE) / 2;
 const SCALES = { dtype: "float32", shape: [SIZE, SIZE / BLOCK] } as const;
 
 /**
- * Tests whether the engine maps prepacked bytes of a file on this machine: where it does not, it prepacks for each
- * session without an error, and files would be made for nothing. It is given the bytes of another weight, and its output
- * shows which it used.
- * @param results keeps the answer, which is the same for an engine's version and a processor
+ * Tests whether the engine maps prepacked bytes of a file on this machine. If it does not, it prepacks for each session
+ * without an error, and files would be useless. The test file has the prepacked bytes of another weight, so that the
+ * output shows which bytes the engine used.
+ * @param results cache of the result, which depends on the engine's version and the processor
  */
 export async function takesPrepacked(
   { version, cpu }: CacheTarget,
@@ -83,7 +83,7 @@ async function probe(folder: string, thread: EngineThread): Promise<boolean> {
   return mixed.equals(await run(program("other", []))) && !mixed.equals(await run(program("one", [])));
 }
 
-/** Prepacks the weight of a file; `undefined` if that does not give one buffer. */
+/** Prepacks the weight of a file; `undefined` if the result is not one buffer. */
 async function prepacked(
   folder: string,
   file: string,

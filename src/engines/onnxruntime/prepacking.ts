@@ -4,13 +4,13 @@ import type { DType } from "../../tensor/dtype.ts";
 
 /** How ONNX Runtime's CPU provider prepacks an operator. */
 interface PrepackingRule {
-  /** Inputs that it copies into a layout of its own. */
+  /** Indexes of the inputs that it copies into another layout. */
   readonly inputs: readonly number[];
-  /** Those that stand for all of them, where others go into the same copy; all unless given. */
+  /** Inputs whose copy also contains the others; all unless given. */
   readonly main?: readonly number[];
-  /** What running it without prepacking costs: times, measured on x86 with AVX-512; 1 where nothing was resolved. */
+  /** Slowdown without prepacking, measured on x86 with AVX-512; 1 if there was no measurable difference. */
   readonly slowdown: number;
-  /** Dtypes of the inputs that are computed, or the number of the input that has the same. */
+  /** Dtypes of the computed inputs, or the index of the input that has the same dtype. */
   readonly fed?: Readonly<Record<number, DType | number>>;
 }
 
@@ -37,15 +37,15 @@ const PREPACKED: Readonly<Record<string, PrepackingRule>> = {
   Attention: { inputs: [1], slowdown: 1, fed: { 0: 1, 3: "int32", 4: 1, 5: 1 } },
 };
 
-/** Whether prepacking is on for a session: for the kernels that need it, for all, for none. */
+/** Prepacking of a session: for kernels that need it, for all, or for none. */
 export type PrepackingMode = "auto" | "on" | "off";
 
-/** The operator that makes prepacking necessary; `undefined` where the engine gains nothing by it. */
+/** The operator that makes prepacking necessary; `undefined` if prepacking gains nothing. */
 export function findPrepackingOperator(graph: OnnxModel): string | undefined {
   return nodesOf(graph).find((node) => (PREPACKED[node.opType]?.slowdown ?? 1) > 1)?.opType;
 }
 
-/** Names of the values that the engine copies per session if prepacking is on. */
+/** Names of the values that the engine copies for each session if it prepacks. */
 export function prepackedValues(graph: OnnxModel): Set<string> {
   const values = new Set<string>();
   for (const { opType, inputs } of nodesOf(graph)) {
@@ -54,7 +54,7 @@ export function prepackedValues(graph: OnnxModel): Set<string> {
   return values;
 }
 
-/** Values that the engine makes prepacked copies of, and the nodes that it makes them for. */
+/** Finds the values that the engine prepacks, and the nodes that use the copies. */
 export function prepackingNodes(graph: OnnxModel): Map<string, OnnxNode[]> {
   const nodes = new Map<string, OnnxNode[]>();
   for (const node of nodesOf(graph)) {
@@ -68,8 +68,8 @@ export function prepackingNodes(graph: OnnxModel): Map<string, OnnxNode[]> {
 }
 
 /**
- * Dtype of an input that is computed, from those of the node's weights and constants.
- * @returns `undefined` if it is not known
+ * Infers the dtype of a computed input from those of the node's weights and constants.
+ * @returns `undefined` if it is unknown
  */
 export function fedDType(
   node: OnnxNode,
@@ -81,9 +81,9 @@ export function fedDType(
 }
 
 /**
- * A node that prepacking makes wrong without an error: scales or zero points of a constant `MatMulNBits` weight that are no
- * constants are taken as nothing (ONNX Runtime 1.30).
- * @param constant whether a value is one
+ * Finds a node for which prepacking gives wrong results without an error: ONNX Runtime 1.30 ignores scales and zero points
+ * of a constant `MatMulNBits` weight if these are not constants.
+ * @param constant returns whether a value is a constant
  */
 export function findMispackedNode(
   graph: OnnxModel,
@@ -97,7 +97,7 @@ export function findMispackedNode(
   );
 }
 
-/** Names of a program's weights that the engine copies per session if prepacking is on. */
+/** Names of a program's weights that the engine copies for each session if it prepacks. */
 export function prepackedWeights(graph: OnnxModel, bound: BoundTensors): string[] {
   const values = prepackedValues(graph);
   return bound.weights.filter((tensor) => values.has(tensor.local)).map((tensor) => tensor.name);

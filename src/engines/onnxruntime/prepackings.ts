@@ -5,12 +5,13 @@ import { type DType, tensorBytes } from "../../tensor/dtype.ts";
 import type { Prepacking, WantedWeight } from "./artifact.ts";
 import { fedDType, prepackingNodes } from "./prepacking.ts";
 
-/** Smaller weights are stored in one bundle; a prepacked copy in each session costs less than a file. */
+/** Minimum size of a weight with a prepacked file. For smaller weights, a copy in each session costs less than a file. */
 const MIN_BYTES = 16 * 1024;
 
 /**
- * Finds what of a compiled program can be prepacked once for all sessions: large weights whose nodes can be taken out.
- * @param weights those that its inputs stand for
+ * Finds the weights of a compiled program that can be prepacked once for all sessions: large weights whose nodes can be
+ * extracted.
+ * @param weights weights of its inputs
  */
 export function prepackingsOf(
   view: SparseBytes,
@@ -36,7 +37,7 @@ export function prepackingsOf(
   return prepackings;
 }
 
-/** Whether a weight is large enough for a file of its own. */
+/** Whether a weight is large enough for a separate file. */
 export function isWorthAFile({ dtype, shape }: Pick<WantedWeight, "dtype" | "shape">): boolean {
   return (tensorBytes(dtype, shape) ?? 0) >= MIN_BYTES;
 }

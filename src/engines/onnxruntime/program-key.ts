@@ -2,20 +2,20 @@ import { createHash } from "node:crypto";
 import type { LinkPlan } from "../../model/link-plan.ts";
 import type { CreateSettings } from "./protocol.ts";
 
-/** Version of what is done to a program before and after the engine optimizes it: part of every key. */
+/** Version of tare's changes to a program before and after the engine optimizes it, part of every key. */
 const RECIPE = 5;
 
-/** The highest level at which numbers and layouts do not depend on the machine. */
+/** The highest level whose results and layouts do not depend on the machine. */
 export const DEFAULT_LEVEL = "extended";
 
-/** What a compiled program depends on, besides the program. */
+/** Engine and settings that a compilation depends on. */
 export interface CompileTarget {
-  /** Of the engine. */
+  /** Version of the engine. */
   readonly version: string;
   readonly level: CreateSettings["level"];
 }
 
-/** Makes the key of a program: its own digest (which a cache may look for), and those of its constants in other files. */
+/** Makes the key of a program: its digest, which a cache may search for, and the digests of its constants in other files. */
 export function programKey({ program, constants }: LinkPlan): string {
   const hash = createHash("sha256");
   for (const { name, digest } of constants) hash.update(`${JSON.stringify(name)} ${digest}\n`);
@@ -23,7 +23,7 @@ export function programKey({ program, constants }: LinkPlan): string {
   return constants.length === 0 ? hex : `${hex}-${hash.digest("hex").slice(0, 16)}`;
 }
 
-/** Makes the key of a compiled program: the program, the engine, and the platform, by which an optimizer may choose. */
+/** Makes the key of a compiled program: the program, the engine, and the platform, which optimizers may depend on. */
 export function compileKey(program: string, { version, level }: CompileTarget): string {
   return ["onnxruntime", version, process.platform, process.arch, level, RECIPE, program].join("-");
 }

@@ -9,22 +9,22 @@ export const LEVELS = ["disabled", "basic", "extended", "all"] as const;
 /** How far the engine optimizes a program. */
 export type OptimizationLevel = (typeof LEVELS)[number];
 
-/** How a model is created; the settings that a compiled program depends on are part of its key. */
+/** Settings of a session. Those that a compiled program depends on are part of its key. */
 export interface CreateSettings {
   readonly level: OptimizationLevel;
   readonly prepack: boolean;
-  /** Threads for one operator; the engine's default, one a core, if 0. */
+  /** Number of threads of one operator; 0 for the engine's default, one for each core. */
   readonly threads: number;
-  /** Whether idle threads spin: faster for one session, slower as soon as there are several. */
+  /** Whether idle threads spin: faster for one session, slower for several. */
   readonly spinning: boolean;
   /** Folder that external data is relative to. */
   readonly folder: string | undefined;
 }
 
-/** Name of the file that prepacking writes: large initializers, and their prepacked copies. */
+/** Name of the file with large initializers and their prepacked copies, which prepacking writes. */
 export const PREPACKED_DATA = "prepacked.data";
 
-/** What the engine's threads are asked to do. */
+/** Requests to the engine's threads. */
 export type Request =
   | { readonly op: "compile"; readonly model: Uint8Array; readonly settings: CreateSettings }
   | { readonly op: "outputs"; readonly model: Uint8Array; readonly settings: CreateSettings }
@@ -34,10 +34,10 @@ export type Request =
       readonly settings: CreateSettings;
       /** Existing folder for {@link PREPACKED_DATA}. */
       readonly into: string;
-      /** Smaller initializers stay in the program. */
+      /** Minimum size in bytes: smaller initializers stay in the program. */
       readonly minBytes: number;
     }
-  /** Runs a program that takes nothing, and writes its output into a file. */
+  /** Runs a program without inputs, and writes its output into a file. */
   | {
       readonly op: "fold";
       readonly model: Uint8Array;
@@ -45,17 +45,17 @@ export type Request =
       readonly output: string;
       readonly dtype: DType;
       readonly shape: readonly number[];
-      /** Of a file that does not exist yet. */
+      /** Path of a new file. */
       readonly path: string;
     }
   | {
       readonly op: "load";
       readonly model: Uint8Array;
       readonly settings: CreateSettings;
-      /** A session of this thread, whose held inputs the new one takes over. */
+      /** A session of this thread whose held inputs the new session takes over. */
       readonly held?: number | undefined;
     }
-  /** Holds tensors here, to be fed to a session with each run; `undefined` frees one. */
+  /** Holds tensors in the thread as inputs of each run of a session; `undefined` frees a tensor. */
   | {
       readonly op: "hold";
       readonly session: number;
@@ -69,29 +69,29 @@ export type Request =
     }
   | { readonly op: "release"; readonly session: number };
 
-/** What each request answers. */
+/** The result of each request. */
 export interface Answers {
   readonly compile: Uint8Array;
-  /** The model's outputs, with types that are inferred where it does not say them. */
+  /** The model's outputs, with declared or inferred types. */
   readonly outputs: readonly Port[];
-  /** The program as the engine saved it, with the place of each prepacked copy in the file. */
+  /** The program that the engine saved, with the offset of each prepacked copy in the file. */
   readonly prepack: Uint8Array;
   /** sha256 of the file, in hexadecimal. */
   readonly fold: string;
-  /** The session's number in its thread. */
+  /** Id of the session in its thread. */
   readonly load: number;
   readonly hold: null;
   readonly run: Tensors;
   readonly release: null;
 }
 
-/** A request on its way to a thread. */
+/** A request message to a thread. */
 export interface Call {
   readonly id: number;
   readonly request: Request;
 }
 
-/** Its answer. */
+/** A reply message of a thread. */
 export type Reply =
   | { readonly id: number; readonly result: Answers[keyof Answers] }
   | { readonly id: number; readonly error: PackedError };

@@ -5,31 +5,31 @@ import { requireFeeds } from "../feeds.ts";
 import type { EngineThread } from "./thread.ts";
 import { abortable } from "../../io/abortable.ts";
 
-/** A session, and what the engine made of its program. */
+/** Properties of a session, and of its compiled program. */
 export interface OrtSessionInfo extends Session {
   /** Whether the engine prepacks weights. */
   readonly prepacked: boolean;
   /** Names of the weights whose prepacked copies it maps, and shares with the sessions of all processes. */
   readonly prepackedWeights: readonly string[];
-  /** Names of the weights that it does not map, since it maps constants folded from them, shared in the same way. */
+  /** Names of the weights that it does not map, because it maps shared constants folded from them. */
   readonly foldedWeights: readonly string[];
-  /** Why the engine optimizes with the weights at each load; `undefined` if the family's program serves. */
+  /** Why the engine optimizes with the weights at each load; `undefined` if it uses the family's compiled program. */
   readonly weightlessBlocker: string | undefined;
-  /** Whether the program had been compiled before. */
+  /** Whether the program came from the cache. */
   readonly cached: boolean;
 }
 
-/** What a session is made of. */
+/** The parts of a session. */
 export interface SessionFacts
   extends Pick<
     OrtSessionInfo,
     "signature" | "prepacked" | "prepackedWeights" | "foldedWeights" | "weightlessBlocker" | "cached"
   > {
-  /** Inputs of the program, by the names of the weights that they take. */
+  /** Inputs of the program, by the names of their weights. */
   readonly inputs: ReadonlyMap<string, string>;
 }
 
-/** The thread of a session, and its number there. */
+/** The thread of a session, and its id there. */
 export interface SessionPlace {
   readonly thread: EngineThread;
   readonly id: number;
@@ -48,7 +48,7 @@ export class ThreadSession implements OrtSessionInfo {
   readonly #lease: AsyncDisposable | undefined;
   #released: Promise<void> | undefined;
 
-  /** @param lease ends with the session */
+  /** @param lease lease that the session releases at its end */
   constructor(place: SessionPlace, facts: SessionFacts, lease: AsyncDisposable | undefined) {
     this.place = place;
     this.signature = facts.signature;
@@ -62,14 +62,14 @@ export class ThreadSession implements OrtSessionInfo {
   }
 
   /**
-   * Holds weights in the session's thread, to be fed with each later run; runs under way finish on the old ones.
-   * @param weights by name; `undefined` frees one
+   * Holds weights in the session's thread as inputs of each later run. Running calls finish with the old weights.
+   * @param weights weights by name; `undefined` frees a weight
    * @throws EngineError `bad-input`, `released`
    */
   async hold(weights: ReadonlyMap<string, NumberTensor | undefined>): Promise<void> {
     if (this.#released)
       throw new EngineError("released", "Cannot change the weights of a session that was released");
-    // A copy is transferred: the caller's memory stays the caller's.
+    // Transfer a copy, because a transfer would detach the caller's memory.
     const copies = [...weights].map(([name, tensor]) => {
       const copy = tensor && { ...tensor, bytes: new Uint8Array(tensor.bytes) };
       return [this.#inputs.get(name) ?? name, copy] as const;
@@ -99,7 +99,7 @@ export class ThreadSession implements OrtSessionInfo {
 
   async #release(): Promise<void> {
     const { thread, id } = this.place;
-    // If the engine was closed, its sessions are gone already.
+    // A closed engine has already ended its sessions.
     if (!thread.ended) {
       await thread.ask({ op: "release", session: id });
       thread.sessions--;

@@ -1,7 +1,7 @@
 import type { OnnxModel, OnnxValue } from "../../formats/onnx/graph.ts";
 import type { Port, Signature } from "../../tensor/signature.ts";
 
-/** Reads what a model takes and gives off its graph; initializers are no inputs. */
+/** Reads the inputs and outputs of a model from its graph, without initializers. */
 export function signatureOf(graph: OnnxModel): Signature {
   const bound = new Set(graph.tensors.filter((each) => each.graph === graph.graph).map((each) => each.local));
   const port = ({ name, dtype, shape }: OnnxValue): Port => ({ name, dtype, shape });

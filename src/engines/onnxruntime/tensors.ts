@@ -3,7 +3,7 @@ import { type DType, isDType, tensorBytes } from "../../tensor/dtype.ts";
 import type { Tensor } from "../../tensor/tensor.ts";
 import type { OrtNative, OrtPort, OrtTensor } from "./native.ts";
 
-/** Array types under which onnxruntime-node takes and gives each dtype; its other dtypes do not reach JavaScript. */
+/** Array type of each dtype in onnxruntime-node, which has no arrays for other dtypes. */
 const ARRAYS: Partial<Record<DType, new (buffer: ArrayBuffer) => ArrayBufferView>> = {
   float32: Float32Array,
   float64: Float64Array,
@@ -20,9 +20,9 @@ const ARRAYS: Partial<Record<DType, new (buffer: ArrayBuffer) => ArrayBufferView
 };
 
 /**
- * Makes an engine tensor; the bytes are copied, so that the array is aligned and its memory the engine's alone.
- * @param copy if not, the bytes are used as they are, where they start their memory
- * @throws EngineError `bad-input` naming the input
+ * Makes an engine tensor. Copies the bytes, so that the array is aligned and only the engine uses its memory.
+ * @param copy if false, uses the bytes without a copy if they are at the start of their buffer
+ * @throws EngineError `bad-input` with the name of the input
  */
 export function toOrt(native: OrtNative, name: string, tensor: Tensor, copy = true): OrtTensor {
   const { dtype, shape } = tensor;
@@ -44,8 +44,8 @@ export function toOrt(native: OrtNative, name: string, tensor: Tensor, copy = tr
 }
 
 /**
- * Refuses outputs that the engine cannot hand over: it ends the process instead (int4, onnxruntime-node 1.30).
- * @throws EngineError `engine` naming the output
+ * Refuses outputs that the engine cannot return: onnxruntime-node 1.30 ends the process for int4.
+ * @throws EngineError `engine` with the name of the output
  */
 export function requireReadable(outputs: readonly OrtPort[], wanted: readonly string[]): void {
   for (const { name, isTensor, type } of outputs) {
@@ -58,7 +58,7 @@ export function requireReadable(outputs: readonly OrtPort[], wanted: readonly st
 }
 
 /**
- * Takes an engine's tensor apart.
+ * Converts a tensor of the engine.
  * @throws EngineError `engine` for outputs that are not dense tensors
  */
 export function fromOrt(name: string, tensor: OrtTensor): Tensor {

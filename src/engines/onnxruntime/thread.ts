@@ -2,7 +2,7 @@ import { Worker } from "node:worker_threads";
 import { EngineError, type TareError, unpackError } from "../../errors.ts";
 import type { Answers, Call, Reply, Request } from "./protocol.ts";
 
-/** A thread with the engine in it; requests are answered in order. */
+/** A thread that runs the engine, and handles requests in order. */
 export class EngineThread {
   readonly #worker: Worker;
   readonly #pending = new Map<
@@ -13,7 +13,7 @@ export class EngineThread {
   #serial = 0;
   #held = 0;
   #failure: TareError | undefined;
-  /** Sessions in this thread. */
+  /** Number of sessions in this thread. */
   sessions = 0;
   ended = false;
 
@@ -31,15 +31,15 @@ export class EngineThread {
     });
     this.#ready.catch(() => undefined);
     this.#worker.once("exit", () =>
-      this.#fail(new EngineError("engine", "Cannot go on: the engine's thread ended")),
+      this.#fail(new EngineError("engine", "Cannot use ONNX Runtime: its thread ended")),
     );
     this.#worker.unref();
   }
 
   /**
    * Sends a request.
-   * @param transfer memory that is transferred to the thread, without a copy
-   * @throws what the thread answers
+   * @param transfer memory that is transferred to the thread without a copy
+   * @throws the error of the thread
    */
   async ask<R extends Request>(request: R, transfer: readonly ArrayBuffer[] = []): Promise<Answers[R["op"]]> {
     this.#hold(1);
@@ -63,7 +63,7 @@ export class EngineThread {
     await this.#worker.terminate();
   }
 
-  /** The thread alone does not keep the process alive; a request under way does. */
+  /** Keeps the process alive only while a request is running. */
   #hold(by: 1 | -1): void {
     this.#held += by;
     if (this.#held > 0) this.#worker.ref();
@@ -89,11 +89,11 @@ function notLoaded(cause: unknown): EngineError {
   if (code === "ERR_MODULE_NOT_FOUND" || code === "MODULE_NOT_FOUND") {
     return new EngineError("no-engine", "Cannot load ONNX Runtime: onnxruntime-node is not installed", {
       cause,
-      hint: "npm install onnxruntime-node",
+      hint: "Install it: npm install onnxruntime-node",
     });
   }
   return new EngineError("no-engine", "Cannot load ONNX Runtime", {
     cause,
-    hint: "Is there a build of it for this platform?",
+    hint: "Check that onnxruntime-node has a build for this platform",
   });
 }

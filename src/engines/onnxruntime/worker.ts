@@ -18,14 +18,14 @@ import {
 } from "./protocol.ts";
 import { fromOrt, requireReadable, toOrt } from "./tensors.ts";
 
-// `create` and `run` block the thread they are called on: this one is here to be blocked.
+// `create` and `run` block their thread, so they run in this one.
 const native = (await import("onnxruntime-node")) as unknown as OrtNative;
 const CHUNK = 1024 * 1024;
 const sessions = new Map<number, OrtSession>();
 let serial = 0;
-/** Weights in memory, by session: they are fed with each run. */
+/** Weights in memory by session, which are inputs of each run. */
 const held = new Map<number, Map<string, OrtTensor>>();
-// One request at a time, in order: a release must not overtake the run before it.
+// Handle requests in order, so that a release does not overtake a run.
 let last: Promise<void> = Promise.resolve();
 
 parentPort?.on("message", ({ id, request }: Call) => {
@@ -78,21 +78,21 @@ async function answer(request: Request): Promise<Answers[keyof Answers]> {
   }
 }
 
-/** Creates a session to get what the engine makes of a program. */
+/** Creates a session to optimize a program. */
 async function save(model: Uint8Array, settings: OrtSessionOptions, folder: string): Promise<Uint8Array> {
   const path = join(folder, "optimized.onnx");
   await native.InferenceSession.create(model, { ...settings, optimizedModelFilePath: path }).then(
     (session) => session.release(),
     (error: unknown) => {
-      // JavaScript has no tensors of bfloat16 and float8, which the session says once it is made: by then the
-      // optimized program is written, and weights of these types are not inputs of what is loaded.
+      // JavaScript has no tensors of bfloat16 and float8, and the session throws for them after it wrote the optimized
+      // program. Weights of these types are not inputs of the program that is loaded.
       if (!messageOf(error).includes("Unsupported data type")) throw error;
     },
   );
   return new Uint8Array(await readFile(path));
 }
 
-/** Runs a program without inputs; its output is written here, so that no other thread has it in memory. */
+/** Runs a program without inputs, and writes its output here, so that no other thread has it in memory. */
 async function fold(request: Extract<Request, { readonly op: "fold" }>): Promise<string> {
   const { model, settings, output, dtype, shape, path } = request;
   const session = await native.InferenceSession.create(model, options(settings));
@@ -138,7 +138,7 @@ async function outputsOf(model: Uint8Array, settings: CreateSettings): Promise<P
   const session = await native.InferenceSession.create(model, options(settings));
   const ports = session.outputMetadata.map(({ name, isTensor, type, shape = [] }): Port => {
     const dtype = type === "string" || (type !== undefined && isDType(type)) ? type : undefined;
-    // An unknown dimension is empty or negative; a scalar looks like an unknown rank, which is the safer reading.
+    // An unknown dimension is empty or negative. An empty shape may be a scalar or an unknown rank: assume unknown.
     const dims = shape.map((dim) => (dim === "" || Number(dim) < 0 ? undefined : dim));
     return { name, dtype: isTensor ? dtype : undefined, shape: dims.length > 0 ? dims : undefined };
   });
@@ -146,7 +146,7 @@ async function outputsOf(model: Uint8Array, settings: CreateSettings): Promise<P
   return ports;
 }
 
-/** Holds tensors for a session; what was transferred is not copied again. */
+/** Holds tensors for a session. Does not copy transferred memory. */
 function hold(id: number, tensors: Readonly<Record<string, NumberTensor | undefined>>): void {
   const all = held.get(id);
   if (!all) throw new EngineError("released", "Cannot change the weights of a session that was released");

@@ -104,12 +104,12 @@ describe("compileModel()", () => {
   });
 
   test.each<[string, (programs: BackendProgram[]) => BackendProgram[], string]>([
-    ["leaves one out", (all) => all.slice(1), 'leaves out partition 0 of "one"'],
-    ["answers twice", (all) => [...all, ...all], 'answers partition 0 of "one" twice'],
+    ["leaves one out", (all) => all.slice(1), 'returns no result for partition 0 of "one"'],
+    ["answers twice", (all) => [...all, ...all], 'returns two results for partition 0 of "one"'],
     [
       "answers what it was not asked",
       (all) => all.map((each) => ({ ...each, index: 7 })),
-      'answers partition 7 of "one"',
+      'returns an unknown partition 7 of "one"',
     ],
     [
       "binds a weight that its partition does not have",
@@ -146,7 +146,7 @@ describe("compileModel()", () => {
     const settings = { backends: [backend("first"), backend("other")], rules, options: {} };
     await expect(compileModel("m", [method], settings, surroundings)).rejects.toMatchObject({
       code: "unsupported",
-      message: 'Cannot cut method "one" into partitions: there would be 1001, more than 1000',
+      message: 'Cannot cut method "one" into partitions: it would have 1001, and the limit is 1000',
     });
   });
 
@@ -155,7 +155,7 @@ describe("compileModel()", () => {
     const settings = { backends: [backend("first"), backend("other")], rules, options: {} };
     await expect(compileModel("m", [method], settings, surroundings)).rejects.toMatchObject({
       code: "unsupported",
-      message: expect.stringContaining('"a" would travel'),
+      message: expect.stringContaining('"a" would pass between partitions'),
     });
   });
 });
@@ -191,7 +191,7 @@ describe("partitionNodes()", () => {
       ["picky", 3],
       ["first", 4],
     ]);
-    expect(() => partitionNodes("one", parsed, [picky], [])).toThrow("no backend takes Add");
+    expect(() => partitionNodes("one", parsed, [picky], [])).toThrow("no backend supports Add");
   });
 });
 

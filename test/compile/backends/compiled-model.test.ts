@@ -214,9 +214,11 @@ describe("requireFit()", () => {
     };
     expect(fit({})).not.toThrow();
     expect(fit({ target: "linux-x64", cpu: ["avx2"] })).not.toThrow();
-    expect(fit({ version: "0" })).toThrow('Cannot use "c": portable 0 compiled it, 1 is here');
-    expect(fit({ target: "darwin-arm64" })).toThrow("compiled for darwin-arm64, this is linux-x64");
-    expect(fit({ cpu: ["avx2", "amx_int8"] })).toThrow("a processor with amx_int8, which this one lacks");
+    expect(fit({ version: "0" })).toThrow('Cannot use "c": portable 0 compiled it, and this is portable 1');
+    expect(fit({ target: "darwin-arm64" })).toThrow("compiled for darwin-arm64, and this is linux-x64");
+    expect(fit({ cpu: ["avx2", "amx_int8"] })).toThrow(
+      "a processor with amx_int8, which this processor does not have",
+    );
     expect(fit({ backend: "tpu" })).toThrow(expect.objectContaining({ code: "no-engine" }));
   });
 });

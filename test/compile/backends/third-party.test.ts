@@ -85,7 +85,7 @@ describe("a backend of one's own", () => {
     expect(text(await session.run({ x }))).toBe(text(await whole.run({ x })));
     await expect(openCompiled(path)).rejects.toMatchObject({
       code: "no-engine",
-      message: expect.stringContaining('backend "elementwise" is not here'),
+      message: expect.stringContaining('it needs backend "elementwise", which is not available'),
     });
   });
 
@@ -97,7 +97,7 @@ describe("a backend of one's own", () => {
     });
     await expect(compiling).rejects.toMatchObject({
       code: "unsupported",
-      message: 'Cannot compile method "m": backend "elementwise" does not take MatMul',
+      message: 'Cannot compile method "m": backend "elementwise" does not support MatMul',
     });
   });
 

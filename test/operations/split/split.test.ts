@@ -264,7 +264,7 @@ describe("joinSplit()", () => {
     const join1 = (): Promise<unknown> => joinSplit(out, "kjv", join(folder, "kjv.gguf"));
     await expect(joinSplit(out, undefined, join(folder, "x"))).rejects.toMatchObject({
       code: "not-found",
-      hint: "name one of base, kjv",
+      hint: "Give one of base, kjv",
     });
     // The adapter of another model under this one's name.
     const adapter = await readFile(join(out, "adapter-kjv.gguf"));
