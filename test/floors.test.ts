@@ -160,7 +160,6 @@ const MAY_IMPORT: Readonly<Record<string, readonly string[]>> = {
     "formats/onnx",
     "formats/safetensors",
     "store",
-    "operations",
   ],
   compile: [
     "errors.ts",

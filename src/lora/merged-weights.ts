@@ -4,7 +4,7 @@ import { mergeWeight } from "./merge-weight.ts";
 import type { Weight } from "../model/config.ts";
 import type { Location } from "../model/manifest.ts";
 import type { StoredModel } from "../model/stored-model.ts";
-import { type MergeLora, planLoras } from "../operations/merge.ts";
+import { type MergeLora, planLoras } from "./plan-loras.ts";
 import type { Store } from "../store/store.ts";
 
 /** A weight that a LoRA changes. */

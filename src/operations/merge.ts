@@ -1,33 +1,18 @@
 import { LinkError, UsageError } from "../errors.ts";
-import type { LoraAdapter } from "../lora/adapter.ts";
-import { openBase } from "../lora/base.ts";
-import type { LoraBase } from "../lora/lora-base.ts";
-import { loadTerms, type TermPlan } from "../lora/factors.ts";
-import { type LoraFit, type LoraTarget, matchLora } from "../lora/fit.ts";
-import { checkMapped, nameMapping } from "../lora/mapping.ts";
-import { mergeCodec, type MergeReport, mergeWeight } from "../lora/merge-weight.ts";
-import { isLora, openLora } from "../lora/open.ts";
+import { loadTerms } from "../lora/factors.ts";
+import { type MergeReport, mergeWeight } from "../lora/merge-weight.ts";
+import { isLora } from "../lora/open.ts";
+import { type MergeLora, planLoras, type PlanLorasOptions } from "../lora/plan-loras.ts";
+import type { PlannedWeight } from "../lora/plan-merge.ts";
 import type { Weight } from "../model/config.ts";
-import type { StoredModel } from "../model/stored-model.ts";
-import { type PlannedWeight, planMerge } from "../lora/plan-merge.ts";
 import { patchModel, type PatchOptions, type PatchResult, type WeightPatch } from "../store/patch-model.ts";
-import type { Store } from "../store/store.ts";
 import { readModel } from "../store/read-model.ts";
-import { requireModel } from "../store/require-model.ts";
-
-/** A LoRA to merge. */
-export interface MergeLora {
-  readonly model: string;
-  /** Factor of the adapter; 1, the trained strength, unless given. */
-  readonly scale?: number | undefined;
-}
+import type { Store } from "../store/store.ts";
 
 /** Options of {@link merge}. */
-export interface MergeOptions extends PatchOptions {
+export interface MergeOptions extends PatchOptions, PlanLorasOptions {
   /** Name of the new model. */
   readonly as: string;
-  /** Names of the LoRAs' modules → names in the base, for names that differ. */
-  readonly map?: Readonly<Record<string, string>> | undefined;
 }
 
 /** Result of a merge. Sizes in bytes. */
@@ -42,13 +27,6 @@ export interface MergeResult extends PatchResult {
    */
   readonly errorBound: number;
   /** Lines for people: parts of the LoRAs that were left out, and assumptions about them. */
-  readonly notes: readonly string[];
-}
-
-/** The weights that LoRAs change in a model. */
-export interface MergePlan {
-  readonly planned: readonly PlannedWeight[];
-  /** Lines for people: parts of the LoRAs that are left out, and assumptions about them. */
   readonly notes: readonly string[];
 }
 
@@ -78,33 +56,6 @@ export async function merge(
   return { ...result, base, loras: scaled, weights: planned.length, errorBound, notes };
 }
 
-/**
- * Plans how LoRAs change the weights of a model, and checks that these can be decoded and encoded.
- * @throws LinkError for a LoRA that does not match the model
- */
-export async function planLoras(
-  store: Store,
-  model: StoredModel,
-  loras: readonly Required<MergeLora>[],
-  options: Pick<MergeOptions, "map" | "signal"> = {},
-): Promise<MergePlan> {
-  const target = await openBase(store, model);
-  const adapters: LoraAdapter[] = [];
-  for (const lora of loras) adapters.push(await openLora(store, await readModel(store, lora.model)));
-  const fits = fitAll(target, adapters, options.map ?? {});
-  const terms = fits.flatMap(({ targets }, index) => {
-    const { model: adapter } = adapters[index] as LoraAdapter;
-    const scale = loras[index]?.scale ?? 1;
-    return targets.map((each) => termOf(each, adapter, scale));
-  });
-  const planned = planMerge(model, terms);
-  for (const { weight } of planned) mergeCodec(weight);
-  for (const each of [model, ...adapters.map((adapter) => adapter.model)]) {
-    await requireModel(store, each, { signal: options.signal });
-  }
-  return { planned, notes: fits.flatMap((fit) => fit.notes) };
-}
-
 function checkRequest(base: string, loras: readonly Required<MergeLora>[], as: string): void {
   const refuse = (code: "usage" | "duplicate", reason: string, hint?: string): UsageError =>
     new UsageError(code, `Cannot merge into "${base}": ${reason}`, { hint });
@@ -122,27 +73,6 @@ function checkRequest(base: string, loras: readonly Required<MergeLora>[], as: s
     const hint = "Merge under a new name, then remove the models that you no longer need";
     throw refuse("usage", `the result would replace "${as}", which the merge reads`, hint);
   }
-}
-
-function fitAll(
-  base: LoraBase,
-  adapters: readonly LoraAdapter[],
-  map: Readonly<Record<string, string>>,
-): LoraFit[] {
-  const mapping = nameMapping(map, "the merge");
-  checkMapped(mapping, adapters);
-  return adapters.map((adapter) => matchLora(adapter, base, mapping));
-}
-
-function termOf(
-  { site, pair, transposed }: LoraTarget,
-  adapter: StoredModel,
-  scale: number,
-): { readonly use: { readonly method: string; readonly weight: Weight }; readonly term: TermPlan } {
-  return {
-    use: { method: site.method, weight: site.weight },
-    term: { adapter, pair, transposed, scale: scale * pair.scaling },
-  };
 }
 
 function patchOf(
