@@ -259,7 +259,7 @@ describe("TareStore.compile()", () => {
     const cut = runtimeOf(store).compile("m", { backends: [castBackend("h")] });
     await expect(cut).rejects.toMatchObject({
       code: "unsupported",
-      message: expect.stringMatching(/^Cannot cut method "m" into partitions: .*pass between partitions/),
+      message: expect.stringMatching(/^Cannot cut method "m" into partitions: .*between partitions/),
     });
   });
 
