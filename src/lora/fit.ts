@@ -72,7 +72,7 @@ function refuseMissing(
   const prefixes = [...new Set(missing.flatMap(([, { prefixes: some }]) => some))];
   const hint =
     prefixes.length > 0
-      ? `Map the names (--map FILE): with the prefix ${someNames(prefixes)} they would be, but it is no known prefix`
+      ? `With the unknown prefix ${someNames(prefixes)} the base has all of them: map the names with --map FILE`
       : "it is a LoRA for another base; where only names differ, map them (--map FILE)";
   throw misfit("missing-weight", adapter, base, `${are}: ${list}`, missing[0]?.[0].module, hint);
 }

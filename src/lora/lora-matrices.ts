@@ -51,7 +51,7 @@ export function pairMatrices(
     found.set(module, entry);
   }
   if (others.length > 0) {
-    const are = others.length === 1 ? "is no part" : "are no part";
+    const are = others.length === 1 ? "is not part" : "are not part";
     const hint =
       "Give an adapter of LoRA pairs only: full weights, biases and DoRA magnitudes cannot be merged";
     const reason = `${someNames(others)} ${are} of a LoRA pair`;

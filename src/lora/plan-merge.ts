@@ -62,7 +62,7 @@ function followers(model: StoredModel, one: PlannedWeight, all: readonly Planned
   if (alike.length > 1 || untouched) {
     throw new LinkError(
       "unsupported",
-      `Cannot merge into "${name}": method "${others[0]?.method}" has several weights of the same bytes`,
+      `Cannot merge into "${name}": method "${others[0]?.method}" has several weights of the same bytes, and the target is ambiguous`,
       { tensor: name, digest },
     );
   }

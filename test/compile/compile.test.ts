@@ -260,7 +260,7 @@ describe("Runtime.compile()", () => {
     const cut = runtimeOf(store).compile("m", { backends: [castBackend("h")] });
     await expect(cut).rejects.toMatchObject({
       code: "unsupported",
-      message: expect.stringMatching(/^Cannot cut method "m" into partitions: .*travel/),
+      message: expect.stringMatching(/^Cannot cut method "m" into partitions: .*between partitions/),
     });
   });
 
@@ -270,7 +270,7 @@ describe("Runtime.compile()", () => {
     await expect(compile({ backends: ["tpu"] })).rejects.toMatchObject({ code: "usage" });
     await expect(compile({ backends: ["portable", "portable"] })).rejects.toMatchObject({ code: "usage" });
     await expect(compile({ partition: [{ nodes: "Add", backend: "tpu" }] })).rejects.toMatchObject({
-      message: expect.stringContaining("--partition Add=tpu: no such backend"),
+      message: expect.stringContaining("--partition Add=tpu: there is no such backend"),
     });
     await expect(compile({ partition: [{ nodes: "Nothing*", backend: "portable" }] })).rejects.toMatchObject({
       message: expect.stringContaining("it selects no node"),
@@ -507,7 +507,7 @@ describe("Runtime.writeCompiled() and openCompiled()", () => {
     const before = await readFile(join(path, "compiled.json"));
     for (const [field, value, message] of [
       ["version", "1.0.0", /onnxruntime 1\.0\.0 compiled it, and this is onnxruntime 1\.\d+\.\d+/],
-      ["target", "plan9-mips", /compiled for plan9-mips, this is /],
+      ["target", "plan9-mips", /compiled for plan9-mips, and this is /],
       ["cpu", ["abacus"], /a processor with abacus, which this processor does not have/],
       ["backend", "tpu", /a partition whose backend has no record/],
     ] as const) {

@@ -175,7 +175,7 @@ describe("a LoRA for an ONNX model", () => {
       const one = [external("fc.weight", 0), external("gc.weight", 16)];
       await expect(mergedGraphs(one, [external("own", 16)])).rejects.toMatchObject({
         code: "unsupported",
-        message: expect.stringContaining("not clear"),
+        message: expect.stringContaining("target is ambiguous"),
       });
     });
 

@@ -106,7 +106,7 @@ describe("openLlama()", () => {
       try { openLlama(); } catch ({ code, hint }) { console.log(code + ": " + hint); }`;
     await writeFile(join(folder, "try.js"), script);
     const { stdout } = await promisify(execFile)(process.execPath, [join(folder, "try.js")]);
-    expect(stdout.trim()).toBe("no-engine: npm install node-llama-cpp");
+    expect(stdout.trim()).toBe("no-engine: Install it: npm install node-llama-cpp");
   });
 
   test("lets the host end while models are loaded, and its process goes with the host", LONG, async () => {
