@@ -300,7 +300,7 @@ function storeFiles() {
   return readdirSync(folder).map((name) => `${folder}/${name}`);
 }
 
-/** Drops files from the page cache, as `posix_fadvise` does: those that nobody has mapped. */
+/** Drops files from the page cache, as `posix_fadvise` does: only pages that no process has mapped. */
 function evict(files) {
   for (const file of files) {
     execFileSync("sync", [file]);

@@ -78,6 +78,7 @@ export { writeTensors } from "./operations/tensor-files/write-tensors.ts";
 export { drawFamilyHtml } from "./picture/html.ts";
 export { drawFamilySvg } from "./picture/svg.ts";
 
+export type { Store } from "./store/store.ts";
 export type { Digest } from "./tensor/digest.ts";
 export type { DType } from "./tensor/dtype.ts";
 export { tensorFromJson, tensorsToJson, tensorToJson } from "./tensor/json-tensor.ts";

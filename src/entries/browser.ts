@@ -12,6 +12,7 @@ export { drawFamilyHtml } from "../picture/html.ts";
 export { drawFamilySvg } from "../picture/svg.ts";
 export { memoryBlobs } from "../store/memory-blobs.ts";
 export { memoryStore } from "../store/memory-store.ts";
+export type { Blobs, Lease, Names, StagedBlob, Store, Tag } from "../store/store.ts";
 export { listModels, readModel } from "../store/read-model.ts";
 export type { CreateDigest, Digest, DigestStream } from "../tensor/digest.ts";
 export { tensorFromJson, tensorToJson } from "../tensor/json-tensor.ts";

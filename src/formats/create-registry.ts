@@ -3,14 +3,14 @@ import { FILE_START_BYTES, FileStart } from "./file-start.ts";
 import type { Format, ModelFile } from "./format.ts";
 import type { LayOut } from "./lay-out.ts";
 
-/** A list of formats, and everything that is known from it. */
+/** A list of formats, and lookups in it. */
 export interface FormatRegistry {
   readonly formats: readonly Format[];
-  /** What the names of models end in, or are: for people. */
+  /** Extensions and whole names of model files, for messages and help. */
   readonly modelFiles: readonly string[];
-  /** Extensions of files that are often not models, but beside them. */
+  /** Extensions of files that often accompany a model. */
   readonly sideExtensions: readonly string[];
-  /** What the names of files that can be written end in, or are: for people. */
+  /** Extensions and whole names of the files that can be written, for messages and help. */
   readonly writtenFiles: readonly string[];
   /** Whether a file is a model, by its name. */
   isModelFile(path: string): boolean;

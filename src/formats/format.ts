@@ -26,15 +26,15 @@ export interface ModelFile {
  * line in `registry.ts`. The object itself is light: it loads its reader and its writers on first use.
  */
 export interface Format {
-  /** What stored models say; never changes. */
+  /** Identifies the format in stored models; never changes. */
   readonly id: string;
-  /** The name for people, which the format's row in docs/formats.md starts with. */
+  /** Name in messages and help; the row of the format in docs/formats.md starts with it. */
   readonly label: string;
-  /** What the names of its files end in, dot included, in lower case. */
+  /** Extensions of its files, with the dot, in lower case. */
   readonly extensions: readonly string[];
-  /** Whole names of its files, in lower case, where the extension alone says nothing. */
+  /** Whole names of its files, in lower case, if the extension alone does not identify them. */
   readonly names?: readonly string[];
-  /** Whether such files are often not models, but beside them: inputs and outputs, the states of optimizers. */
+  /** Whether files of the format often accompany a model: inputs, outputs, the states of optimizers. */
   readonly isSide?: boolean;
   /** Whether a file starts as only this format's files do. Left out for a format without a signature. */
   hasSignature?(start: FileStart): boolean;

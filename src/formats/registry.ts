@@ -26,10 +26,10 @@ export const FORMATS: FormatRegistry = createRegistry([
   tvmParams,
 ]);
 
-/** What the names of models end in, or are: for people. */
+/** Extensions and whole names of model files, for messages and help. */
 export const MODEL_FILES: readonly string[] = FORMATS.modelFiles;
 
-/** Extensions of files that are often not models, but beside them: inputs and outputs, the states of optimizers. */
+/** Extensions of files that often accompany a model: inputs, outputs, the states of optimizers. */
 export const SIDE_EXTENSIONS: readonly string[] = FORMATS.sideExtensions;
 
 /** Whether a file is a model, by its name. */

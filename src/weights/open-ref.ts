@@ -107,7 +107,7 @@ function noTarget(ref: string, store: Store | undefined): LinkError {
     `Cannot find weights "${ref}": ${models}no file or folder has this path, and it is no URL and no scope::key`,
     {
       path: ref,
-      hint: "Name a model of the store, a file or folder in any format, an https: URL, or one weight as scope::key",
+      hint: "Name a model of the store, a file or folder in any format, an http(s) URL, or one weight as scope::key",
     },
   );
 }

@@ -189,7 +189,7 @@ describe("safetensors models in a store", () => {
     await expect(link(store, "base", join(folder, "view"))).rejects.toMatchObject({
       name: "LinkError",
       code: "unsupported",
-      hint: "tare export base writes the file",
+      hint: "Write its files with: tare export base",
     });
     expect(await readdir(folder)).toEqual(["store"]);
     const { code, text } = await tare(store, "run", "base", "And he said");

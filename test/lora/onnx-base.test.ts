@@ -133,7 +133,7 @@ describe("a LoRA for an ONNX model", () => {
     await expect(merged(nodes, initializers)).rejects.toMatchObject({
       code: "unsupported",
       tensor: "w",
-      message: expect.stringContaining("varying length"),
+      message: expect.stringContaining("varints"),
     });
   });
 
@@ -185,7 +185,7 @@ describe("a LoRA for an ONNX model", () => {
         mergedGraphs(one, [tensor("own", "float32", [2, 2], floats(1, 2, 3, 4))]),
       ).rejects.toMatchObject({
         code: "unsupported",
-        message: expect.stringContaining('"gc.weight" is the same bytes'),
+        message: expect.stringContaining('"gc.weight" uses the same bytes'),
       });
     });
 
@@ -195,7 +195,7 @@ describe("a LoRA for an ONNX model", () => {
         mergedGraphs(one, [tensor("own", "float32", [2, 2], floats(1, 2, 3, 4))]),
       ).rejects.toMatchObject({
         code: "unsupported",
-        message: expect.stringContaining("lies over part"),
+        message: expect.stringContaining("overlaps part"),
       });
     });
   });

@@ -32,7 +32,7 @@ export const attach: DefineCommand = (program, act) => {
     .option("--out <full>", "path of the new file")
     .option(
       "--from <weights>",
-      "take the weights from a model of the store, a file or folder in any format, or an https: URL",
+      "take the weights from a model of the store, a file or folder in any format, or an http(s) URL",
     )
     .option("--list", "write nothing; list the resources and where the bytes of each are")
     .option("--verify", "write nothing; list the resources and check every weight against its digest")

@@ -23,7 +23,7 @@ export const convert: DefineCommand = (program, act) => {
         "cannot hold is an error. Only weights are written, no program: a .gguf file has no model metadata. The store\n" +
         "does not change.",
     )
-    .argument("<in>", "a model of the store, a file or folder in any format, or an https: URL")
+    .argument("<in>", "a model of the store, a file or folder in any format, or an http(s) URL")
     .argument("[out]", "the same as --out")
     .option("--out <file>", "path of the new file")
     .option("--method <name>", "write only the weights of this method")

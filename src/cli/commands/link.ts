@@ -51,7 +51,7 @@ export const link: DefineCommand = (program, act) => {
     .option("--symbolic <scope>", "write one file that names its weights <scope>::<name>")
     .option(
       "--from <weights>",
-      "use other weights: a model of the store, a file or folder in any format, or an https: URL",
+      "use other weights: a model of the store, a file or folder in any format, or an http(s) URL",
     )
     .option(
       "--scope <name=weights>",

@@ -39,7 +39,7 @@ export const refit: DefineCommand = (program, act) => {
         'checkpoint"}.',
     )
     .argument("<model>", "the model of the store that has the program")
-    .argument("<weights>", "a model of the store, a file or folder in any format, or an https: URL")
+    .argument("<weights>", "a model of the store, a file or folder in any format, or an http(s) URL")
     .option("--as <name>", "name of the new model")
     .option("--map <file>", "a JSON mapping of names")
     .option("--propose", "print a mapping for the names that differ, and make no model")

@@ -58,7 +58,7 @@ export const runCommand: DefineCommand = (program, act) => {
     .option("--verify", "hash every weight before the run")
     .option(
       "--weights <weights>",
-      "ONNX: use other weights: a model of the store, a file or folder in any format, or an https: URL",
+      "ONNX: use other weights: a model of the store, a file or folder in any format, or an http(s) URL",
     )
     .option("--max-tokens <count>", "text: largest number of tokens to generate")
     .option("--temperature <t>", "text: sampling temperature; 0 always takes the likeliest token", "0")

@@ -29,7 +29,7 @@ export async function generate(
   signal.throwIfAborted();
   const prompt = preparePrompt(loaded, request.prompt);
   if (prompt.tokens.length === 0) throw loaded.refusal("the prompt is empty");
-  loaded.requireFit(prompt.tokens.length, 2);
+  loaded.checkContextSize(prompt.tokens.length, 2);
   const grammar = settings.jsonSchema && (await grammarOf(loaded, settings.jsonSchema));
   const sequence = await sequences.take(prompt.tokens, signal);
   try {

@@ -57,7 +57,7 @@ export class LoadedModel implements TextModel {
     if (!embedding) throw this.refusal("it was loaded to generate text", "Load it with embedding: true");
     const tokens = this.tokenize(text);
     if (tokens.length === 0) throw this.refusal("the text is empty");
-    this.requireFit(embedding.calculateInputLength(tokens), 1);
+    this.checkContextSize(embedding.calculateInputLength(tokens), 1);
     return this.#run(embedding.getEmbeddingFor(tokens).then(({ vector }) => Float32Array.from(vector)));
   }
 
@@ -83,7 +83,7 @@ export class LoadedModel implements TextModel {
     }
   }
 
-  requireFit(tokens: number, free: number): void {
+  checkContextSize(tokens: number, free: number): void {
     const { contextSize } = this.info;
     if (tokens + free <= contextSize) return;
     const message = `Cannot run "${this.name}": the prompt has ${tokens} tokens and the context ${contextSize}`;

@@ -19,6 +19,6 @@ export interface TextModel {
   /** Refuses a text that the vocabulary has no tokens for, which would make the engine abort. */
   requireTokenizable(text: string): void;
   /** Refuses more tokens than fit in the context, which must keep some free. */
-  requireFit(tokens: number, free: number): void;
+  checkContextSize(tokens: number, free: number): void;
   refusal(reason: string, hint?: string): EngineError;
 }

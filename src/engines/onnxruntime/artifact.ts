@@ -18,7 +18,7 @@ export interface WantedWeight {
 export interface Prepacking {
   /** Name of the initializer in the compiled program. */
   readonly input: string;
-  /** Inputs of the nodes, that weight first: name in the lone nodes, and name in the compiled program. */
+  /** Inputs of the nodes, the prepacked weight first: their names in the lone nodes and in the compiled program. */
   readonly operands: LoneNodes["operands"];
   /** Program of only the nodes that it is prepacked for: the template's parts in base64. */
   readonly before: string;

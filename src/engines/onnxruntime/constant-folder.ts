@@ -90,8 +90,8 @@ async function foldAlone(
   path: string,
   thread: EngineThread,
 ): Promise<string> {
-  const [head, body] = [before, graph].map((part) => new Uint8Array(Buffer.from(part, "base64")));
-  const template = { before: head as Uint8Array, graph: body as Uint8Array, after: new Uint8Array(0) };
+  const [header, body] = [before, graph].map((part) => new Uint8Array(Buffer.from(part, "base64")));
+  const template = { before: header as Uint8Array, graph: body as Uint8Array, after: new Uint8Array(0) };
   const model = bindTemplate(
     template,
     operands.map(([input, operand]) => {

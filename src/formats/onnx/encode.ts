@@ -3,7 +3,7 @@ import type { Digest } from "../../tensor/digest.ts";
 import type { DType } from "../../tensor/dtype.ts";
 import type { PrepackedEntry } from "../../model/prepacked-weight.ts";
 import type { OnnxValue } from "./graph.ts";
-import { formatPacked, PREPACKED } from "./prepacked.ts";
+import { formatPrepacked, PREPACKED } from "./prepacked.ts";
 import {
   CHECKSUM,
   dataTypeNumber,
@@ -56,7 +56,7 @@ export function encodeTensor(
     writer.tag(TensorFields.raw, WireType.LengthDelimited).uint32(binding.length);
   } else {
     const { location, offset, length, digest, prepacked = [] } = binding;
-    const packed = prepacked.map((entry, index) => [`${PREPACKED}${index}`, formatPacked(entry)] as const);
+    const packed = prepacked.map((entry, index) => [`${PREPACKED}${index}`, formatPrepacked(entry)] as const);
     const checksum = digest !== undefined && { [CHECKSUM]: digest };
     for (const [key, value] of [...Object.entries({ location, offset, length, ...checksum }), ...packed]) {
       writer.tag(TensorFields.external, WireType.LengthDelimited).fork();

@@ -28,24 +28,24 @@ export function readPrepacked(view: SparseBytes, tensor: OnnxTensor): PrepackedE
       if (part.number === EntryFields.key) key = readString(view, part);
       else if (part.number === EntryFields.value) value = readString(view, part);
     });
-    if (key.startsWith(PREPACKED)) entries.push(parsePacked(value, view.name, tensor.name));
+    if (key.startsWith(PREPACKED)) entries.push(parsePrepacked(value, view.name, tensor.name));
   });
   return entries;
 }
 
 /** Encodes an entry for ONNX Runtime: key, then offset, length and an unused checksum of each buffer. */
-export function formatPacked({ key, buffers }: PrepackedEntry): string {
+export function formatPrepacked({ key, buffers }: PrepackedEntry): string {
   return [key, ...buffers.map(({ offset, length }) => `${offset};${length};0`)].join("|");
 }
 
-function parsePacked(text: string, path: string, tensor: string): PrepackedEntry {
+function parsePrepacked(text: string, path: string, tensor: string): PrepackedEntry {
   const [key = "", ...rest] = text.split("|");
   const buffers = rest.map((part) => {
     const [, offset, length] = /^(\d{1,15});(\d{1,15});[^;]*$/.exec(part) ?? [];
     if (offset === undefined || length === undefined) {
       throw operationError(FormatError, {
         code: "malformed",
-        doing: `read what was packed of "${tensor}"`,
+        doing: `read the prepacked copies of "${tensor}"`,
         reason: `its entry has "${part}"`,
         path,
         tensor,

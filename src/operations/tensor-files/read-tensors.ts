@@ -73,10 +73,14 @@ function onlyInput(path: string, signature: Signature): string {
   const [only, ...more] = signature.inputs;
   if (only && more.length === 0) return only.name;
   const names = signature.inputs.map((each) => each.name).join(", ");
-  throw new UsageError("usage", `Cannot tell which input "${path}" is`, {
-    path,
-    hint: `write NAME=${path}: ${names}`,
-  });
+  throw new UsageError(
+    "usage",
+    `Cannot choose an input for "${path}": the model has ${signature.inputs.length}`,
+    {
+      path,
+      hint: `Write NAME=${path} with one of the names ${names}`,
+    },
+  );
 }
 
 async function readInput(path: string): Promise<Uint8Array> {
