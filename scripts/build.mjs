@@ -2,7 +2,7 @@
 import { spawn } from "node:child_process";
 import { createHash } from "node:crypto";
 import { once } from "node:events";
-import { mkdir, readdir, readFile, rm, writeFile } from "node:fs/promises";
+import { chmod, mkdir, readdir, readFile, rm, writeFile } from "node:fs/promises";
 import { join } from "node:path";
 import { fileURLToPath, pathToFileURL } from "node:url";
 import { lock } from "proper-lockfile";
@@ -36,6 +36,8 @@ export async function build() {
     });
     const [code] = await once(child, "exit");
     if (code !== 0) throw new Error("Cannot build dist: the sources do not compile");
+    // `npx tare` runs it in a checkout, where npm set the mode of the first build only.
+    await chmod(join(DIST, "cli", "main.js"), 0o755);
     await writeFile(STAMP, `${sources} ${await hash(await filesOf("dist"))}`);
     return sources;
   } finally {

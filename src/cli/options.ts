@@ -1,3 +1,4 @@
+import type { Command } from "commander";
 import { readFile, stat } from "node:fs/promises";
 import { parseStrictJson } from "../encodings/json.ts";
 import { UsageError } from "../errors.ts";
@@ -22,6 +23,30 @@ export function outputPath(path: string | undefined, out: string | undefined): s
   if (chosen === undefined)
     throw new UsageError("usage", "Cannot write without a path", { hint: "Add --out PATH" });
   return chosen;
+}
+
+/**
+ * Refuses options that do nothing for a subject, instead of ignoring them.
+ * @param names of the options, in camel case
+ * @param doing "Cannot run X"
+ * @param reason why an option does nothing there: "is for models of text"
+ * @throws UsageError naming the first option that was given
+ */
+export function refuseOptions(
+  command: Command,
+  names: readonly string[],
+  doing: string,
+  reason: string,
+): void {
+  const given = command.options.find(
+    (option) =>
+      names.includes(option.attributeName()) &&
+      command.getOptionValueSource(option.attributeName()) === "cli",
+  );
+  if (!given) return;
+  throw new UsageError("usage", `${doing} with ${given.long}: it ${reason}`, {
+    hint: "Leave the option out",
+  });
 }
 
 /** Adds a value of a repeatable option to the values before it. */

@@ -285,9 +285,9 @@ describe("a merge that is killed", LONG, () => {
     const { store } = await home();
     const before = await blobs(store);
     const script = `
-      import { openStore } from ${JSON.stringify(DIST)};
+      import { merge, openStore } from ${JSON.stringify(DIST)};
       const store = await openStore({ path: ${JSON.stringify(store.path)} });
-      await store.merge("base", [{ model: "fortune" }], {
+      await merge(store, "base", [{ model: "fortune" }], {
         as: "merged",
         onProgress: ({ done }) => done > 1_000_000 && process.kill(process.pid, "SIGKILL"),
       });`;

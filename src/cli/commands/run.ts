@@ -1,3 +1,4 @@
+import type { Command } from "commander";
 import { EngineError, UsageError } from "../../errors.ts";
 import type { Session, Signature } from "../../engines/engine.ts";
 import type { ModelInfo } from "../../operations/describe.ts";
@@ -11,7 +12,7 @@ import { writeTensors } from "../../operations/tensor-files/write-tensors.ts";
 import { tensorsToJson } from "../../tensor/json-tensor.ts";
 import { generateText, type TextFlags } from "../generate-text.ts";
 import { summarize } from "../summary.ts";
-import { collect } from "../options.ts";
+import { collect, refuseOptions } from "../options.ts";
 import { portText } from "../formatting.ts";
 import { describeModel } from "../../operations/describe.ts";
 import { bind } from "../../link/bind.ts";
@@ -25,6 +26,20 @@ interface RunFlags extends TextFlags {
   readonly prepacking?: string;
   readonly weights?: string;
 }
+
+/** Options of models that take tensors, and of models that generate text: each kind refuses the other's. */
+const TENSOR_OPTIONS = ["method", "in", "input", "out", "throughput", "prepacking", "weights"];
+const TEXT_OPTIONS = [
+  "maxTokens",
+  "temperature",
+  "topK",
+  "topP",
+  "seed",
+  "stop",
+  "context",
+  "adapter",
+  "raw",
+];
 
 /** `tare run`: runs a model over the store's weights. */
 export const runCommand: DefineCommand = (program, act) => {
@@ -86,9 +101,12 @@ export const runCommand: DefineCommand = (program, act) => {
       ),
     )
     .action(
-      act(async (context, model: string, files: string[], flags: RunFlags) => {
+      act(async (context, model: string, files: string[], flags: RunFlags, command: Command) => {
         const store = await context.openStore();
         const info = await describeModel(store, model);
+        const [others, kind] =
+          info.format === "gguf" ? [TENSOR_OPTIONS, "tensors"] : [TEXT_OPTIONS, "text (a GGUF model)"];
+        refuseOptions(command, others, `Cannot run "${model}"`, `is for models of ${kind}`);
         if (info.format === "gguf") {
           return await generateText(context, store, model, files.join(" "), flags);
         }

@@ -67,8 +67,13 @@ function header(info: ModelInfo): string {
     ["weights", `${bytes(info.weightBytes)}: ${bytes(info.sharedBytes)} shared, ${bytes(info.ownBytes)} own`],
     ...(lora ? [["adapter", loraLine(lora)]] : []),
     ...(lora?.notes ?? []).map((note) => ["", note]),
-    ...(adapters.length > 0 ? [["adapters", `${adapters.join(", ")}: tare run --adapter, tare merge`]] : []),
+    ...(adapters.length > 0 ? [["adapters", `${adapters.join(", ")}: ${adapterVerbs(info)}`]] : []),
   ]);
+}
+
+/** Only llama.cpp applies a LoRA while a model runs. */
+function adapterVerbs({ format }: ModelInfo): string {
+  return format === "gguf" ? "tare run --adapter, tare merge" : "tare merge";
 }
 
 function loraLine(lora: LoraInfo): string {
