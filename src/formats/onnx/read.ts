@@ -2,13 +2,13 @@ import type { ByteSource, ReadOptions } from "../../io/byte-source.ts";
 import { fetchSkeleton } from "../../encodings/protobuf/fetch-skeleton.ts";
 import { fileErrors, FormatError, operationError } from "../../errors.ts";
 import type { FileDraft, MethodDraft, ModelDraft, WeightDraft } from "../../model/draft.ts";
-import { varintArrayOf } from "../../tensor/varint-dtype.ts";
 import type { ModelFile, ModelFolder } from "../format.ts";
 import { weightsOf } from "./classify.ts";
 import type { OnnxTensor } from "./graph.ts";
 import { parseOnnx } from "./parse.ts";
 import { MODEL_SHAPE } from "./schema.ts";
 import { parseSymbol } from "./symbol.ts";
+import { varintSpelling } from "./varint-spelling.ts";
 
 /** What to do about external data that names weights, and about a missing data file. */
 const ELSEWHERE =
@@ -79,7 +79,10 @@ export async function readOnnx(
           name,
           dtype,
           shape,
-          at: data.kind === "plain" ? at : { ...at, varint: varintArrayOf(dtype) },
+          at:
+            data.kind === "plain"
+              ? at
+              : { ...at, varint: await varintSpelling(source, data, dtype, options) },
         });
       }
     }

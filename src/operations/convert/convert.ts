@@ -8,6 +8,7 @@ import type { FileChunk } from "../../node/write-chunks.ts";
 import { writeFolder } from "../../node/write-folder.ts";
 import { writeNewFile } from "../../node/write-new-file.ts";
 import { CHECKSUMS } from "./checksums.ts";
+import { chooseTensors, type SkippedTensor } from "./choose-tensors.ts";
 import { chunksOf } from "./layout.ts";
 import { type RenameRule, renamed } from "./rename.ts";
 import type { Progress } from "../../io/progress.ts";
@@ -16,6 +17,8 @@ import type { Progress } from "../../io/progress.ts";
 export interface ConvertOptions {
   /** How names change; the first rule that takes one counts. */
   readonly rename?: readonly RenameRule[] | undefined;
+  /** Tensors to leave out: `*` stands for any characters. The result lists them. */
+  readonly skip?: readonly string[] | undefined;
   /** Containers to write; tare's own unless given. */
   readonly formats?: FormatRegistry | undefined;
   readonly onProgress?: ((progress: Progress) => void) | undefined;
@@ -28,15 +31,20 @@ export interface ConvertResult {
   readonly weights: number;
   /** Of all files, in bytes. */
   readonly size: number;
+  /** Tensors of the source that were left out, as asked for. */
+  readonly skipped: readonly SkippedTensor[];
+  /** What people should know about how the source was read, in sentences. */
+  readonly notes: readonly string[];
 }
 
 /**
  * Writes weights as another container: one file, by its ending (.safetensors, .gguf, .irpa, .params, .ptd, .pt, .pth,
  * .npz, .npy), or a new folder, by the name of the file that lists the others (tensor-cache.json, ndarray-cache.json).
- * Names as they are or by rules, dtypes and shapes exactly; streamed, in bounded memory. Nothing appears before all is
- * there.
+ * Names as they are or by rules, dtypes and shapes exactly; streamed, in bounded memory. Tensors that their file has in
+ * another form (compressed, big-endian, column-major, views with strides) become plain ones. Nothing appears before all is
+ * there, and nothing is left out unless the caller asks for it.
  * @param data weights of a store's model, of files, of a URL, of memory
- * @throws FormatError `unsupported` or `bad-name` with the weight that the container cannot hold; UsageError for an
+ * @throws FormatError `unsupported` with the tensor that cannot be read, or that the container cannot hold; `bad-name`; UsageError for an
  * ending that none has; LinkError `duplicate` for two weights of one name; SourceError `exists`, `source-changed`
  */
 export async function convertWeights(
@@ -52,7 +60,8 @@ export async function convertWeights(
       hint: `Its name ends in, or is, one of ${formats.writtenFiles.join(", ")}`,
     });
   }
-  const weights = specsOf(data, options.rename ?? []);
+  const { keys, skipped } = chooseTensors(data, options.skip ?? []);
+  const weights = specsOf(data, keys, options.rename ?? []);
   const laidOut = layOut(weights, path, CHECKSUMS);
   const files = "files" in laidOut ? laidOut.files : [{ name: path, layout: laidOut }];
   const size = files.reduce((sum, { layout }) => sum + layout.size, 0);
@@ -66,12 +75,12 @@ export async function convertWeights(
     const streams = files.map(({ name, layout }) => ({ name, chunks: chunks(layout) }));
     await writeFolder(dirname(path), streams, "convert into", async () => {});
   }
-  return { path, weights: weights.length, size };
+  return { path, weights: weights.length, size, skipped, notes: data.notes ?? [] };
 }
 
-function specsOf(data: WeightSource, rules: readonly RenameRule[]): WeightSpec[] {
+function specsOf(data: WeightSource, keys: readonly string[], rules: readonly RenameRule[]): WeightSpec[] {
   const taken = new Map<string, string>();
-  return data.keys().map((key) => {
+  return keys.map((key) => {
     const layout = data.layout(key);
     if (!layout)
       throw new LinkError("missing-weight", `Cannot convert "${data.name}": it lost "${key}"`, {
