@@ -19,8 +19,9 @@ export const add: DefineCommand = (program, act) => {
     .description(
       "Add models: each PATH is one (a model's file or checkpoint, docs/formats.md lists them, or a folder of such files,\n" +
         "each a method, whose small companions, like a tokenizer, go with it). With --as, all PATHs are one model.\n" +
-        "External data, the other shards of a split model and their index are found. Every weight is read and hashed\n" +
-        "once; what the store has already is not stored again.",
+        "External data, the other shards of a split model and their index are found. A trainer's state in a folder\n" +
+        "(optimizer.pt, ...) is left out and listed. Every weight is read and hashed once; what the store has already is\n" +
+        "not stored again.",
     )
     .argument("<path...>", "files or folders")
     .option("--as <name>", "the model's name; its file's or folder's name unless given")

@@ -20,9 +20,9 @@ export const convert: DefineCommand = (program, act) => {
       "Write the weights of a file (or of a model of the store, or of a URL) as .safetensors, .gguf, .irpa, .params, .ptd, .pt, .pth\n" +
         "or .npz, by the ending of the new file; one weight as .npy; or a new folder for MLC and WebLLM, by a new file\n" +
         "that is called tensor-cache.json (ndarray-cache.json for older ones). Dtypes and shapes stay exactly, names too\n" +
-        "unless a rule changes them. Compressed, big-endian and column-major arrays and views of tensors become plain ones;\n" +
-        "what cannot be read, or the container cannot hold, is refused by name unless --skip leaves it out. A program does not go with its\n" +
-        "weights: a .gguf written so has no metadata of a model. Nothing is stored.",
+        "unless a rule changes them. Compressed, big-endian and column-major arrays and views of tensors become plain\n" +
+        "ones. What cannot be read, or the container cannot hold, is refused by name unless --skip leaves it out. A program\n" +
+        "does not go with its weights: a .gguf written so has no metadata of a model. Nothing is stored.",
     )
     .argument("<in>", "a model of the store, a file or folder in any format, or an https: URL")
     .argument("[out]", "the same as --out")
