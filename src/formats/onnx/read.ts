@@ -5,6 +5,7 @@ import type { FileDraft, MethodDraft, ModelDraft, WeightDraft } from "../../mode
 import type { ModelFile, ModelFolder } from "../format.ts";
 import { weightsOf } from "./classify.ts";
 import type { OnnxTensor } from "./graph.ts";
+import { looseInitializers } from "./loose-initializers.ts";
 import { parseOnnx } from "./parse.ts";
 import { MODEL_SHAPE } from "./schema.ts";
 import { parseSymbol } from "./symbol.ts";
@@ -49,7 +50,8 @@ export async function readOnnx(
 
   const methods: MethodDraft[] = [];
   for (const [file, { path, source }] of files.entries()) {
-    const model = parseOnnx(await fetchSkeleton(source, MODEL_SHAPE, options));
+    const view = await fetchSkeleton(source, MODEL_SHAPE, options);
+    const model = parseOnnx(view);
     const weights: WeightDraft[] = [];
     const constants: WeightDraft[] = [];
     const names = new Set<string>();
@@ -86,7 +88,9 @@ export async function readOnnx(
         });
       }
     }
-    methods.push({ name: path.replace(/\.onnx$/, ""), file, weights, constants });
+    const loose = await looseInitializers(source, view, model, names, options);
+    const name = path.replace(/\.onnx$/, "");
+    methods.push({ name, file, weights, constants, ...(loose.length > 0 && { loose }) });
   }
   return { format: "onnx", methods, files: all };
 }

@@ -94,7 +94,7 @@ function parsePickles(bytes: Uint8Array, fail: FileFail): LegacyPickles {
   const magic = parsePickleAt(bytes, 0, fail);
   const version = parsePickleAt(bytes, magic.end, fail);
   if (version.value !== PROTOCOL) {
-    throw fail("unsupported", `its version is ${String(version.value)}`, { offset: magic.end });
+    throw fail("unsupported", `its version is not ${PROTOCOL}`, { offset: magic.end });
   }
   const machine = parsePickleAt(bytes, version.end, fail);
   const object = parsePickleAt(bytes, machine.end, fail);

@@ -4,6 +4,7 @@ import { join } from "node:path";
 import { fileURLToPath } from "node:url";
 import { zipSync } from "fflate";
 import { describe, expect, test } from "vitest";
+import { parseNpz } from "../../../src/formats/npy/npz.ts";
 import { parseSafetensors } from "../../../src/formats/safetensors/parse.ts";
 import { convertWeights } from "../../../src/operations/convert/convert.ts";
 import { openWeights } from "../../../src/weights/open-weights.ts";
@@ -91,8 +92,16 @@ describe("convertWeights() of tensors in another form", () => {
     ]);
   });
 
-  test("says which class has the tensors that it cannot read", async () => {
-    const from = join(FIXTURES, "pytorch/legacy.pt");
-    expect(Object.keys((await converted(from)) as object)).toEqual(["a"]);
+  test("has the scalars of an ONNX program where constants are asked for", async () => {
+    const from = join(FIXTURES, "onnx-odd/scalars.onnx");
+    const { store, folder } = await home();
+    await store.add([from], { as: "scalars" });
+    for (const ref of [from, "scalars"]) {
+      await using weights = await openWeights(ref, { store, constants: true });
+      const path = join(folder, `${ref === from ? "a" : "b"}.npz`);
+      await convertWeights(weights, path);
+      const tensors = parseNpz(new Uint8Array(await readFile(path)), path);
+      expect(Object.keys(tensors).sort()).toEqual(["W", "bias1", "layer_scale"]);
+    }
   });
 });
