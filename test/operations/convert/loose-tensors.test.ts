@@ -41,6 +41,9 @@ describe("convertWeights() of tensors in another form", () => {
     expect(await converted(join(LOOSE, name))).toEqual(EXPECTED[name]);
     const { store, folder } = await home();
     await store.add([join(LOOSE, name)], { as: "model" });
+    const table = await store.weights("model");
+    const layouts = [...table.keys(), ...(table.unread ?? []).map(({ name: key }) => key)];
+    expect(layouts.sort()).toEqual(Object.keys(EXPECTED[name] ?? {}).sort());
     await using weights = await openWeights("model", { store });
     const path = join(folder, "out.safetensors");
     await convertWeights(weights, path);
