@@ -15,6 +15,7 @@ import { requireModel } from "./store/require-model.ts";
 import { withModel } from "./store/with-model.ts";
 import type { WeightRef } from "./weights/open-ref.ts";
 import { openWeights, type OpenWeights, type OpenWeightsOptions } from "./weights/open-weights.ts";
+import { openStoredLoose } from "./weights/stored-loose.ts";
 import { storedWeights } from "./weights/stored.ts";
 import type { WeightSource } from "./weights/weight-source.ts";
 
@@ -130,7 +131,11 @@ export class TareStore extends LocalStore {
   async weights(name: string, options: StoredWeightsOptions = {}): Promise<WeightSource> {
     const model = await readModel(this, name);
     await requireModel(this, model, { full: options.verify, signal: options.signal });
-    return storedWeights(this, model, { method: options.method });
+    const source = storedWeights(this, model, { method: options.method });
+    await using loose = await openStoredLoose(this, model, options);
+    const form = "in its file in another form, which openWeights() reads";
+    const others = loose?.weights.keys().map((key) => ({ name: key, form })) ?? [];
+    return loose ? { ...source, unread: [...loose.unread, ...others] } : source;
   }
 
   /**

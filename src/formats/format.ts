@@ -36,6 +36,8 @@ export interface Format {
   readonly names?: readonly string[];
   /** Whether files of the format often accompany a model: inputs, outputs, the states of optimizers. */
   readonly isSide?: boolean;
+  /** Whether its files may have loose tensors: of any kind, or constants of programs only. None if left out. */
+  readonly looseTensors?: "any" | "constants";
   /** Whether a file starts as only this format's files do. Left out for a format without a signature. */
   hasSignature?(start: FileStart): boolean;
   /** Whether a file may be of this format: asked if neither a signature nor the file's name tells its format. */

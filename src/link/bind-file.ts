@@ -17,9 +17,9 @@ import { parseOnnx } from "../formats/onnx/parse.ts";
 import { MODEL_SHAPE } from "../formats/onnx/schema.ts";
 import { parseSymbol } from "../formats/onnx/symbol.ts";
 import { boundTensors } from "../formats/onnx/thin.ts";
+import { varintSpelling } from "../formats/onnx/varint-spelling.ts";
 import type { Digest } from "../tensor/digest.ts";
 import type { TensorLayout } from "../tensor/tensor-layout.ts";
-import { varintArrayOf } from "../tensor/varint-dtype.ts";
 import { openFileSource } from "../node/file-source.ts";
 import { openFolder } from "../node/model-folder.ts";
 import { createSha256 } from "../node/sha256.ts";
@@ -151,7 +151,7 @@ class OpenedWeights implements AsyncDisposable {
     const declared = this.#declared(tensor);
     if (data.kind === "other") throw unbound(tensor.name, this.#path);
     if (data.kind !== "external") {
-      const varint = data.kind === "varint" ? varintArrayOf(declared.dtype) : undefined;
+      const varint = data.kind === "varint" ? await varintSpelling(program, data, declared.dtype) : undefined;
       return this.#range(declared, program, data.offset, data.length, varint);
     }
     const symbol = parseSymbol(data.location);

@@ -23,6 +23,34 @@ export interface WeightDraft {
   readonly at: WeightRange;
 }
 
+/**
+ * A tensor that is no weight, since its file does not have its elements as weights have theirs: little-endian,
+ * row-major, one after another. A store keeps it as a part of the file.
+ */
+export interface LooseTensor {
+  /** Unique within its method, among the weights too. */
+  readonly name: string;
+  /** The difference, to follow "is": `column-major`, `quantized`. */
+  readonly form: string;
+  /** The tensor as weights have it; left out if it cannot be expressed so. */
+  readonly content?: TensorContent;
+  /** What to do about one without content. */
+  readonly hint?: string | undefined;
+  /** Whether it is a constant of its program, which is read only where constants are asked for. */
+  readonly isConstant?: boolean;
+}
+
+/** The end of a note about loose tensors, which is of interest to a store alone. */
+export const LOOSE_NOTE = "kept as plain bytes";
+
+/** A tensor whose elements are rearranged, unpacked or decoded while they are read. */
+export interface TensorContent {
+  readonly dtype: DType;
+  readonly shape: readonly number[];
+  /** Opens its bytes: little-endian, row-major. It lives as long as the source of the file. */
+  open(): ByteSource;
+}
+
 /** One graph of a model. */
 export interface MethodDraft {
   readonly name: string;
@@ -31,6 +59,8 @@ export interface MethodDraft {
   readonly weights: readonly WeightDraft[];
   /** Tensors in other files that belong to the program, since a compiler depends on their values. */
   readonly constants: readonly WeightDraft[];
+  /** Tensors that are no weights, since the file has them in another form; none if left out. */
+  readonly loose?: readonly LooseTensor[];
 }
 
 /** One file of a model. */

@@ -3,10 +3,11 @@ import { basename, dirname, extname, join, resolve } from "node:path";
 import type { ReadOptions } from "../io/byte-source.ts";
 import { FormatError, UsageError } from "../errors.ts";
 import type { Format } from "../formats/format.ts";
-import { isModelFile, MODEL_FILES, recognizeFormat, SIDE_EXTENSIONS } from "../formats/registry.ts";
+import { MODEL_FILES, recognizeFormat } from "../formats/registry.ts";
 import type { FileDraft, ModelDraft } from "../model/draft.ts";
 import { fileError, type FileSource, openFileSource } from "./file-source.ts";
 import { openFolder } from "./model-folder.ts";
+import { COMPANIONS, programsIn } from "./programs-in.ts";
 
 /** The open files of a model, and the draft that the format's reader made. Dispose it to close them. */
 export interface OpenModel extends AsyncDisposable {
@@ -15,10 +16,6 @@ export interface OpenModel extends AsyncDisposable {
   readonly draft: ModelDraft<FileSource>;
 }
 
-/** Extensions of small files in a model's folder (tokenizer, settings, licence), which are stored with the model. */
-const COMPANIONS = [".json", ".txt", ".md", ".model", ".jinja", ".yaml", ".yml"];
-/** Pickled settings beside checkpoints, which have the format of a checkpoint. */
-const NO_MODELS = ["training_args.bin"];
 const MAX_COMPANION_BYTES = 64 * 1024 * 1024;
 
 /**
@@ -33,7 +30,9 @@ export async function openModel(paths: readonly string[], options: ReadOptions =
     throw fileError(first, "open", cause);
   });
   const folder = stats.isDirectory() ? resolve(first) : dirname(resolve(first));
-  const names = stats.isDirectory() ? await programsIn(folder, first) : paths.map((path) => basename(path));
+  const { names, notes } = stats.isDirectory()
+    ? await programsIn(folder, first)
+    : { names: paths.map((path) => basename(path)), notes: [] };
   if (stats.isDirectory() ? paths.length > 1 : paths.some((path) => dirname(resolve(path)) !== folder)) {
     throw new UsageError("usage", "Cannot make one model of files in several folders", {
       hint: "Put the files into one folder, or add each alone",
@@ -63,9 +62,10 @@ export async function openModel(paths: readonly string[], options: ReadOptions =
         if (!known.has(path)) files.push({ path, source: await openIn(path) });
       }
     }
+    const all = [...(draft.notes ?? []), ...notes];
     return {
       name,
-      draft: { ...draft, files },
+      draft: { ...draft, files, ...(all.length > 0 && { notes: all }) },
       [Symbol.asyncDispose]: close,
     };
   } catch (error) {
@@ -97,31 +97,6 @@ async function formatOf(path: string, programs: readonly FileDraft[], options: R
   throw new UsageError("usage", `Cannot make one model of ${kinds.join(" and ")} files in "${path}"`, {
     hint: "Name files of one format",
   });
-}
-
-async function programsIn(folder: string, path: string): Promise<string[]> {
-  const names = (await readdir(folder)).filter(isModelFile).sort();
-  const models = names.filter((name) => !SIDE_EXTENSIONS.includes(extname(name).toLowerCase()));
-  if (names.length > 0) return models.length > 0 ? models : names;
-  const recognized = await recognizedIn(folder);
-  if (recognized.length > 0) return recognized;
-  throw new FormatError("unknown-format", `Cannot find a model in "${path}": no file has a known format`, {
-    path,
-    hint: `Use a folder with a file that tare reads: ${MODEL_FILES.join(", ")}`,
-  });
-}
-
-/** Finds files of a folder that are models by their first bytes alone, such as `pytorch_model.bin`. */
-async function recognizedIn(folder: string): Promise<string[]> {
-  const names: string[] = [];
-  for (const name of (await readdir(folder)).sort()) {
-    if (name.startsWith(".") || NO_MODELS.includes(name)) continue;
-    if (COMPANIONS.includes(extname(name).toLowerCase())) continue;
-    if (!(await stat(join(folder, name)).catch(() => undefined))?.isFile()) continue;
-    await using source = await openFileSource(join(folder, name));
-    if (await recognizeFormat({ path: name, source })) names.push(name);
-  }
-  return names;
 }
 
 async function companionsIn(folder: string): Promise<string[]> {

@@ -2,10 +2,17 @@ import type { ReadOptions } from "../io/byte-source.ts";
 import { FormatError, SourceError } from "../errors.ts";
 import { formatById } from "../formats/registry.ts";
 import { isPlainPath, type StoredFile } from "../model/config.ts";
-import type { MethodDraft, WeightDraft } from "../model/draft.ts";
+import type { FileDraft, MethodDraft, WeightDraft } from "../model/draft.ts";
 import type { StoredModel } from "../model/stored-model.ts";
 import type { BlobReader } from "./store.ts";
 import { type StoredSource, storedSource } from "./stored-source.ts";
+
+/** The methods of a model of the store, and its files, open. Dispose it to close them. */
+export interface OpenMethods extends AsyncDisposable {
+  readonly methods: readonly MethodDraft[];
+  /** Those of the config, in its order; each is opened on its first use. */
+  readonly files: readonly FileDraft[];
+}
 
 /**
  * Reads the files of a stored model with the reader of their format, to find the range of every weight. The config
@@ -17,18 +24,30 @@ export async function rereadMethods(
   store: BlobReader,
   model: StoredModel,
   options: ReadOptions = {},
-): Promise<MethodDraft[]> {
+): Promise<readonly MethodDraft[]> {
+  await using opened = await openMethods(store, model, options);
+  return opened.methods;
+}
+
+/**
+ * Does what {@link rereadMethods} does, and leaves the files open, from which loose tensors are read.
+ * @throws FormatError what {@link rereadMethods} throws
+ */
+export async function openMethods(
+  store: BlobReader,
+  model: StoredModel,
+  options: ReadOptions = {},
+): Promise<OpenMethods> {
   const { files, methods } = model.config;
-  const sources: StoredSource[] = [];
-  const open = (file: StoredFile): StoredSource => {
-    const source = storedSource(store, model, file);
-    sources.push(source);
-    return source;
+  const sources = files.map((file) => storedSource(store, model, file));
+  const close = async (): Promise<void> => {
+    for (const source of sources) await source[Symbol.asyncDispose]();
   };
+  const sourceOf = (path: string): StoredSource | undefined =>
+    sources[files.findIndex((each) => each.path === path)];
   try {
     const programs = [...new Set(methods.map((method) => method.file))].map((index) => {
-      const file = files[index] as StoredFile;
-      return { path: file.path, source: open(file) };
+      return { path: (files[index] as StoredFile).path, source: sources[index] as StoredSource };
     });
     const format = formatById(model.config.format);
     if (!format) throw disagree(model, `their format "${model.config.format}" is unknown`);
@@ -36,8 +55,7 @@ export async function rereadMethods(
       async open(path: string): Promise<StoredSource | undefined> {
         const plain = path.replace(/^(\.\/)+/, "");
         if (!isPlainPath(plain)) throw new SourceError("unsafe-path", `Cannot open "${path}"`, { path });
-        const file = files.find((each) => each.path === plain);
-        return file && open(file);
+        return sourceOf(plain);
       },
     };
     const draft = await format.read(programs, folder, options);
@@ -45,18 +63,21 @@ export async function rereadMethods(
     const place = (weight: WeightDraft): WeightDraft => {
       return { ...weight, at: { ...weight.at, file: indices[weight.at.file] as number } };
     };
-    return methods.map((method) => {
-      const read = draft.methods.find((each) => each.name === method.name);
-      if (!read) throw disagree(model, `they have no method "${method.name}"`);
+    const read = methods.map((method) => {
+      const found = draft.methods.find((each) => each.name === method.name);
+      if (!found) throw disagree(model, `they have no method "${method.name}"`);
       return {
-        ...read,
+        ...found,
         file: method.file,
-        weights: read.weights.map(place),
-        constants: read.constants.map(place),
+        weights: found.weights.map(place),
+        constants: found.constants.map(place),
       };
     });
-  } finally {
-    for (const source of sources) await source[Symbol.asyncDispose]();
+    const opened = files.map(({ path }, nth) => ({ path, source: sources[nth] as StoredSource }));
+    return { methods: read, files: opened, [Symbol.asyncDispose]: close };
+  } catch (error) {
+    await close();
+    throw error;
   }
 }
 

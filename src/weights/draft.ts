@@ -1,8 +1,14 @@
 import { FormatError } from "../errors.ts";
-import type { FileDraft, ModelDraft, WeightDraft } from "../model/draft.ts";
+import {
+  type FileDraft,
+  LOOSE_NOTE,
+  type MethodDraft,
+  type ModelDraft,
+  type WeightDraft,
+} from "../model/draft.ts";
 import { chooseMethod } from "./choose-method.ts";
 import { rangeWeights, type WeightPlace } from "./range.ts";
-import type { WeightSource } from "./weight-source.ts";
+import type { UnreadTensor, WeightSource } from "./weight-source.ts";
 
 /** Options for the weights of a model. */
 export interface ModelDataOptions {
@@ -24,10 +30,33 @@ export function draftWeights(draft: ModelDraft, options: ModelDataOptions = {}):
   const first = draft.files[0]?.source.name ?? draft.format;
   const method = chooseMethod(options.name ?? first, draft.methods, options.method);
   const name = options.name ?? draft.files[method.file]?.source.name ?? first;
-  return rangeWeights(name, [
+  const source = draft.files[method.file]?.source.name ?? first;
+  const table = rangeWeights(name, [
     ...method.weights.map((weight) => placeOf(draft, weight)),
     ...method.constants.map((weight) => ({ ...placeOf(draft, weight), unlisted: !constants })),
+    ...loosePlaces(method, source, constants),
   ]);
+  const notes = draft.notes?.filter((note) => !note.endsWith(LOOSE_NOTE));
+  return { ...table, unread: unreadOf(method, constants), notes };
+}
+
+/** The loose tensors of a method that can be read, as if each were a file. */
+export function loosePlaces({ loose = [] }: MethodDraft, path: string, constants: boolean): WeightPlace[] {
+  return loose.flatMap(({ name: key, content, isConstant }) => {
+    if (!content) return [];
+    const { dtype, shape } = content;
+    const source = content.open();
+    const layout = { dtype, shape, digest: undefined };
+    const unlisted = isConstant === true && !constants;
+    return [{ key, layout, path, offset: 0, length: source.size, source, unlisted }];
+  });
+}
+
+/** The loose tensors of a method that cannot be read. */
+export function unreadOf({ loose = [] }: MethodDraft, constants: boolean): UnreadTensor[] {
+  return loose.flatMap(({ name, form, hint, content, isConstant }) =>
+    content || (isConstant && !constants) ? [] : [{ name, form, hint }],
+  );
 }
 
 function placeOf(draft: ModelDraft, { name, dtype, shape, alignment, at }: WeightDraft): WeightPlace {

@@ -1,6 +1,7 @@
 import { requireModel } from "../store/require-model.ts";
 import { openRef, type OpenRefOptions, type WeightRef } from "./open-ref.ts";
 import { refMethods, refWeights } from "./ref-weights.ts";
+import { type OpenLoose, openStoredLoose } from "./stored-loose.ts";
 import type { WeightSource } from "./weight-source.ts";
 
 /** Weights with open files. Dispose it to close the files; a source of the caller stays open. */
@@ -24,20 +25,32 @@ export interface OpenWeightsOptions extends OpenRefOptions {
 export async function openWeights(ref: WeightRef, options: OpenWeightsOptions = {}): Promise<OpenWeights> {
   const { method, preferredMethod, constants = false, signal } = options;
   const opened = await openRef(ref, options);
+  let loose: OpenLoose | undefined;
+  const close = async (): Promise<void> => {
+    await loose?.[Symbol.asyncDispose]();
+    await opened[Symbol.asyncDispose]();
+  };
   try {
     if (opened.kind === "model") await requireModel(opened.store, opened.model, { signal });
     const chosen = method ?? refMethods(opened).find((name) => name === preferredMethod);
     const source = refWeights(opened, { method: chosen, constants });
+    if (opened.kind === "model") {
+      loose = await openStoredLoose(opened.store, opened.model, { method: chosen, constants, signal });
+    }
+    const others = loose?.weights;
     // Call the members: a spread would lose the methods of a class.
     return {
       name: source.name,
-      keys: () => source.keys(),
-      layout: (key) => source.layout(key),
-      open: (key, reading) => source.open(key, reading),
-      [Symbol.asyncDispose]: () => opened[Symbol.asyncDispose](),
+      keys: () => (others ? [...source.keys(), ...others.keys()] : source.keys()),
+      layout: (key) => source.layout(key) ?? others?.layout(key),
+      open: async (key, reading) =>
+        others && !source.layout(key) ? others.open(key, reading) : source.open(key, reading),
+      unread: loose?.unread ?? source.unread,
+      notes: source.notes,
+      [Symbol.asyncDispose]: close,
     };
   } catch (error) {
-    await opened[Symbol.asyncDispose]();
+    await close();
     throw error;
   }
 }

@@ -16,6 +16,15 @@ export interface WeightLayout extends TensorLayout {
 /** The decoded bytes of a weight. Dispose it after the last read. */
 export interface WeightBytes extends ByteSource, AsyncDisposable {}
 
+/** A tensor that a file has and that cannot be read as a weight. */
+export interface UnreadTensor {
+  readonly name: string;
+  /** Why, to follow "is": `quantized`. */
+  readonly form: string;
+  /** What to do about it. */
+  readonly hint?: string | undefined;
+}
+
 /**
  * Weights by name: the interface to weights in a store, model files, URLs or memory. A class may implement it; all
  * other operations are functions over these four members.
@@ -31,6 +40,10 @@ export interface WeightSource {
    * @throws LinkError `missing-weight` for a key that the source does not have
    */
   open(key: string, options?: ReadOptions): Promise<WeightBytes>;
+  /** Tensors of its files that are not among the keys, since they cannot be read; none if left out. */
+  readonly unread?: readonly UnreadTensor[] | undefined;
+  /** What people should know about how its files were read, in sentences; nothing if left out. */
+  readonly notes?: readonly string[] | undefined;
 }
 
 /** Makes {@link WeightBytes} of a byte source. */

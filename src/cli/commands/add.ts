@@ -20,7 +20,8 @@ export const add: DefineCommand = (program, act) => {
       "Add models to the store. Each PATH is one model: a model file or checkpoint (docs/formats.md lists the formats),\n" +
         "or a folder of such files. Each file of a folder is a method of the model; small files beside them, such as a\n" +
         "tokenizer, are added too. With --as, all PATHs together are one model.\n\n" +
-        "tare also reads external data, and the other shards and the index of a sharded model. It reads and hashes every\n" +
+        "tare also reads external data, and the other shards and the index of a sharded model. It leaves out the state of\n" +
+        "a trainer in a folder (optimizer.pt, ...) and lists it. It reads and hashes every\n" +
         "weight once, and stores only the weights that the store does not have yet.",
     )
     .argument("<path...>", "files or folders")

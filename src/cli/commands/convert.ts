@@ -1,4 +1,4 @@
-import { convertWeights } from "../../operations/convert/convert.ts";
+import { convertWeights, type ConvertResult } from "../../operations/convert/convert.ts";
 import { parseRenameRule, type RenameRule } from "../../operations/convert/rename.ts";
 import { type DefineCommand, examples } from "../command.ts";
 import { bytes } from "../context.ts";
@@ -8,6 +8,7 @@ interface ConvertFlags {
   readonly out?: string;
   readonly method?: string;
   readonly rename: readonly RenameRule[];
+  readonly skip: readonly string[];
 }
 
 /** `tare convert`: writes weights in another container format. */
@@ -19,8 +20,9 @@ export const convert: DefineCommand = (program, act) => {
       "Write weights in another container format. The extension of the new file selects the format: .safetensors, .gguf,\n" +
         ".irpa, .params, .ptd, .pt, .pth or .npz; .npy for a single weight. A new file called tensor-cache.json makes a\n" +
         "folder for MLC and WebLLM (ndarray-cache.json for their older versions).\n\n" +
-        "Dtypes, shapes and bytes stay the same; names too, unless a --rename rule changes them. A weight that the format\n" +
-        "cannot hold is an error. Only weights are written, no program: a .gguf file has no model metadata. The store\n" +
+        "Dtypes, shapes and bytes stay the same; names too, unless a --rename rule changes them. Compressed, big-endian\n" +
+        "and column-major arrays and strided views become plain ones. A weight that cannot be read, or that the format\n" +
+        "cannot hold, is an error unless --skip leaves it out. Only weights are written, no program: a .gguf file has no model metadata. The store\n" +
         "does not change.",
     )
     .argument("<in>", "a model of the store, a file or folder in any format, or an http(s) URL")
@@ -31,6 +33,12 @@ export const convert: DefineCommand = (program, act) => {
       "--rename <rule>",
       'PATTERN=NAME, such as "model.*=*"; may be repeated, and the first rule that matches a name applies',
       (text: string, all: readonly RenameRule[]) => [...all, parseRenameRule(text)],
+      [],
+    )
+    .option(
+      "--skip <pattern>",
+      'tensors to leave out, such as "optimizer.*"; may be repeated, the result lists them',
+      (text: string, all: readonly string[]) => [...all, text],
       [],
     )
     .addHelpText(
@@ -44,17 +52,22 @@ export const convert: DefineCommand = (program, act) => {
     .action(
       act(async (context, from: string, path: string | undefined, flags: ConvertFlags) => {
         const out = outputPath(path, flags.out);
-        const { method, rename } = flags;
+        const { method, rename, skip } = flags;
         const store = await context.openStore();
         const { signal } = context;
         const result = await context.withProgress(`converting ${from}`, async (onProgress) => {
           await using weights = await store.openWeights(from, { method, constants: true, signal });
-          return await convertWeights(weights, out, { rename, signal, onProgress });
+          return await convertWeights(weights, out, { rename, skip, signal, onProgress });
         });
-        context.print(
-          result,
-          () => `converted ${from}: ${result.weights} weights, ${bytes(result.size)} to ${result.path}`,
-        );
+        context.print(result, () => describe(from, result));
       }),
     );
 };
+
+function describe(from: string, { weights, size, path, skipped, notes }: ConvertResult): string {
+  return [
+    `converted ${from}: ${weights} weights, ${bytes(size)} to ${path}`,
+    ...skipped.map(({ name, form }) => `  left out: ${name}${form === undefined ? "" : ` (${form})`}`),
+    ...notes.map((note) => `  note: ${note}`),
+  ].join("\n");
+}

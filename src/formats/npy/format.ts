@@ -7,6 +7,7 @@ export const numpy: Format = {
   label: "NumPy",
   extensions: [".npz", ".npy"],
   isSide: true,
+  looseTensors: "any",
   hasSignature: (start) => start.startsWith(MAGIC) || start.firstZipName().endsWith(SUFFIX),
   read: async (...model) => (await import("./read.ts")).readNumpy(...model),
   writers: {

@@ -1,7 +1,7 @@
 import type { Tensor, Tensors } from "../../tensor/tensor.ts";
 import { layOutZip } from "../../encodings/zip/layout.ts";
 import { NPZ_STYLE, npzEntryNames } from "./archive.ts";
-import { crc32 } from "./crc32.ts";
+import { crc32 } from "../../encodings/zip/crc32.ts";
 import { fileErrors, type FileFail, FormatError, operationError } from "../../errors.ts";
 import { SUFFIX } from "./schema.ts";
 import { parseArray } from "./parse.ts";
@@ -52,7 +52,7 @@ export function writeNpz(tensors: Tensors): Uint8Array {
   }
   const bytes = new Uint8Array(size);
   for (const [nth, array] of arrays.entries()) bytes.set(array, starts[nth]);
-  const crcs = arrays.map(crc32);
+  const crcs = arrays.map((array) => crc32(array));
   for (const { offset, encode } of frames)
     bytes.set(
       encode((nth) => crcs[nth] as number),

@@ -59,6 +59,8 @@ export interface NpyElement {
 
 /** Parses a type such as `<f4`, `>c16`, `|b1` or `<U7`. */
 export function elementOf({ descr, dataStart }: NpyHeader, fail: FileFail): NpyElement {
+  // NumPy knows nothing of ml_dtypes' bfloat16 but its width and its order. Plain two bytes are "|V2".
+  if (descr === "<V2" || descr === "bfloat16") return { dtype: "bfloat16", width: 2, swap: 1 };
   const [, order = "", code = ""] = /^([<>|])([a-zA-Z]\d*)$/.exec(descr) ?? [];
   const big = order === ">";
   const characters = /^U(\d{1,9})$/.exec(code)?.[1];
@@ -81,7 +83,7 @@ function hintFor(kind: string): string {
     case "S":
       return "Save it with .astype(str)";
     case "V":
-      return "NumPy does not store bfloat16: save it as float32, or in a .safetensors file";
+      return "NumPy stores the width of such types and not their kind: save it as float32, or in a .safetensors file";
     case "M":
     case "m":
       return 'Save it with .astype("int64")';

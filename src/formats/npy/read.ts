@@ -1,19 +1,42 @@
+import { arrangedSource, columnMajor, rowMajor } from "../../encodings/arranged-source.ts";
+import { inflatedSource } from "../../encodings/zip/inflated-source.ts";
+import { readZip, type ZipMember } from "../../encodings/zip/read.ts";
+import { fileErrors, type FileFail, FormatError } from "../../errors.ts";
 import { type ByteSource, type ReadOptions, sliceSource } from "../../io/byte-source.ts";
-import { readZip } from "../../encodings/zip/read.ts";
-import type { MethodDraft, ModelDraft, WeightDraft } from "../../model/draft.ts";
+import {
+  LOOSE_NOTE,
+  type LooseTensor,
+  type MethodDraft,
+  type ModelDraft,
+  type WeightDraft,
+} from "../../model/draft.ts";
 import { elementCount } from "../../tensor/dtype.ts";
 import type { ModelFile, ModelFolder } from "../format.ts";
-import { fileErrors, type FileFail } from "../../errors.ts";
 import { npyHeaderSize, parseNpyHeader } from "./header.ts";
 import { elementOf } from "./parse.ts";
 
 /** Length of the first read, in bytes. Nearly every header is shorter. */
 const WINDOW = 256;
 
+/** What a file of arrays has. */
+interface Found {
+  readonly weights: WeightDraft[];
+  readonly loose: LooseTensor[];
+  readonly notes: string[];
+}
+
+/** An array: its own bytes, unpacked. */
+interface NpyFile {
+  readonly name: string;
+  readonly source: ByteSource;
+  /** Where it is in the model's file; `undefined` where it is compressed there. */
+  readonly start: number | undefined;
+}
+
 /**
  * Reads NumPy files as models: a method for each file, a weight for each array of a .npz archive. Reads headers only.
- * Arrays that cannot be used in place (compressed, big-endian, column-major, strings) are not weights: they stay in the
- * file's other bytes, and a note of the draft says so.
+ * Arrays in another form (compressed, big-endian, column-major) are loose tensors, and so are those of an archive that
+ * cannot be read (strings, structures, objects): they stay in the file's other bytes, and a note of the draft says so.
  * @throws FormatError with file, tensor and offset
  */
 export async function readNumpy(
@@ -25,10 +48,14 @@ export async function readNumpy(
   const methods: MethodDraft[] = [];
   for (const [file, { path, source }] of files.entries()) {
     const name = path.replace(/\.[^./]+$/, "") || path;
-    const weights = (await isArchive({ path, source }, options))
-      ? await readArchive(source, file, notes, options)
-      : await readSingle(source, file, name, notes, options);
-    methods.push({ name, file, weights, constants: [] });
+    const found: Found = { weights: [], loose: [], notes };
+    if (await isArchive({ path, source }, options)) await readArchive(source, file, found, options);
+    else {
+      const array = { name: name.split("/").at(-1) ?? name, source, start: 0 };
+      await readArray(array, file, found, failureOf(source, array), options);
+    }
+    const { weights, loose } = found;
+    methods.push({ name, file, weights, constants: [], ...(loose.length > 0 && { loose }) });
   }
   const draft = { format: "numpy", methods, files: files.map(({ path, source }) => ({ path, source })) };
   return notes.length > 0 ? { ...draft, notes } : draft;
@@ -44,49 +71,60 @@ async function isArchive({ path, source }: ModelFile, options: ReadOptions): Pro
 async function readArchive(
   source: ByteSource,
   file: number,
-  notes: string[],
+  found: Found,
   options: ReadOptions,
-): Promise<WeightDraft[]> {
-  const weights: WeightDraft[] = [];
-  for (const { name, start, packed, compression } of await readZip(source, options)) {
-    const tensor = name.replace(/\.npy$/, "");
-    if (tensor === name) notes.push(`"${name}" is no array: kept as plain bytes`);
-    else if (compression !== "stored") notes.push(`Array "${tensor}" is compressed: kept as plain bytes`);
-    else
-      weights.push(
-        ...(await readArray(sliceSource(source, start, packed), start, file, tensor, notes, options)),
-      );
+): Promise<void> {
+  for (const member of await readZip(source, options)) {
+    const name = member.name.replace(/\.npy$/, "");
+    if (name === member.name) {
+      found.notes.push(`"${name}" is no array: ${LOOSE_NOTE}`);
+      continue;
+    }
+    const array = arrayIn(source, member, name);
+    const fail = failureOf(source, array, member.start);
+    try {
+      await readArray(array, file, found, fail, options);
+    } catch (error) {
+      // Strange elements are a matter of one array. The others are whole.
+      if (!(error instanceof FormatError) || error.code !== "unsupported") throw error;
+      const form = error.message.slice(error.message.indexOf(": ") + 2).replace(/^its /, "one whose ");
+      addLoose(found, { name, form, hint: error.hint });
+    }
   }
-  return weights;
 }
 
-async function readSingle(
-  source: ByteSource,
-  file: number,
-  name: string,
-  notes: string[],
-  options: ReadOptions,
-): Promise<WeightDraft[]> {
-  return readArray(source, 0, file, name.split("/").at(-1) ?? name, notes, options);
+function arrayIn(source: ByteSource, member: ZipMember, name: string): NpyFile {
+  const { start, packed, compression } = member;
+  const bytes = sliceSource(source, start, packed);
+  if (compression === "stored") return { name, source: bytes, start };
+  const fail = failureOf(source, { name, start: undefined }, start);
+  return { name, source: inflatedSource(bytes, member, fail), start: undefined };
 }
 
-/** Reads an array as a weight, or adds a note. */
-async function readArray(
+/** Makes the errors of an array. Offsets in a compressed one have no place in the file. */
+function failureOf(
   source: ByteSource,
-  start: number,
-  file: number,
-  name: string,
-  notes: string[],
-  options: ReadOptions,
-): Promise<WeightDraft[]> {
+  { name, start }: Pick<NpyFile, "name" | "start">,
+  memberStart = 0,
+): FileFail {
   const inFile = fileErrors(source);
-  const fail: FileFail = (code, reason, { offset = 0, hint } = {}) =>
-    inFile(code, reason, { tensor: name, offset: start + offset, hint });
+  return (code, reason, { offset = 0, hint } = {}) =>
+    inFile(code, reason, { tensor: name, offset: start === undefined ? memberStart : start + offset, hint });
+}
+
+/** Reads an array as a weight or as a loose tensor. */
+async function readArray(
+  { name, source, start }: NpyFile,
+  file: number,
+  found: Found,
+  fail: FileFail,
+  options: ReadOptions,
+): Promise<void> {
   let bytes = await source.read(0, Math.min(WINDOW, source.size), options);
   const headerSize = npyHeaderSize(bytes, fail);
   if (headerSize > bytes.byteLength) bytes = await source.read(0, Math.min(headerSize, source.size), options);
   const header = parseNpyHeader(bytes, fail);
-  const { shape, dataStart, fortranOrder } = header;
+  const { shape, dataStart } = header;
   const { dtype, width, swap } = elementOf(header, fail);
   const length = (elementCount(shape) ?? Number.NaN) * width;
   if (length !== source.size - dataStart) {
@@ -96,10 +134,25 @@ async function readArray(
       { offset: dataStart },
     );
   }
-  if (dtype !== "string" && swap === 1 && !(fortranOrder && shape.length > 1)) {
-    return [{ name, dtype, shape, at: { file, offset: start + dataStart, length } }];
+  if (dtype === "string") {
+    addLoose(found, { name, form: "of strings", hint: "Save it as numbers" });
+    return;
   }
-  const reason = dtype === "string" ? "of strings" : swap > 1 ? "big-endian" : "column-major";
-  notes.push(`Array "${name}" is ${reason}: kept as plain bytes`);
-  return [];
+  const isColumnMajor = header.fortranOrder && shape.filter((size) => size !== 1).length > 1;
+  if (start !== undefined && swap === 1 && !isColumnMajor) {
+    found.weights.push({ name, dtype, shape, at: { file, offset: start + dataStart, length } });
+    return;
+  }
+  const form = start === undefined ? "compressed" : swap > 1 ? "big-endian" : "column-major";
+  const data = sliceSource(source, dataStart, length);
+  const strides = isColumnMajor ? columnMajor(shape) : rowMajor(shape);
+  const isPlain = swap === 1 && !isColumnMajor;
+  const open = (): ByteSource =>
+    isPlain ? data : arrangedSource(data, { width, shape, strides, offset: 0, swap });
+  addLoose(found, { name, form, content: { dtype, shape, open } });
+}
+
+function addLoose({ loose, notes }: Found, tensor: LooseTensor): void {
+  loose.push(tensor);
+  notes.push(`Array "${tensor.name}" is ${tensor.form}: ${LOOSE_NOTE}`);
 }

@@ -7,8 +7,8 @@ import {
   zipDataStart,
   zipErrors,
 } from "../../encodings/zip/directory.ts";
+import { crc32 } from "../../encodings/zip/crc32.ts";
 import type { FileFail } from "../../errors.ts";
-import { crc32 } from "./crc32.ts";
 
 /** One file of an archive. */
 export interface UnzippedFile {

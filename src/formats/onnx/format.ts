@@ -5,6 +5,7 @@ export const onnx: Format = {
   id: "onnx",
   label: "ONNX",
   extensions: [".onnx"],
+  looseTensors: "constants",
   // A protobuf message has no signature. Writers start with the version of the representation, and go on with another
   // field of the model.
   resembles: ({ bytes: [tag, version, next = 0] }) => {

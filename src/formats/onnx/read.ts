@@ -2,13 +2,14 @@ import type { ByteSource, ReadOptions } from "../../io/byte-source.ts";
 import { fetchSkeleton } from "../../encodings/protobuf/fetch-skeleton.ts";
 import { fileErrors, FormatError, operationError } from "../../errors.ts";
 import type { FileDraft, MethodDraft, ModelDraft, WeightDraft } from "../../model/draft.ts";
-import { varintArrayOf } from "../../tensor/varint-dtype.ts";
 import type { ModelFile, ModelFolder } from "../format.ts";
 import { weightsOf } from "./classify.ts";
 import type { OnnxTensor } from "./graph.ts";
+import { looseInitializers } from "./loose-initializers.ts";
 import { parseOnnx } from "./parse.ts";
 import { MODEL_SHAPE } from "./schema.ts";
 import { parseSymbol } from "./symbol.ts";
+import { varintSpelling } from "./varint-spelling.ts";
 
 /** What to do about external data that names weights, and about a missing data file. */
 const ELSEWHERE =
@@ -49,7 +50,8 @@ export async function readOnnx(
 
   const methods: MethodDraft[] = [];
   for (const [file, { path, source }] of files.entries()) {
-    const model = parseOnnx(await fetchSkeleton(source, MODEL_SHAPE, options));
+    const view = await fetchSkeleton(source, MODEL_SHAPE, options);
+    const model = parseOnnx(view);
     const weights: WeightDraft[] = [];
     const constants: WeightDraft[] = [];
     const names = new Set<string>();
@@ -79,11 +81,16 @@ export async function readOnnx(
           name,
           dtype,
           shape,
-          at: data.kind === "plain" ? at : { ...at, varint: varintArrayOf(dtype) },
+          at:
+            data.kind === "plain"
+              ? at
+              : { ...at, varint: await varintSpelling(source, data, dtype, options) },
         });
       }
     }
-    methods.push({ name: path.replace(/\.onnx$/, ""), file, weights, constants });
+    const loose = await looseInitializers(source, view, model, names, options);
+    const name = path.replace(/\.onnx$/, "");
+    methods.push({ name, file, weights, constants, ...(loose.length > 0 && { loose }) });
   }
   return { format: "onnx", methods, files: all };
 }

@@ -7,6 +7,7 @@ export const pytorch: Format = {
   label: "PyTorch checkpoints",
   extensions: [".pt", ".pth"],
   isSide: true,
+  looseTensors: "any",
   hasSignature: (start) => PICKLE_NAME.test(start.firstZipName()) || start.startsWith(LEGACY_MAGIC),
   read: async (...model) => (await import("./read.ts")).readPytorch(...model),
   writers: {

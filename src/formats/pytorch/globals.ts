@@ -129,7 +129,30 @@ const OTHERS: ReadonlySet<string> = new Set([
   ]),
 ]);
 
-/** Whether a pickle may contain the name. */
+/** Modules of functions that run code or change files. A checkpoint that names them was made to do harm. */
+const UNSAFE_MODULES: ReadonlySet<string> = new Set(
+  (
+    "os posix nt posixpath ntpath subprocess pty sys shutil socket runpy importlib imp code codeop pickle _pickle marshal " +
+    "shelve ctypes _ctypes webbrowser multiprocessing threading signal tempfile requests urllib http ftplib smtplib asyncio " +
+    "pip pkgutil pydoc timeit cProfile profile pdb bdb trace doctest builtins __builtin__ commands operator _operator types"
+  ).split(" "),
+);
+/** Names of the unsafe modules that only make values. */
+const SAFE_NAMES: ReadonlySet<string> = new Set([
+  "types.SimpleNamespace",
+  ...["object", "str", "bytes", "bool", "slice", "range"].flatMap((name) => [
+    `builtins.${name}`,
+    `__builtin__.${name}`,
+  ]),
+]);
+
+/** Whether tare knows what the name makes. */
 export function isKnownGlobal(name: string): boolean {
   return OTHERS.has(name) || storageType(name) !== undefined || elementType(name) !== undefined;
+}
+
+/** Whether the name is of a class or function that a checkpoint has no use for, and that could run code. */
+export function isUnsafeGlobal(name: string): boolean {
+  const [root = ""] = name.split(".");
+  return !isKnownGlobal(name) && !SAFE_NAMES.has(name) && UNSAFE_MODULES.has(root);
 }

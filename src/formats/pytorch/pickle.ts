@@ -1,7 +1,14 @@
 import type { ErrorCode, FileFail, FormatError } from "../../errors.ts";
-import { isKnownGlobal } from "./globals.ts";
+import { isKnownGlobal, isUnsafeGlobal } from "./globals.ts";
 import { Op } from "./opcodes.ts";
-import { isKind, type PickleList, type PickleValue } from "./values.ts";
+import {
+  isKind,
+  type PickleCall,
+  type PickleGlobal,
+  type PickleList,
+  type PicklePersistent,
+  type PickleValue,
+} from "./values.ts";
 
 /** Most objects that a pickle may make, and most values that it may memoize. Checkpoints have seven per tensor. */
 const MOST = 1_000_000;
@@ -11,15 +18,34 @@ const MAX_VALUES = 8_000_000;
 const MAX_INTEGER_LENGTH = 64;
 const MAX_GLOBAL_LENGTH = 200;
 const NAME_HINT =
-  "Naming it would let the file run code. Load it with PyTorch, and save its state_dict as safetensors";
+  "Do not load it with PyTorch unless you trust its author. Ask for a file of its state_dict, best as safetensors";
 
 /**
- * Parses a pickle as data. Nothing is imported and nothing is called: the result names what Python would call, and
- * names that do not belong to checkpoints are refused.
+ * Parses a pickle as data. Nothing is imported and nothing is called: the result names what Python would call. Objects of
+ * unknown classes are kept with what is inside them; names of functions that could run code are refused.
  * @throws FormatError `malformed`, `unsupported`, `too-large` with the offset in the pickle
  */
 export function parsePickle(bytes: Uint8Array, fail: FileFail): PickleValue {
-  return new Machine(bytes, fail).run();
+  const { value, end } = parsePickleAt(bytes, 0, fail);
+  if (end === bytes.byteLength) return value;
+  throw fail("malformed", "its pickle cannot be read: it continues after its end", { offset: end });
+}
+
+/** A pickle among other bytes. */
+export interface ParsedPickle {
+  readonly value: PickleValue;
+  /** Offset of its end. */
+  readonly end: number;
+  /** The objects outside of it that it refers to. */
+  readonly persistent: readonly PicklePersistent[];
+}
+
+/**
+ * Parses the pickle at an offset, which other bytes may follow.
+ * @throws FormatError what {@link parsePickle} throws
+ */
+export function parsePickleAt(bytes: Uint8Array, offset: number, fail: FileFail): ParsedPickle {
+  return new Machine(bytes, offset, fail).run();
 }
 
 /** The machine that runs pickles: a stack, marks in it, and a memo. */
@@ -30,31 +56,32 @@ class Machine {
   readonly #memo = new Map<number, PickleValue>();
   readonly #marks: number[] = [];
   readonly #stack: PickleValue[] = [];
-  #at = 0;
+  readonly #persistent: PicklePersistent[] = [];
+  #at: number;
   /** Offset of the current opcode. */
   #opcodeAt = 0;
   #made = 0;
   #pushed = 0;
 
-  constructor(bytes: Uint8Array, fail: FileFail) {
+  constructor(bytes: Uint8Array, offset: number, fail: FileFail) {
+    this.#at = offset;
     this.#bytes = bytes;
     this.#view = new DataView(bytes.buffer, bytes.byteOffset, bytes.byteLength);
     this.#fail = fail;
   }
 
-  run(): PickleValue {
+  run(): ParsedPickle {
     for (;;) {
       this.#opcodeAt = this.#at;
       const opcode = this.#take(1);
       if (opcode === Op.stop) break;
       this.#step(opcode);
     }
-    if (this.#at !== this.#bytes.byteLength) throw this.#refuse("malformed", "it continues after its end");
     const value = this.#pop();
     if (this.#stack.length > 0 || this.#marks.length > 0) {
       throw this.#refuse("malformed", "it leaves more than one value");
     }
-    return value;
+    return { value, end: this.#at, persistent: this.#persistent };
   }
 
   #step(opcode: number): void {
@@ -135,13 +162,13 @@ class Machine {
         return this.#make({ kind: "tuple", items: this.#popMany(opcode - Op.tuple1 + 1) });
       case Op.append: {
         const item = this.#pop();
-        this.#list("list").items.push(item);
+        this.#itemsOf("list").push(item);
         return;
       }
       case Op.appends:
       case Op.additems: {
         const added = this.#popMark();
-        const { items } = this.#list(opcode === Op.appends ? "list" : "set");
+        const items = this.#itemsOf(opcode === Op.appends ? "list" : "set");
         for (const item of added) items.push(item);
         return;
       }
@@ -174,28 +201,38 @@ class Machine {
       case Op.newobj:
         return this.#call(this.#pop());
       case Op.newobjEx: {
-        this.#pop();
-        return this.#call(this.#pop());
+        const named = this.#pop();
+        return this.#call(this.#pop(), named);
       }
-      case Op.build:
+      case Op.build: {
         // The state of an object; for a state_dict, the versions of its modules.
-        this.#pop();
-        this.#top();
+        const state = this.#pop();
+        const target = this.#top();
+        if (isKind(target, "call")) target.inside?.push(state);
         return;
-      case Op.binpersid:
-        return this.#make({ kind: "persistent", id: this.#pop() });
+      }
+      case Op.binpersid: {
+        const object: PicklePersistent = { kind: "persistent", id: this.#pop() };
+        this.#persistent.push(object);
+        return this.#make(object);
+      }
       default:
         throw this.#refuse("unsupported", `it has opcode 0x${opcode.toString(16).padStart(2, "0")}`);
     }
   }
 
-  #call(args: PickleValue): void {
+  #call(args: PickleValue, named: PickleValue = null): void {
     const target = this.#pop();
-    if (!isKind(target, "global"))
+    const isOpaque = isKind(target, "call") ? target.inside !== undefined : undefined;
+    if (!isKind(target, "global") && !isOpaque)
       throw this.#refuse("malformed", "it calls a value that is no class or function");
-    if (!isKind(args, "tuple")) throw this.#refuse("malformed", `it calls ${target.name} without arguments`);
-    if (/^collections\.(OrderedDict|defaultdict|Counter)$/.test(target.name)) return this.#makeDict(args);
-    this.#make({ kind: "call", name: target.name, args: args.items });
+    const { name } = target as PickleGlobal | PickleCall;
+    if (!isKind(args, "tuple")) throw this.#refuse("malformed", `it calls ${name} without arguments`);
+    if (/^collections\.(OrderedDict|defaultdict|Counter)$/.test(name)) return this.#makeDict(args);
+    if (isKnownGlobal(name)) return this.#make({ kind: "call", name, args: args.items });
+    // Whatever a callable has is inside what it makes.
+    const inside = isOpaque ? [target, named] : named === null ? [] : [named];
+    this.#make({ kind: "call", name, args: args.items, inside });
   }
 
   /** Makes a dict from another dict, or from pairs, as protocol 2 of Python 2 writes them. */
@@ -220,6 +257,10 @@ class Machine {
 
   #setItems(items: readonly PickleValue[]): void {
     const target = this.#top();
+    if (isKind(target, "call") && target.inside) {
+      for (const item of items) target.inside.push(item);
+      return;
+    }
     if (!isKind(target, "dict") || items.length % 2 !== 0) {
       throw this.#refuse("malformed", "it sets items of a value that is no dict");
     }
@@ -231,8 +272,8 @@ class Machine {
   #name(name: string): void {
     if (name.length > MAX_GLOBAL_LENGTH)
       throw this.#refuse("malformed", "it has a name of over 200 characters");
-    if (!isKnownGlobal(name)) {
-      throw this.#fail("unsupported", `its pickle names "${name}", which tare does not know`, {
+    if (isUnsafeGlobal(name)) {
+      throw this.#fail("unsupported", `its pickle names "${name}", which could run code`, {
         offset: this.#opcodeAt,
         hint: NAME_HINT,
       });
@@ -291,12 +332,11 @@ class Machine {
     return this.#stack.at(-1) as PickleValue;
   }
 
-  #list(kind: "list" | "set"): PickleList {
+  #itemsOf(kind: "list" | "set"): PickleValue[] {
     const target = this.#top();
-    if (!isKind(target, "list") && !isKind(target, "set")) {
-      throw this.#refuse("malformed", `it adds to a value that is no ${kind}`);
-    }
-    return target;
+    if (isKind(target, "list") || isKind(target, "set")) return target.items;
+    if (isKind(target, "call") && target.inside) return target.inside;
+    throw this.#refuse("malformed", `it adds to a value that is no ${kind}`);
   }
 
   /** Moves past so many bytes. @returns their offset */

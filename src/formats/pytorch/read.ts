@@ -1,24 +1,46 @@
-import type { ByteSource, ReadOptions } from "../../io/byte-source.ts";
+import { arrangedSource, rowMajor } from "../../encodings/arranged-source.ts";
 import { readZip, type ZipMember } from "../../encodings/zip/read.ts";
-import type { ModelDraft, WeightDraft } from "../../model/draft.ts";
-import { tensorBytes } from "../../tensor/dtype.ts";
 import { fileErrors, type FileFail, shorten } from "../../errors.ts";
+import { type ByteSource, type ReadOptions, sliceSource } from "../../io/byte-source.ts";
+import { LOOSE_NOTE, type LooseTensor, type ModelDraft, type WeightDraft } from "../../model/draft.ts";
+import { type DType, tensorBytes } from "../../tensor/dtype.ts";
 import type { ModelFile, ModelFolder } from "../format.ts";
-import { readPerFile } from "../method-per-file.ts";
+import { methodPerFile } from "../method-per-file.ts";
+import { isLegacy, readLegacy } from "./legacy.ts";
 import { parsePickle } from "./pickle.ts";
-import { LEGACY_MAGIC, PICKLE_NAME } from "./schema.ts";
+import { PICKLE_NAME } from "./schema.ts";
+import { archivedStorages, type FindStorage } from "./storages.ts";
 import { collectTensors, type TensorView } from "./tensors.ts";
+import type { PickleValue } from "./values.ts";
 
 /** Longest pickle, in bytes. A tensor takes some 200. */
 const MAX_PICKLE_BYTES = 32 * 1024 * 1024;
 /** How often views may cover the bytes of a file. Checkpoints stay far below. */
 const MAX_OVERLAP = 16;
+/** Bytes of views that repeat elements which every file may have. */
+const MIN_REPEATED_BYTES = 16 * 1024 * 1024;
+/** Types whose highest bit is the sign. */
+const SIGNED_FLOATS: readonly DType[] = ["float16", "bfloat16", "float32", "float64"];
 const SAVE_AGAIN = "Load it with PyTorch, and save its state_dict again: with torch.save, or as safetensors";
 
+/** What a checkpoint has. */
+interface Checkpoint {
+  readonly root: PickleValue;
+  readonly find: FindStorage;
+  readonly isLittleEndian: boolean;
+}
+
+/** What a checkpoint's tensors become. */
+interface Found {
+  readonly weights: WeightDraft[];
+  readonly loose: LooseTensor[];
+}
+
 /**
- * Reads checkpoints of `torch.save`: a method for each file, a weight for each tensor that can be used in place. Other
- * tensors stay in the file's other bytes, and a note of the draft says so. The pickle is parsed as data: nothing that
- * it names is called, and names that do not belong to checkpoints are refused.
+ * Reads checkpoints of `torch.save`: a method for each file, a weight for each tensor that can be used in place. Others
+ * (views with strides, compressed, big-endian) are loose tensors, and so are those that cannot be read (quantized, sparse):
+ * they stay in the file's other bytes, and a note of the draft says so. The pickle is parsed as data: nothing that it
+ * names is called. Objects of unknown classes are skipped.
  * Reads the archive's directory, the pickle and the record of the byte order only.
  * @throws FormatError with file, tensor and offset
  */
@@ -27,17 +49,29 @@ export async function readPytorch(
   _folder: ModelFolder,
   options: ReadOptions = {},
 ): Promise<ModelDraft> {
-  return readPerFile("pytorch", files, (source, file, notes) => readCheckpoint(source, file, notes, options));
+  const notes: string[] = [];
+  const found: Found[] = [];
+  for (const [file, { source }] of files.entries()) {
+    const fail = fileErrors(source);
+    const checkpoint = (await isLegacy(source, options))
+      ? { ...(await readLegacy(source, fail, options)), isLittleEndian: true }
+      : await readArchive(source, fail, options);
+    const tensors = tensorsOf(checkpoint, source, file, fail);
+    notes.push(...notesOf(tensors.loose));
+    found.push(tensors);
+  }
+  const methods = methodPerFile(
+    files,
+    found.map(({ weights }) => weights),
+  ).map((method, nth) => {
+    const loose = found[nth]?.loose ?? [];
+    return loose.length > 0 ? { ...method, loose } : method;
+  });
+  const draft = { format: "pytorch", methods, files: files.map(({ path, source }) => ({ path, source })) };
+  return notes.length > 0 ? { ...draft, notes } : draft;
 }
 
-async function readCheckpoint(
-  source: ByteSource,
-  file: number,
-  notes: string[],
-  options: ReadOptions,
-): Promise<WeightDraft[]> {
-  const fail = fileErrors(source);
-  await refuseLegacy(source, fail, options);
+async function readArchive(source: ByteSource, fail: FileFail, options: ReadOptions): Promise<Checkpoint> {
   const members = new Map((await readZip(source, options)).map((member) => [member.name, member]));
   const pickles = [...members.values()].filter(({ name }) => PICKLE_NAME.test(name));
   const [pickle] = pickles;
@@ -55,54 +89,98 @@ async function readCheckpoint(
     (code, reason, { offset = 0, hint } = {}) => fail(code, reason, { offset: pickle.start + offset, hint }),
   );
   const folder = pickle.name.slice(0, -"data.pkl".length);
-  const little = await isLittleEndian(source, members.get(`${folder}byteorder`), fail, options);
-  const odd = new Map<string, string[]>();
-  const weights: WeightDraft[] = [];
+  const isLittleEndian = await isLittle(source, members.get(`${folder}byteorder`), fail, options);
+  return { root, find: archivedStorages(source, members, folder, fail), isLittleEndian };
+}
+
+function tensorsOf(
+  { root, find, isLittleEndian }: Checkpoint,
+  source: ByteSource,
+  file: number,
+  fail: FileFail,
+): Found {
+  const found: Found = { weights: [], loose: [] };
+  /** Bytes of views: their elements may repeat, or be in other tensors too. */
+  let repeated = 0;
   for (const { name, view } of collectTensors(root, fail)) {
-    const found = "odd" in view ? view : placeOf(view, members, folder, little, name, fail);
-    if (!("odd" in found)) {
-      weights.push({ name, ...found, at: { file, ...found.at } });
+    const place = "odd" in view ? { form: view.odd } : placeOf(view, find, isLittleEndian, name, fail);
+    if (!("form" in place)) {
+      found.weights.push({ name, ...place, at: { file, ...place.at } });
       continue;
     }
-    const names = odd.get(found.odd);
-    if (names) names.push(name);
-    else odd.set(found.odd, [name]);
+    const { content } = place;
+    if (content && "strides" in view) repeated += tensorBytes(content.dtype, content.shape) ?? 0;
+    const isTooLarge = repeated > Math.max(MIN_REPEATED_BYTES, source.size * MAX_OVERLAP);
+    if (content && isTooLarge)
+      found.loose.push({ name, form: "a view that repeats the elements of its file" });
+    else found.loose.push({ name, hint: content ? undefined : SAVE_AGAIN, ...place });
   }
-  checkOverlap(weights, source.size, fail);
-  for (const [what, [first = "", ...others]] of odd) {
+  checkOverlap(found.weights, source.size, fail);
+  const inside = found.loose.find(({ form }) => form.startsWith("in an object"));
+  if (inside && found.weights.length === 0 && found.loose.every(({ content }) => !content)) {
+    throw fail("unsupported", `it is ${inside.form}`, { tensor: inside.name, hint: SAVE_AGAIN });
+  }
+  return found;
+}
+
+/** One note for each form. */
+function notesOf(loose: readonly LooseTensor[]): string[] {
+  const names = new Map<string, string[]>();
+  for (const { name, form } of loose) {
+    const known = names.get(form);
+    if (known) known.push(name);
+    else names.set(form, [name]);
+  }
+  return [...names].map(([form, [first = "", ...others]]) => {
     const are = others.length > 0 ? `and ${others.length} more are` : "is";
-    notes.push(`Tensor "${shorten(first)}" ${are} ${what}: kept as plain bytes`);
-  }
-  return weights;
+    return `Tensor "${shorten(first)}" ${are} ${form}: ${LOOSE_NOTE}`;
+  });
 }
 
 type Placed = Pick<WeightDraft, "dtype" | "shape"> & { readonly at: { offset: number; length: number } };
 
-/** Finds a tensor's bytes in the file, or the reason why they cannot be used in place. */
+/** Finds a tensor's bytes in the file, or how to make them. */
 function placeOf(
-  { storage, element, shape, offset }: TensorView,
-  members: ReadonlyMap<string, ZipMember>,
-  folder: string,
-  little: boolean,
+  { storage, element, shape, offset, strides, conjugated, negated }: TensorView,
+  find: FindStorage,
+  isLittleEndian: boolean,
   name: string,
   fail: FileFail,
-): Placed | { readonly odd: string } {
-  const member = members.get(`${folder}data/${storage.key}`);
-  if (!member) throw fail("malformed", `storage "${shorten(storage.key)}" is not in it`, { tensor: name });
-  if (member.size !== storage.size) {
-    const reason = `storage "${shorten(storage.key)}" has ${member.size} bytes, not ${storage.size}`;
-    throw fail("size-mismatch", reason, { offset: member.start, tensor: name });
+): Placed | Pick<LooseTensor, "form" | "content"> {
+  const place = find(storage.key);
+  if (!place) throw fail("malformed", `storage "${shorten(storage.key)}" is not in it`, { tensor: name });
+  if (place.size !== storage.size) {
+    const reason = `storage "${shorten(storage.key)}" has ${place.size} bytes, not ${storage.size}`;
+    throw fail("size-mismatch", reason, { offset: place.start, tensor: name });
   }
-  if (member.compression !== "stored") return { odd: "compressed" };
-  if (!little && element.bytes > 1) return { odd: "big-endian" };
-  const { dtype } = element;
+  const { dtype, bytes: width } = element;
   const length = dtype && tensorBytes(dtype, shape);
-  if (!dtype || length === undefined) return { odd: `of type ${element.name}` };
-  return { dtype, shape, at: { offset: member.start + offset * element.bytes, length } };
+  if (!dtype || length === undefined) return { form: `of type ${element.name}` };
+  const isComplex = dtype.startsWith("complex");
+  const part = isComplex ? width / 2 : width;
+  const swap = isLittleEndian ? 1 : part;
+  const forms = [
+    ...(place.start === undefined ? ["compressed"] : []),
+    ...(swap > 1 ? ["big-endian"] : []),
+    ...(strides ? ["not contiguous"] : []),
+    ...(conjugated || negated ? ["conjugated or negated when it is read"] : []),
+  ];
+  const form = forms.join(", ");
+  if (place.start !== undefined && forms.length === 0) {
+    return { dtype, shape, at: { offset: place.start + offset * width, length } };
+  }
+  if (negated && !isComplex && !SIGNED_FLOATS.includes(dtype)) return { form };
+  // The sign of a real part changes if it is negated, that of an imaginary one if only one of both is the case.
+  const signs = [...(negated ? [part - 1] : []), ...(isComplex && negated !== conjugated ? [width - 1] : [])];
+  const order = { width, shape, strides: strides ?? rowMajor(shape), offset, swap, flip: signs };
+  const isPlain = forms.length === 1 && place.start === undefined;
+  const open = (): ByteSource =>
+    isPlain ? sliceSource(place.open(), offset * width, length) : arrangedSource(place.open(), order);
+  return { form, content: { dtype, shape, open } };
 }
 
 /** Before version 2.1 PyTorch wrote no record; its files are little-endian. */
-async function isLittleEndian(
+async function isLittle(
   source: ByteSource,
   record: ZipMember | undefined,
   fail: FileFail,
@@ -114,14 +192,6 @@ async function isLittleEndian(
   const text = new TextDecoder().decode(bytes);
   if (record.compression === "stored" && (text === "little" || text === "big")) return text === "little";
   throw fail("unsupported", "its byte order is neither little nor big", { offset: record.start });
-}
-
-async function refuseLegacy(source: ByteSource, fail: FileFail, options: ReadOptions): Promise<void> {
-  const first = await source.read(0, Math.min(source.size, LEGACY_MAGIC.byteLength), options);
-  if (first.byteLength < LEGACY_MAGIC.byteLength || !LEGACY_MAGIC.every((byte, nth) => first[nth] === byte))
-    return;
-  const reason = "it has the form from before PyTorch 1.6, a pickle without an archive";
-  throw fail("unsupported", reason, { offset: 0, hint: SAVE_AGAIN });
 }
 
 /** Bounds the bytes of all tensors: a small file must not become any number of large weights. */

@@ -10,22 +10,28 @@ export interface CheckpointTensor {
   readonly view: TensorView | OddTensor;
 }
 
-/** A tensor whose elements are a range of a storage. */
+/** A tensor whose elements are in a storage. */
 export interface TensorView {
   readonly storage: CheckpointStorage;
   readonly element: ElementType;
   readonly shape: readonly number[];
   /** Elements from the start of the storage. */
   readonly offset: number;
+  /** Elements of the storage from one index of each dimension to the next; left out where they are row-major. */
+  readonly strides?: readonly number[];
+  /** Whether the imaginary parts have the other sign. */
+  readonly conjugated: boolean;
+  /** Whether all numbers have the other sign. */
+  readonly negated: boolean;
 }
 
-/** A tensor that is not a range of a storage. */
+/** A tensor whose elements cannot be had. */
 export interface OddTensor {
   /** A description, to follow "is". */
   readonly odd: string;
 }
 
-/** A file of the archive with the data of tensors. */
+/** The data of tensors. */
 export interface CheckpointStorage {
   /** Name of the file, in the archive's folder `data`. */
   readonly key: string;
@@ -54,11 +60,14 @@ export function collectTensors(root: PickleValue, fail: FileFail): CheckpointTen
   const found = new Map<string, CheckpointTensor>();
   let values = 0;
   let characters = 0;
-  const visit = (value: PickleValue, name: string, depth: number): void => {
+  /** @param owner the unknown class of the object around the value */
+  const visit = (value: PickleValue, name: string, depth: number, owner?: string): void => {
     if (depth > DEEPEST) throw fail("too-large", `it is nested over ${DEEPEST} levels deep`);
-    const view = tensorOf(value, name, fail);
-    if (view) {
-      const path = name || "tensor";
+    const tensor = tensorOf(value, name, fail);
+    if (tensor) {
+      const view =
+        owner === undefined ? tensor : { odd: `in an object of class "${owner}", which tare does not know` };
+      const path = freeName(name || "tensor", owner === undefined ? undefined : found);
       characters += path.length;
       if (path.length > MAX_NAME_LENGTH || characters > MAX_NAMES_LENGTH) {
         throw fail("too-large", "the names of its tensors are too long");
@@ -71,17 +80,29 @@ export function collectTensors(root: PickleValue, fail: FileFail): CheckpointTen
       if (++values > MAX_VALUES) throw fail("too-large", `it has over ${MAX_VALUES} values`);
       // Most values contain no others: they neither are tensors nor have any.
       if (typeof child !== "object" || child === null || child instanceof Uint8Array) return;
-      visit(child, name === "" ? key : `${name}.${key}`, depth + 1);
+      visit(child, name === "" ? key : `${name}.${key}`, depth + 1, owner);
     };
     if (isKind(value, "dict")) {
       let nth = 0;
       for (const [key, child] of value.entries) below(keyOf(key, nth++), child);
     } else if (isKind(value, "list") || isKind(value, "tuple") || isKind(value, "set")) {
       for (const [nth, child] of value.items.entries()) below(String(nth), child);
+    } else if (isKind(value, "call") && value.inside) {
+      for (const child of [...value.args, ...value.inside]) {
+        if (++values > MAX_VALUES) throw fail("too-large", `it has over ${MAX_VALUES} values`);
+        visit(child, name, depth + 1, owner ?? value.name);
+      }
     }
   };
   visit(root, "", 0);
   return [...found.values()];
+}
+
+/** The name, or where others may have it, one like it. */
+function freeName(name: string, taken: ReadonlyMap<string, unknown> | undefined): string {
+  let free = name;
+  for (let nth = 2; taken?.has(free); nth++) free = `${name}#${nth}`;
+  return free;
 }
 
 /** Names a key; keys that are neither strings nor numbers are named by their place. */
@@ -129,7 +150,7 @@ function viewOf(
   fail: FileFail,
 ): TensorView | OddTensor {
   const [stored, offset, size, strides] = args;
-  const { storage, element: elements } = storageOf(stored, name, fail);
+  const { storage, element: elements, first } = storageOf(stored, name, fail);
   const element =
     dtype === undefined ? elements : isKind(dtype, "global") ? elementType(dtype.name) : undefined;
   const shape = wholesOf(size);
@@ -139,35 +160,51 @@ function viewOf(
       tensor: name,
     });
   }
+  const start = first + offset;
   const count = elementCount(shape);
   if (count === undefined) throw fail("too-large", `its shape is [${shape.join(", ")}]`, { tensor: name });
-  if (isKind(metadata, "dict") && (metadata.entries.get("conj") || metadata.entries.get("neg"))) {
-    return { odd: "conjugated or negated when it is read" };
-  }
   if (!element.dtype) return { odd: `of type ${element.name}` };
-  if (!isContiguous(shape, stride)) return { odd: "not contiguous" };
-  if (count > 0 && (offset + count) * element.bytes > storage.size) {
-    const reason = `it ends at element ${offset + count}, past the end of storage "${storage.key}"`;
+  const last =
+    count > 0 ? shape.reduce((sum, size, axis) => sum + (size - 1) * (stride[axis] as number), start) : 0;
+  if (count > 0 && (last + 1) * element.bytes > storage.size) {
+    const reason = `it ends at element ${last + 1}, past the end of storage "${storage.key}"`;
     throw fail("malformed", reason, { tensor: name });
   }
-  return { storage, element, shape, offset: count > 0 ? offset : 0 };
+  const has = (key: string): boolean => isKind(metadata, "dict") && metadata.entries.get(key) === true;
+  return {
+    storage,
+    element,
+    shape,
+    offset: count > 0 ? start : 0,
+    ...(!isContiguous(shape, stride) && { strides: stride }),
+    conjugated: has("conj"),
+    negated: has("neg"),
+  };
 }
 
-/** Parses `("storage", type, key, location, number of elements)`, the storages of `torch.save`. */
-function storageOf(
-  value: PickleValue | undefined,
-  name: string,
-  fail: FileFail,
-): { storage: CheckpointStorage; element: ElementType } {
+/** Where a tensor's elements are: its storage, their type, and the first of the storage's elements that it may have. */
+interface StorageRef {
+  readonly storage: CheckpointStorage;
+  readonly element: ElementType;
+  readonly first: number;
+}
+
+/**
+ * Parses `("storage", type, key, location, number of elements)`, the storages of `torch.save`, and before PyTorch 1.6 a
+ * part of one: `(key, first element, number of elements)` follows.
+ * @throws FormatError `malformed`, `too-large`
+ */
+export function storageOf(value: PickleValue | undefined, name: string, fail: FileFail): StorageRef {
   const parts = isKind(value, "persistent") && isKind(value.id, "tuple") ? value.id.items : [];
-  const [kind, type, key, , count] = parts;
+  const [kind, type, key, , count, part] = parts;
   const element = isKind(type, "global") ? storageType(type.name) : undefined;
-  if (kind !== "storage" || !element || typeof key !== "string" || !isWhole(count)) {
+  const first = isKind(part, "tuple") ? part.items[1] : 0;
+  if (kind !== "storage" || !element || typeof key !== "string" || !isWhole(count) || !isWhole(first)) {
     throw fail("malformed", "it is in no storage", { tensor: name });
   }
   const size = count * element.bytes;
   if (!Number.isSafeInteger(size)) throw fail("too-large", `its storage has ${size} bytes`, { tensor: name });
-  return { storage: { key, size }, element };
+  return { storage: { key, size }, element, first };
 }
 
 /** Whether the elements are stored in row-major order. Dimensions of one element may have any stride. */

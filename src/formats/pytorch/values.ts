@@ -28,6 +28,8 @@ export interface PickleCall {
   /** Name of the class or function. */
   readonly name: string;
   readonly args: readonly PickleValue[];
+  /** Set for an object of a class that tare does not know: its state, its items and their keys. */
+  readonly inside?: PickleValue[];
 }
 
 /** An object outside of the pickle: a storage. */

@@ -3,12 +3,12 @@ import type { FileDraft, MethodDraft, ModelDraft, WeightDraft } from "../../mode
 import type { ModelFile, ModelFolder } from "../format.ts";
 import { sameName } from "../failure.ts";
 import { modelName, parseShardName } from "./shard-name.ts";
-import { gatherShards, type ReadFile, readFile } from "./shards.ts";
+import { gatherIndexed, gatherShards, type ReadFile, readFile } from "./shards.ts";
 
 /**
  * Reads safetensors models: a method for each file, or for all shards of a model together. Shards that are not given,
- * and their index, are opened in the folder; shards and index must agree. Every tensor is a weight; the rest of the
- * first file is the program.
+ * and their index, are opened in the folder; an index that disagrees with complete shards is not used, and a note says
+ * so. Every tensor is a weight; the rest of the first file is the program.
  * Reads headers and indexes only. An index with a wrong total is accepted, and a note of the draft says so.
  * @throws FormatError with file, tensor and offset; `not-found` for a missing shard
  */
@@ -20,23 +20,24 @@ export async function readSafetensors(
   const all: ReadFile[] = [];
   for (const file of files) all.push(await readFile(file, options));
   const models = new Map<string, readonly number[]>();
+  const taken = new Set<number>();
   const indexes: FileDraft[] = [];
   const notes: string[] = [];
   // Not over `all`, which grows by the shards of the folder.
   for (const nth of files.keys()) {
+    if (taken.has(nth)) continue;
     const { path } = all[nth] as ReadFile;
-    const name = modelName(path);
-    const known = models.get(name);
-    if (known?.includes(nth)) continue;
-    if (known) throw sameName(path, name);
     const shard = parseShardName(path);
-    if (!shard) models.set(name, [nth]);
-    else {
-      const gathered = await gatherShards(shard, all, folder, options);
-      models.set(name, gathered.shards);
-      if (gathered.index) indexes.push(gathered.index);
-      notes.push(...gathered.notes);
-    }
+    const gathered = shard
+      ? { name: modelName(path), ...(await gatherShards(shard, all, folder, options)) }
+      : await gatherIndexed(path, all, folder, options);
+    const name = gathered?.name ?? modelName(path);
+    if (models.has(name)) throw sameName(path, name);
+    const shards = gathered?.shards ?? [nth];
+    models.set(name, shards);
+    for (const shard of shards) taken.add(shard);
+    if (gathered?.index) indexes.push(gathered.index);
+    notes.push(...(gathered?.notes ?? []));
   }
   const methods = [...models].map(([name, shards]) => methodOf(name, shards, all));
   const read = all.map(({ path, source }) => ({ path, source }));

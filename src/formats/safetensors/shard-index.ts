@@ -1,7 +1,7 @@
 import type { ByteSource, ReadOptions } from "../../io/byte-source.ts";
 import { parseStrictJson } from "../../encodings/json.ts";
 import { isPlainPath } from "../../model/config.ts";
-import { fileErrors, shorten } from "../../errors.ts";
+import { fileErrors, type FormatError, shorten } from "../../errors.ts";
 import type { SafetensorsHeader } from "./parse-header.ts";
 import { MAX_HEADER_LENGTH } from "./schema.ts";
 
@@ -62,24 +62,41 @@ function parseShardIndex(bytes: Uint8Array, name: string): ShardIndex {
 }
 
 /**
- * Checks that an index and its shards agree on every tensor.
+ * Finds where an index and its shards disagree on a tensor.
  * @param shards all shards of the model, also those that the index does not name
- * @throws FormatError `mismatch`, naming the tensor and both sides
+ * @returns the error `mismatch` that names the tensor and both sides, that of a tensor without a shard first
  */
-export function checkShardIndex(index: ShardIndex, shards: readonly IndexedShard[]): void {
+export function findIndexMismatch(
+  index: ShardIndex,
+  shards: readonly IndexedShard[],
+): IndexMismatch | undefined {
   const fail = fileErrors(index);
   const homes = new Map<string, string>();
   for (const { path, header } of shards) for (const { name } of header.tensors) homes.set(name, path);
+  let elsewhere: IndexMismatch | undefined;
   for (const [tensor, file] of index.files) {
     const home = homes.get(tensor);
     if (home === file) continue;
     const found = home === undefined ? "which does not have it" : `but it is in "${home}"`;
-    throw fail("mismatch", `the index says it is in "${shorten(file)}", ${found}`, { tensor, hint: HINT });
+    const reason = `the index says it is in "${shorten(file)}", ${found}`;
+    const error = fail("mismatch", reason, { tensor, hint: HINT });
+    if (home === undefined) return { error, isMissing: true };
+    elsewhere ??= { error, isMissing: false };
   }
+  if (elsewhere) return elsewhere;
   for (const [tensor, home] of homes) {
     if (index.files.has(tensor)) continue;
-    throw fail("mismatch", `"${home}" has it, and the index does not name it`, { tensor, hint: HINT });
+    const reason = `"${home}" has it, and the index does not name it`;
+    return { error: fail("mismatch", reason, { tensor, hint: HINT }), isMissing: false };
   }
+  return undefined;
+}
+
+/** A tensor on which an index and the shards disagree. */
+export interface IndexMismatch {
+  readonly error: FormatError;
+  /** Whether no shard has the tensor, so that it is lost. */
+  readonly isMissing: boolean;
 }
 
 /** What to do about an index that contradicts the shards. */

@@ -8,27 +8,31 @@ export interface ShardName {
   readonly no: number;
   /** Number of shards, which is the last shard's number if they are counted from 1. */
   readonly count: number;
+  /** Digits of the number and of the count, leading zeros included: writers pad them to five, to six, or not. */
+  readonly digits: readonly [no: number, count: number];
 }
 
-const SHARD_NAME = /^(.*)([-_])(\d{5})-of-(\d{5})\.safetensors$/s;
+const SHARD_NAME = /^(.*)([-_])(\d{1,15})-of-(\d{1,15})\.safetensors$/s;
 
 /** Parses a shard's name; `undefined` for the name of a whole model. */
 export function parseShardName(path: string): ShardName | undefined {
-  const [, prefix, separator = "", no, count] = SHARD_NAME.exec(path) ?? [];
-  return prefix === undefined ? undefined : { prefix, separator, no: Number(no), count: Number(count) };
+  const [, prefix, separator = "", no = "", count = ""] = SHARD_NAME.exec(path) ?? [];
+  if (prefix === undefined) return undefined;
+  return { prefix, separator, no: Number(no), count: Number(count), digits: [no.length, count.length] };
 }
 
 /** The name of a shard. */
-export function shardName({ prefix, separator, no, count }: ShardName): string {
-  return `${prefix}${separator}${String(no).padStart(5, "0")}-of-${String(count).padStart(5, "0")}.safetensors`;
+export function shardName({ prefix, separator, no, count, digits }: ShardName): string {
+  const number = (value: number, width: number): string => String(value).padStart(width, "0");
+  return `${prefix}${separator}${number(no, digits[0])}-of-${number(count, digits[1])}.safetensors`;
 }
 
 /** The name of the index of a sharded model. */
-export function indexName({ prefix }: ShardName): string {
+export function indexName({ prefix }: Pick<ShardName, "prefix">): string {
   return `${prefix}.safetensors.index.json`;
 }
 
 /** The name of a model: that of its file, without the extension and the shard's number. */
 export function modelName(path: string): string {
-  return path.replace(/([-_]\d{5}-of-\d{5})?\.safetensors$/i, "") || path;
+  return path.replace(/([-_]\d{1,15}-of-\d{1,15})?\.safetensors$/i, "") || path;
 }

@@ -1,8 +1,9 @@
 import { open } from "node:fs/promises";
 import { join } from "node:path";
 import { alignUp, zeros } from "../../io/align.ts";
+import type { ByteSource } from "../../io/byte-source.ts";
 import { rangeOf } from "../../io/stream.ts";
-import type { FileDraft, ModelDraft, WeightDraft } from "../../model/draft.ts";
+import type { FileDraft, MethodDraft, ModelDraft, WeightDraft } from "../../model/draft.ts";
 import { fileError, type FileSource, openFileSource } from "../../node/file-source.ts";
 import { writeAll } from "../../node/write-chunks.ts";
 import type { LocalStore } from "../../local-store/local-store.ts";
@@ -24,6 +25,71 @@ export interface LocalDraft extends AsyncDisposable {
  * files of the store.
  */
 export async function openLocalDraft(
+  store: LocalStore,
+  opened: Exclude<OpenedRef, { readonly kind: "model" }>,
+  options: NewWeightsOptions,
+): Promise<LocalDraft> {
+  const local = await openFiles(store, opened, options);
+  try {
+    return await withLooseTensors(store, local, options);
+  } catch (error) {
+    await local[Symbol.asyncDispose]();
+    throw error;
+  }
+}
+
+/** Gives loose tensors a file of their own, in which they are weights: little-endian, row-major. */
+async function withLooseTensors(
+  store: LocalStore,
+  local: LocalDraft,
+  { signal }: NewWeightsOptions,
+): Promise<LocalDraft> {
+  const { draft } = local;
+  const file = draft.files.length;
+  const contents: { readonly offset: number; readonly source: ByteSource }[] = [];
+  let size = 0;
+  const methods = draft.methods.map((method): MethodDraft => {
+    const added = (method.loose ?? []).flatMap(({ name, content, isConstant }): WeightDraft[] => {
+      if (!content || isConstant) return [];
+      const source = content.open();
+      const offset = alignUp(size, ALIGNMENT);
+      size = offset + source.size;
+      contents.push({ offset, source });
+      return [
+        { name, dtype: content.dtype, shape: content.shape, at: { file, offset, length: source.size } },
+      ];
+    });
+    return { ...method, weights: [...method.weights, ...added] };
+  });
+  if (contents.length === 0) return local;
+  async function* chunks(): AsyncGenerator<Uint8Array> {
+    let at = 0;
+    for (const { offset, source } of contents) {
+      yield* zeros(offset - at);
+      yield* rangeOf(source, 0, source.size, { signal });
+      at = offset + source.size;
+    }
+  }
+  const lease = await store.blobs.lease();
+  try {
+    const path = join(lease.folder, "loose-tensors");
+    await write(path, chunks(), () => undefined);
+    const source = await openFileSource(path);
+    return {
+      draft: { ...draft, methods, files: [...draft.files, { path: "loose-tensors", source }] },
+      async [Symbol.asyncDispose]() {
+        await source[Symbol.asyncDispose]();
+        await lease[Symbol.asyncDispose]();
+        await local[Symbol.asyncDispose]();
+      },
+    };
+  } catch (error) {
+    await lease[Symbol.asyncDispose]();
+    throw error;
+  }
+}
+
+async function openFiles(
   store: LocalStore,
   opened: Exclude<OpenedRef, { readonly kind: "model" }>,
   options: NewWeightsOptions,

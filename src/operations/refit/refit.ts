@@ -2,7 +2,7 @@ import { matchWeights, weightTable } from "../../weights/match-weights.ts";
 import { parseNameMap } from "../../weights/name-map.ts";
 import { namedWeights, type NamedWeight } from "../../weights/names.ts";
 import { openRef, type WeightRef } from "../../weights/open-ref.ts";
-import { LinkError, UsageError } from "../../errors.ts";
+import { LinkError, operationError, UsageError } from "../../errors.ts";
 import type { Weight } from "../../model/config.ts";
 import type { Digest } from "../../tensor/digest.ts";
 import type { StoredModel } from "../../model/stored-model.ts";
@@ -81,6 +81,7 @@ export async function refit(
     return { ...added, base, how: "recompile", bound: namedWeights(other.config).size, kept: [] };
   }
   const match = matchModel(model, other, options);
+  refuseUnread(base, match.kept, weights.unread, options.map ?? {});
   await requireModel(store, model, { signal: options.signal });
   const place = oncePerAttempt(store, weights);
   const replacements = match.bound.map(({ weight, from }) => replacementOf(weight, from, place));
@@ -128,6 +129,30 @@ export function matchModel(
     return { weight: weights.get(name) as NamedWeight, from: checkpoint.get(key) as Weight };
   });
   return { bound: pairs, kept };
+}
+
+/**
+ * Refuses to keep an old weight where there is a new one that cannot be read.
+ * @throws LinkError `unsupported`
+ */
+function refuseUnread(
+  base: string,
+  kept: readonly string[],
+  unread: NewWeights["unread"],
+  map: Readonly<Record<string, string>>,
+): void {
+  for (const name of kept) {
+    const key = Object.hasOwn(map, name) ? (map[name] as string) : name;
+    const form = unread.get(key);
+    if (form === undefined) continue;
+    throw operationError(LinkError, {
+      code: "unsupported",
+      doing: `refit weight "${name}" of "${base}"`,
+      reason: `the new one is ${form}`,
+      tensor: key,
+      hint: "Save it as plain numbers, or take it out of the new weights to keep the old one",
+    });
+  }
 }
 
 /** Finds the new blobs that a model uses. */

@@ -103,11 +103,24 @@ describe("parseNpy()", () => {
     ["refused-structure.npy", "unsupported", undefined],
     ["refused-bytes.npy", "unsupported", "astype(str)"],
     ["refused-date.npy", "unsupported", "int64"],
-    ["refused-bfloat16.npy", "unsupported", "float32"],
   ])("refuses %s", (name, code, hint) => {
     const error = formatError(() => parseNpy(file(name), name));
     expect(error).toMatchObject({ code, path: name });
     if (hint) expect(error.hint).toContain(hint);
+  });
+
+  test("reads the bfloat16 of ml_dtypes, and no other two bytes", () => {
+    const bytes = new Uint8Array(
+      readFileSync(new URL("../../../fixtures/loose/bfloat16.npy", import.meta.url)),
+    );
+    expect(parseNpy(bytes, "w")).toEqual({
+      dtype: "bfloat16",
+      shape: [2],
+      bytes: Uint8Array.of(0x80, 0x3f, 0x80, 0x3f),
+    });
+    const plain = Uint8Array.from(bytes);
+    plain[plain.indexOf("<".charCodeAt(0))] = "|".charCodeAt(0);
+    expect(formatError(() => parseNpy(plain, "w"))).toMatchObject({ code: "unsupported" });
   });
 
   test.each(ARRAYS)("refuses %s cut off anywhere", SAMPLED, (name) => {

@@ -141,7 +141,6 @@ describe("readPytorch()", () => {
 
   test.each<[string, string, string, Uint8Array]>([
     ["a name that is not known", "unsupported", '"posix.system"', fixture("refused-code.pt")],
-    ["the form before version 1.6", "unsupported", "before PyTorch 1.6", fixture("refused-legacy.pt")],
     ["what is no archive", "unknown-format", "zip archive", counting(1000)],
     ["another archive", "unknown-format", "torch.save", zipSync({ "a.npy": counting(10) })],
     ["a compressed pickle", "unsupported", "is compressed", zipSync({ "x/data.pkl": new Uint8Array(1000) })],
@@ -239,6 +238,47 @@ describe("readPytorch()", () => {
     );
     const bomb = archive(shared, { "data/0": new Uint8Array(24_000) });
     expect(await thrown(readFiles(pytorch, { "x.pt": bomb }))).toMatchObject({ code: "too-large" });
+  });
+});
+
+describe("readPytorch() of objects of unknown classes", () => {
+  const namespace = ["cargparse\nNamespace\n)\x81}", text("lr"), binint(1), "sb"] as const;
+
+  test("skips those without tensors", async () => {
+    const file = archive(pickle("}(", text("w"), tensor(0, [8], [1]), text("hyper"), ...namespace, "u"));
+    const { methods, notes } = await readFiles(pytorch, { "x.pt": file });
+    expect(methods[0]?.weights).toMatchObject([{ name: "w" }]);
+    expect([methods[0]?.loose, notes]).toEqual([undefined, undefined]);
+  });
+
+  test("lists the tensors in them as ones that cannot be read", async () => {
+    const module = ["cmine\nNet\n)\x81}", text("w"), tensor(0, [4], [1]), "sb"] as const;
+    const file = archive(
+      pickle("}(", text("w"), tensor(0, [8], [1]), text("net"), ...module, text("again"), ...module, "u"),
+    );
+    const { methods } = await readFiles(pytorch, { "x.pt": file });
+    const form = 'in an object of class "mine.Net", which tare does not know';
+    expect(methods[0]?.weights.map(({ name }) => name)).toEqual(["w"]);
+    expect(methods[0]?.loose).toMatchObject([
+      { name: "net.w", form },
+      { name: "again.w", form },
+    ]);
+    const error = await thrown(readFiles(pytorch, { "x.pt": archive(pickle(...module)) }));
+    expect(error).toMatchObject({ code: "unsupported", tensor: "w" });
+    expect(error.message).toContain(form);
+  });
+});
+
+describe("readPytorch() of the form before version 1.6", () => {
+  test("refuses a file that is cut off anywhere", async () => {
+    const file = fixture("legacy.pt");
+    expect((await readFiles(pytorch, { "x.pt": file })).methods[0]?.weights).toMatchObject([
+      { name: "a", dtype: "float32", shape: [2], at: { length: 8, offset: file.byteLength - 8 } },
+    ]);
+    for (let end = 10; end < file.byteLength; end += 7) {
+      const error = await thrown(readFiles(pytorch, { "x.pt": file.subarray(0, end) }));
+      expect(error.code).toBe("malformed");
+    }
   });
 });
 

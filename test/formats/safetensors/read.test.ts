@@ -318,30 +318,6 @@ describe("readSafetensors() of shards", () => {
       { code: "mismatch", tensor: "d" },
       /"m-00001-of-00002.safetensors", which does not have it/,
     ],
-    [
-      "a tensor in another shard",
-      { ...RIGHT, a: SECOND },
-      { code: "mismatch", tensor: "a" },
-      /is in "m-00002-of-.*but it is in "m-00001-of-/,
-    ],
-    [
-      "not a tensor that a shard has",
-      { a: FIRST, c: SECOND },
-      { code: "mismatch", tensor: "b" },
-      /"m-00001-of-00002.safetensors" has it/,
-    ],
-    [
-      "too few shards",
-      { a: FIRST, b: FIRST },
-      { code: "mismatch" },
-      /names 1 of 2 shards|has it, and the index does not name it/,
-    ],
-    [
-      "a shard that is not there",
-      { ...RIGHT, c: "gone.safetensors" },
-      { code: "not-found", tensor: "c" },
-      /"gone.safetensors", which is not there/,
-    ],
     ["a file that is no number", { ...RIGHT, c: 2 }, { code: "malformed", tensor: "c" }, /not a string/],
     [
       "a path out of the folder",
@@ -369,6 +345,62 @@ describe("readSafetensors() of shards", () => {
       expect(error).toMatchObject({ path: "m.safetensors.index.json", ...fields });
       expect(error.message).toMatch(message);
     }
+  });
+
+  test.each<[string, unknown]>([
+    ["names a tensor in another shard", { ...RIGHT, a: SECOND }],
+    ["leaves out a tensor that a shard has", { a: FIRST, c: SECOND }],
+    ["names too few shards", { a: FIRST, b: FIRST }],
+    ["names shards of another number", { ...RIGHT, c: "m-00004-of-00004.safetensors" }],
+  ])("reads whole shards beside an index that %s, and says so", async (_, weightMap) => {
+    for (const given of [[FIRST], [SECOND, FIRST]]) {
+      const draft = await read(pair(weightMap), given);
+      expect(draft.notes).toEqual([expect.stringContaining("does not fit the shards beside it")]);
+      expect(draft.methods).toHaveLength(1);
+      expect(draft.methods[0]?.weights.map(({ name }) => name)).toEqual(["a", "b", "c"]);
+      expect(draft.files.map(({ path }) => path)).toContain("m.safetensors.index.json");
+    }
+  });
+
+  test("refuses shards of which one that the index names is missing", async () => {
+    const { [SECOND]: _, ...files } = pair(RIGHT);
+    expect(await refusal(read(files, [FIRST]))).toMatchObject({ code: "not-found", tensor: "c" });
+    const error = await refusal(read(pair({ ...RIGHT, d: "gone.safetensors" })));
+    expect(error).toMatchObject({ code: "not-found", tensor: "d" });
+    expect(error.message).toContain('"gone.safetensors"');
+  });
+
+  test.each([
+    ["six digits", ["model-00001-of-000003", "model-00002-of-000003", "model-00003-of-000003"]],
+    ["no leading zeros", Array.from({ length: 11 }, (_, nth) => `model-${nth + 1}-of-11`)],
+  ])("knows shards whose numbers have %s", async (_, stems) => {
+    const files: Record<string, Uint8Array> = {};
+    for (const [nth, stem] of stems.entries())
+      files[`${stem}.safetensors`] = writeSafetensors({ [`t${nth}`]: byte(nth) });
+    const first = `${stems[0]}.safetensors`;
+    const [method, other] = (await read(files, [first])).methods;
+    expect(other).toBeUndefined();
+    expect(method?.name).toBe("model");
+    expect(method?.weights.map(({ name }) => name)).toEqual(stems.map((__, nth) => `t${nth}`));
+    delete files[`${stems[1]}.safetensors`];
+    expect(await refusal(read(files, [first]))).toMatchObject({
+      code: "not-found",
+      path: `${stems[1]}.safetensors`,
+    });
+  });
+
+  test("finds the shards of a file without a number by the index that names it", async () => {
+    const files: Record<string, Uint8Array> = {
+      "head.safetensors": writeSafetensors({ a: byte(1) }),
+      "tail.safetensors": writeSafetensors({ b: byte(2) }),
+      [INDEX]: index({ a: "head.safetensors", b: "tail.safetensors" }),
+    };
+    for (const given of [["head.safetensors"], ["head.safetensors", "tail.safetensors"]]) {
+      const draft = await read(files, given);
+      expect(draft.methods).toMatchObject([{ name: "model", weights: [{ name: "a" }, { name: "b" }] }]);
+    }
+    delete files["tail.safetensors"];
+    expect(await refusal(read(files))).toMatchObject({ code: "not-found", path: INDEX, tensor: "b" });
   });
 
   test.each<[string, string, string]>([

@@ -292,6 +292,8 @@ describe("convertWeights() to a tensor cache", () => {
             path,
             weights: Object.keys(weights).length,
             size: sizes.reduce((a, b) => a + b),
+            skipped: [],
+            notes: [],
           });
           if (files.length > 1)
             expect(await describedFile(path)).toEqual(await described(memoryWeights(weights)));

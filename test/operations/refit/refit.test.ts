@@ -4,7 +4,9 @@ import { fileURLToPath } from "node:url";
 import { beforeAll, describe, expect, test } from "vitest";
 import { type CharlmModel, charlmGguf } from "../../../fixtures/charlm/rebuild-gguf.mjs";
 import { parseGgufHeader } from "../../../src/formats/gguf/parse.ts";
-import { writeNpz } from "../../../src/formats/npy/npz.ts";
+import { zipSync } from "fflate";
+import { parseNpz, writeNpz } from "../../../src/formats/npy/npz.ts";
+import { writeNpy } from "../../../src/formats/npy/write.ts";
 import { writeSafetensors } from "../../../src/formats/safetensors/write.ts";
 import { openStore, type TareStore } from "../../../src/tare-store.ts";
 import type { NumberTensor, Tensors } from "../../../src/tensor/tensor.ts";
@@ -230,5 +232,54 @@ describe("refit()", () => {
     const logits = outputs.logits as NumberTensor;
     expect(new Float32Array(logits.bytes.slice().buffer).every(Number.isNaN)).toBe(true);
     expect((await runtimeOf(store).verifyRefit("nan")).length).toBe(2);
+  });
+});
+
+describe("refit() to tensors in another form", () => {
+  const LOOSE = fileURLToPath(new URL("../../../fixtures/loose", import.meta.url));
+  const zeros = (shape: readonly number[]): NumberTensor => {
+    return { dtype: "float32", shape, bytes: new Uint8Array(4 * shape.reduce((a, b) => a * b, 1)) };
+  };
+
+  async function baseStore(): Promise<{ store: TareStore; folder: string }> {
+    const folder = await temporaryFolder();
+    const store = await openStore({ path: join(folder, "store") });
+    await writeFile(
+      join(folder, "base.safetensors"),
+      writeSafetensors({ a: zeros([64, 32]), v: zeros([64, 1]) }),
+    );
+    await store.add([join(folder, "base.safetensors")]);
+    return { store, folder };
+  }
+
+  test("binds them as plain ones, from a file and from a store", async () => {
+    const { store } = await baseStore();
+    const file = join(LOOSE, "fortran.npz");
+    await store.add([file], { as: "fortran" });
+    const expected = parseNpz(new Uint8Array(await readFile(file)), file);
+    for (const [nth, ref] of [file, "fortran"].entries()) {
+      const { kept, bound } = await refit(store, "base", ref, { as: `tuned-${nth}`, partial: true });
+      expect([kept, bound]).toEqual([[], 2]);
+      expect(await storedTensors(store, `tuned-${nth}`)).toEqual(expected);
+    }
+  });
+
+  test("never keeps an old weight where the new one cannot be read", async () => {
+    const { store, folder } = await baseStore();
+    const structure = await readFile(
+      new URL("../../../fixtures/numpy/refused-structure.npy", import.meta.url),
+    );
+    const a = writeNpy({ dtype: "float32", shape: [64, 32], bytes: new Uint8Array(64 * 32 * 4).fill(1) });
+    const path = join(folder, "new.npz");
+    await writeFile(path, zipSync({ "a.npy": a, "v.npy": new Uint8Array(structure) }, { level: 0 }));
+    await store.add([path], { as: "new" });
+    for (const ref of [path, "new"]) {
+      await expect(refit(store, "base", ref, { as: "tuned", partial: true })).rejects.toMatchObject({
+        code: "unsupported",
+        tensor: "v",
+        message: expect.stringContaining("structures"),
+      });
+    }
+    expect(await store.list()).not.toContain("tuned");
   });
 });
