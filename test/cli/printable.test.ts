@@ -4,6 +4,7 @@ import { Writable } from "node:stream";
 import { describe, expect, test } from "vitest";
 import { run } from "../../src/cli/run.ts";
 import { printable, printableLine, printableProse } from "../../src/cli/printable.ts";
+import { safetensorsFile } from "../support/safetensors-file.ts";
 import { temporaryFolder } from "../support/temporary.ts";
 
 /** A name with an escape sequence, NUL, a newline, C1, bidi controls, zero width, a tag and a lone surrogate. */
@@ -24,16 +25,6 @@ async function tare(store: string, ...argv: readonly string[]) {
   const [stdout, stderr] = [sink(), sink()];
   const code = await run(argv, { stdout, stderr, env: { TARE_STORE: store } });
   return { code, out: stdout.text, err: stderr.text };
-}
-
-function safetensors(names: readonly string[], shape = [1]): Uint8Array {
-  const header = Object.fromEntries(
-    names.map((name, at) => [name, { dtype: "U8", shape, data_offsets: [at, at + 1] }]),
-  );
-  const json = Buffer.from(JSON.stringify(header));
-  const length = Buffer.alloc(8);
-  length.writeBigUInt64LE(BigInt(json.byteLength));
-  return Buffer.concat([length, json, Buffer.alloc(names.length)]);
 }
 
 describe("printable()", () => {
@@ -65,7 +56,7 @@ describe("the command line, with names that files contain,", () => {
     const store = join(folder, "store");
     await mkdir(join(folder, "m"));
     const name = HOSTILE.replace("\ud800", "");
-    await writeFile(join(folder, "m", "model.safetensors"), safetensors([name]));
+    await writeFile(join(folder, "m", "model.safetensors"), safetensorsFile([name], 1));
     expect((await tare(store, "add", join(folder, "m"))).code).toBe(0);
     const { out } = await tare(store, "show", "m");
     expect(out).toMatch(SAFE);
@@ -79,7 +70,7 @@ describe("the command line, with names that files contain,", () => {
     const folder = await temporaryFolder();
     const store = join(folder, "store");
     const file = join(folder, "bad.safetensors");
-    await writeFile(file, safetensors(["\u001b[31m\n  hint: delete everything"], [2]));
+    await writeFile(file, safetensorsFile(["\u001b[31m\n  hint: delete everything"], 1, [2]));
     for (const flags of [[], ["--json"]]) {
       const { code, out, err } = await tare(store, "add", file, ...flags);
       expect([code, out, err]).toEqual([1, expect.stringMatching(SAFE), expect.stringMatching(SAFE)]);

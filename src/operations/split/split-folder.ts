@@ -21,6 +21,7 @@ import { syncFolder } from "../../node/atomic-write.ts";
 import { fileError, openFileSource } from "../../node/file-source.ts";
 import { requireEmptyTarget } from "../../node/write-folder.ts";
 import { writeAtomically } from "../../node/atomic-write.ts";
+import { joinInside } from "../../node/join-inside.ts";
 import { createSha256 } from "../../node/sha256.ts";
 import { watchProgress } from "../../node/progress.ts";
 import { writeWeightFiles } from "../../local-store/write-weight-files.ts";
@@ -74,7 +75,7 @@ export async function writeSplitFolder(
     const written = await writeWeightFiles(files, blobPath, setup, signal);
     const placed = new Map<Digest, string>();
     for (const [index, { digest }] of written.entries()) {
-      const out = join(temporary, contents.weightFiles[index]?.path as string);
+      const out = joinInside(temporary, contents.weightFiles[index]?.path as string);
       await mkdir(dirname(out), { recursive: true });
       const twin = placed.get(digest);
       if (twin !== undefined) await copyFile(twin, out);
@@ -86,7 +87,7 @@ export async function writeSplitFolder(
     }
     const record = contents.record(written.map(({ digest }) => digest));
     for (const file of [...contents.written, { path: record.path, bytes: encodeJson(record.value) }]) {
-      const out = join(temporary, file.path);
+      const out = joinInside(temporary, file.path);
       await mkdir(dirname(out), { recursive: true });
       await writeFile(out, file.bytes, { flush: true, flag: "wx" });
     }
@@ -101,7 +102,7 @@ export async function writeSplitFolder(
 
 /** Makes a relative symbolic link, which stays valid if the folder moves; a hard link on systems without them. */
 async function linkInside(folder: string, path: string, target: string): Promise<void> {
-  const out = join(folder, path);
+  const out = joinInside(folder, path);
   await mkdir(dirname(out), { recursive: true });
   try {
     await symlink(relative(dirname(out), join(folder, target)), out);
