@@ -36,10 +36,13 @@ export class Context {
     return this.options.store ?? defaultStorePath(this.streams.env);
   }
 
-  /** Opens the store. Its module is imported here because some verbs need no store. */
-  async openStore(): Promise<TareStore> {
+  /**
+   * Opens the store. Its module is imported here because some verbs need no store.
+   * @param options `create: false` for a verb that needs models of the store
+   */
+  async openStore({ create = true }: { readonly create?: boolean } = {}): Promise<TareStore> {
     const { openStore } = await import("../tare-store.ts");
-    return openStore({ path: this.storePath });
+    return openStore({ path: this.storePath, create });
   }
 
   /** Opens a runtime over a store. Its module is imported here because few verbs need it. */

@@ -136,15 +136,23 @@ async function readExactly(
   response: Response,
   { name, offset, length, signal, end, idleMs }: Body,
 ): Promise<Uint8Array> {
-  const bytes = new Uint8Array(length);
-  let filled = 0;
+  const wrongLength = (count: number): SourceError => {
+    end();
+    const arrived = count < length ? count : "more";
+    return new SourceError(
+      "short-read",
+      `Cannot read "${name}": ${length} bytes at ${offset} were requested, ${arrived} arrived`,
+      { path: name, offset },
+    );
+  };
   const said = response.headers.get("content-length");
-  const reader = said === null || Number(said) === length ? response.body?.getReader() : undefined;
-  if (said !== null && Number(said) !== length) filled = Number(said);
-  while (reader) {
+  if (said !== null && Number(said) !== length) throw wrongLength(Number(said));
+  const bytes = new Uint8Array(length);
+  const reader = response.body?.getReader();
+  for (let filled = 0; ; ) {
     let chunk: Uint8Array | undefined;
     try {
-      ({ value: chunk } = await inTime(reader.read(), idleMs, end));
+      chunk = reader && (await inTime(reader.read(), idleMs, end)).value;
     } catch (cause) {
       signal?.throwIfAborted();
       const [code, why] =
@@ -157,18 +165,12 @@ async function readExactly(
         cause,
       });
     }
-    if (!chunk) break;
-    if (filled + chunk.byteLength <= length) bytes.set(chunk, filled);
+    if (!chunk && filled === length) return bytes;
+    if (!chunk) throw wrongLength(filled);
+    if (filled + chunk.byteLength > length) throw wrongLength(filled + chunk.byteLength);
+    bytes.set(chunk, filled);
     filled += chunk.byteLength;
-    if (filled > length) break;
   }
-  if (filled === length) return bytes;
-  end();
-  throw new SourceError(
-    "short-read",
-    `Cannot read "${name}": ${length} bytes at ${offset} were requested, ${filled < length ? filled : "more"} arrived`,
-    { path: name, offset },
-  );
 }
 
 /** The time limit of a step ended. */

@@ -1,5 +1,5 @@
 import { createHash } from "node:crypto";
-import { mkdir, open, stat } from "node:fs/promises";
+import { open, stat } from "node:fs/promises";
 import { basename, dirname, join, resolve } from "node:path";
 import { encodeBytes } from "../io/byte-encoding.ts";
 import { rangeOf } from "../io/stream.ts";
@@ -10,6 +10,7 @@ import { fileSegments, type Segment } from "../model/segments.ts";
 import type { StoredModel } from "../model/stored-model.ts";
 import type { BlobReader, BlobSource } from "../store/store.ts";
 import { writeAtomically } from "../node/atomic-write.ts";
+import { makeFolder } from "../node/make-folder.ts";
 import { joinInside } from "../node/join-inside.ts";
 import type { Progress } from "../io/progress.ts";
 import { writeChunks } from "../node/write-chunks.ts";
@@ -52,7 +53,7 @@ export async function exportModel(
   await writeAtomically(target, async (temporary) => {
     for (const file of files) {
       const out = files.length === 1 ? temporary : joinInside(temporary, file.path);
-      await mkdir(dirname(out), { recursive: true });
+      await makeFolder(dirname(out));
       await writeFile(store, file, fileSegments(model, file), out, advance, options.signal);
     }
   });

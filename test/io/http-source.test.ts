@@ -139,7 +139,9 @@ describe("openHttpSource()", () => {
     return {
       seen,
       async fetch(input, init) {
-        seen.push(`${String(input)} ${new Headers(init?.headers).get("authorization")}`);
+        seen.push(
+          `${input instanceof Request ? input.url : String(input)} ${new Headers(init?.headers).get("authorization")}`,
+        );
         if (seen.length === 1) {
           return new Response(null, { status: 302, headers: location === null ? {} : { location } });
         }

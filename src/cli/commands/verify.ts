@@ -16,7 +16,7 @@ export const verify: DefineCommand = (program, act) => {
     .addHelpText("after", examples("tare verify", "tare verify --full --json"))
     .action(
       act(async (context, flags: { readonly full?: boolean }) => {
-        const store = await context.openStore();
+        const store = await context.openStore({ create: false });
         const result = await context.withProgress("verifying", (onProgress) =>
           store.verify({ full: flags.full, signal: context.signal, onProgress }),
         );
