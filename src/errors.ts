@@ -45,6 +45,8 @@ export interface ErrorDetails {
   /** Name of the tensor (or other named part). */
   readonly tensor?: string | undefined;
   readonly digest?: string | undefined;
+  /** Further lines of the message, such as a list. */
+  readonly lines?: readonly string[] | undefined;
   /** What to do about the failure. Starts with a capital letter. */
   readonly hint?: string | undefined;
   readonly cause?: unknown;
@@ -60,16 +62,22 @@ export class TareError extends Error {
   readonly offset: number | undefined;
   readonly tensor: string | undefined;
   readonly digest: string | undefined;
+  /** The lines of `message` after its first part, if it ends with a list. */
+  readonly lines: readonly string[] | undefined;
   readonly hint: string | undefined;
 
   constructor(code: ErrorCode, message: string, details: ErrorDetails = {}) {
-    super(message, details.cause === undefined ? undefined : { cause: details.cause });
+    super(
+      [message, ...(details.lines ?? [])].join("\n"),
+      details.cause === undefined ? undefined : { cause: details.cause },
+    );
     this.name = new.target.name;
     this.code = code;
     this.path = details.path;
     this.offset = details.offset;
     this.tensor = details.tensor;
     this.digest = details.digest;
+    this.lines = details.lines;
     this.hint = details.hint;
   }
 }
@@ -164,7 +172,7 @@ const CLASSES = {
 } as const;
 
 /** An error as plain data, for another thread: messages between threads lose classes and custom fields. */
-export interface PackedError extends Omit<ErrorDetails, "cause"> {
+export interface PackedError extends Omit<ErrorDetails, "cause" | "lines"> {
   readonly name: string;
   readonly code: ErrorCode | undefined;
   readonly message: string;

@@ -6,7 +6,8 @@ import { collect, type GcOptions, type GcResult } from "./local-store/gc.ts";
 import { LocalStore } from "./local-store/local-store.ts";
 import { isUnfinished } from "./local-store/move-journal.ts";
 import { type StoreStatus, storeStatus } from "./local-store/status.ts";
-import { openStoreFolder } from "./local-store/store-paths.ts";
+import { type OpenFolderOptions, openStoreFolder } from "./local-store/open-store-folder.ts";
+import { requireOwnFolders } from "./local-store/own-folders.ts";
 import { type VerifyOptions, type VerifyResult, verifyStore } from "./local-store/verify.ts";
 import { openModel } from "./node/open-model.ts";
 import { type ModelSummary, summarizeModels } from "./operations/summarize-models.ts";
@@ -20,7 +21,7 @@ import { storedWeights } from "./weights/stored.ts";
 import type { WeightSource } from "./weights/weight-source.ts";
 
 /** Options of {@link openStore}. */
-export interface OpenStoreOptions {
+export interface OpenStoreOptions extends OpenFolderOptions {
   /** The store's folder; {@link defaultStorePath} unless given. */
   readonly path?: string | undefined;
 }
@@ -44,7 +45,7 @@ export interface StoredWeightsOptions {
 }
 
 /**
- * Opens the store in a folder; creates one if the folder is empty or does not exist.
+ * Opens the store in a folder; unless `create` is false, creates one if the folder is empty or does not exist.
  *
  * @example
  * ```ts
@@ -59,7 +60,7 @@ export interface StoredWeightsOptions {
  * @throws StoreError `not-a-store`; FormatError `newer-version`
  */
 export async function openStore(options: OpenStoreOptions = {}): Promise<TareStore> {
-  return TareStore.open(options.path ?? defaultStorePath());
+  return TareStore.open(options.path ?? defaultStorePath(), options);
 }
 
 /**
@@ -67,8 +68,8 @@ export async function openStore(options: OpenStoreOptions = {}): Promise<TareSto
  * over a store; {@link openRuntime} runs its models.
  */
 export class TareStore extends LocalStore {
-  static override async open(root: string): Promise<TareStore> {
-    return new TareStore(await openStoreFolder(root));
+  static override async open(root: string, options: OpenFolderOptions = {}): Promise<TareStore> {
+    return new TareStore(await openStoreFolder(root, options));
   }
 
   /** Absolute path of the store's folder. */
@@ -81,6 +82,7 @@ export class TareStore extends LocalStore {
    * @throws FormatError, SourceError, StoreError; a failed add leaves the store unchanged
    */
   async add(paths: readonly string[], options: AddFilesOptions = {}): Promise<AddResult> {
+    await requireOwnFolders(this.paths);
     if (options.move || (await isUnfinished(this.paths, paths))) return addMoving(this, paths, options);
     await using model = await openModel(paths, { signal: options.signal });
     return await addModel(this, options.as ?? model.name, model.draft, options);

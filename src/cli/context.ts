@@ -3,6 +3,7 @@ import type { Runtime } from "../runtime/runtime.ts";
 import type { TareStore } from "../tare-store.ts";
 import { defaultStorePath } from "../local-store/default-path.ts";
 import type { Progress } from "../io/progress.ts";
+import { printable, printableLine, printableProse } from "./printable.ts";
 
 /** The streams that a command writes to, and the environment variables that it reads. */
 export interface Streams {
@@ -35,10 +36,13 @@ export class Context {
     return this.options.store ?? defaultStorePath(this.streams.env);
   }
 
-  /** Opens the store. Its module is imported here because some verbs need no store. */
-  async openStore(): Promise<TareStore> {
+  /**
+   * Opens the store. Its module is imported here because some verbs need no store.
+   * @param options `create: false` for a verb that needs models of the store
+   */
+  async openStore({ create = true }: { readonly create?: boolean } = {}): Promise<TareStore> {
     const { openStore } = await import("../tare-store.ts");
-    return openStore({ path: this.storePath });
+    return openStore({ path: this.storePath, create });
   }
 
   /** Opens a runtime over a store. Its module is imported here because few verbs need it. */
@@ -47,9 +51,23 @@ export class Context {
     return openRuntime(store);
   }
 
-  /** Prints a result: as JSON with --json, else as text. */
+  /**
+   * Prints a result: as JSON with --json, else as text. Text and JSON escape what a terminal acts on.
+   * @param text returns lines; names that files contain are parts of a line: {@link printableLine}
+   */
   print(result: unknown, text: () => string): void {
-    this.streams.stdout.write(this.options.json ? `${JSON.stringify(result, replacer, 2)}\n` : `${text()}\n`);
+    const shown = this.options.json ? JSON.stringify(result, replacer, 2) : text();
+    this.streams.stdout.write(`${printable(shown)}\n`);
+  }
+
+  /** Prints running text at once, such as a model's, without a newline; nothing with --json. */
+  printProse(text: string): void {
+    if (!this.options.json) this.streams.stdout.write(printableProse(text));
+  }
+
+  /** Prints a message on stderr. */
+  warn(message: string): void {
+    this.streams.stderr.write(`tare: ${printable(message)}\n`);
   }
 
   /**
@@ -66,7 +84,7 @@ export class Context {
     const { SingleBar } = await import("cli-progress");
     const bar = new SingleBar({
       stream: stderr,
-      format: `${label} {bar} {percentage}%  {done} of {all}  {rate}/s  {eta_formatted} left`,
+      format: `${printableLine(label)} {bar} {percentage}%  {done} of {all}  {rate}/s  {eta_formatted} left`,
       barCompleteChar: "█",
       barIncompleteChar: "░",
       barsize: 24,
@@ -95,10 +113,11 @@ export function bytes(count: number): string {
 }
 
 /**
- * Formats rows of cells as aligned columns.
+ * Formats rows of cells as aligned columns. A newline in a cell is escaped.
  * @param right indexes of the columns that are aligned to the right
  */
-export function table(rows: readonly (readonly string[])[], right: readonly number[] = []): string {
+export function table(cells: readonly (readonly string[])[], right: readonly number[] = []): string {
+  const rows = cells.map((row) => row.map(printableLine));
   const widths: number[] = [];
   for (const row of rows)
     row.forEach((cell, column) => (widths[column] = Math.max(widths[column] ?? 0, cell.length)));

@@ -45,11 +45,11 @@ export async function generateText(
     adapters: flags.adapter.map(parseAdapter),
     signal: context.signal,
   });
-  const { stdout, stderr } = context.streams;
+  const { stderr } = context.streams;
   const result = await session.generate(promptFor(session, prompt, flags), {
     ...generateOptions(flags),
     signal: context.signal,
-    onText: (text) => void (context.options.json || stdout.write(text)),
+    onText: (text) => context.printProse(text),
   });
   context.print(result, () => "");
   if (stderr.isTTY && !context.options.json) {

@@ -3,6 +3,7 @@ import { TareError } from "../errors.ts";
 import type { Act } from "./command.ts";
 import { commandsFor } from "./commands/index.ts";
 import { Context, type GlobalOptions, type Streams } from "./context.ts";
+import { printable, printableLine } from "./printable.ts";
 
 const DESCRIPTION = `Stores each weight of your machine-learning models once, and shares it among all models that use it.
 
@@ -38,8 +39,8 @@ export async function run(argv: readonly string[], streams: Streams, signal?: Ab
     .showHelpAfterError("(tare VERB --help shows examples)")
     .exitOverride()
     .configureOutput({
-      writeOut: (text) => void streams.stdout.write(text),
-      writeErr: (text) => void streams.stderr.write(text),
+      writeOut: (text) => void streams.stdout.write(printable(text)),
+      writeErr: (text) => void streams.stderr.write(printable(text)),
     });
   const abort = signal ? AbortSignal.any([signal, interrupt.signal]) : interrupt.signal;
   const act: Act =
@@ -92,18 +93,20 @@ export async function run(argv: readonly string[], streams: Streams, signal?: Ab
   }
 }
 
-/** Prints an error with its cause and hint; with --json also as JSON on stdout. */
+/** Prints an error with its cause and hint, each in one line, except for the lines of a list; with --json also as JSON on stdout. */
 function report(error: TareError, { stdout, stderr }: Streams, json: boolean): void {
   const { code, message, path, offset, tensor, digest, hint } = error;
   if (json)
     stdout.write(
-      `${JSON.stringify({ error: { code, message, path, offset, tensor, digest, hint } }, null, 2)}\n`,
+      `${printable(JSON.stringify({ error: { code, message, path, offset, tensor, digest, hint } }, null, 2))}\n`,
     );
-  stderr.write(`tare: ${message}\n`);
+  const { lines = [] } = error;
+  const head = message.slice(0, message.length - lines.reduce((sum, line) => sum + line.length + 1, 0));
+  stderr.write(`${[`tare: ${head}`, ...lines].map(printableLine).join("\n")}\n`);
   const { cause } = error;
   if (cause instanceof Error && !message.includes(cause.message))
-    stderr.write(`  because: ${cause.message}\n`);
-  if (hint !== undefined) stderr.write(`  hint: ${hint}\n`);
+    stderr.write(`  because: ${printableLine(cause.message)}\n`);
+  if (hint !== undefined) stderr.write(`  hint: ${printableLine(hint)}\n`);
 }
 
 async function version(): Promise<string> {

@@ -1,4 +1,3 @@
-import { readFile } from "node:fs/promises";
 import { join, resolve } from "node:path";
 import * as v from "valibot";
 import type { Backend } from "./backends/backend.ts";
@@ -18,7 +17,8 @@ import { LinkError, SourceError } from "../errors.ts";
 import { digestSchema, isPlainPath, parseShape, sizeSchema } from "../model/config.ts";
 import type { Digest } from "../tensor/digest.ts";
 import { tensorBytes } from "../tensor/dtype.ts";
-import { fileError, openFileSource } from "../node/file-source.ts";
+import { openFileSource } from "../node/file-source.ts";
+import { readRegularFile } from "../node/open-regular-file.ts";
 import { thisMachine } from "../node/machine.ts";
 import { createSha256, sha256 } from "../node/sha256.ts";
 import { chooseBackends } from "./backends.ts";
@@ -101,9 +101,7 @@ export async function openCompiled(at: string, options: OpenCompiledOptions = {}
   const backends = chooseBackends(options.backends ?? [], open, machine);
   const root = resolve(at);
   const name = join(root, COMPILED_RECORD);
-  const text = await readFile(name, "utf8").catch((cause: unknown) => {
-    throw fileError(name, "read", cause);
-  });
+  const text = String(await readRegularFile(name));
   const record = parseFolderRecord(parseStrictJson(text, name), name);
   checkCompileCompatibility(record.compiled.records, backends, machine, name);
   return new OpenedFolder(root, record, backends, open);
@@ -188,9 +186,7 @@ class OpenedFolder implements CompiledFolder {
       });
     }
     const name = join(this.#path, file);
-    const bytes = await readFile(name).catch((cause: unknown) => {
-      throw fileError(name, "read", cause);
-    });
+    const bytes = await readRegularFile(name);
     checkPart(bytes, digest, sha256(bytes), name);
     return bytes;
   }

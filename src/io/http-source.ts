@@ -1,131 +1,118 @@
 import { SourceError } from "../errors.ts";
 import { type ByteSource, checkRange, type ReadOptions } from "./byte-source.ts";
+import { type HttpAnswer, type HttpRequestOptions, requestRange } from "./http-request.ts";
 
 /** Options of {@link openHttpSource}. */
-export interface HttpSourceOptions extends ReadOptions {
-  /** Replaces the global `fetch` (tests, proxies, authentication). */
-  readonly fetch?: typeof fetch;
-  readonly headers?: Readonly<Record<string, string>>;
+export interface HttpSourceOptions extends ReadOptions, HttpRequestOptions {}
+
+/** A resource of a web server. */
+export interface HttpSource extends ByteSource {
+  /** Whether the server gives an ETag or Last-Modified: without, only a change of the size is found. */
+  readonly hasValidator: boolean;
+}
+
+/** What identifies the state of a resource. */
+interface State {
+  readonly size: number;
+  readonly etag: string | null;
+  readonly modified: string | null;
 }
 
 /**
  * Opens an HTTP(S) resource for range reads (RFC 9110, section 14).
- * A request for the first byte returns size and validator; every later response must be a 206 of exactly the requested
- * range, with the same ETag (or Last-Modified) as the first.
- * @throws SourceError `not-found` (404), `http` (no ranges, wrong status or length), `source-changed`
+ * A request for the first byte returns size and validators; every later response must be a 206 of exactly the requested
+ * range, with the same size, ETag and Last-Modified as the first, and without a content encoding.
+ * @throws SourceError `not-found` (404), `http` (no ranges, wrong status, a redirect that is refused, a time limit),
+ * `short-read`, `source-changed`
  */
 export async function openHttpSource(
   url: string | URL,
   options: HttpSourceOptions = {},
-): Promise<ByteSource> {
+): Promise<HttpSource> {
   const name = String(url);
-  const get = async (first: number, last: number, signal: AbortSignal | undefined): Promise<Response> => {
-    try {
-      return await (options.fetch ?? fetch)(name, {
-        // For a request with a range, fetch asks for no content encoding (Fetch, "HTTP-network-or-cache fetch").
-        headers: { ...options.headers, range: `bytes=${first}-${last}` },
-        ...(signal && { signal }),
-      });
-    } catch (cause) {
-      signal?.throwIfAborted();
-      throw new SourceError("http", `Cannot reach "${name}"`, { path: name, offset: first, cause });
-    }
-  };
-
-  const probe = await get(0, 0, options.signal);
-  await probe.body?.cancel();
-  if (probe.status === 404)
-    throw new SourceError("not-found", `Cannot find "${name}": HTTP 404`, { path: name });
-  // An empty resource has no valid range (RFC 9110, section 14.2): servers refuse the range or ignore it.
-  if (probe.status === 416 && contentRange(probe)?.size === 0) return emptySource(name);
-  if (probe.status === 200 && probe.headers.get("content-length") === "0") return emptySource(name);
-  if (probe.status >= 400)
-    throw new SourceError("http", `Cannot read "${name}": HTTP ${probe.status}`, { path: name });
-  const size = probe.status === 206 ? contentRange(probe)?.size : undefined;
-  if (size === undefined) {
-    throw new SourceError(
-      "http",
-      `Cannot read ranges of "${name}": it answered ${probe.status} to a range request`,
-      {
-        path: name,
-        hint: "Download the file first, or serve it from a server that supports range requests",
-      },
-    );
-  }
-  const validator = validatorOf(probe);
-
-  const source: ByteSource = {
+  const probe = await requestRange(name, 0, 0, options, options.signal);
+  const state = await stateOf(name, probe);
+  const { size } = state;
+  const source: HttpSource = {
     name,
     size,
-    remote: { url: name, offset: 0 },
+    hasValidator: state.etag !== null || state.modified !== null,
+    ...(size > 0 && { remote: { url: name, offset: 0 } }),
     async read(offset, length, readOptions) {
       checkRange(source, offset, length);
       if (length === 0) return new Uint8Array(0);
-      const signal = readOptions?.signal ?? options.signal;
-      const response = await get(offset, offset + length - 1, signal);
-      const range = contentRange(response);
-      const otherSize = range?.size !== undefined && range.size !== size;
-      if (otherSize || (response.status === 206 && validatorOf(response) !== validator)) {
-        await response.body?.cancel();
-        throw new SourceError(
-          "source-changed",
-          `Cannot continue reading "${name}": it changed since it was opened`,
-          {
-            path: name,
-            offset,
-            hint: "Run the command again",
-          },
-        );
-      }
-      if (response.status !== 206 || range?.first !== offset || range.last !== offset + length - 1) {
-        await response.body?.cancel();
-        throw new SourceError(
-          "http",
-          `Cannot read ${length} bytes at ${offset} of "${name}": HTTP ${response.status}`,
-          { path: name, offset },
-        );
-      }
-      return await readExactly(response, length, name, offset, signal);
+      const last = offset + length - 1;
+      const answer = await requestRange(name, offset, last, options, readOptions?.signal ?? options.signal);
+      const failure = checkAnswer(name, answer, offset, last, state);
+      if (!failure) return answer.read(length, offset);
+      answer.end();
+      throw failure;
     },
   };
   return source;
 }
 
-/** Reads a body of exactly `length` bytes: a longer or shorter body is an error. */
-async function readExactly(
-  response: Response,
-  length: number,
-  name: string,
-  offset: number,
-  signal: AbortSignal | undefined,
-): Promise<Uint8Array> {
-  const bytes = new Uint8Array(length);
-  let filled = 0;
-  try {
-    for await (const chunk of response.body ?? []) {
-      if (filled + chunk.byteLength > length) {
-        filled += chunk.byteLength;
-        break;
-      }
-      bytes.set(chunk, filled);
-      filled += chunk.byteLength;
-    }
-  } catch (cause) {
-    signal?.throwIfAborted();
-    throw new SourceError("short-read", `Cannot finish reading "${name}": the connection broke`, {
-      path: name,
-      offset: offset + filled,
-      cause,
-    });
+/** Reads the state of a resource from the answer to a request of its first byte. */
+async function stateOf(name: string, answer: HttpAnswer): Promise<State> {
+  const { response } = answer;
+  const { status, headers } = response;
+  const range = contentRange(response);
+  const [etag, modified] = validatorsOf(response);
+  // An empty resource has no valid range (RFC 9110, section 14.2): servers refuse the range or ignore it.
+  const isEmpty =
+    (status === 416 && range?.size === 0) || (status === 200 && headers.get("content-length") === "0");
+  if (
+    status === 206 &&
+    range?.size !== undefined &&
+    range.first === 0 &&
+    range.last === 0 &&
+    !encodingOf(response)
+  ) {
+    await answer.read(1, 0);
+    return { size: range.size, etag, modified };
   }
-  if (filled !== length) {
-    throw new SourceError(
-      "short-read",
-      `Cannot read "${name}": ${length} bytes at ${offset} were requested, ${filled < length ? filled : "more"} arrived`,
-      { path: name, offset },
+  answer.end();
+  if (isEmpty) return { size: 0, etag, modified };
+  if (status === 404) throw new SourceError("not-found", `Cannot find "${name}": HTTP 404`, { path: name });
+  if (status >= 400) throw new SourceError("http", `Cannot read "${name}": HTTP ${status}`, { path: name });
+  if (encodingOf(response)) throw encoded(name, response, 0);
+  throw new SourceError("http", `Cannot read ranges of "${name}": it answered ${status} to a range request`, {
+    path: name,
+    hint: "Download the file first, or serve it from a server that supports range requests",
+  });
+}
+
+/** Compares an answer with the request and with the state at the start. */
+function checkAnswer(
+  path: string,
+  { response }: HttpAnswer,
+  offset: number,
+  last: number,
+  state: State,
+): SourceError | undefined {
+  const { status } = response;
+  const range = contentRange(response);
+  const [etag, modified] = validatorsOf(response);
+  const isOther = etag !== state.etag || modified !== state.modified;
+  if ((range?.size !== undefined && range.size !== state.size) || (status === 206 && isOther)) {
+    return new SourceError(
+      "source-changed",
+      `Cannot continue reading "${path}": it changed since it was opened`,
+      {
+        path,
+        offset,
+        hint: "Run the command again",
+      },
     );
   }
-  return bytes;
+  if (status !== 206 || range?.size === undefined || range.first !== offset || range.last !== last) {
+    const length = last - offset + 1;
+    return new SourceError("http", `Cannot read ${length} bytes at ${offset} of "${path}": HTTP ${status}`, {
+      path,
+      offset,
+    });
+  }
+  return encodingOf(response) ? encoded(path, response, offset) : undefined;
 }
 
 function contentRange(
@@ -141,18 +128,24 @@ function contentRange(
   };
 }
 
-function validatorOf(response: Response): string | null {
-  return response.headers.get("etag") ?? response.headers.get("last-modified");
+function validatorsOf({ headers }: Response): readonly [string | null, string | null] {
+  return [headers.get("etag"), headers.get("last-modified")];
 }
 
-function emptySource(name: string): ByteSource {
-  const source: ByteSource = {
-    name,
-    size: 0,
-    async read(offset, length) {
-      checkRange(source, offset, length);
-      return new Uint8Array(0);
+/** The content encoding of an answer, whose bytes are then not those of the resource. */
+function encodingOf({ headers }: Response): string | undefined {
+  const encoding = headers.get("content-encoding")?.trim().toLowerCase() ?? "";
+  return encoding === "" || encoding === "identity" ? undefined : encoding;
+}
+
+function encoded(path: string, response: Response, offset: number): SourceError {
+  return new SourceError(
+    "http",
+    `Cannot read "${path}": the server compressed its answer (${encodingOf(response)})`,
+    {
+      path,
+      offset,
+      hint: "Download the file first, or serve it from a server that sends ranges as they are",
     },
-  };
-  return source;
+  );
 }

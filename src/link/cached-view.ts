@@ -6,6 +6,8 @@ import { digestHex } from "../tensor/digest.ts";
 import { MediaType } from "../model/manifest.ts";
 import type { StoredModel } from "../model/stored-model.ts";
 import type { StorePaths } from "../local-store/store-paths.ts";
+import { makeOwnFolder } from "../local-store/own-folders.ts";
+import { withSystemErrors } from "../local-store/system-errors.ts";
 import { SEAL } from "../local-store/commit-blob.ts";
 import { writeView } from "./view.ts";
 import type { GgufView } from "./gguf-view.ts";
@@ -54,6 +56,7 @@ export async function cacheView(
   verify: boolean,
 ): Promise<string> {
   const folder = folderOf(layout, model);
+  await withSystemErrors(layout.views, () => makeOwnFolder(layout.root, layout.views));
   const write = (): Promise<unknown> => writeView(folder, view.links, view.written, { linked: true });
   // Another process may have made the same view.
   if (!(await unlessThere(write))) {

@@ -2,6 +2,8 @@ import { existsSync } from "node:fs";
 import { join } from "node:path";
 import { requireEngine } from "../engines/engine-of.ts";
 import { exportModel } from "../local-store/export.ts";
+import { makeOwnFolder } from "../local-store/own-folders.ts";
+import { withSystemErrors } from "../local-store/system-errors.ts";
 import type { LocalStore } from "../local-store/local-store.ts";
 import { isShardLayoutCurrent } from "../local-store/shard-layout-cache.ts";
 import type { Method } from "../model/config.ts";
@@ -140,6 +142,7 @@ async function makeFile(
 async function adapterFile(store: LocalStore, name: string): Promise<ModelFile> {
   const model = await readModel(store, name);
   requireEngine(model, "llama", "generate text with");
+  await withSystemErrors(store.paths.views, () => makeOwnFolder(store.paths.root, store.paths.views));
   const path = join(store.paths.views, `${digestHex(model.digest)}.gguf`);
   await unlessThere(() => exportModel(store, model, path));
   return { path, model };

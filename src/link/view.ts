@@ -1,8 +1,10 @@
 import { constants } from "node:fs";
-import { copyFile, link, mkdir, rm, stat, writeFile } from "node:fs/promises";
-import { dirname, join, resolve } from "node:path";
+import { copyFile, link, rm, stat, writeFile } from "node:fs/promises";
+import { dirname, resolve } from "node:path";
 import { requireEmptyTarget } from "../node/write-folder.ts";
 import { writeAtomically } from "../node/atomic-write.ts";
+import { makeFolder } from "../node/make-folder.ts";
+import { joinInside } from "../node/join-inside.ts";
 
 /** A file of a view that links to a blob of the store. */
 export interface LinkedFile {
@@ -61,13 +63,13 @@ export async function writeView(
   let writtenBytes = 0;
   await writeAtomically(target, async (temporary) => {
     for (const { path: name, blob } of links) {
-      const out = join(temporary, name);
-      await mkdir(dirname(out), { recursive: true });
+      const out = joinInside(temporary, name);
+      await makeFolder(dirname(out));
       bytes[await share(blob, out, options)] += (await stat(out)).size;
     }
     for (const file of files) {
-      const out = join(temporary, file.path);
-      await mkdir(dirname(out), { recursive: true });
+      const out = joinInside(temporary, file.path);
+      await makeFolder(dirname(out));
       await writeFile(out, file.bytes);
       writtenBytes += file.bytes.byteLength;
     }

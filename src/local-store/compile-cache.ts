@@ -1,13 +1,18 @@
 import { createHash } from "node:crypto";
-import { mkdir, readdir, readFile, rm, stat } from "node:fs/promises";
+import { rm } from "node:fs/promises";
 import { join } from "node:path";
+import { SourceError } from "../errors.ts";
 import type { Digest } from "../tensor/digest.ts";
 import { writeFileAtomically } from "../node/atomic-write.ts";
-import { isAbsent } from "../node/file-source.ts";
+import { readRegularFile } from "../node/open-regular-file.ts";
 import type { LocalStore } from "./local-store.ts";
+import { listOwn, makeOwnFolder, requireOwnFolders } from "./own-folders.ts";
+import type { StorePaths } from "./store-paths.ts";
 
 /** System errors of a folder in which a cache cannot be written. */
 export const NOT_KEPT: readonly string[] = ["EROFS", "EACCES", "EPERM", "ENOSPC", "EDQUOT"];
+/** Name of an entry: a key with the digest of a program, or with an engine; an unfinished one starts with a dot. */
+const ENTRY = /[0-9a-f]{64}|^\.?onnxruntime-|^compiled-/;
 /** Length of the sha256 at the start of each entry. */
 const DIGEST_BYTES = 32;
 
@@ -16,16 +21,16 @@ const DIGEST_BYTES = 32;
  * are ignored. The folder may be deleted: programs are then compiled again.
  */
 export class FileCompileCache {
-  readonly #folder: string;
+  readonly #paths: StorePaths;
 
   constructor({ paths }: Pick<LocalStore, "paths">) {
-    this.#folder = join(paths.cache, "compiled");
+    this.#paths = paths;
   }
 
   async get(key: string): Promise<Uint8Array | undefined> {
     const path = this.#path(key);
-    const bytes = await readFile(path).catch((error: unknown) => {
-      if (isAbsent(error)) return undefined;
+    const bytes = await readRegularFile(path).catch((error: unknown) => {
+      if (error instanceof SourceError && error.code === "not-found") return undefined;
       throw error;
     });
     if (!bytes) return undefined;
@@ -35,6 +40,7 @@ export class FileCompileCache {
       Math.max(0, bytes.byteLength - DIGEST_BYTES),
     );
     if (createHash("sha256").update(content).digest().equals(bytes.subarray(0, DIGEST_BYTES))) return content;
+    await requireOwnFolders(this.#paths);
     await rm(path, { force: true }).catch(() => undefined);
     return undefined;
   }
@@ -43,7 +49,7 @@ export class FileCompileCache {
   async put(key: string, bytes: Uint8Array): Promise<void> {
     const digest = createHash("sha256").update(bytes).digest();
     try {
-      await mkdir(this.#folder, { recursive: true });
+      await makeOwnFolder(this.#paths.root, this.#paths.compiled);
       await writeFileAtomically(this.#path(key), Buffer.concat([digest, bytes]));
     } catch (error) {
       const { code } = error as NodeJS.ErrnoException;
@@ -59,17 +65,21 @@ export class FileCompileCache {
   async sweep(needed: ReadonlySet<Digest>): Promise<{ readonly entries: number; readonly bytes: number }> {
     let entries = 0;
     let bytes = 0;
-    for (const name of await readdir(this.#folder).catch(() => [])) {
+    for (const { name, path, stats } of await listOwn(
+      this.#paths.compiled,
+      (each) => ENTRY.test(each),
+      "file",
+    )) {
       const [program] = /[0-9a-f]{64}/.exec(name) ?? [];
       if (program !== undefined && needed.has(`sha256:${program}`)) continue;
       entries++;
-      bytes += (await stat(this.#path(name)).catch(() => undefined))?.size ?? 0;
-      await rm(this.#path(name), { force: true });
+      bytes += stats.size;
+      await rm(path, { force: true });
     }
     return { entries, bytes };
   }
 
   #path(key: string): string {
-    return join(this.#folder, key);
+    return join(this.#paths.compiled, key);
   }
 }

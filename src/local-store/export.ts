@@ -1,5 +1,5 @@
 import { createHash } from "node:crypto";
-import { mkdir, open, stat } from "node:fs/promises";
+import { open, stat } from "node:fs/promises";
 import { basename, dirname, join, resolve } from "node:path";
 import { encodeBytes } from "../io/byte-encoding.ts";
 import { rangeOf } from "../io/stream.ts";
@@ -10,6 +10,8 @@ import { fileSegments, type Segment } from "../model/segments.ts";
 import type { StoredModel } from "../model/stored-model.ts";
 import type { BlobReader, BlobSource } from "../store/store.ts";
 import { writeAtomically } from "../node/atomic-write.ts";
+import { makeFolder } from "../node/make-folder.ts";
+import { joinInside } from "../node/join-inside.ts";
 import type { Progress } from "../io/progress.ts";
 import { writeChunks } from "../node/write-chunks.ts";
 
@@ -50,8 +52,8 @@ export async function exportModel(
   };
   await writeAtomically(target, async (temporary) => {
     for (const file of files) {
-      const out = files.length === 1 ? temporary : join(temporary, file.path);
-      await mkdir(dirname(out), { recursive: true });
+      const out = files.length === 1 ? temporary : joinInside(temporary, file.path);
+      await makeFolder(dirname(out));
       await writeFile(store, file, fileSegments(model, file), out, advance, options.signal);
     }
   });
@@ -66,7 +68,7 @@ export async function exportModel(
 async function targetOf(path: string, file: string | undefined): Promise<string> {
   const stats = await stat(path).catch(() => undefined);
   const target =
-    stats?.isDirectory() && file !== undefined ? join(resolve(path), basename(file)) : resolve(path);
+    stats?.isDirectory() && file !== undefined ? joinInside(resolve(path), basename(file)) : resolve(path);
   if (target === resolve(path) ? stats : await stat(target).catch(() => undefined)) {
     throw new SourceError("exists", `Cannot write "${target}": it exists already`, {
       path: target,

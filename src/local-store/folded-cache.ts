@@ -1,8 +1,9 @@
-import { type FileHandle, open, readdir, rm } from "node:fs/promises";
+import { type FileHandle, open, rm } from "node:fs/promises";
 import { join } from "node:path";
 import type { FoldedFile } from "../model/folded-weight.ts";
 import type { Digest } from "../tensor/digest.ts";
 import type { LocalStore } from "./local-store.ts";
+import { listOwn } from "./own-folders.ts";
 import type { StorePaths } from "./store-paths.ts";
 import { appendRecord, readTail } from "./file-record.ts";
 import { hashRange } from "./prepacked-file.ts";
@@ -17,6 +18,9 @@ interface FoldedRecord {
   /** Digests of the weights that it is computed from. */
   readonly operands: readonly Digest[];
 }
+
+/** Name of a file. */
+const KEY = /^[0-9a-f]{64}$/;
 
 /** Size limit of a record: about 1700 operands. */
 const MAX_RECORD_BYTES = 128 * 1024;
@@ -39,7 +43,7 @@ export class FileFoldedCache {
   }
 
   async get(key: string, options: { readonly full?: boolean } = {}): Promise<FoldedFile | undefined> {
-    const record = await readSealed(this.#path(key), KIND, options.full);
+    const record = await readSealed(this.#paths, this.#path(key), KIND, options.full);
     return record && { location: `cache/derived/${key}`, length: record.length };
   }
 
@@ -74,8 +78,8 @@ export class FileFoldedCache {
   async sweep(weights: ReadonlySet<Digest>): Promise<{ readonly files: number; readonly bytes: number }> {
     let files = 0;
     let bytes = 0;
-    for (const name of await readdir(this.#paths.folded).catch(() => [])) {
-      const handle = await open(this.#path(name), "r").catch(() => undefined);
+    for (const { path } of await listOwn(this.#paths.folded, (each) => KEY.test(each), "file")) {
+      const handle = await open(path, "r").catch(() => undefined);
       if (!handle) continue;
       try {
         const record = await readRecord(handle);
@@ -85,7 +89,7 @@ export class FileFoldedCache {
       } finally {
         await handle.close();
       }
-      await rm(this.#path(name), { force: true });
+      await rm(path, { force: true });
     }
     return { files, bytes };
   }

@@ -1,21 +1,23 @@
-import { readdir, rm, stat } from "node:fs/promises";
-import { join } from "node:path";
+import { rm } from "node:fs/promises";
 import { StoreError, TareError } from "../errors.ts";
 import { modelWeights } from "../model/stored-model.ts";
-import { isAbsent } from "../node/file-source.ts";
 import { readTagged } from "../store/read-model.ts";
-import { type Digest, digestHex, isDigest } from "../tensor/digest.ts";
+import { type Digest, digestHex } from "../tensor/digest.ts";
 import { FileCompileCache } from "./compile-cache.ts";
 import { FileFoldedCache } from "./folded-cache.ts";
 import { sweepLeases } from "./lease.ts";
 import type { LocalStore } from "./local-store.ts";
 import { withLock } from "./lock.ts";
 import { markBlobs } from "./mark-blobs.ts";
+import { listOwn, requireOwnFolders } from "./own-folders.ts";
 import { FilePrepackedCache } from "./prepacked-cache.ts";
 import { readIndex, type StorePaths } from "./store-paths.ts";
 
 /** Tolerance for the clock of a file system, which may lag behind that of the process. */
 const CLOCK_SLACK_MS = 2000;
+
+/** Name of a blob. */
+const HEX = /^[0-9a-f]{64}$/;
 
 /** Number and size of the blobs that a collection removed, or would remove. */
 export interface GcResult {
@@ -42,7 +44,8 @@ export interface GcOptions {
 export async function collect(store: LocalStore, options: GcOptions = {}): Promise<GcResult> {
   const { paths } = store;
   return withLock(paths, async (assertHeld) => {
-    const writing = await sweepLeases(paths);
+    await requireOwnFolders(paths);
+    const writing = await sweepLeases(paths, options);
     const marked = await markBlobs(paths).catch((cause: unknown) => {
       const reason = "a manifest, or the journal of an unfinished add, cannot be read";
       throw new StoreError("corrupted", `Cannot collect in "${paths.root}": ${reason}`, {
@@ -53,12 +56,8 @@ export async function collect(store: LocalStore, options: GcOptions = {}): Promi
     });
     let blobs = 0;
     let bytes = 0;
-    for (const name of await readdir(paths.blobs)) {
-      const digest = `sha256:${name}`;
-      const path = join(paths.blobs, name);
-      if (isDigest(digest) && marked.has(digest)) continue;
-      const stats = await stat(path).catch(ignoreAbsent);
-      if (!stats?.isFile()) continue;
+    const isUnused = (name: string): boolean => HEX.test(name) && !marked.has(`sha256:${name}`);
+    for (const { path, stats } of await listOwn(paths.blobs, isUnused, "file")) {
       if (writing !== undefined && stats.ctimeMs >= writing - CLOCK_SLACK_MS) continue;
       blobs++;
       bytes += stats.size;
@@ -101,15 +100,18 @@ async function weightsInUse(store: LocalStore): Promise<Set<Digest> | undefined>
 }
 
 /**
- * Removes the views of models that were removed or repacked. The name of a view starts with the digest of a manifest.
+ * Removes the views of models that were removed or repacked: folders, and files of adapters. The name of a view starts with the
+ * digest of a manifest; that of an unfinished view starts with a dot.
  */
 async function sweepViews(paths: StorePaths): Promise<void> {
   const current = new Set((await readIndex(paths)).manifests.map((each) => digestHex(each.digest)));
-  for (const name of await readdir(paths.views).catch(() => [])) {
-    if (!current.has(name.slice(0, 64))) await rm(join(paths.views, name), { recursive: true, force: true });
-  }
-}
-
-function ignoreAbsent(error: unknown): undefined {
-  if (!isAbsent(error)) throw error;
+  const isUnused =
+    (pattern: RegExp) =>
+    (name: string): boolean =>
+      pattern.test(name) && !current.has(name.slice(0, 64));
+  const folder = isUnused(/^(?:[0-9a-f]{64}|\.[0-9a-f]{64}\.[0-9a-f]{12})$/);
+  const file = isUnused(/^(?:[0-9a-f]{64}\.gguf|\.[0-9a-f]{64}\.gguf\.[0-9a-f]{12})$/);
+  for (const { path } of await listOwn(paths.views, folder, "folder"))
+    await rm(path, { recursive: true, force: true });
+  for (const { path } of await listOwn(paths.views, file, "file")) await rm(path, { force: true });
 }

@@ -80,7 +80,7 @@ export class Ingester {
   #looksLike(fd: number, part: IngestPart, candidate: Candidate): boolean {
     let other: number;
     try {
-      other = openSync(candidate.path, constants.O_RDONLY);
+      other = openSync(candidate.path, constants.O_RDONLY | (constants.O_NONBLOCK ?? 0));
     } catch {
       return false;
     }
@@ -194,7 +194,7 @@ export class Ingester {
     if (open !== undefined) return open;
     let fd: number;
     try {
-      fd = openSync(path, constants.O_RDONLY);
+      fd = openSync(path, constants.O_RDONLY | (constants.O_NONBLOCK ?? 0));
     } catch (cause) {
       throw fileError(path, "open", cause);
     }

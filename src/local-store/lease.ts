@@ -1,8 +1,8 @@
 import { randomBytes } from "node:crypto";
-import { mkdir, readdir, rm } from "node:fs/promises";
+import { mkdir, rm } from "node:fs/promises";
 import { hostname } from "node:os";
 import { join } from "node:path";
-import { isAbsent } from "../node/file-source.ts";
+import { listOwn } from "./own-folders.ts";
 import type { StorePaths } from "./store-paths.ts";
 
 /** Lifetime of a lease of another machine (for a store on a network drive), in milliseconds. */
@@ -28,16 +28,22 @@ export async function openLease(paths: Pick<StorePaths, "temporary">): Promise<L
   };
 }
 
+/** Name of a lease: host, process, start, and random digits. */
+const LEASE = /^[A-Za-z0-9-]*\.\d+\.\d+\.[0-9a-f]{12}$/;
+
 /**
- * Removes the leases of dead writers.
+ * Removes the leases of dead writers, unless `dryRun`, and no other entries.
  * @returns start time of the oldest living lease, in milliseconds; `undefined` if there is none
  */
-export async function sweepLeases(paths: Pick<StorePaths, "temporary">): Promise<number | undefined> {
+export async function sweepLeases(
+  paths: Pick<StorePaths, "temporary">,
+  { dryRun = false }: { readonly dryRun?: boolean | undefined } = {},
+): Promise<number | undefined> {
   let oldest: number | undefined;
-  for (const name of await readdir(paths.temporary).catch(emptyIfAbsent)) {
+  for (const { name, path } of await listOwn(paths.temporary, (each) => LEASE.test(each), "folder")) {
     const [host, pid, began] = name.split(".");
     if (isAlive(host, Number(pid), Number(began))) oldest = Math.min(oldest ?? Number(began), Number(began));
-    else await rm(join(paths.temporary, name), { recursive: true, force: true });
+    else if (!dryRun) await rm(path, { recursive: true, force: true });
   }
   return oldest;
 }
@@ -51,9 +57,4 @@ function isAlive(host: string | undefined, pid: number, began: number): boolean 
   } catch (error) {
     return (error as NodeJS.ErrnoException).code === "EPERM";
   }
-}
-
-function emptyIfAbsent(error: unknown): string[] {
-  if (isAbsent(error)) return [];
-  throw error;
 }

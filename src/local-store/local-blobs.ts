@@ -5,6 +5,7 @@ import type { BlobRef, Blobs, BlobSource, HasOptions, Lease, StagedBlob } from "
 import type { Digest } from "../tensor/digest.ts";
 import { discard } from "./discard.ts";
 import { openLease, sweepLeases } from "./lease.ts";
+import { requireOwnFolders } from "./own-folders.ts";
 import { openBlob } from "./open-blob.ts";
 import { isWhole } from "./seal.ts";
 import { stageFile } from "./stage-file.ts";
@@ -34,6 +35,7 @@ export class LocalBlobs implements Blobs {
   }
 
   async stage(chunks: AsyncIterable<Uint8Array>, options: ReadOptions = {}): Promise<StagedBlob> {
+    await requireOwnFolders(this.#paths);
     const lease = await withSystemErrors(this.#paths.root, () => openLease(this.#paths));
     try {
       const path = join(lease.folder, "blob");
@@ -49,6 +51,7 @@ export class LocalBlobs implements Blobs {
   async lease(): Promise<LocalLease> {
     const paths = this.#paths;
     return withSystemErrors(paths.root, async () => {
+      await requireOwnFolders(paths);
       await sweepLeases(paths);
       const lease = await openLease(paths);
       return {

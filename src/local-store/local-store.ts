@@ -3,7 +3,8 @@ import type { Store } from "../store/store.ts";
 import type { CreateDigest, Digest } from "../tensor/digest.ts";
 import { LocalBlobs } from "./local-blobs.ts";
 import { LocalNames } from "./local-names.ts";
-import { openStoreFolder, type StorePaths } from "./store-paths.ts";
+import { type OpenFolderOptions, openStoreFolder } from "./open-store-folder.ts";
+import type { StorePaths } from "./store-paths.ts";
 
 /** A store in a folder: an OCI image layout with models as names, whose files engines can map. */
 export class LocalStore implements Store {
@@ -19,11 +20,11 @@ export class LocalStore implements Store {
   }
 
   /**
-   * Opens the store in a folder; creates one if the folder is empty or does not exist.
+   * Opens the store in a folder; unless `create` is false, creates one if the folder is empty or does not exist.
    * @throws StoreError `not-a-store`; FormatError `newer-version`
    */
-  static async open(root: string): Promise<LocalStore> {
-    return new LocalStore(await openStoreFolder(root));
+  static async open(root: string, options: OpenFolderOptions = {}): Promise<LocalStore> {
+    return new LocalStore(await openStoreFolder(root, options));
   }
 
   /** Absolute path of the folder: the root for {@link location}. */

@@ -4,7 +4,7 @@ import { join, resolve } from "node:path";
 import * as v from "valibot";
 import { parseStrictJson } from "../encodings/json.ts";
 import { FormatError } from "../errors.ts";
-import { digestSchema, isPlainPath, sizeSchema, encodingEntries } from "../model/config.ts";
+import { digestSchema, sizeSchema, storedPathSchema, encodingEntries } from "../model/config.ts";
 import type { Digest } from "../tensor/digest.ts";
 import type { MethodDraft, WeightDraft } from "../model/draft.ts";
 import { DTYPE_BITS, type DType } from "../tensor/dtype.ts";
@@ -61,7 +61,7 @@ const headerLine: v.GenericSchema<MoveHeader> = v.object({
   folder: v.nullable(v.string()),
   files: v.array(
     v.object({
-      path: v.pipe(v.string(), v.check(isPlainPath, "not a plain relative path")),
+      path: storedPathSchema,
       original: v.string(),
       device: v.number(),
       inode: v.number(),

@@ -1,13 +1,17 @@
 import { constants } from "node:fs";
-import { chmod, copyFile, type FileHandle, open, readdir, rm, stat } from "node:fs/promises";
+import { chmod, copyFile, type FileHandle, open, rm, stat } from "node:fs/promises";
 import { join } from "node:path";
 import type { Digest } from "../tensor/digest.ts";
 import type { Binding } from "../model/link-plan.ts";
 import type { PrepackedFile, PrepackedParts } from "../model/prepacked-weight.ts";
 import type { LocalStore } from "./local-store.ts";
+import { listOwn } from "./own-folders.ts";
 import type { StorePaths } from "./store-paths.ts";
 import { copyRange, isSound, type PrepackedRecord, readRecord, writePrepacked } from "./prepacked-file.ts";
 import { makeSealed, readSealed } from "./sealed-file.ts";
+
+/** Name of a file: digest of the weight, and what its bytes depend on. */
+const KEY = /^[0-9a-f]{64}-[0-9a-f]{32}$/;
 
 /**
  * A cache of prepacked weights. Each file has a weight, copies that an engine prepacked, and a record. It is sealed
@@ -26,7 +30,7 @@ export class FilePrepackedCache {
       record: async (file: FileHandle) => readRecord(file, (await file.stat()).size),
       isSound: (file: FileHandle, record: PrepackedRecord) => isSound(file, record, key.slice(0, 64)),
     };
-    const record = await readSealed(this.#path(key), kind, options.full);
+    const record = await readSealed(this.#paths, this.#path(key), kind, options.full);
     return record && { location: this.#location(key), entries: record.entries };
   }
 
@@ -57,11 +61,15 @@ export class FilePrepackedCache {
   async sweep(weights: ReadonlySet<Digest>): Promise<{ readonly files: number; readonly bytes: number }> {
     let files = 0;
     let bytes = 0;
-    for (const name of await readdir(this.#paths.prepacked).catch(() => [])) {
+    for (const { name, path, stats } of await listOwn(
+      this.#paths.prepacked,
+      (each) => KEY.test(each),
+      "file",
+    )) {
       if (weights.has(`sha256:${name.slice(0, 64)}`)) continue;
       files++;
-      bytes += (await stat(this.#path(name)).catch(() => undefined))?.size ?? 0;
-      await rm(this.#path(name), { force: true });
+      bytes += stats.size;
+      await rm(path, { force: true });
     }
     return { files, bytes };
   }

@@ -1,9 +1,11 @@
-import { type FileHandle, mkdir, open, rm } from "node:fs/promises";
+import { type FileHandle, rm } from "node:fs/promises";
 import { dirname, join } from "node:path";
-import { isAbsent } from "../node/file-source.ts";
+import { SourceError } from "../errors.ts";
+import { openRegularFile } from "../node/open-regular-file.ts";
 import { seal } from "./seal.ts";
 import { NOT_KEPT } from "./compile-cache.ts";
 import type { StorePaths } from "./store-paths.ts";
+import { makeOwnFolder, requireOwnFolders } from "./own-folders.ts";
 import { openLease } from "./lease.ts";
 import { commitBlobSync, SEAL } from "./commit-blob.ts";
 
@@ -22,15 +24,17 @@ export interface SealedKind<R> {
  * @returns `undefined` for a missing or damaged file
  */
 export async function readSealed<R>(
+  paths: StorePaths,
   path: string,
   { record: recordOf, isSound }: SealedKind<R>,
   full = false,
 ): Promise<R | undefined> {
-  const file = await open(path, "r").catch((error: unknown) => {
-    if (isAbsent(error)) return undefined;
+  const opened = await openRegularFile(path).catch((error: unknown) => {
+    if (error instanceof SourceError && error.code === "not-found") return undefined;
     throw error;
   });
-  if (!file) return undefined;
+  if (!opened) return undefined;
+  const { handle: file } = opened;
   try {
     const record = await recordOf(file);
     const sealed = (await file.stat()).mtimeMs === SEAL * 1000 && !full;
@@ -41,6 +45,7 @@ export async function readSealed<R>(
   } finally {
     await file.close();
   }
+  await requireOwnFolders(paths);
   await rm(path, { force: true }).catch(() => undefined);
   return undefined;
 }
@@ -59,7 +64,8 @@ export async function makeSealed<R>(
   ) => Promise<{ readonly file: FileHandle; readonly finish: () => Promise<R> }>,
 ): Promise<R | undefined> {
   try {
-    await mkdir(dirname(path), { recursive: true });
+    await requireOwnFolders(paths);
+    await makeOwnFolder(paths.root, dirname(path));
     await using lease = await openLease(paths);
     const temporary = join(lease.folder, "file");
     const { file, finish } = await write(temporary, lease.folder);

@@ -1,4 +1,4 @@
-import { readdir, stat } from "node:fs/promises";
+import { lstat, readdir } from "node:fs/promises";
 import { join } from "node:path";
 import { unfinishedAdds } from "./move-journal.ts";
 import { markBlobs } from "./mark-blobs.ts";
@@ -63,7 +63,7 @@ async function folderSize(
   const entries = await readdir(folder, { withFileTypes: true, recursive: true }).catch(() => []);
   for (const entry of entries) {
     if (!entry.isFile() || !counts(entry.name)) continue;
-    const stats = await stat(join(entry.parentPath, entry.name)).catch(() => undefined);
+    const stats = await lstat(join(entry.parentPath, entry.name)).catch(() => undefined);
     files++;
     bytes += stats?.size ?? 0;
   }

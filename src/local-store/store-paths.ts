@@ -1,15 +1,13 @@
-import { mkdir, readdir, readFile, stat } from "node:fs/promises";
 import { join, resolve } from "node:path";
 import { parseStrictJson } from "../encodings/json.ts";
 import { StoreError } from "../errors.ts";
 import { MODEL_VERSION, newerVersion } from "../model/config.ts";
 import { type Digest, digestHex } from "../tensor/digest.ts";
-import { encodeJson, type ImageIndex, MediaType, parseIndex } from "../model/manifest.ts";
-import { createFileAtomically } from "../node/atomic-write.ts";
-import { isAbsent } from "../node/file-source.ts";
+import { type ImageIndex, parseIndex } from "../model/manifest.ts";
+import { readRegularFile } from "../node/open-regular-file.ts";
 
 /** Annotation of `index.json` with the version of the store's layout. */
-const STORE_VERSION = "dev.tare.store.version";
+export const STORE_VERSION = "dev.tare.store.version";
 
 /** Paths of a store: an OCI image layout, and folders that only tare uses. All are absolute. */
 export class StorePaths {
@@ -22,8 +20,10 @@ export class StorePaths {
   readonly moving: string;
   /** Folders of links, for engines that open files by name; may be deleted at any time. */
   readonly views: string;
-  /** Compiled programs; may be deleted at any time. */
+  /** Caches; may be deleted at any time. */
   readonly cache: string;
+  /** Compiled programs by key. */
+  readonly compiled: string;
   /** Prepacked weights; may be deleted at any time. */
   readonly prepacked: string;
   /** Folded weights; may be deleted at any time. */
@@ -37,6 +37,7 @@ export class StorePaths {
     this.moving = join(this.root, "consuming");
     this.views = join(this.root, "views");
     this.cache = join(this.root, "cache");
+    this.compiled = join(this.cache, "compiled");
     this.prepacked = join(this.cache, "packed");
     this.folded = join(this.cache, "derived");
   }
@@ -52,66 +53,13 @@ export class StorePaths {
   }
 }
 
-/**
- * Opens the store at a path; creates one if the folder is empty or does not exist.
- * @throws StoreError `not-a-store` for a file, or a folder with other content; FormatError `newer-version`
- */
-export async function openStoreFolder(root: string): Promise<StorePaths> {
-  const paths = new StorePaths(root);
-  const marker = join(paths.root, "oci-layout");
-  const text = await readFile(marker, "utf8").catch((error: unknown) => {
-    if (isAbsent(error)) return undefined;
-    throw error;
-  });
-  if (text === undefined) {
-    await refuseForeign(paths);
-    await mkdir(paths.blobs, { recursive: true });
-    await mkdir(paths.temporary, { recursive: true });
-    const empty: ImageIndex = {
-      schemaVersion: 2,
-      mediaType: MediaType.index,
-      manifests: [],
-      annotations: { [STORE_VERSION]: String(MODEL_VERSION) },
-    };
-    // Write the marker last: a folder without it is incomplete, and the next process that opens it continues here.
-    await createFileAtomically(paths.index, encodeJson(empty));
-    await createFileAtomically(marker, encodeJson({ imageLayoutVersion: "1.0.0" }));
-    return paths;
-  }
-  const { imageLayoutVersion } = parseStrictJson(text, marker) as { imageLayoutVersion?: unknown };
-  if (imageLayoutVersion !== "1.0.0") throw newerVersion(marker, String(imageLayoutVersion));
-  await readIndex(paths);
-  return paths;
-}
-
 /** Reads the current `index.json`. */
 export async function readIndex(paths: StorePaths): Promise<ImageIndex> {
-  const text = await readFile(paths.index, "utf8").catch((cause: unknown) => {
+  const text = await readRegularFile(paths.index).catch((cause: unknown) => {
     throw new StoreError("not-a-store", `Cannot read "${paths.index}"`, { path: paths.index, cause });
   });
-  const index = parseIndex(parseStrictJson(text, paths.index), paths.index);
+  const index = parseIndex(parseStrictJson(String(text), paths.index), paths.index);
   const version = index.annotations?.[STORE_VERSION];
   if (version !== undefined && !(Number(version) <= MODEL_VERSION)) throw newerVersion(paths.index, version);
   return index;
-}
-
-async function refuseForeign(paths: StorePaths): Promise<void> {
-  const stats = await stat(paths.root).catch(() => undefined);
-  if (!stats) return;
-  const hint = "Choose a new or empty folder with --store or TARE_STORE";
-  if (!stats.isDirectory()) {
-    throw new StoreError("not-a-store", `Cannot use "${paths.root}" as a store: it is a file`, {
-      path: paths.root,
-      hint,
-    });
-  }
-  // Accept the files of a store: another process may be creating it.
-  const ours = ["blobs", "tmp", "index.json", "oci-layout", "cache", "views", "lock", "consuming"];
-  const foreign = (await readdir(paths.root)).find((name) => !ours.includes(name) && !name.startsWith("."));
-  if (foreign !== undefined) {
-    throw new StoreError("not-a-store", `Cannot use "${paths.root}" as a store: it contains "${foreign}"`, {
-      path: paths.root,
-      hint,
-    });
-  }
 }

@@ -2,6 +2,7 @@ import { availableParallelism } from "node:os";
 import type { Progress } from "../io/progress.ts";
 import type { ModelDraft } from "../model/draft.ts";
 import type { FileSource } from "../node/file-source.ts";
+import { requireStorable } from "../model/require-storable.ts";
 import { watchProgress } from "../node/progress.ts";
 import { findKnownWeights } from "../store/known-weights.ts";
 import { putManifest } from "../store/put-manifest.ts";
@@ -31,7 +32,7 @@ export interface WriteModelOptions {
 
 /**
  * Streams a model's files once, and stores its blobs and manifest. Gives it no name.
- * @throws SourceError `source-changed`, `short-read`, `disk-full`; FormatError `size-mismatch`
+ * @throws SourceError `unsafe-path`, `source-changed`, `short-read`, `disk-full`; FormatError `size-mismatch`
  */
 export async function writeModel(
   store: LocalStore,
@@ -39,6 +40,7 @@ export async function writeModel(
   draft: ModelDraft<FileSource>,
   { threads, signal, onProgress, moving }: WriteModelOptions,
 ): Promise<StoredManifest> {
+  requireStorable(draft);
   const progress = new SharedArrayBuffer(16);
   const fileBytes = draft.files.reduce((sum, { source }) => sum + source.size, 0);
   using _ = watchProgress(progress, fileBytes, onProgress);

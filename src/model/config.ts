@@ -64,11 +64,10 @@ export const digestSchema: v.GenericSchema<Digest> = v.custom<Digest>(
   (value) => typeof value === "string" && isDigest(value),
   "not a sha256 digest",
 );
-/** A path that export may join to a folder. */
-const relativePath = v.pipe(
+/** Schema of the path of a stored file: {@link isRelativePath}. */
+export const storedPathSchema: v.GenericSchema<string> = v.pipe(
   v.string(),
-  v.minLength(1),
-  v.check((path) => isPlainPath(path), "not a plain relative path"),
+  v.check((path) => isRelativePath(path), "not a relative path"),
 );
 
 export const weightSchema: v.GenericSchema<Weight> = v.pipe(
@@ -100,7 +99,7 @@ const hole: v.GenericSchema<Hole> = v.object({
 });
 /** On disk the digest of a skeleton has the key `rest`. */
 const file: v.GenericSchema<unknown, StoredFile> = v.pipe(
-  v.object({ path: relativePath, size: sizeSchema, rest: digestSchema, holes: v.array(hole) }),
+  v.object({ path: storedPathSchema, size: sizeSchema, rest: digestSchema, holes: v.array(hole) }),
   v.transform(({ path, size, rest, holes }): StoredFile => ({ path, size, skeleton: rest, holes })),
   v.check(({ size, holes }) => {
     let at = 0;
@@ -178,9 +177,17 @@ export function parseShape<T>(schema: v.GenericSchema<unknown, T>, value: unknow
   );
 }
 
-/** Whether a path is relative and, on every system, inside of the folder that it is joined to. */
-export function isPlainPath(path: string): boolean {
+/**
+ * Whether a path is one that a store accepts: relative, with `/` between names, without `.`, `..` and NUL. A name may have `\`
+ * and `:`, as POSIX allows; Windows cannot write such a file.
+ */
+export function isRelativePath(path: string): boolean {
   return path
     .split("/")
-    .every((part) => part !== "" && part !== "." && part !== ".." && !/[\\\0:]/.test(part));
+    .every((part) => part !== "" && part !== "." && part !== ".." && !part.includes("\0"));
+}
+
+/** Whether a path is relative and, on every system, inside of the folder that it is joined to. */
+export function isPlainPath(path: string): boolean {
+  return isRelativePath(path) && !/[\\:]/.test(path);
 }

@@ -1,8 +1,12 @@
-import { type FileHandle, open, stat } from "node:fs/promises";
+import { stat } from "node:fs/promises";
 import type { Stats } from "node:fs";
 import { resolve } from "node:path";
 import { type ByteSource, checkRange, type LocalFile, type ReadOptions } from "../io/byte-source.ts";
 import { SourceError } from "../errors.ts";
+import { fileError, isAbsent } from "./file-error.ts";
+import { openRegularFile } from "./open-regular-file.ts";
+
+export { fileError, isAbsent } from "./file-error.ts";
 
 /** Facts from `stat` that change if a file is replaced or written. */
 export interface FileIdentity {
@@ -36,20 +40,10 @@ const MAX_READ_LENGTH = 1024 * 1024 * 1024;
 
 /**
  * Opens a regular file.
- * @throws SourceError `not-found`, `io` (a folder, no permission)
+ * @throws SourceError `not-found`, `io` (a folder, a named pipe, a device, no permission)
  */
 export async function openFileSource(path: string): Promise<FileSource> {
-  let handle: FileHandle;
-  try {
-    handle = await open(path, "r");
-  } catch (cause) {
-    throw fileError(path, "open", cause);
-  }
-  const stats = await handle.stat();
-  if (!stats.isFile()) {
-    await handle.close();
-    throw new SourceError("io", `Cannot read "${path}": it is not a file`, { path });
-  }
+  const { handle, stats } = await openRegularFile(path);
   const identity = identityOf(stats);
   const full = resolve(path);
   const readInto = async (target: Uint8Array, offset: number, options?: ReadOptions): Promise<void> => {
@@ -105,30 +99,4 @@ async function requireUnchanged(path: string, identity: FileIdentity): Promise<v
     path,
     hint: "Open the file again",
   });
-}
-
-/** Turns a system error about a file into a SourceError. */
-export function fileError(path: string, doing: string, cause: unknown): SourceError {
-  const { code } = cause as NodeJS.ErrnoException;
-  if (code === "ENOENT" || code === "ENOTDIR") {
-    return new SourceError("not-found", `Cannot find "${path}"`, { path, cause });
-  }
-  if (code === "ENOSPC" || code === "EDQUOT") return diskFull(path, cause);
-  const reason = cause instanceof Error ? cause.message.replace(/,.*$/s, "") : String(cause);
-  return new SourceError("io", `Cannot ${doing} "${path}": ${reason}`, { path, cause });
-}
-
-/** Makes the error of a write to a full disk. */
-export function diskFull(path: string, cause: unknown): SourceError {
-  return new SourceError("disk-full", `Cannot write "${path}": the disk is full`, {
-    path,
-    cause,
-    hint: "Free some space (tare gc removes blobs that no model uses) and try again; the store is unchanged",
-  });
-}
-
-/** Whether a system error means that a path does not exist. */
-export function isAbsent(error: unknown): boolean {
-  const { code } = error as NodeJS.ErrnoException;
-  return code === "ENOENT" || code === "ENOTDIR";
 }

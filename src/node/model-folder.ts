@@ -1,9 +1,10 @@
 import { realpath } from "node:fs/promises";
-import { dirname, isAbsolute, join, relative, sep } from "node:path";
+import { dirname, isAbsolute, join } from "node:path";
 import { SourceError } from "../errors.ts";
 import type { ModelFolder } from "../formats/format.ts";
 import { isPlainPath } from "../model/config.ts";
 import { fileError, type FileSource, isAbsent, openFileSource } from "./file-source.ts";
+import { isInside } from "./foreign-link.ts";
 
 /** A model's folder on disk. Dispose it to close the files that it opened. */
 export interface OpenFolder extends ModelFolder, AsyncDisposable {
@@ -45,11 +46,6 @@ export function openFolder(folder: string, programs: readonly string[]): OpenFol
       for (const source of opened.values()) await source[Symbol.asyncDispose]();
     },
   };
-}
-
-function isInside(home: string, path: string): boolean {
-  const way = relative(home, path);
-  return way !== "" && way !== ".." && !way.startsWith(`..${sep}`) && !isAbsolute(way);
 }
 
 function unsafe(path: string, reason: string): SourceError {

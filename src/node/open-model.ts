@@ -6,6 +6,7 @@ import type { Format } from "../formats/format.ts";
 import { MODEL_FILES, recognizeFormat } from "../formats/registry.ts";
 import type { FileDraft, ModelDraft } from "../model/draft.ts";
 import { fileError, type FileSource, openFileSource } from "./file-source.ts";
+import { foreignLink, requireOwnFiles } from "./foreign-link.ts";
 import { openFolder } from "./model-folder.ts";
 import { COMPANIONS, programsIn } from "./programs-in.ts";
 
@@ -38,6 +39,7 @@ export async function openModel(paths: readonly string[], options: ReadOptions =
       hint: "Put the files into one folder, or add each alone",
     });
   }
+  if (stats.isDirectory()) await requireOwnFiles(folder, names);
   const name = basename(resolve(first), stats.isDirectory() ? undefined : extname(first));
 
   const opened: AsyncDisposable[] = [];
@@ -56,13 +58,17 @@ export async function openModel(paths: readonly string[], options: ReadOptions =
     for (const path of names) programs.push({ path, source: await openIn(path) });
     const draft = await (await formatOf(first, programs, options)).read(programs, home, options);
     const files = draft.files.map(({ path, source }) => ({ path, source: source as FileSource }));
+    const leftOut: string[] = [];
     if (stats.isDirectory()) {
       const known = new Set(files.map((file) => file.path));
       for (const path of await companionsIn(folder)) {
-        if (!known.has(path)) files.push({ path, source: await openIn(path) });
+        if (known.has(path)) continue;
+        const link = await foreignLink(folder, path);
+        if (link === undefined) files.push({ path, source: await openIn(path) });
+        else leftOut.push(`left out "${path}": it is ${link}`);
       }
     }
-    const all = [...(draft.notes ?? []), ...notes];
+    const all = [...(draft.notes ?? []), ...notes, ...leftOut];
     return {
       name,
       draft: { ...draft, files, ...(all.length > 0 && { notes: all }) },

@@ -1,7 +1,8 @@
-import { mkdir, open, readdir } from "node:fs/promises";
+import { open, readdir } from "node:fs/promises";
 import { join, resolve } from "node:path";
 import { SourceError } from "../errors.ts";
 import { syncFolder, writeAtomically } from "./atomic-write.ts";
+import { makeFolder } from "./make-folder.ts";
 import { type FileChunk, writeChunks } from "./write-chunks.ts";
 
 /** A file of a folder, as a stream. */
@@ -27,7 +28,7 @@ export async function writeFolder(
   const target = resolve(path);
   await requireEmptyTarget(target, verb);
   await writeAtomically(target, async (temporary) => {
-    await mkdir(temporary, { recursive: true });
+    await makeFolder(temporary);
     for (const { name, chunks } of files) {
       const handle = await open(join(temporary, name), "wx", 0o644);
       try {

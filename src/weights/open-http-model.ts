@@ -1,4 +1,4 @@
-import { type HttpSourceOptions, openHttpSource } from "../io/http-source.ts";
+import { type HttpSource, type HttpSourceOptions, openHttpSource } from "../io/http-source.ts";
 import { FormatError, SourceError } from "../errors.ts";
 import type { ModelFolder } from "../formats/format.ts";
 import { MODEL_FILES, recognizeFormat } from "../formats/registry.ts";
@@ -25,11 +25,20 @@ export async function openHttpModel(url: string | URL, options: HttpSourceOption
       },
     );
   }
-  return format.read([{ path, source }], folderAt(start, options), options);
+  const sources = [source];
+  const draft = await format.read([{ path, source }], folderAt(start, options, sources), options);
+  const unvalidated = sources.filter((each) => each.size > 0 && !each.hasValidator);
+  if (unvalidated.length === 0) return draft;
+  const names = unvalidated.map((each) => each.name).join(", ");
+  const note = `The server gives no ETag and no Last-Modified of ${names}: a change that keeps the size is not noticed`;
+  return { ...draft, notes: [...(draft.notes ?? []), note] };
 }
 
-/** Opens files beside a URL, or in folders beside it. */
-function folderAt(start: URL, options: HttpSourceOptions): ModelFolder {
+/**
+ * Opens files beside a URL, or in folders beside it.
+ * @param sources receives the opened files
+ */
+function folderAt(start: URL, options: HttpSourceOptions, sources: HttpSource[]): ModelFolder {
   return {
     async open(path, { signal } = {}) {
       const plain = path.replace(/^(\.\/)+/, "");
@@ -44,7 +53,9 @@ function folderAt(start: URL, options: HttpSourceOptions): ModelFolder {
       }
       const url = new URL(plain.split("/").map(encodeURIComponent).join("/"), start);
       try {
-        return await openHttpSource(url, { ...options, ...(signal && { signal }) });
+        const source = await openHttpSource(url, { ...options, ...(signal && { signal }) });
+        sources.push(source);
+        return source;
       } catch (error) {
         if (error instanceof SourceError && error.code === "not-found") return undefined;
         throw error;

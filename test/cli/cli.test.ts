@@ -5,6 +5,7 @@ import { Writable } from "node:stream";
 import { beforeAll, describe, expect, test } from "vitest";
 import { COMMANDS } from "../../src/cli/commands/index.ts";
 import { run } from "../../src/cli/run.ts";
+import { openStore } from "../../src/tare-store.ts";
 import { parseNpz } from "../../src/formats/npy/npz.ts";
 import { charlm } from "../support/charlm.ts";
 import { mlirPath } from "../support/mlir.ts";
@@ -85,6 +86,13 @@ describe("tare", () => {
 
   test("--store goes before or after the verb, and wins over TARE_STORE", async () => {
     const empty = join(await temporaryFolder(), "empty");
+    expect(await tare("--store", empty, "ls")).toMatchObject({
+      code: 1,
+      err: expect.stringMatching(
+        /^tare: Cannot find a store in ".*empty"\n {2}hint: Make one with tare add PATH/,
+      ),
+    });
+    await openStore({ path: empty });
     expect((await tare("--store", empty, "ls")).out).toMatch(/^the store is empty/);
     expect((await tare("ls", "--store", empty)).out).toMatch(/^the store is empty/);
   });

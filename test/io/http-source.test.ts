@@ -113,11 +113,134 @@ describe("openHttpSource()", () => {
     expect([...(await source.read(5, 2))]).toEqual([...file.subarray(5, 7)]);
   });
 
+  test("follows five redirects, and no more", async () => {
+    const serve = answer;
+    answer = (request, response) => {
+      const [, left] = /^\/moved(\d)$/.exec(request.url ?? "") ?? [];
+      if (left === undefined) serve(request, response);
+      else
+        response
+          .writeHead(307, { location: left === "1" ? "/model.onnx" : `/moved${Number(left) - 1}` })
+          .end();
+    };
+    const at = (count: number): string => url.replace("/model.onnx", `/moved${count}`);
+    const source = await openHttpSource(at(5));
+    expect([...(await source.read(5, 2))]).toEqual([...file.subarray(5, 7)]);
+    await expect(openHttpSource(at(6))).rejects.toMatchObject({
+      code: "http",
+      path: at(6),
+      message: expect.stringContaining("it is redirect 6"),
+    });
+  });
+
+  /** A fetch that redirects from one URL to another, where an ordinary server is. */
+  function redirecting(location: string | null): { readonly fetch: typeof fetch; readonly seen: string[] } {
+    const seen: string[] = [];
+    return {
+      seen,
+      async fetch(input, init) {
+        seen.push(
+          `${input instanceof Request ? input.url : String(input)} ${new Headers(init?.headers).get("authorization")}`,
+        );
+        if (seen.length === 1) {
+          return new Response(null, { status: 302, headers: location === null ? {} : { location } });
+        }
+        return new Response("x", { status: 206, headers: { "content-range": "bytes 0-0/1" } });
+      },
+    };
+  }
+
+  test.each([
+    "http://127.0.0.1/x",
+    "http://2130706433/",
+    "http://0x7f.1/",
+    "http://0177.0.0.1/",
+    "http://localhost:8080/",
+    "http://db.internal/",
+    "http://printer/",
+    "http://169.254.169.254/latest/meta-data",
+    "http://10.1.2.3/",
+    "http://172.31.0.1/",
+    "http://192.168.1.1/",
+    "http://100.64.0.1/",
+    "http://0.0.0.0/",
+    "http://224.0.0.1/",
+    "http://255.255.255.255/",
+    "http://[::1]/",
+    "http://[::]/",
+    "http://[::ffff:127.0.0.1]/",
+    "http://[::ffff:a9fe:a9fe]/",
+    "http://[fe80::1]/",
+    "http://[fd00::1]/",
+    "http://[ff02::1]/",
+    "http://[64:ff9b::7f00:1]/",
+    "http://[2002:7f00:1::]/",
+  ])("does not follow a redirect from a public host to %s", async (location) => {
+    const { fetch, seen } = redirecting(location);
+    await expect(openHttpSource("http://models.example.org/m", { fetch })).rejects.toMatchObject({
+      code: "http",
+      path: "http://models.example.org/m",
+      message: expect.stringContaining(`"${new URL(location).hostname}"`),
+    });
+    expect(seen.length).toBe(1);
+  });
+
+  test.each([
+    ["https://models.example.org/m", "http://cdn.example.org/m", "it leaves https"],
+    ["https://models.example.org/m", "file:///etc/passwd", "it is no web address"],
+    ["https://models.example.org/m", "https://", "it is no URL"],
+    ["https://models.example.org/m", null, "it is no URL"],
+  ])("does not follow a redirect from %s to %s", async (from, location, reason) => {
+    const { fetch, seen } = redirecting(location);
+    await expect(openHttpSource(from, { fetch })).rejects.toMatchObject({
+      code: "http",
+      message: expect.stringContaining(reason),
+    });
+    expect(seen.length).toBe(1);
+  });
+
+  test.each([
+    ["http://models.example.org/m", "https://cdn.example.org/m"],
+    ["http://models.example.org/m", "http://8.8.8.8/m"],
+    ["http://models.example.org/m", "http://[2606:4700::1]/m"],
+    ["http://10.0.0.1/m", "http://127.0.0.1/m"],
+  ])("follows a redirect from %s to %s, without the headers of the caller", async (from, to) => {
+    const { fetch, seen } = redirecting(to);
+    const source = await openHttpSource(from, { fetch, headers: { authorization: "Bearer t" } });
+    expect(source.size).toBe(1);
+    expect(seen).toEqual([`${from} Bearer t`, `${to} null`]);
+  });
+
+  test("gives up on a server that does not answer, after a time limit", async () => {
+    answer = () => undefined;
+    await expect(openHttpSource(url, { headersTimeoutMs: 50 })).rejects.toMatchObject({
+      code: "http",
+      path: url,
+      message: expect.stringContaining("no answer in 0.05 s"),
+    });
+  });
+
+  test("refuses what is no URL", async () => {
+    await expect(openHttpSource("http://[")).rejects.toMatchObject({ code: "http", path: "http://[" });
+  });
+
+  test.each([
+    ["a compressed answer", { "content-encoding": "gzip", "content-range": "bytes 0-0/5" }, "gzip"],
+    ["another range", { "content-range": "bytes 1-1/5" }, "206"],
+  ])("refuses %s to the first request", async (_, headers, reason) => {
+    answer = (_request, response) => void response.writeHead(206, headers).end("x");
+    await expect(openHttpSource(url)).rejects.toMatchObject({
+      code: "http",
+      message: expect.stringContaining(reason),
+    });
+  });
+
   test("goes by Last-Modified, or by the size alone, where there is no ETag", async () => {
     for (const headers of [{ "last-modified": "Tue, 01 Jul 2025 00:00:00 GMT" }, {}]) {
       answer = serveRange(headers);
       const source = await openHttpSource(url);
       expect([...(await source.read(5, 2))]).toEqual([...file.subarray(5, 7)]);
+      expect(source.hasValidator).toBe("last-modified" in headers);
     }
   });
 
@@ -191,6 +314,12 @@ describe("a source that openHttpSource() gave", () => {
     ["500", 500, {}],
     ["206 of another range", 206, { etag: '"one"', "content-range": `bytes 0-9/${file.length}` }],
     ["206 without saying of what", 206, { etag: '"one"' }],
+    ["206 of a resource of unknown size", 206, { etag: '"one"', "content-range": "bytes 100-109/*" }],
+    [
+      "a compressed answer",
+      206,
+      { etag: '"one"', "content-range": `bytes 100-109/${file.length}`, "content-encoding": "br" },
+    ],
   ])("refuses %s", async (_, status, headers) => {
     later((_request, response) => void response.writeHead(status, headers).end("0123456789"));
     const source = await openHttpSource(url);
@@ -200,6 +329,14 @@ describe("a source that openHttpSource() gave", () => {
   test.each([
     ["another ETag", { etag: '"two"', "content-range": `bytes 100-109/${file.length}` }],
     ["no ETag any more", { "content-range": `bytes 100-109/${file.length}` }],
+    [
+      "a Last-Modified that the first answer had not",
+      {
+        etag: '"one"',
+        "last-modified": "Tue, 01 Jul 2025 00:00:00 GMT",
+        "content-range": `bytes 100-109/${file.length}`,
+      },
+    ],
     ["another size", { etag: '"one"', "content-range": `bytes 100-109/${file.length + 1}` }],
   ])("refuses to mix two states of a file: %s", async (_, headers) => {
     later((_request, response) => void response.writeHead(206, headers).end("0123456789"));
@@ -225,6 +362,32 @@ describe("a source that openHttpSource() gave", () => {
 
   test("does not wait for the end of an answer that is too long", async () => {
     later((_request, response) => void response.writeHead(206, right).write("0123456789ab"));
+    const source = await openHttpSource(url);
+    await expect(source.read(100, 10)).rejects.toMatchObject({ code: "short-read" });
+  });
+
+  test.each([
+    ["before the first byte", ""],
+    ["between bytes", "0123"],
+  ])("gives up on a server that is silent %s, after a time limit", async (_, body) => {
+    later((_request, response) => {
+      response.writeHead(206, { ...right, "content-length": 10 });
+      response.flushHeaders();
+      if (body !== "") response.write(body);
+    });
+    const source = await openHttpSource(url, { idleTimeoutMs: 50 });
+    await expect(source.read(100, 10)).rejects.toMatchObject({
+      code: "http",
+      offset: 100 + body.length,
+      message: expect.stringContaining("sent nothing for 0.05 s"),
+    });
+  });
+
+  test("refuses an answer whose Content-Length is not that of the range, before its body", async () => {
+    later((_request, response) => {
+      response.writeHead(206, { ...right, "content-length": 11 });
+      response.flushHeaders();
+    });
     const source = await openHttpSource(url);
     await expect(source.read(100, 10)).rejects.toMatchObject({ code: "short-read" });
   });

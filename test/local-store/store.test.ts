@@ -342,8 +342,7 @@ describe("TareStore.remove() and gc()", () => {
 
   test("gc sweeps what a dead writer left", async () => {
     const store = await familyStore(["base"]);
-    await mkdir(join(store.path, "tmp", "host.999999999.1.abc"), { recursive: true });
-    await mkdir(join(store.path, "tmp", "nonsense"));
+    await mkdir(join(store.path, "tmp", "host.999999999.1.0123456789ab"), { recursive: true });
     await store.gc();
     // A lease of another machine is left alone for a day; this one began in 1970.
     expect(await readdir(join(store.path, "tmp"))).toEqual([]);

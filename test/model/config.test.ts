@@ -39,7 +39,7 @@ describe("parseConfig()", () => {
     ["files.0.path", "../evil"],
     ["files.0.path", "/etc/passwd"],
     ["files.0.path", "a//b"],
-    ["files.0.path", "a\\b"],
+    ["files.0.path", "a\0b"],
     ["files.0.path", ""],
     ["files.0.size", -1],
     ["files.0.size", 2 ** 60],
@@ -64,6 +64,10 @@ describe("parseConfig()", () => {
     expect(() => parseConfig(change(path, value), "c")).toThrow(
       expect.objectContaining({ code: "malformed", path: "c" }),
     );
+  });
+
+  test.each(["a\\b", "a:b"])("accepts the file %j, whose name POSIX allows", (path) => {
+    expect(parseConfig(change("files.0.path", path), "c").files[0]?.path).toBe(path);
   });
 
   test("says that a newer tare is wanted", () => {

@@ -2,6 +2,7 @@ import { Option } from "commander";
 import type { AddResult } from "../../local-store/add.ts";
 import { type DefineCommand, examples } from "../command.ts";
 import { bytes } from "../context.ts";
+import { printableLine } from "../printable.ts";
 
 interface AddFlags {
   readonly as?: string;
@@ -44,7 +45,7 @@ export const add: DefineCommand = (program, act) => {
     .action(
       act(async (context, paths: string[], flags: AddFlags) => {
         const store = await context.openStore();
-        if (flags.consume) context.streams.stderr.write("tare: --consume is now called --move\n");
+        if (flags.consume) context.warn("--consume is now called --move");
         const move = flags.move ?? flags.consume;
         const groups = flags.as === undefined ? paths.map((path) => [path]) : [paths];
         const results: AddResult[] = [];
@@ -67,5 +68,5 @@ function describe(result: AddResult): string {
   const share = fileBytes > 0 ? Math.round((newBytes / fileBytes) * 100) : 0;
   const news = newBytes === 0 ? "all already stored" : `${bytes(newBytes)} new (${share} %)`;
   const line = `added ${name}: ${bytes(fileBytes)} in files, ${weights} weights, ${news}`;
-  return [line, ...notes.map((note) => `  note: ${note}`)].join("\n");
+  return [line, ...notes.map((note) => `  note: ${printableLine(note)}`)].join("\n");
 }

@@ -7,6 +7,7 @@ import {
 import { type DefineCommand, examples } from "../command.ts";
 import { bytes, table } from "../context.ts";
 import { shortDigest } from "../formatting.ts";
+import { printableLine } from "../printable.ts";
 import type { TareStore } from "../../tare-store.ts";
 import { outputPath } from "../options.ts";
 
@@ -68,11 +69,12 @@ export const attach: DefineCommand = (program, act) => {
 const MAX_SHOWN = 8;
 
 function describe({ path, bytes: size, weights, weightBytes, unused, notes }: AttachResult): string {
-  const names = unused.slice(0, MAX_SHOWN).join(", ") + (unused.length > MAX_SHOWN ? ", …" : "");
+  const names =
+    unused.slice(0, MAX_SHOWN).map(printableLine).join(", ") + (unused.length > MAX_SHOWN ? ", …" : "");
   return [
     `attached ${weights} weights, ${bytes(weightBytes)}: ${bytes(size)} in ${path}`,
     ...(unused.length > 0 ? [`unused: ${unused.length} (${names})`] : []),
-    ...notes.map((note) => `note: ${note}`),
+    ...notes.map((note) => `note: ${printableLine(note)}`),
   ].join("\n");
 }
 

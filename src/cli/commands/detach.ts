@@ -2,6 +2,7 @@ import { UsageError } from "../../errors.ts";
 import { detachInPlace, type DetachResult } from "../../operations/mlir/detach.ts";
 import { type DefineCommand, examples } from "../command.ts";
 import { bytes } from "../context.ts";
+import { printableLine } from "../printable.ts";
 import { outputPath } from "../options.ts";
 import { detach as detachModel } from "../../operations/mlir/detach.ts";
 
@@ -70,6 +71,6 @@ function describe(file: string, result: DetachResult): string {
   return [
     `detached ${file}: ${bytes(fileBytes)}, thin ${bytes(thinBytes)} in ${path}`,
     `${weights} weights, ${bytes(weightBytes)}: ${where}`,
-    ...notes.map((note) => `note: ${note}`),
+    ...notes.map((note) => `note: ${printableLine(note)}`),
   ].join("\n");
 }

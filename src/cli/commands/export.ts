@@ -18,7 +18,7 @@ export const exportCommand: DefineCommand = (program, act) => {
     .action(
       act(async (context, model: string, path: string | undefined, flags: { readonly out?: string }) => {
         const out = outputPath(path, flags.out);
-        const store = await context.openStore();
+        const store = await context.openStore({ create: false });
         const result = await context.withProgress(`exporting ${model}`, (onProgress) =>
           store.export(model, out, { signal: context.signal, onProgress }),
         );

@@ -18,7 +18,7 @@ export const gc: DefineCommand = (program, act) => {
     .addHelpText("after", examples("tare gc --dry-run", "tare gc"))
     .action(
       act(async (context, flags: { readonly dryRun?: boolean; readonly cache?: boolean }) => {
-        const store = await context.openStore();
+        const store = await context.openStore({ create: false });
         const result = await store.gc(flags);
         const word = flags.dryRun ? "would free" : "freed";
         context.print(

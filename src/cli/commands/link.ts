@@ -97,9 +97,9 @@ export const link: DefineCommand = (program, act) => {
           return `linked ${model}: ${sizes.join(", ")} in ${result.path}`;
         });
         if (result.copiedBytes > 0 && !flags.copy) {
-          context.streams.stderr.write(
-            `tare: copied ${bytes(result.copiedBytes)}: ${result.path} cannot share files with the store\n` +
-              "  hint: Write to a folder on the store's file system: it takes no space\n",
+          context.warn(
+            `copied ${bytes(result.copiedBytes)}: ${result.path} cannot share files with the store\n` +
+              "  hint: Write to a folder on the store's file system: it takes no space",
           );
         }
       }),

@@ -16,7 +16,7 @@ export const ls: DefineCommand = (program, act) => {
     .addHelpText("after", examples("tare ls", "tare ls --json"))
     .action(
       act(async (context) => {
-        const store = await context.openStore();
+        const store = await context.openStore({ create: false });
         const models = await store.list();
         context.print(models, () => {
           if (models.length === 0) return "the store is empty; add models with tare add PATH";

@@ -26,7 +26,7 @@ export const map: DefineCommand = (program, act) => {
         if (!svg && !/\.html?$/.test(flags.out)) {
           throw new UsageError("usage", `Cannot draw to "${flags.out}": its name must end in .html or .svg`);
         }
-        const store = await context.openStore();
+        const store = await context.openStore({ create: false });
         const family = await familyMap(store, models);
         const path = resolve(flags.out);
         await writeFile(path, svg ? drawFamilySvg(family) : drawFamilyHtml(family));

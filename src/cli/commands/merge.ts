@@ -2,6 +2,7 @@ import type { MergeResult } from "../../operations/merge.ts";
 import { parseNameMapping } from "../../lora/mapping.ts";
 import { type DefineCommand, examples } from "../command.ts";
 import { bytes } from "../context.ts";
+import { printableLine } from "../printable.ts";
 import { number, parseAdapter, readJsonFile } from "../options.ts";
 import { merge as mergeModels } from "../../operations/merge.ts";
 
@@ -61,6 +62,6 @@ function describe({ name, base, weights, newBytes, sharedBytes, errorBound, note
   const shared = `${bytes(sharedBytes)} shared with ${base}`;
   const error =
     errorBound === 0 ? "" : `\nquantized again: the error of a value is at most ${errorBound.toPrecision(3)}`;
-  const more = notes.map((note) => `\nnote: ${note}`).join("");
+  const more = notes.map((note) => `\nnote: ${printableLine(note)}`).join("");
   return `merged ${name}: ${weights} weights changed, ${news}, ${shared}${error}${more}`;
 }

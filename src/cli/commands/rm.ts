@@ -16,7 +16,7 @@ export const rm: DefineCommand = (program, act) => {
     .addHelpText("after", examples("tare rm old-fine-tune", "tare rm a b c --gc"))
     .action(
       act(async (context, models: string[], flags: { readonly gc?: boolean }) => {
-        const store = await context.openStore();
+        const store = await context.openStore({ create: false });
         await store.remove(models);
         const freed = flags.gc ? await store.gc() : undefined;
         context.print({ removed: models, freed }, () => {

@@ -180,16 +180,12 @@ async function readInputs(
 }
 
 function missingInputs(model: string, signature: Signature, missing: readonly string[]): EngineError {
-  const lines = (ports: Signature["inputs"]): string =>
-    ports.map((port) => `    ${portText(port)}`).join("\n");
-  return new EngineError(
-    "missing-input",
-    `Cannot run "${model}" without ${missing.join(", ")}\n  inputs\n${lines(signature.inputs)}\n  outputs\n${lines(signature.outputs)}`,
-    {
-      tensor: missing[0],
-      hint: "Give inputs in a file (--in inputs.npz) or one by one (--input 'NAME=JSON')",
-    },
-  );
+  const linesOf = (ports: Signature["inputs"]): string[] => ports.map((port) => `    ${portText(port)}`);
+  return new EngineError("missing-input", `Cannot run "${model}" without ${missing.join(", ")}`, {
+    lines: ["  inputs", ...linesOf(signature.inputs), "  outputs", ...linesOf(signature.outputs)],
+    tensor: missing[0],
+    hint: "Give inputs in a file (--in inputs.npz) or one by one (--input 'NAME=JSON')",
+  });
 }
 
 async function report(

@@ -35,7 +35,7 @@ export const show: DefineCommand = (program, act) => {
     )
     .action(
       act(async (context, name: string, flags: { readonly method?: string; readonly bindings?: boolean }) => {
-        const store = await context.openStore();
+        const store = await context.openStore({ create: false });
         if (flags.bindings) {
           await using runtime = await context.openRuntime(store);
           const { model } = await runtime.compile(name, { signal: context.signal });

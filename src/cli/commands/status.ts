@@ -14,7 +14,7 @@ export const status: DefineCommand = (program, act) => {
     .addHelpText("after", examples("tare status", "tare status --json"))
     .action(
       act(async (context) => {
-        const store = await context.openStore();
+        const store = await context.openStore({ create: false });
         const result = await store.status();
         const saved =
           result.fileBytes > 0 ? Math.round((1 - result.storedBytes / result.fileBytes) * 100) : 0;

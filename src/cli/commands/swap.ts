@@ -102,7 +102,7 @@ async function takeTurn(
 ): Promise<Turn> {
   const { signal } = context;
   const { session, ms: swapMs, fresh } = await texts.swap(model, { adapters, signal });
-  const write = (text: string): void => void (context.options.json || context.streams.stdout.write(text));
+  const write = (text: string): void => context.printProse(text);
   const began = performance.now();
   let firstTokenMs: number | undefined;
   write(`${label}: ${prompt}`);

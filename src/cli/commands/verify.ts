@@ -1,5 +1,6 @@
 import { type DefineCommand, examples } from "../command.ts";
 import { bytes } from "../context.ts";
+import { printableLine } from "../printable.ts";
 
 /** `tare verify`: checks the store for missing and damaged data. */
 export const verify: DefineCommand = (program, act) => {
@@ -15,7 +16,7 @@ export const verify: DefineCommand = (program, act) => {
     .addHelpText("after", examples("tare verify", "tare verify --full --json"))
     .action(
       act(async (context, flags: { readonly full?: boolean }) => {
-        const store = await context.openStore();
+        const store = await context.openStore({ create: false });
         const result = await context.withProgress("verifying", (onProgress) =>
           store.verify({ full: flags.full, signal: context.signal, onProgress }),
         );
@@ -24,7 +25,8 @@ export const verify: DefineCommand = (program, act) => {
           const checked = `${result.models} models, ${result.blobs} blobs, ${bytes(result.bytes)}`;
           if (problems.length === 0) return `intact: ${checked}${flags.full ? ", every byte hashed" : ""}`;
           const lines = problems.map(
-            ({ model, error }) => `${model}: ${error.message}${error.hint ? `\n  hint: ${error.hint}` : ""}`,
+            ({ model, error }) =>
+              `${printableLine(`${model}: ${error.message}`)}${error.hint ? `\n  hint: ${printableLine(error.hint)}` : ""}`,
           );
           return [`${problems.length} problems in ${checked}`, ...lines].join("\n");
         });

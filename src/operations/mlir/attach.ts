@@ -213,15 +213,16 @@ async function* checked(
 }
 
 function missingWeights(path: string, keys: readonly string[], from: string | undefined): LinkError {
-  const shown = keys.slice(0, 20).map((key) => `\n    ${key}`);
-  const more = keys.length > shown.length ? `\n    and ${keys.length - shown.length} more` : "";
+  const shown = keys.slice(0, 20).map((key) => `    ${key}`);
+  const more = keys.length > shown.length ? [`    and ${keys.length - shown.length} more`] : [];
   const place = from === undefined ? "at their recorded place" : `in "${from}"`;
   return new LinkError(
     "missing-weight",
-    `Cannot attach to "${path}": ${keys.length} weights are not found ${place}${shown.join("")}${more}`,
+    `Cannot attach to "${path}": ${keys.length} weights are not found ${place}`,
     {
       path,
       tensor: keys[0],
+      lines: [...shown, ...more],
       hint: keys.includes("__elided__")
         ? "Use tare detach instead: LLVM prints __elided__ in place of weights, and their names are lost"
         : "Add --from with a model of the store, a file or folder in any format, or a URL",

@@ -1,16 +1,4 @@
-import {
-  chmod,
-  copyFile,
-  link,
-  mkdir,
-  readFile,
-  rename,
-  rm,
-  stat,
-  symlink,
-  utimes,
-  writeFile,
-} from "node:fs/promises";
+import { chmod, copyFile, link, mkdir, rename, rm, symlink, utimes, writeFile } from "node:fs/promises";
 import { dirname, join, relative, resolve } from "node:path";
 import { parseStrictJson } from "../../encodings/json.ts";
 import { SourceError, StoreError } from "../../errors.ts";
@@ -18,9 +6,12 @@ import { type CreateDigest, type Digest, digestHex } from "../../tensor/digest.t
 import { encodeJson } from "../../model/manifest.ts";
 import type { WeightFile } from "../../model/weight-file.ts";
 import { syncFolder } from "../../node/atomic-write.ts";
-import { fileError, openFileSource } from "../../node/file-source.ts";
+import { openFileSource } from "../../node/file-source.ts";
 import { requireEmptyTarget } from "../../node/write-folder.ts";
 import { writeAtomically } from "../../node/atomic-write.ts";
+import { makeFolder } from "../../node/make-folder.ts";
+import { openRegularFile } from "../../node/open-regular-file.ts";
+import { joinInside } from "../../node/join-inside.ts";
 import { createSha256 } from "../../node/sha256.ts";
 import { watchProgress } from "../../node/progress.ts";
 import { writeWeightFiles } from "../../local-store/write-weight-files.ts";
@@ -68,14 +59,14 @@ export async function writeSplitFolder(
   );
   await writeAtomically(target, async (temporary) => {
     const [blobs, work] = [join(temporary, ".blobs"), join(temporary, ".work")];
-    await mkdir(blobs, { recursive: true });
+    await makeFolder(blobs);
     await mkdir(work);
     const setup = { blobs, temporary: work, progress, inside: new Set<string>() };
     const written = await writeWeightFiles(files, blobPath, setup, signal);
     const placed = new Map<Digest, string>();
     for (const [index, { digest }] of written.entries()) {
-      const out = join(temporary, contents.weightFiles[index]?.path as string);
-      await mkdir(dirname(out), { recursive: true });
+      const out = joinInside(temporary, contents.weightFiles[index]?.path as string);
+      await makeFolder(dirname(out));
       const twin = placed.get(digest);
       if (twin !== undefined) await copyFile(twin, out);
       else await rename(join(blobs, digestHex(digest)), out);
@@ -86,8 +77,8 @@ export async function writeSplitFolder(
     }
     const record = contents.record(written.map(({ digest }) => digest));
     for (const file of [...contents.written, { path: record.path, bytes: encodeJson(record.value) }]) {
-      const out = join(temporary, file.path);
-      await mkdir(dirname(out), { recursive: true });
+      const out = joinInside(temporary, file.path);
+      await makeFolder(dirname(out));
       await writeFile(out, file.bytes, { flush: true, flag: "wx" });
     }
     for (const each of contents.links) await linkInside(temporary, each.path, each.target);
@@ -101,8 +92,8 @@ export async function writeSplitFolder(
 
 /** Makes a relative symbolic link, which stays valid if the folder moves; a hard link on systems without them. */
 async function linkInside(folder: string, path: string, target: string): Promise<void> {
-  const out = join(folder, path);
-  await mkdir(dirname(out), { recursive: true });
+  const out = joinInside(folder, path);
+  await makeFolder(dirname(out));
   try {
     await symlink(relative(dirname(out), join(folder, target)), out);
   } catch (error) {
@@ -120,13 +111,14 @@ export async function readSplitRecord(
   name: string,
 ): Promise<{ path: string; value: unknown }> {
   const path = join(resolve(folder), name);
-  const stats = await stat(path).catch((cause: unknown) => {
-    throw fileError(path, "open", cause);
-  });
-  if (stats.size > MAX_RECORD_BYTES) {
-    throw new SourceError("too-large", `Cannot read "${path}": it is over 512 MiB`, { path });
+  const { handle, stats } = await openRegularFile(path);
+  try {
+    if (stats.size <= MAX_RECORD_BYTES)
+      return { path, value: parseStrictJson(await handle.readFile("utf8"), path) };
+  } finally {
+    await handle.close();
   }
-  return { path, value: parseStrictJson(await readFile(path, "utf8"), path) };
+  throw new SourceError("too-large", `Cannot read "${path}": it is over 512 MiB`, { path });
 }
 
 /** Opens the files of a split by digest. */

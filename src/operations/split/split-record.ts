@@ -2,12 +2,12 @@ import * as v from "valibot";
 import {
   configJson,
   digestSchema,
-  isPlainPath,
   type ModelConfig,
   newerVersion,
   parseConfig,
   parseShape,
   sizeSchema,
+  storedPathSchema,
   type Weight,
   weightSchema,
 } from "../../model/config.ts";
@@ -48,10 +48,7 @@ const record = v.object({
   format: v.string(),
   files: v.array(
     v.object({
-      path: v.pipe(
-        v.string(),
-        v.check((path) => isPlainPath(path), "not a plain relative path"),
-      ),
+      path: storedPathSchema,
       kind: v.picklist(["foundation", "adapter", "program", "original"]),
       models: v.array(v.string()),
       size: sizeSchema,

@@ -1,4 +1,4 @@
-import { chmod, readdir, readFile, writeFile } from "node:fs/promises";
+import { mkdir, chmod, readdir, readFile, writeFile } from "node:fs/promises";
 import { join } from "node:path";
 import fc from "fast-check";
 import { describe, expect, onTestFinished, test } from "vitest";
@@ -375,9 +375,9 @@ describe("openFolderSink()", () => {
       await thrown(blobs.put("a", counting(5)));
     }
     expect(await readdir(folder, { recursive: true })).toEqual(
-      expect.arrayContaining(["sha256", `sha256/${digestHex(digest)}`, "tmp"]),
+      expect.arrayContaining(["sha256", `sha256/${digestHex(digest)}`]),
     );
-    expect(await readdir(folder, { recursive: true })).toHaveLength(3);
+    expect(await readdir(folder, { recursive: true })).toHaveLength(2);
     expect(new Uint8Array(await readFile(join(folder, "sha256", digestHex(digest))))).toEqual(counting(100));
   });
 
@@ -399,10 +399,10 @@ describe("openFolderSink()", () => {
     const folder = await temporaryFolder();
     await (await openFolderSink(folder))[Symbol.asyncDispose]();
     const { hostname } = await import("node:os");
-    const dead = `${hostname().replace(/[^A-Za-z0-9-]/g, "-")}.999999999.1.aa`;
-    await writeFile(join(folder, "tmp", dead), "half a blob");
+    const dead = `${hostname().replace(/[^A-Za-z0-9-]/g, "-")}.999999999.1.0123456789ab`;
+    await mkdir(join(folder, ".tare-unfinished", dead), { recursive: true });
     await using _ = await openFolderSink(folder);
-    expect(await readdir(join(folder, "tmp"))).not.toContain(dead);
+    expect(await readdir(join(folder, ".tare-unfinished"))).not.toContain(dead);
   });
 
   test("refuses a folder that cannot be", async () => {
