@@ -33,6 +33,11 @@ export async function isPresent(paths: StorePaths, { digest, size }: BlobRef): P
   return isWholeSync(paths.blob(digest), size) || (await statBlob(paths, digest))?.size === size;
 }
 
+/** Size of a blob in bytes; `undefined` if it does not exist. */
+export async function blobSize(paths: StorePaths, digest: Digest): Promise<number | undefined> {
+  return (await statBlob(paths, digest))?.size;
+}
+
 /** Seals a file: marks it as hashed. */
 export async function seal(path: string): Promise<void> {
   await chmod(path, 0o444);
