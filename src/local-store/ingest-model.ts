@@ -28,7 +28,7 @@ export interface Ingest {
   /** Weights that the store had before. */
   readonly known: KnownWeights;
   readonly blobPath: (digest: Digest) => string;
-  /** Called with each blob after its commit. */
+  /** Called with each blob after its commit, or after the store's copy was compared. */
   readonly onBlob: (blob: IngestResult) => void;
   /** Makes the committed blobs durable, before ranges of files are freed. */
   readonly sync: () => Promise<void>;
@@ -93,10 +93,9 @@ async function ingestLarge(
     await sync();
     await moving.files.free(
       step.map((at, index) => {
-        const { digest, size, fresh } = done[index] as IngestResult;
-        const place = fresh ? undefined : known.inside.get(digest)?.location;
-        const within =
-          place && place.blob !== digest ? { blob: place.blob, offset: place.offset } : undefined;
+        const { digest, size, inside } = done[index] as IngestResult;
+        const place = inside ? known.inside.get(digest)?.location : undefined;
+        const within = place && { blob: place.blob, offset: place.offset };
         return { key: rangeKey(at), digest, size, ...(within ?? { blob: digest }), at };
       }),
     );
@@ -118,7 +117,7 @@ async function takeMoved(
     const { key, digest, size, blob, offset } = each;
     if (blob !== digest && offset !== undefined && !known.inside.has(digest))
       stranded.push({ ...each, offset });
-    else results.set(key, { digest, size, bundled: [], fresh: false });
+    else results.set(key, { digest, size, bundled: [], fresh: false, inside: blob !== digest });
   }
   const jobs = await Promise.all(
     stranded.map(async ({ digest, size, blob, offset }): Promise<IngestJob> => {

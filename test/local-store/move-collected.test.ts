@@ -4,12 +4,10 @@ import { join } from "node:path";
 import { describe, expect, onTestFinished, test, vi } from "vitest";
 import { writeSafetensors } from "../../src/formats/safetensors/write.ts";
 import { MoveImport } from "../../src/local-store/move-import.ts";
-import { repack } from "../../src/local-store/repack.ts";
-import { modelWeights } from "../../src/model/stored-model.ts";
 import { readModel } from "../../src/store/read-model.ts";
-import type { TareStore } from "../../src/tare-store.ts";
 import { type Home, home } from "../support/home.ts";
 import { canPunchHoles } from "../support/punch-holes.ts";
+import { putInShard } from "../support/put-in-shard.ts";
 import { thrown } from "../support/thrown.ts";
 
 const SIZE = 64 * 1024;
@@ -49,21 +47,6 @@ function beforeFree(work: (call: number) => Promise<unknown>): void {
     await free.call(this, weights);
   });
   onTestFinished(() => void vi.restoreAllMocks());
-}
-
-/** Moves the weights of a model into one shard. */
-async function shard(store: TareStore, name: string): Promise<void> {
-  const model = await readModel(store, name);
-  const weights = modelWeights(model.config).map(({ digest }) => {
-    return { digest, from: { blob: digest, offset: 0, length: SIZE } };
-  });
-  const file = {
-    header: new Uint8Array(64),
-    offsets: weights.map((_, nth) => 64 + nth * SIZE),
-    size: 64 + weights.length * SIZE,
-    weights,
-  };
-  expect(await repack(store, [file], [{ model, shards: [0] }])).toHaveLength(1);
 }
 
 async function expectWhole({ store, path, bytes }: Place, name = "large"): Promise<void> {
@@ -115,7 +98,7 @@ describe.runIf(frees)("TareStore.add() that moves, beside a collection", () => {
 
   test("resumes if its weights are in a shard that no model uses any more", async () => {
     const at = await place();
-    await shard(at.store, "old");
+    await putInShard(at.store, "old");
     await at.store.gc();
     const stop = new AbortController();
     beforeFree(async (call) => {
@@ -133,7 +116,7 @@ describe.runIf(frees)("TareStore.add() that moves, beside a collection", () => {
 
   test("refuses to resume over a shard that was damaged, and says which weight", async () => {
     const at = await place();
-    await shard(at.store, "old");
+    await putInShard(at.store, "old");
     await at.store.gc();
     const stop = new AbortController();
     beforeFree(async (call) => {
