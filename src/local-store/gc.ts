@@ -39,7 +39,7 @@ export interface GcOptions {
  */
 export async function collect(store: LocalStore, options: GcOptions = {}): Promise<GcResult> {
   const { paths } = store;
-  return withLock(paths, async (assertHeld) => {
+  return withLock(paths, async (lock) => {
     const writing = await sweepLeases(paths);
     const marked = await markBlobs(paths).catch((cause: unknown) => {
       const reason = "a manifest, or the journal of an unfinished add, cannot be read";
@@ -61,8 +61,7 @@ export async function collect(store: LocalStore, options: GcOptions = {}): Promi
       blobs++;
       bytes += stats.size;
       if (options.dryRun) continue;
-      assertHeld();
-      await rm(path, { force: true });
+      await lock.remove(path);
     }
     if (!options.dryRun) bytes += await sweepCaches(store, options.cache ? undefined : marked);
     return { blobs, bytes };

@@ -120,7 +120,7 @@ export class MoveImport implements AsyncDisposable {
   }
 
   static async #open(paths: StorePaths, journal: OpenJournal): Promise<MoveImport> {
-    const lock = await lockJournal(journal.path);
+    const lock = await lockJournal(journal.path, paths);
     try {
       return new MoveImport(paths, journal, await openMoving(journal.header), lock);
     } catch (error) {
@@ -138,10 +138,11 @@ export class MoveImport implements AsyncDisposable {
   async free(weights: readonly (MovedWeight & { readonly at: WeightRange })[]): Promise<void> {
     this.#lock.assertHeld();
     const lines = weights.map(lineOf);
-    await withLock(this.#paths, async (assertHeld) => {
+    await withLock(this.#paths, async (lock) => {
       for (const each of weights) await requirePresent(this.#paths, each);
-      assertHeld();
       await append(this.#journal.path, Buffer.concat(lines));
+      // A collection may have run if the lock was lost: then nothing is freed.
+      lock.assertHeld();
     });
     for (const { at, ...each } of weights) {
       this.#journal.moved.set(each.key, each);
