@@ -77,7 +77,7 @@ function layersOf(
     if (!layers.has(digest)) layers.set(digest, { mediaType, digest, size });
   };
   for (const blob of large.values()) {
-    const place = blob.fresh ? undefined : known.inside.get(blob.digest);
+    const place = blob.inside ? known.inside.get(blob.digest) : undefined;
     if (!place) add(MediaType.weight, blob);
     else {
       inside.set(blob.digest, place.location);

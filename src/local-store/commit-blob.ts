@@ -1,4 +1,13 @@
-import { fchmodSync, fdatasyncSync, futimesSync, linkSync, renameSync, statSync, unlinkSync } from "node:fs";
+import {
+  fchmodSync,
+  fdatasyncSync,
+  futimesSync,
+  linkSync,
+  renameSync,
+  statSync,
+  unlinkSync,
+  utimesSync,
+} from "node:fs";
 
 /**
  * Modification time, in seconds, of a blob whose bytes were checked (2001-09-09T01:46:40Z). It is in the past, so that
@@ -8,11 +17,12 @@ export const SEAL = 1_000_000_000;
 
 /**
  * Makes a complete temporary file a blob: durable, read-only, sealed, then visible under its name.
- * Keeps an existing undamaged blob (other processes may map it), replaces a damaged one.
+ * Keeps an existing sealed blob (other processes may map it), replaces another one.
  * Synchronous, since it runs in hashing threads.
+ * @param damaged replace the blob although it is sealed: the caller found other bytes in it
  * @returns `true` if the blob is new or replaced
  */
-export function commitBlobSync(fd: number, temporary: string, blob: string): boolean {
+export function commitBlobSync(fd: number, temporary: string, blob: string, damaged = false): boolean {
   fchmodSync(fd, 0o444);
   fdatasyncSync(fd);
   futimesSync(fd, SEAL, SEAL);
@@ -23,7 +33,7 @@ export function commitBlobSync(fd: number, temporary: string, blob: string): boo
     return true;
   } catch (error) {
     const { code } = error as NodeJS.ErrnoException;
-    if (code === "EEXIST" && isWholeSync(blob, size)) {
+    if (code === "EEXIST" && !damaged && isWholeSync(blob, size)) {
       unlinkSync(temporary);
       return false;
     }
@@ -37,4 +47,17 @@ export function commitBlobSync(fd: number, temporary: string, blob: string): boo
 export function isWholeSync(blob: string, size: number): boolean {
   const stats = statSync(blob, { throwIfNoEntry: false });
   return stats?.size === size && stats.mtimeMs === SEAL * 1000;
+}
+
+/**
+ * Removes the seal of a blob with wrong bytes, so that each use hashes it and an add replaces it. Has no effect without the
+ * right to change the blob.
+ */
+export function unsealSync(blob: string): void {
+  const now = Date.now() / 1000;
+  try {
+    utimesSync(blob, now, now);
+  } catch {
+    // Another process may have removed it, or the store is read-only.
+  }
 }

@@ -43,7 +43,7 @@ export interface GcOptions {
  */
 export async function collect(store: LocalStore, options: GcOptions = {}): Promise<GcResult> {
   const { paths } = store;
-  return withLock(paths, async (assertHeld) => {
+  return withLock(paths, async (lock) => {
     await requireOwnFolders(paths);
     const writing = await sweepLeases(paths, options);
     const marked = await markBlobs(paths).catch((cause: unknown) => {
@@ -62,8 +62,7 @@ export async function collect(store: LocalStore, options: GcOptions = {}): Promi
       blobs++;
       bytes += stats.size;
       if (options.dryRun) continue;
-      assertHeld();
-      await rm(path, { force: true });
+      await lock.remove(path);
     }
     if (!options.dryRun) bytes += await sweepCaches(store, options.cache ? undefined : marked);
     return { blobs, bytes };

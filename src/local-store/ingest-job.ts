@@ -15,7 +15,7 @@ export interface IngestPart extends ByteEncoding {
   readonly padding?: number;
 }
 
-/** A range of the store whose bytes may be equal to a part. */
+/** A range of a blob of the store, whose bytes may be equal to a part. */
 export interface Candidate {
   /** Path of the blob. */
   readonly path: string;
@@ -46,8 +46,10 @@ export interface IngestResult {
   readonly size: number;
   /** Weights of a bundle, one for each part of the job; empty for other blobs. */
   readonly bundled: readonly BundledPart[];
-  /** Whether the blob is new to the store. */
+  /** Whether the blob is new to the store, or replaced a damaged one. */
   readonly fresh: boolean;
+  /** Whether the weight stays inside a shard of the store, and has no blob of its own. */
+  readonly inside: boolean;
 }
 
 /** Setup of a hashing thread. */
@@ -58,6 +60,6 @@ export interface IngestSetup {
   readonly temporary: string;
   /** Two 64-bit integers: bytes read so far by all threads; 1 to stop at the next chunk. */
   readonly progress: SharedArrayBuffer;
-  /** Digests, in hexadecimal, of weights inside bundles and shards, which are not stored again. */
-  readonly inside: ReadonlySet<string>;
+  /** Places of weights inside shards, by digest in hexadecimal: they are not stored again if their bytes are right. */
+  readonly inside: ReadonlyMap<string, Candidate>;
 }

@@ -1,12 +1,13 @@
 import { encodingOf } from "../io/byte-encoding.ts";
 import type { ModelDraft, WeightRange } from "../model/draft.ts";
 import { allWeights, chooseHoles, rangeKey, skeletonRanges } from "../model/holes.ts";
-import type { FileSource } from "../node/file-source.ts";
+import { type FileSource, openFileSource } from "../node/file-source.ts";
 import type { WorkerPool } from "../node/worker-pool.ts";
 import type { KnownWeights } from "../store/known-weights.ts";
 import type { Digest } from "../tensor/digest.ts";
 import type { Candidate, IngestJob, IngestPart, IngestResult } from "./ingest-job.ts";
 import type { MoveImport } from "./move-import.ts";
+import type { MovedWeight } from "./move-journal.ts";
 
 /** Weights below this size share one blob. */
 const MIN_BLOB_BYTES = 16 * 1024;
@@ -27,7 +28,7 @@ export interface Ingest {
   /** Weights that the store had before. */
   readonly known: KnownWeights;
   readonly blobPath: (digest: Digest) => string;
-  /** Called with each blob after its commit. */
+  /** Called with each blob after its commit, or after the store's copy was compared. */
   readonly onBlob: (blob: IngestResult) => void;
   /** Makes the committed blobs durable, before ranges of files are freed. */
   readonly sync: () => Promise<void>;
@@ -74,13 +75,12 @@ export async function ingestModel(ingest: Ingest): Promise<Ingested> {
 
 /** Makes a blob of each range. If files are moved, it works in steps, and frees the ranges after each step. */
 async function ingestLarge(
-  { draft, workers, known, blobPath, onBlob, sync, moving }: Ingest,
+  ingest: Ingest,
   ranges: readonly WeightRange[],
 ): Promise<Map<string, IngestResult>> {
+  const { draft, workers, known, blobPath, onBlob, sync, moving } = ingest;
   const candidates = new Candidates(draft, known);
-  const results = new Map<string, IngestResult>();
-  for (const { key, digest, size } of moving?.files.moved.values() ?? [])
-    results.set(key, { digest, size, bundled: [], fresh: false });
+  const results = await takeMoved(ingest, moving?.files.moved.values() ?? []);
   const pending = ranges.filter((at) => !results.has(rangeKey(at)));
   for (const step of moving ? stepsOf(pending, moving.stepBytes) : [pending]) {
     const jobs = step.map((at) => () => jobOf(draft, [at], candidates.of(at, blobPath)));
@@ -93,13 +93,45 @@ async function ingestLarge(
     await sync();
     await moving.files.free(
       step.map((at, index) => {
-        const { digest, size, fresh } = done[index] as IngestResult;
-        const blob = (fresh ? undefined : known.inside.get(digest)?.location.blob) ?? digest;
-        return { key: rangeKey(at), digest, size, blob, at };
+        const { digest, size, inside } = done[index] as IngestResult;
+        const place = inside ? known.inside.get(digest)?.location : undefined;
+        const within = place && { blob: place.blob, offset: place.offset };
+        return { key: rangeKey(at), digest, size, ...(within ?? { blob: digest }), at };
       }),
     );
   }
   return new Map(ranges.map((at) => [rangeKey(at), results.get(rangeKey(at)) as IngestResult]));
+}
+
+/**
+ * Finds the weights that an interrupted move freed. A weight inside a shard that no model uses any more gets a blob of its own,
+ * since a manifest cannot refer to such a shard.
+ */
+async function takeMoved(
+  { workers, known, blobPath, onBlob }: Ingest,
+  moved: Iterable<MovedWeight>,
+): Promise<Map<string, IngestResult>> {
+  const results = new Map<string, IngestResult>();
+  const stranded: (MovedWeight & { readonly offset: number })[] = [];
+  for (const each of moved) {
+    const { key, digest, size, blob, offset } = each;
+    if (blob !== digest && offset !== undefined && !known.inside.has(digest))
+      stranded.push({ ...each, offset });
+    else results.set(key, { digest, size, bundled: [], fresh: false, inside: blob !== digest });
+  }
+  const jobs = await Promise.all(
+    stranded.map(async ({ digest, size, blob, offset }): Promise<IngestJob> => {
+      await using source = await openFileSource(blobPath(blob));
+      const part = { path: source.name, identity: source.identity, offset, length: size, digest };
+      return { parts: [part], bundle: false, candidates: [] };
+    }),
+  );
+  const done = await workers.run(
+    jobs.map((job) => () => job),
+    onBlob,
+  );
+  stranded.forEach(({ key }, index) => results.set(key, done[index] as IngestResult));
+  return results;
 }
 
 /** Blobs that may have the same bytes as a range: weights of the same name, and of the same length in this model. */

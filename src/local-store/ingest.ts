@@ -14,7 +14,8 @@ import type {
   BundledPart,
 } from "./ingest-job.ts";
 import { sha256 } from "../node/sha256.ts";
-import { isWholeSync, commitBlobSync } from "./commit-blob.ts";
+import { commitBlobSync, isWholeSync, unsealSync } from "./commit-blob.ts";
+import { hashRange, isEqual, OpenRange } from "./open-range.ts";
 import { sourceChanged } from "./require-unchanged.ts";
 
 /** Bytes per read. A part that fits into one read is hashed before it is written. */
@@ -61,20 +62,39 @@ export class Ingester {
   #known(part: IngestPart, candidates: readonly Candidate[]): IngestResult | undefined {
     if (isEncoded(part)) return undefined;
     const fd = this.#open(part);
-    if (part.length > CHUNK && !candidates.some((each) => this.#looksLike(fd, part, each))) return undefined;
+    const found =
+      part.length > CHUNK ? candidates.find((each) => this.#looksLike(fd, part, each)) : undefined;
+    if (part.length > CHUNK && !found) return undefined;
     const hash = createHash("sha256");
     let read = 0;
+    let last: Uint8Array = new Uint8Array(0);
+    using twin = found && new OpenRange(found);
     for (const chunk of this.#chunks(fd, part)) {
       hash.update(chunk);
+      twin?.compare(chunk, read);
       read += chunk.byteLength;
+      last = chunk;
     }
     const hex = hash.digest("hex");
-    const digest: Digest = `sha256:${hex}`;
-    if (this.#setup.inside.has(hex) || isWholeSync(join(this.#setup.blobs, hex), part.length)) {
-      return { digest, size: part.length, bundled: [], fresh: false };
+    const place = this.#placeOf(hex, part.length);
+    if (place) {
+      // Compare whatever is known, since a blob can rot and keep its seal.
+      const compared = twin?.isAt(place) ? twin.equal : undefined;
+      if (compared ?? (last.byteLength === read ? isEqual(place, last) : hashRange(place, read) === hex)) {
+        return { digest: `sha256:${hex}`, size: read, bundled: [], fresh: false, inside: place.inside };
+      }
+      unsealSync(place.path);
     }
     Atomics.sub(this.#progress, 0, BigInt(read));
     return undefined;
+  }
+
+  /** Finds where the store has a weight, as far as seals tell. */
+  #placeOf(hex: string, length: number): (Candidate & { readonly inside: boolean }) | undefined {
+    const inside = this.#setup.inside.get(hex);
+    if (inside) return { ...inside, inside: true };
+    const path = join(this.#setup.blobs, hex);
+    return isWholeSync(path, length) ? { path, offset: 0, inside: false } : undefined;
   }
 
   #looksLike(fd: number, part: IngestPart, candidate: Candidate): boolean {
@@ -122,13 +142,18 @@ export class Ingester {
         }
       }
       const hex = whole.digest("hex");
-      if (parts.length === 1 && !bundle && this.#setup.inside.has(hex)) {
+      const digest: Digest = `sha256:${hex}`;
+      const inside = parts.length === 1 && !bundle ? this.#setup.inside.get(hex) : undefined;
+      if (inside) {
         // No candidate matched, so the range was written before its digest was known.
-        return { digest: `sha256:${hex}`, size, bundled: [], fresh: false };
+        if (hashRange(inside, size) === hex) return { digest, size, bundled: [], fresh: false, inside: true };
+        unsealSync(inside.path);
       }
-      const fresh = commitBlobSync(fd, temporary, join(this.#setup.blobs, hex));
+      const blob = join(this.#setup.blobs, hex);
+      const rotten = isWholeSync(blob, size) && hashRange({ path: blob, offset: 0 }, size) !== hex;
+      const fresh = commitBlobSync(fd, temporary, blob, rotten);
       placed = true;
-      return { digest: `sha256:${hex}`, size, bundled, fresh };
+      return { digest, size, bundled, fresh, inside: false };
     } catch (error) {
       // Reads throw typed errors: a system error comes from a write.
       throw error instanceof Error && "code" in error && "syscall" in error

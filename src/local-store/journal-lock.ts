@@ -1,6 +1,10 @@
 import { basename, dirname, join } from "node:path";
-import lockfile from "proper-lockfile";
 import { StoreError } from "../errors.ts";
+import type { StorePaths } from "./store-paths.ts";
+import { takeLock } from "./take-lock.ts";
+
+/** Time to wait for the lock of a journal, in milliseconds. */
+const WAIT_MS = 8000;
 
 /** The lock of a journal: only its holder may free the files of the journal. */
 export interface JournalLock {
@@ -14,35 +18,27 @@ export interface JournalLock {
  * Locks a journal.
  * @throws StoreError `locked` if another process moves the same files
  */
-export async function lockJournal(journal: string): Promise<JournalLock> {
-  const refusal = (cause: unknown): StoreError =>
+export async function lockJournal(journal: string, paths: StorePaths): Promise<JournalLock> {
+  const refusal = (cause?: unknown): StoreError =>
     new StoreError("locked", "Cannot move the files: another tare process moves them", {
       path: journal,
       cause,
-      hint: "Wait for the other process; after a crash, wait some seconds",
+      hint: "Wait for the other process; after a crash in another container, wait half a minute",
     });
-  let lost: Error | undefined;
-  const lockfilePath = join(dirname(journal), `.${basename(journal)}.lock`);
-  const onCompromised = (error: Error): void => void (lost = error);
-  let release: (() => Promise<void>) | undefined = await lockfile
-    .lock(journal, {
-      lockfilePath,
-      realpath: false,
-      stale: 5000,
-      onCompromised,
-      retries: { retries: 8, minTimeout: 1000, maxTimeout: 1000 },
-    })
-    .catch((cause: unknown) => {
-      throw refusal(cause);
-    });
+  const path = join(dirname(journal), `.${basename(journal)}.lock`);
+  const taken = await takeLock(path, paths, WAIT_MS).catch((cause: unknown) => {
+    throw refusal(cause);
+  });
+  if (!("release" in taken)) throw refusal();
+  let released = false;
   return {
     assertHeld() {
-      if (lost) throw refusal(lost);
+      if (!taken.isHeld()) throw refusal();
     },
     async release() {
-      const held = release;
-      release = undefined;
-      if (!lost) await held?.();
+      if (released) return;
+      released = true;
+      await taken.release();
     },
   };
 }

@@ -34,6 +34,11 @@ export class LocalNames implements Names {
     return entry && (await isModel(this.#paths, entry)) ? entry.digest : undefined;
   }
 
+  /** Finds the size of a manifest in bytes, which `index.json` has; 0 if no name refers to it. */
+  async manifestSize(digest: Digest): Promise<number> {
+    return (await readIndex(this.#paths)).manifests.find((each) => each.digest === digest)?.size ?? 0;
+  }
+
   async tag(name: string, model: StoredManifest, options: TagOptions = {}): Promise<Digest> {
     const paths = this.#paths;
     options.signal?.throwIfAborted();

@@ -8,7 +8,9 @@ import type { FileSource } from "../node/file-source.ts";
 import { punchHole } from "../node/punch-hole.ts";
 import { type JournalLock, lockJournal } from "./journal-lock.ts";
 import { append, type MovedWeight, type MoveHeader, journalOf, line, readJournal } from "./move-journal.ts";
+import { withLock } from "./lock.ts";
 import { openMoving, removeAll, requireMovable, restoreNames, stampAll } from "./moving-files.ts";
+import { requirePresent } from "./require-present.ts";
 import type { StorePaths } from "./store-paths.ts";
 
 /** An open journal. */
@@ -24,6 +26,7 @@ interface OpenJournal {
  * to close the files.
  */
 export class MoveImport implements AsyncDisposable {
+  readonly #paths: StorePaths;
   readonly #journal: OpenJournal;
   /** Keys of ranges that overlap another weight: they are not freed before the file is removed. */
   readonly #crossed: ReadonlySet<string>;
@@ -32,7 +35,13 @@ export class MoveImport implements AsyncDisposable {
   /** The model. Its files are open under their temporary names. */
   readonly draft: ModelDraft<FileSource>;
 
-  private constructor(journal: OpenJournal, files: readonly FileSource[], lock: JournalLock) {
+  private constructor(
+    paths: StorePaths,
+    journal: OpenJournal,
+    files: readonly FileSource[],
+    lock: JournalLock,
+  ) {
+    this.#paths = paths;
     this.#journal = journal;
     this.#lock = lock;
     const { format, methods, notes, files: moved } = journal.header;
@@ -85,7 +94,7 @@ export class MoveImport implements AsyncDisposable {
     const path = journalOf(paths, asked);
     await writeFileAtomically(path, line(header));
     try {
-      return await MoveImport.#open({ path, header, moved: new Map() });
+      return await MoveImport.#open(paths, { path, header, moved: new Map() });
     } catch (error) {
       await restoreNames(header);
       await rm(path, { force: true });
@@ -105,15 +114,16 @@ export class MoveImport implements AsyncDisposable {
     const path = journalOf(paths, asked);
     const read = await readJournal(path);
     if (!read) return undefined;
-    if (read.done === undefined) return MoveImport.#open({ path, header: read.header, moved: read.moved });
+    if (read.done === undefined)
+      return MoveImport.#open(paths, { path, header: read.header, moved: read.moved });
     await removeAll(read.header, path);
     return { finished: read.done };
   }
 
-  static async #open(journal: OpenJournal): Promise<MoveImport> {
-    const lock = await lockJournal(journal.path);
+  static async #open(paths: StorePaths, journal: OpenJournal): Promise<MoveImport> {
+    const lock = await lockJournal(journal.path, paths);
     try {
-      return new MoveImport(journal, await openMoving(journal.header), lock);
+      return new MoveImport(paths, journal, await openMoving(journal.header), lock);
     } catch (error) {
       await lock.release();
       throw error;
@@ -121,14 +131,20 @@ export class MoveImport implements AsyncDisposable {
   }
 
   /**
-   * Adds weights to the journal, then frees their ranges.
+   * Adds weights to the journal, then frees their ranges. Under the store's lock, so that no collection runs, every blob is
+   * checked and the journal is written: from then on collections keep the blobs. Frees nothing if a blob is missing.
    * @param weights weights with durable blobs: the transaction was synced after their commit
-   * @throws SourceError; StoreError `locked`
+   * @throws StoreError `missing-blob` if a collection removed a blob that the store had before the move, `locked`; SourceError
    */
   async free(weights: readonly (MovedWeight & { readonly at: WeightRange })[]): Promise<void> {
     this.#lock.assertHeld();
-    const lines = weights.map(({ key, digest, size, blob }) => line({ key, digest, size, blob }));
-    await append(this.#journal.path, Buffer.concat(lines));
+    const lines = weights.map(lineOf);
+    await withLock(this.#paths, async (lock) => {
+      for (const each of weights) await requirePresent(this.#paths, each);
+      await append(this.#journal.path, Buffer.concat(lines));
+      // A collection may have run if the lock was lost: then nothing is freed.
+      lock.assertHeld();
+    });
     for (const { at, ...each } of weights) {
       this.#journal.moved.set(each.key, each);
       if (!this.#crossed.has(each.key)) await this.#punch(at);
@@ -168,4 +184,8 @@ export class MoveImport implements AsyncDisposable {
     for (const { source } of this.draft.files) await source[Symbol.asyncDispose]();
     await this.#lock.release();
   }
+}
+
+function lineOf({ key, digest, size, blob, offset }: MovedWeight): Buffer {
+  return line({ key, digest, size, blob, ...(offset !== undefined && { offset }) });
 }

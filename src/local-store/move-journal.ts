@@ -20,6 +20,8 @@ export interface MovedWeight {
   readonly size: number;
   /** Blob that contains the weight. */
   readonly blob: Digest;
+  /** Offset of the weight in the blob, in bytes; 0 unless given. Journals of older versions lack it for shards. */
+  readonly offset?: number;
 }
 
 /** Header of a journal: the model to add, and its files. */
@@ -80,6 +82,7 @@ const movedLine: v.GenericSchema<MovedWeight> = v.object({
   digest: digestSchema,
   size: sizeSchema,
   blob: digestSchema,
+  offset: v.exactOptional(sizeSchema),
 });
 /** Last line of a journal; `name` is the name of the added model if it differs from the header's. */
 const doneLine: v.GenericSchema<{ readonly done: true; readonly name?: string }> = v.object({

@@ -70,7 +70,7 @@ async function writeShards(
     blobs: store.paths.blobs,
     temporary: scratch.folder,
     progress: new SharedArrayBuffer(16),
-    inside: new Set<string>(),
+    inside: new Map(),
   };
   const missing = shards.filter((shard) => !shard.stored);
   const results = await writeWeightFiles(missing, (digest) => store.blobPath(digest), setup, signal);

@@ -4,7 +4,8 @@ import { createSha256 } from "../node/sha256.ts";
 import { stagedMismatch } from "../store/staged-mismatch.ts";
 import type { StagedBlob } from "../store/store.ts";
 import type { Digest, DigestStream } from "../tensor/digest.ts";
-import { commitBlobSync } from "./commit-blob.ts";
+import { commitBlobSync, isWholeSync } from "./commit-blob.ts";
+import { hashFile } from "./seal.ts";
 import { withSystemErrors } from "./system-errors.ts";
 
 /**
@@ -35,9 +36,11 @@ export async function stageFile(
     async commit(expected) {
       if (expected !== digest) throw stagedMismatch(temporary, expected, digest);
       return withSystemErrors(temporary, async () => {
+        const blob = blobPath(digest);
+        const damaged = isWholeSync(blob, size) && (await hashFile(blob, signal)) !== digest;
         const file = await open(temporary, "r+");
         try {
-          return commitBlobSync(file.fd, temporary, blobPath(digest));
+          return commitBlobSync(file.fd, temporary, blob, damaged);
         } finally {
           await file.close();
         }

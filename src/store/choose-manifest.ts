@@ -49,7 +49,7 @@ export async function chooseManifest(
 }
 
 /** Reads a manifest; `undefined` if it cannot be read. */
-async function readManifest(store: BlobReader, digest: Digest): Promise<Manifest | undefined> {
+export async function readManifest(store: BlobReader, digest: Digest): Promise<Manifest | undefined> {
   try {
     return parseManifest(await readJsonBlob(store, digest), `manifest ${digest}`);
   } catch (error) {

@@ -1,6 +1,7 @@
 import { StoreError } from "../errors.ts";
 import { type ByteSource, type ReadOptions, sliceSource } from "../io/byte-source.ts";
 import type { Progress } from "../io/progress.ts";
+import { rangeOf } from "../io/stream.ts";
 import type { ModelConfig, Weight } from "../model/config.ts";
 import { type Descriptor, type Location, MediaType } from "../model/manifest.ts";
 import { modelWeights, type StoredModel } from "../model/stored-model.ts";
@@ -138,10 +139,21 @@ async function storePatched(work: PatchWork, base: StoredModel, patch: WeightPat
   await using staged = await work.transaction.stage(patchedBytes(work, base, patch));
   const { digest, size } = staged;
   const inside = work.known?.inside.get(digest);
-  if (inside) return { digest, ...inside };
+  if (inside && (await isIntact(work, digest, inside))) return { digest, ...inside };
   await staged.commit(digest);
   const location = { blob: digest, offset: 0, length: size };
   return { digest, location, layer: { mediaType: MediaType.weight, digest, size } };
+}
+
+/** Whether a weight inside a shard has its bytes. If not, the shard is hashed, so that it loses its seal. */
+async function isIntact({ store, signal }: PatchWork, digest: Digest, place: Placement): Promise<boolean> {
+  const { blob, offset, length } = place.location;
+  await using source = await store.blobs.open(blob);
+  const hash = store.createDigest();
+  for await (const chunk of rangeOf(source, offset, length, { signal })) hash.update(chunk);
+  if (hash.digest() === digest) return true;
+  await store.blobs.has(place.layer, { full: true, signal });
+  return false;
 }
 
 /** Streams a weight through its patch, and checks the old bytes against their digest. */

@@ -1,6 +1,8 @@
 import { StoreError } from "../errors.ts";
 import { type Descriptor, encodeJson } from "../model/manifest.ts";
+import { manifestBlobs } from "../model/stored-model.ts";
 import type { Digest } from "../tensor/digest.ts";
+import { readManifest } from "./choose-manifest.ts";
 import type { BlobRef, Lease, StagedBlob, Store, StoredManifest, TagOptions } from "./store.ts";
 
 /** Number of attempts: a collection may remove blobs that a writer found in the store. */
@@ -44,6 +46,7 @@ export class Transaction implements AsyncDisposable {
   readonly #store: Store;
   readonly #lease: Lease;
   readonly #fresh = new Map<Digest, number>();
+  readonly #checked = new Set<Digest>();
   #kept = false;
 
   private constructor(store: Store, lease: Lease) {
@@ -66,8 +69,9 @@ export class Transaction implements AsyncDisposable {
     return [...this.#fresh.values()].reduce((sum, size) => sum + size, 0);
   }
 
-  /** Records a blob that this transaction or one of its threads committed. */
+  /** Records a blob that this transaction or one of its threads committed, or compared with its bytes. */
   note({ digest, size, fresh }: BlobRef & { readonly fresh: boolean }): void {
+    this.#checked.add(digest);
     if (fresh) this.#fresh.set(digest, size);
   }
 
@@ -93,7 +97,10 @@ export class Transaction implements AsyncDisposable {
     const hash = this.#store.createDigest();
     hash.update(bytes);
     const descriptor = { mediaType, digest: hash.digest(), size: bytes.byteLength };
-    if (await this.#store.blobs.has(descriptor)) return descriptor;
+    if (await this.#store.blobs.has(descriptor, { full: true })) {
+      this.#checked.add(descriptor.digest);
+      return descriptor;
+    }
     await using staged = await this.stage(once(bytes));
     await staged.commit(descriptor.digest);
     return descriptor;
@@ -112,12 +119,32 @@ export class Transaction implements AsyncDisposable {
    * @throws the errors of {@link Names.tag}
    */
   async name(name: string, model: StoredManifest, options: TagOptions = {}): Promise<Digest> {
+    await this.#checkKept(name, model, options);
     const digest = await this.commit(() => this.#store.names.tag(name, model, options));
     if (digest !== model.descriptor.digest) {
       await this.discard(this.#fresh.keys());
       this.#fresh.clear();
     }
     return digest;
+  }
+
+  /**
+   * Hashes the blobs of the manifest that a name may keep, except those that this transaction hashed. A damaged one loses its
+   * seal, and so the name gets the new manifest.
+   */
+  async #checkKept(
+    name: string,
+    { descriptor, manifest }: StoredManifest,
+    options: TagOptions,
+  ): Promise<void> {
+    const kept = await this.#store.names.resolve(name);
+    if (kept === undefined || kept === descriptor.digest) return;
+    const known = await readManifest(this.#store, kept);
+    if (known?.config.digest !== manifest.config.digest) return;
+    for (const blob of manifestBlobs(known)) {
+      if (this.#checked.has(blob.digest)) continue;
+      await this.#store.blobs.has(blob, { full: true, signal: options.signal });
+    }
   }
 
   /**

@@ -61,7 +61,7 @@ export async function writeSplitFolder(
     const [blobs, work] = [join(temporary, ".blobs"), join(temporary, ".work")];
     await makeFolder(blobs);
     await mkdir(work);
-    const setup = { blobs, temporary: work, progress, inside: new Set<string>() };
+    const setup = { blobs, temporary: work, progress, inside: new Map() };
     const written = await writeWeightFiles(files, blobPath, setup, signal);
     const placed = new Map<Digest, string>();
     for (const [index, { digest }] of written.entries()) {
