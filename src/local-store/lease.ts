@@ -52,7 +52,11 @@ export async function sweepLeases(
   { dryRun = false }: { readonly dryRun?: boolean | undefined } = {},
 ): Promise<number | undefined> {
   let oldest: number | undefined;
-  for (const { name, path } of await listOwn(paths.temporary, (each) => parseOwner(each) !== undefined, "folder")) {
+  for (const { name, path } of await listOwn(
+    paths.temporary,
+    (each) => parseOwner(each) !== undefined,
+    "folder",
+  )) {
     const owner = parseOwner(name) as Owner;
     if (!(await isLiving(owner, path))) {
       if (!dryRun) await rm(path, { recursive: true, force: true });

@@ -23,7 +23,8 @@ export function ownerName(): string {
 export function parseOwner(name: string): Owner | undefined {
   const [host = "", pidText = "", beganText = "", random = "", identity] = name.split(".");
   const [pid, began] = [Number(pidText), Number(beganText)];
-  if (!Number.isSafeInteger(pid) || pid <= 0 || !Number.isSafeInteger(began) || beganText === "") return undefined;
+  if (!Number.isSafeInteger(pid) || pid <= 0 || !Number.isSafeInteger(began) || beganText === "")
+    return undefined;
   if (!/^[0-9a-f]{12}$/.test(random)) return undefined;
   const [, boot = "", namespace, started] = /^([0-9a-f]{32})-(\d+)-(\d+)$/.exec(identity ?? "") ?? [];
   const linux = boot === "" ? undefined : { boot, namespace: Number(namespace), started: Number(started) };
