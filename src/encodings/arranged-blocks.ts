@@ -1,4 +1,4 @@
-import type { ElementOrder } from "./arranged-source.ts";
+import type { ElementOrder } from "./element-order.ts";
 
 /** Memory of a block, in bytes. */
 const MAX_BLOCK_BYTES = 32 * 1024 * 1024;

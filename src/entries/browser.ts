@@ -6,7 +6,8 @@ export { BlobService } from "../compile/blobs/blob-service.ts";
 export { createRegistry } from "../formats/create-registry.ts";
 export { FORMATS } from "../formats/registry.ts";
 export { type ByteSource, memorySource, type ReadOptions } from "../io/byte-source.ts";
-export { type HttpSourceOptions, openHttpSource } from "../io/http-source.ts";
+export type { HttpRequestOptions } from "../io/http-request.ts";
+export { type HttpSource, type HttpSourceOptions, openHttpSource } from "../io/http-source.ts";
 export type { FamilyMap } from "../picture/family-map.ts";
 export { drawFamilyHtml } from "../picture/html.ts";
 export { drawFamilySvg } from "../picture/svg.ts";
@@ -29,7 +30,7 @@ export { openWeight } from "../weights/open-weight.ts";
 export { readWeight } from "../weights/read-weight.ts";
 export { streamWeight } from "../weights/stream-weight.ts";
 export { WeightMismatchError } from "../weights/weight-mismatch-error.ts";
-export type { WeightBytes, WeightLayout, WeightSource } from "../weights/weight-source.ts";
+export type { UnreadTensor, WeightBytes, WeightLayout, WeightSource } from "../weights/weight-source.ts";
 export {
   EngineError,
   FormatError,

@@ -78,4 +78,4 @@ export type { CreateDigest, Digest, DigestStream } from "../tensor/digest.ts";
 export { type DType, tensorBytes } from "../tensor/dtype.ts";
 export type { NumberTensor, StringTensor, Tensor, Tensors } from "../tensor/tensor.ts";
 export type { TensorLayout } from "../tensor/tensor-layout.ts";
-export type { WeightBytes, WeightLayout, WeightSource } from "../weights/weight-source.ts";
+export type { UnreadTensor, WeightBytes, WeightLayout, WeightSource } from "../weights/weight-source.ts";

@@ -26,12 +26,20 @@ export { FORMATS } from "../formats/registry.ts";
 export type { ByteEncoding } from "../io/byte-encoding.ts";
 export type { ByteSource, LocalFile, ReadOptions, RemoteFile } from "../io/byte-source.ts";
 export type { HexCase } from "../io/hex.ts";
+export type { HttpRequestOptions } from "../io/http-request.ts";
 export type { HttpSourceOptions } from "../io/http-source.ts";
 export type { VarintArray } from "../io/varint-array.ts";
-export type { FileDraft, MethodDraft, ModelDraft, WeightDraft, WeightRange } from "../model/draft.ts";
+export type {
+  FileDraft,
+  LooseTensor,
+  MethodDraft,
+  ModelDraft,
+  WeightDraft,
+  WeightRange,
+} from "../model/draft.ts";
 export type { Digest } from "../tensor/digest.ts";
 export type { DType } from "../tensor/dtype.ts";
 export type { TensorLayout } from "../tensor/tensor-layout.ts";
 export { draftWeights, type ModelDataOptions } from "../weights/draft.ts";
 export { openHttpModel } from "../weights/open-http-model.ts";
-export type { WeightBytes, WeightLayout, WeightSource } from "../weights/weight-source.ts";
+export type { UnreadTensor, WeightBytes, WeightLayout, WeightSource } from "../weights/weight-source.ts";

@@ -18,7 +18,8 @@ export {
   type ReadOptions,
   type RemoteFile,
 } from "../io/byte-source.ts";
-export { type HttpSourceOptions, openHttpSource } from "../io/http-source.ts";
+export type { HttpRequestOptions } from "../io/http-request.ts";
+export { type HttpSource, type HttpSourceOptions, openHttpSource } from "../io/http-source.ts";
 export type { StreamOptions } from "../io/stream.ts";
 export { type FileIdentity, type FileSource, openFileSource } from "../node/file-source.ts";
 export { createSha256 } from "../node/sha256.ts";
@@ -64,4 +65,4 @@ export {
   type WeightHints,
   WeightMismatchError,
 } from "../weights/weight-mismatch-error.ts";
-export type { WeightBytes, WeightLayout, WeightSource } from "../weights/weight-source.ts";
+export type { UnreadTensor, WeightBytes, WeightLayout, WeightSource } from "../weights/weight-source.ts";

@@ -1,12 +1,8 @@
 import fc from "fast-check";
 import { deflateSync } from "fflate";
 import { describe, expect, test } from "vitest";
-import {
-  arrangedSource,
-  columnMajor,
-  type ElementOrder,
-  rowMajor,
-} from "../../src/encodings/arranged-source.ts";
+import { arrangedSource, columnMajor, rowMajor } from "../../src/encodings/arranged-source.ts";
+import type { ElementOrder } from "../../src/encodings/element-order.ts";
 import { crc32 } from "../../src/encodings/zip/crc32.ts";
 import { inflatedSource } from "../../src/encodings/zip/inflated-source.ts";
 import { fileErrors } from "../../src/errors.ts";
