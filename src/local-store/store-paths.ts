@@ -1,7 +1,7 @@
 import { mkdir, readdir, readFile, stat } from "node:fs/promises";
 import { join, resolve } from "node:path";
 import { parseStrictJson } from "../encodings/json.ts";
-import { StoreError } from "../errors.ts";
+import { FormatError, StoreError } from "../errors.ts";
 import { MODEL_VERSION, newerVersion } from "../model/config.ts";
 import { type Digest, digestHex } from "../tensor/digest.ts";
 import { encodeJson, type ImageIndex, MediaType, parseIndex } from "../model/manifest.ts";
@@ -10,6 +10,19 @@ import { isAbsent } from "../node/file-source.ts";
 
 /** Annotation of `index.json` with the version of the store's layout. */
 const STORE_VERSION = "dev.tare.store.version";
+
+const REBUILD = "Make it again from the manifests of the store: tare fsck";
+
+/** `index.json` of a store without models. */
+export const EMPTY_INDEX: ImageIndex = {
+  schemaVersion: 2,
+  mediaType: MediaType.index,
+  manifests: [],
+  annotations: { [STORE_VERSION]: String(MODEL_VERSION) },
+};
+
+/** `oci-layout` of a store. */
+export const LAYOUT = { imageLayoutVersion: "1.0.0" } as const;
 
 /** Paths of a store: an OCI image layout, and folders that only tare uses. All are absolute. */
 export class StorePaths {
@@ -65,17 +78,12 @@ export async function openStoreFolder(root: string): Promise<StorePaths> {
   });
   if (text === undefined) {
     await refuseForeign(paths);
+    await refuseBlobs(paths);
     await mkdir(paths.blobs, { recursive: true });
     await mkdir(paths.temporary, { recursive: true });
-    const empty: ImageIndex = {
-      schemaVersion: 2,
-      mediaType: MediaType.index,
-      manifests: [],
-      annotations: { [STORE_VERSION]: String(MODEL_VERSION) },
-    };
     // Write the marker last: a folder without it is incomplete, and the next process that opens it continues here.
-    await createFileAtomically(paths.index, encodeJson(empty));
-    await createFileAtomically(marker, encodeJson({ imageLayoutVersion: "1.0.0" }));
+    await createFileAtomically(paths.index, encodeJson(EMPTY_INDEX));
+    await createFileAtomically(marker, encodeJson(LAYOUT));
     return paths;
   }
   const { imageLayoutVersion } = parseStrictJson(text, marker) as { imageLayoutVersion?: unknown };
@@ -87,12 +95,41 @@ export async function openStoreFolder(root: string): Promise<StorePaths> {
 /** Reads the current `index.json`. */
 export async function readIndex(paths: StorePaths): Promise<ImageIndex> {
   const text = await readFile(paths.index, "utf8").catch((cause: unknown) => {
-    throw new StoreError("not-a-store", `Cannot read "${paths.index}"`, { path: paths.index, cause });
+    throw new StoreError("not-a-store", `Cannot read "${paths.index}"`, {
+      path: paths.index,
+      cause,
+      hint: REBUILD,
+    });
   });
-  const index = parseIndex(parseStrictJson(text, paths.index), paths.index);
+  const index = parseIndexText(paths, text);
   const version = index.annotations?.[STORE_VERSION];
   if (version !== undefined && !(Number(version) <= MODEL_VERSION)) throw newerVersion(paths.index, version);
   return index;
+}
+
+/** Refuses blobs without names: an empty index would give them to the next collection. */
+async function refuseBlobs(paths: StorePaths): Promise<void> {
+  const blobs = await readdir(paths.blobs).catch(() => []);
+  const hasIndex = (await stat(paths.index).catch(() => undefined)) !== undefined;
+  if (blobs.length === 0 || hasIndex) return;
+  throw new StoreError(
+    "not-a-store",
+    `Cannot open the store "${paths.root}": it has blobs and no index.json`,
+    {
+      path: paths.root,
+      hint: REBUILD,
+    },
+  );
+}
+
+function parseIndexText(paths: StorePaths, text: string): ImageIndex {
+  try {
+    return parseIndex(parseStrictJson(text, paths.index), paths.index);
+  } catch (cause) {
+    if (!(cause instanceof FormatError)) throw cause;
+    const { code, message, path, offset } = cause;
+    throw new FormatError(code, message, { path, offset, cause, hint: REBUILD });
+  }
 }
 
 async function refuseForeign(paths: StorePaths): Promise<void> {

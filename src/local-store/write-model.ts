@@ -21,6 +21,8 @@ const MAX_THREADS = 3;
 
 /** Options of {@link writeModel}. */
 export interface WriteModelOptions {
+  /** Name that the manifest has; none unless given. */
+  readonly name?: string | undefined;
   readonly onProgress?: ((progress: Progress) => void) | undefined;
   readonly signal?: AbortSignal | undefined;
   /** Hashing threads; the number of cores, up to 3, unless given. */
@@ -37,7 +39,7 @@ export async function writeModel(
   store: LocalStore,
   transaction: Transaction,
   draft: ModelDraft<FileSource>,
-  { threads, signal, onProgress, moving }: WriteModelOptions,
+  { name, threads, signal, onProgress, moving }: WriteModelOptions,
 ): Promise<StoredManifest> {
   const progress = new SharedArrayBuffer(16);
   const fileBytes = draft.files.reduce((sum, { source }) => sum + source.size, 0);
@@ -64,7 +66,7 @@ export async function writeModel(
     sync: () => transaction.sync(),
   });
   await requireShards(store, ingested, known);
-  const stored = await putManifest(transaction, assembleModel(draft, ingested, known));
+  const stored = await putManifest(transaction, { ...assembleModel(draft, ingested, known), name });
   await requireUnchanged(draft.files.map(({ source }) => source));
   return stored;
 }
