@@ -17,6 +17,7 @@
  * @module
  */
 export { defaultStorePath } from "./local-store/default-path.ts";
+export { fsck } from "./local-store/fsck.ts";
 export { openStore, type TareStore } from "./tare-store.ts";
 export type { ModelSummary } from "./operations/summarize-models.ts";
 export type { Progress } from "./io/progress.ts";

@@ -34,6 +34,7 @@ export type {
   LooseTensor,
   MethodDraft,
   ModelDraft,
+  TensorContent,
   WeightDraft,
   WeightRange,
 } from "../model/draft.ts";

@@ -9,7 +9,7 @@ import type { LocalStore } from "./local-store.ts";
 import { writeModel, type WriteModelOptions } from "./write-model.ts";
 
 /** Options of {@link addModel}. */
-export interface AddOptions extends TagOptions, Omit<WriteModelOptions, "moving"> {}
+export interface AddOptions extends TagOptions, Omit<WriteModelOptions, "moving" | "name"> {}
 
 /** Result of an add. */
 export interface AddResult {
@@ -37,11 +37,11 @@ export async function addModel(
   store: LocalStore,
   name: string,
   draft: ModelDraft<FileSource>,
-  options: TagOptions & WriteModelOptions = {},
+  options: TagOptions & Omit<WriteModelOptions, "name"> = {},
 ): Promise<AddResult> {
   checkName(name);
   return transact(store, async (transaction) => {
-    const stored = await writeModel(store, transaction, draft, options);
+    const stored = await writeModel(store, transaction, draft, { ...options, name });
     options.signal?.throwIfAborted();
     const digest = await transaction.name(name, stored, options);
     return {

@@ -8,7 +8,7 @@ import { FileFoldedCache } from "./folded-cache.ts";
 import { sweepLeases } from "./lease.ts";
 import type { LocalStore } from "./local-store.ts";
 import { withLock } from "./lock.ts";
-import { markBlobs } from "./mark-blobs.ts";
+import { markBlobs, unreadableModels } from "./mark-blobs.ts";
 import { listOwn, requireOwnFolders } from "./own-folders.ts";
 import { FilePrepackedCache } from "./prepacked-cache.ts";
 import { readIndex, type StorePaths } from "./store-paths.ts";
@@ -46,13 +46,8 @@ export async function collect(store: LocalStore, options: GcOptions = {}): Promi
   return withLock(paths, async (lock) => {
     await requireOwnFolders(paths);
     const writing = await sweepLeases(paths, options);
-    const marked = await markBlobs(paths).catch((cause: unknown) => {
-      const reason = "a manifest, or the journal of an unfinished add, cannot be read";
-      throw new StoreError("corrupted", `Cannot collect in "${paths.root}": ${reason}`, {
-        path: paths.root,
-        cause,
-        hint: "Find the model with tare verify; then remove it or add it again",
-      });
+    const marked = await markBlobs(paths).catch(async (cause: unknown) => {
+      throw unknownBlobs(paths, await unreadableModels(paths), cause);
     });
     let blobs = 0;
     let bytes = 0;
@@ -66,6 +61,21 @@ export async function collect(store: LocalStore, options: GcOptions = {}): Promi
     }
     if (!options.dryRun) bytes += await sweepCaches(store, options.cache ? undefined : marked);
     return { blobs, bytes };
+  });
+}
+
+/** Makes the error for blobs that cannot be judged, since they may belong to a model whose manifest cannot be read. */
+function unknownBlobs(paths: StorePaths, models: readonly string[], cause: unknown): StoreError {
+  const [first] = models;
+  const list = models.map((name) => `"${name}"`).join(", ");
+  const reason = first === undefined ? "the journal of an unfinished add" : `the manifest of ${list}`;
+  return new StoreError("corrupted", `Cannot collect in "${paths.root}": ${reason} cannot be read`, {
+    path: paths.root,
+    cause,
+    hint:
+      first === undefined
+        ? "Find the fault with tare verify"
+        : `Repair it with tare verify --repair FROM, add the model again, or remove it with tare rm ${first}`,
   });
 }
 

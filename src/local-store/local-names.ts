@@ -121,6 +121,7 @@ function nameOf({ annotations }: Descriptor): string | undefined {
   return annotations?.[REF_NAME];
 }
 
-function entryOf(name: string, { descriptor }: StoredManifest): Descriptor {
+/** Makes the entry of `index.json` that gives a manifest a name. */
+export function entryOf(name: string, { descriptor }: Pick<StoredManifest, "descriptor">): Descriptor {
   return { ...descriptor, artifactType: MediaType.model, annotations: { [REF_NAME]: name } };
 }

@@ -2,14 +2,14 @@ import { lstat, readdir, stat } from "node:fs/promises";
 import { join } from "node:path";
 import { parseStrictJson } from "../encodings/json.ts";
 import { SourceError, StoreError, TareError } from "../errors.ts";
-import { MODEL_VERSION, newerVersion } from "../model/config.ts";
-import { encodeJson, type ImageIndex, MediaType } from "../model/manifest.ts";
+import { newerVersion } from "../model/config.ts";
+import { encodeJson } from "../model/manifest.ts";
 import { createFileAtomically } from "../node/atomic-write.ts";
 import { isAbsent } from "../node/file-source.ts";
 import { makeFolder } from "../node/make-folder.ts";
 import { readRegularFile } from "../node/open-regular-file.ts";
 import { makeOwnFolder } from "./own-folders.ts";
-import { readIndex, STORE_VERSION, StorePaths } from "./store-paths.ts";
+import { EMPTY_INDEX, LAYOUT, readIndex, REBUILD, STORE_VERSION, StorePaths } from "./store-paths.ts";
 
 /** Options of {@link openStoreFolder}. */
 export interface OpenFolderOptions {
@@ -65,15 +65,9 @@ async function makeStore(paths: StorePaths, marker: string): Promise<void> {
   await makeFolder(paths.root);
   await makeOwnFolder(paths.root, paths.blobs);
   await makeOwnFolder(paths.root, paths.temporary);
-  const empty: ImageIndex = {
-    schemaVersion: 2,
-    mediaType: MediaType.index,
-    manifests: [],
-    annotations: { [STORE_VERSION]: String(MODEL_VERSION) },
-  };
   // Write the marker last: a folder without it is incomplete, and the next process that opens it continues here.
-  await createFileAtomically(paths.index, encodeJson(empty));
-  await createFileAtomically(marker, encodeJson({ imageLayoutVersion: "1.0.0" }));
+  await createFileAtomically(paths.index, encodeJson(EMPTY_INDEX));
+  await createFileAtomically(marker, encodeJson(LAYOUT));
 }
 
 /** Checks that a folder without a marker does not exist, is empty, or is a store that a process was or is creating. */
@@ -94,6 +88,18 @@ async function requireUnused(paths: StorePaths): Promise<void> {
   if (foreign !== undefined) throw refuse(`it contains "${foreign}"`);
   if (isIndexed) return;
   if (names.includes("index.json")) throw refuse('it contains "index.json"');
+  const blobs = (await contentOf(paths.blobs)) ?? [];
+  if (blobs.length > 0) {
+    // An empty index would give them to the next collection.
+    throw new StoreError(
+      "not-a-store",
+      `Cannot open the store "${paths.root}": it has blobs and no index.json`,
+      {
+        path: paths.root,
+        hint: REBUILD,
+      },
+    );
+  }
   // Before its index is there, an unfinished store has no content.
   for (const [folder, expected] of [
     [join(paths.root, "blobs"), ["sha256"]],

@@ -96,6 +96,7 @@ async function planMove(
     layers: [...layers, ...kept],
     inside: new Map([...places, ...inside]),
     base: model.manifest,
+    name: model.name,
   });
   return { name: model.name, from: model.digest, to };
 }

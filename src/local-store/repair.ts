@@ -1,10 +1,14 @@
 import { stat } from "node:fs/promises";
 import { join } from "node:path";
 import { FormatError, SourceError } from "../errors.ts";
+import { memorySource } from "../io/byte-source.ts";
 import { rangeOf } from "../io/stream.ts";
+import { encodeJson, type Manifest } from "../model/manifest.ts";
 import { manifestBlobs } from "../model/stored-model.ts";
 import { openFileSource } from "../node/file-source.ts";
 import { openModel } from "../node/open-model.ts";
+import { sha256 } from "../node/sha256.ts";
+import { namedManifest } from "../store/put-manifest.ts";
 import { readTagged } from "../store/read-model.ts";
 import type { BlobRef, BlobSource } from "../store/store.ts";
 import type { Digest } from "../tensor/digest.ts";
@@ -46,6 +50,7 @@ export async function repairStore(
         if (!model) continue;
         staged.push(model);
         for (const digest of model.fresh.keys()) stored.add(digest);
+        await takeManifests(store, model.model.manifest, needed);
         addPlaces(weights, store.paths, model.model.locations);
       }
     }
@@ -84,7 +89,7 @@ async function take(
   store: LocalStore,
   source: BlobSource,
   { digest, size }: BlobRef,
-  signal: AbortSignal | undefined,
+  signal?: AbortSignal,
 ): Promise<void> {
   await using _ = source;
   if (source.size !== size) return;
@@ -111,6 +116,25 @@ async function stageFrom(
     if (alike.length === 0) throw error;
     return undefined;
   }
+}
+
+/** Makes manifests of a model again, which differ by the name of the model. */
+async function takeManifests(
+  store: LocalStore,
+  manifest: Manifest,
+  needed: readonly BlobRef[],
+): Promise<void> {
+  const damaged = new Set(needed.map(({ digest }) => digest));
+  for (const { name, digest } of await store.names.list()) {
+    if (!damaged.has(digest)) continue;
+    const bytes = encodeJson(namedManifest(manifest, name));
+    if (sha256(bytes) === digest)
+      await take(store, fromMemory(bytes, name), { digest, size: bytes.byteLength });
+  }
+}
+
+function fromMemory(bytes: Uint8Array, name: string): BlobSource {
+  return { ...memorySource(bytes, name), [Symbol.asyncDispose]: async () => {} };
 }
 
 function addPlaces(

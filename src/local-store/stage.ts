@@ -24,7 +24,7 @@ export async function stageModel(
   store: LocalStore,
   name: string,
   draft: ModelDraft<FileSource>,
-  options: Omit<WriteModelOptions, "moving"> = {},
+  options: Omit<WriteModelOptions, "moving" | "name"> = {},
 ): Promise<StagedModel> {
   const transaction = await Transaction.begin(store);
   const end = (): Promise<void> => transaction[Symbol.asyncDispose]();

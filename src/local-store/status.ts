@@ -1,5 +1,6 @@
 import { lstat, readdir } from "node:fs/promises";
 import { join } from "node:path";
+import { TareError } from "../errors.ts";
 import { unfinishedAdds } from "./move-journal.ts";
 import { markBlobs } from "./mark-blobs.ts";
 import { readTagged } from "../store/read-model.ts";
@@ -32,11 +33,12 @@ export async function storeStatus(store: LocalStore): Promise<StoreStatus> {
   const tags = await store.names.list();
   let fileBytes = 0;
   for (const tag of tags) {
-    const { config } = await readTagged(store, tag);
-    for (const file of config.files) fileBytes += file.size;
+    const model = await readTagged(store, tag).catch(ignoreDamage);
+    for (const file of model?.config.files ?? []) fileBytes += file.size;
   }
-  const needed = await markBlobs(paths);
-  const used = await folderSize(paths.blobs, (name) => needed.has(`sha256:${name}`));
+  // If a manifest cannot be read, every blob may be in use.
+  const needed = await markBlobs(paths).catch(ignoreDamage);
+  const used = await folderSize(paths.blobs, (name) => needed?.has(`sha256:${name}`) ?? true);
   const all = await folderSize(paths.blobs);
   const prepacked = await folderSize(paths.prepacked);
   const folded = await folderSize(paths.folded);
@@ -52,6 +54,10 @@ export async function storeStatus(store: LocalStore): Promise<StoreStatus> {
     foldedBytes: folded.bytes,
     unfinished: (await unfinishedAdds(paths)).map(({ path }) => path),
   };
+}
+
+function ignoreDamage(error: unknown): undefined {
+  if (!(error instanceof TareError)) throw error;
 }
 
 async function folderSize(

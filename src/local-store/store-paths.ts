@@ -1,13 +1,27 @@
 import { join, resolve } from "node:path";
 import { parseStrictJson } from "../encodings/json.ts";
-import { StoreError } from "../errors.ts";
+import { FormatError, StoreError } from "../errors.ts";
 import { MODEL_VERSION, newerVersion } from "../model/config.ts";
 import { type Digest, digestHex } from "../tensor/digest.ts";
-import { type ImageIndex, parseIndex } from "../model/manifest.ts";
+import { type ImageIndex, MediaType, parseIndex } from "../model/manifest.ts";
 import { readRegularFile } from "../node/open-regular-file.ts";
 
 /** Annotation of `index.json` with the version of the store's layout. */
 export const STORE_VERSION = "dev.tare.store.version";
+
+/** Hint for a lost or damaged index. */
+export const REBUILD = "Make it again from the manifests of the store: tare fsck";
+
+/** `index.json` of a store without models. */
+export const EMPTY_INDEX: ImageIndex = {
+  schemaVersion: 2,
+  mediaType: MediaType.index,
+  manifests: [],
+  annotations: { [STORE_VERSION]: String(MODEL_VERSION) },
+};
+
+/** `oci-layout` of a store. */
+export const LAYOUT = { imageLayoutVersion: "1.0.0" } as const;
 
 /** Paths of a store: an OCI image layout, and folders that only tare uses. All are absolute. */
 export class StorePaths {
@@ -56,10 +70,24 @@ export class StorePaths {
 /** Reads the current `index.json`. */
 export async function readIndex(paths: StorePaths): Promise<ImageIndex> {
   const text = await readRegularFile(paths.index).catch((cause: unknown) => {
-    throw new StoreError("not-a-store", `Cannot read "${paths.index}"`, { path: paths.index, cause });
+    throw new StoreError("not-a-store", `Cannot read "${paths.index}"`, {
+      path: paths.index,
+      cause,
+      hint: REBUILD,
+    });
   });
-  const index = parseIndex(parseStrictJson(String(text), paths.index), paths.index);
+  const index = parseIndexText(paths, String(text));
   const version = index.annotations?.[STORE_VERSION];
   if (version !== undefined && !(Number(version) <= MODEL_VERSION)) throw newerVersion(paths.index, version);
   return index;
+}
+
+function parseIndexText(paths: StorePaths, text: string): ImageIndex {
+  try {
+    return parseIndex(parseStrictJson(text, paths.index), paths.index);
+  } catch (cause) {
+    if (!(cause instanceof FormatError)) throw cause;
+    const { code, message, path, offset } = cause;
+    throw new FormatError(code, message, { path, offset, cause, hint: REBUILD });
+  }
 }

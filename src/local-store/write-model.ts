@@ -24,6 +24,8 @@ const MAX_THREADS = 3;
 
 /** Options of {@link writeModel}. */
 export interface WriteModelOptions {
+  /** Name that the manifest has; none unless given. */
+  readonly name?: string | undefined;
   readonly onProgress?: ((progress: Progress) => void) | undefined;
   readonly signal?: AbortSignal | undefined;
   /** Hashing threads; the number of cores, up to 3, unless given. */
@@ -40,7 +42,7 @@ export async function writeModel(
   store: LocalStore,
   transaction: Transaction,
   draft: ModelDraft<FileSource>,
-  { threads, signal, onProgress, moving }: WriteModelOptions,
+  { name, threads, signal, onProgress, moving }: WriteModelOptions,
 ): Promise<StoredManifest> {
   requireStorable(draft);
   const progress = new SharedArrayBuffer(16);
@@ -68,7 +70,7 @@ export async function writeModel(
     sync: () => transaction.sync(),
   });
   await requireShards(store, ingested, known);
-  const stored = await putManifest(transaction, assembleModel(draft, ingested, known));
+  const stored = await putManifest(transaction, { ...assembleModel(draft, ingested, known), name });
   await requireUnchanged(draft.files.map(({ source }) => source));
   return stored;
 }

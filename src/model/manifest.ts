@@ -21,7 +21,9 @@ export const MediaType = {
   locations: "application/vnd.tare.locations.v1+json",
 } as const;
 
-/** Annotation of a manifest in `index.json` that makes it a tag (OCI image layout, "ref.name"). */
+/**
+ * Annotation of a manifest in `index.json` that makes it a tag (OCI image layout, "ref.name"). The manifest itself has it too.
+ */
 export const REF_NAME = "org.opencontainers.image.ref.name";
 
 /** Annotation of a shard's layer: a digest of its weights and their offsets, which identifies the shard. */
@@ -44,6 +46,8 @@ export interface Manifest {
   readonly artifactType?: string;
   readonly config: Descriptor;
   readonly layers: readonly Descriptor[];
+  /** {@link REF_NAME} has the name of a model, from which a lost `index.json` is made again. */
+  readonly annotations?: Readonly<Record<string, string>>;
 }
 
 /** An OCI image index; `index.json` is one. */
@@ -68,6 +72,7 @@ const manifest: v.GenericSchema<Manifest> = v.looseObject({
   artifactType: v.exactOptional(v.string()),
   config: descriptor,
   layers: v.array(descriptor),
+  annotations,
 });
 const index: v.GenericSchema<ImageIndex> = v.looseObject({
   schemaVersion: v.literal(2),

@@ -114,7 +114,7 @@ export async function patchModel(
       for (const use of each.uses) digests.set(useKey(use), place.digest);
     }
     const config = patchConfig(model.config, digests, places);
-    const stored = await putManifest(transaction, draftManifest(model, config, placed));
+    const stored = await putManifest(transaction, { ...draftManifest(model, config, placed), name });
     signal?.throwIfAborted();
     const digest = await transaction.name(name, stored, options);
     const { freshBytes: newBytes, fresh } = transaction;

@@ -1,4 +1,4 @@
-import { StoreError } from "../errors.ts";
+import { StoreError, TareError } from "../errors.ts";
 import { type ModelConfig, parseConfig } from "../model/config.ts";
 import { type Location, type Manifest, MediaType, parseLocations, parseManifest } from "../model/manifest.ts";
 import { modelWeights, type StoredModel } from "../model/stored-model.ts";
@@ -27,6 +27,24 @@ export async function listModels(store: Store): Promise<StoredModel[]> {
     const tags = await store.names.list();
     return Promise.all(tags.map((tag) => readTagged(store, tag)));
   });
+}
+
+/** A model of a store that cannot be read. */
+export interface DamagedModel extends Tag {
+  readonly error: TareError;
+}
+
+/** Reads all models of a store, sorted by name, and those that cannot be read as errors. */
+export async function listReadable(store: Store): Promise<(StoredModel | DamagedModel)[]> {
+  const tags = await store.names.list();
+  const all = tags.map(async (tag) => {
+    return readModel(store, tag.name).catch((error: unknown) => {
+      if (!(error instanceof TareError)) throw error;
+      // Another process removed the model.
+      return error.code === "not-found" ? undefined : { ...tag, error };
+    });
+  });
+  return (await Promise.all(all)).filter((each) => each !== undefined);
 }
 
 /**

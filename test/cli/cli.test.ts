@@ -7,6 +7,7 @@ import { COMMANDS } from "../../src/cli/commands/index.ts";
 import { run } from "../../src/cli/run.ts";
 import { openStore } from "../../src/tare-store.ts";
 import { parseNpz } from "../../src/formats/npy/npz.ts";
+import { writeSafetensors } from "../../src/formats/safetensors/write.ts";
 import { charlm } from "../support/charlm.ts";
 import { mlirPath } from "../support/mlir.ts";
 import { temporaryFolder } from "../support/temporary.ts";
@@ -40,6 +41,7 @@ const VERBS = [
   "rm",
   "gc",
   "verify",
+  "fsck",
   "status",
 ] as const;
 
@@ -350,6 +352,31 @@ describe("tare", () => {
     expect(await tare("ls", "--store", folder)).toMatchObject({
       code: 1,
       err: expect.stringContaining('it contains "photos"'),
+    });
+  });
+
+  test("fsck and verify --repair mend a store", async () => {
+    const folder = await temporaryFolder();
+    const [file, store] = [join(folder, "a.safetensors"), join(folder, "store")];
+    const bytes = new Uint8Array(20_000).fill(3);
+    await writeFile(file, writeSafetensors({ w: { dtype: "uint8", shape: [bytes.length], bytes } }));
+    await tare("--store", store, "add", file);
+    await writeFile(join(store, "index.json"), "");
+    expect(await tare("--store", store, "ls")).toMatchObject({
+      code: 1,
+      err: expect.stringContaining("tare fsck"),
+    });
+    expect(await tare("--store", store, "fsck")).toMatchObject({
+      code: 0,
+      out: "index.json was made again with 1 models: a\n",
+    });
+    const [{ digest }] = JSON.parse((await tare("--store", store, "ls", "--json")).out);
+    await rm(join(store, "blobs", "sha256", digest.slice("sha256:".length)));
+    expect((await tare("--store", store, "ls")).out).toMatch(/a .*damaged .*Cannot find blob/);
+    expect((await tare("--store", store, "fsck")).code).toBe(1);
+    expect(await tare("--store", store, "verify", "--repair", file)).toMatchObject({
+      code: 0,
+      out: expect.stringMatching(/^repaired: 1 blobs\nintact: 1 models, .* every byte hashed\n$/),
     });
   });
 

@@ -2,7 +2,7 @@ import { join } from "node:path";
 import { describe, expect, test } from "vitest";
 import { LocalStore } from "../../src/local-store/local-store.ts";
 import type { ModelConfig, Weight } from "../../src/model/config.ts";
-import { MediaType } from "../../src/model/manifest.ts";
+import { MediaType, REF_NAME } from "../../src/model/manifest.ts";
 import { createSha256 } from "../../src/node/sha256.ts";
 import { memoryStore } from "../../src/store/memory-store.ts";
 import { patchModel, type WeightPatch } from "../../src/store/patch-model.ts";
@@ -104,7 +104,10 @@ describe.each([
       stored: async () => ({ digest: digestOf(B), location, layer: layer as NonNullable<typeof layer> }),
     };
     const result = await patchModel(store, base, "same", [replacement]);
-    expect(result).toMatchObject({ digest: base.digest, newBytes: 0, sharedBytes: 96 });
+    // A manifest has the name of its model: it alone is new.
+    const { manifest } = await readModel(store, "same");
+    expect(manifest).toEqual({ ...base.manifest, annotations: { [REF_NAME]: "same" } });
+    expect(result).toMatchObject({ newBlobs: 1, sharedBytes: 96 });
   });
 
   test("refuses a base that is not what it was, and leaves the store as it was", async () => {

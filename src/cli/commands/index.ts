@@ -24,6 +24,7 @@ export const COMMANDS: Readonly<Record<string, () => Promise<DefineCommand>>> = 
   rm: async () => (await import("./rm.ts")).rm,
   gc: async () => (await import("./gc.ts")).gc,
   verify: async () => (await import("./verify.ts")).verify,
+  fsck: async () => (await import("./fsck.ts")).fsck,
   status: async () => (await import("./status.ts")).status,
 };
 
