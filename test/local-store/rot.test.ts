@@ -64,7 +64,8 @@ describe("TareStore.add() over blobs that rotted and kept their times", () => {
     [-1, "other"],
   ])("replaces each of them (byte %i, as %s)", async (offset, as) => {
     const at = await place();
-    for (const path of await blobsOf(at)) await rot(path, offset);
+    // A manifest has the name of its model, so that an add under another name makes another one.
+    for (const path of (await blobsOf(at)).slice(as === "m" ? 0 : 1)) await rot(path, offset);
     await at.store.add([at.path], { as, replace: true });
     await expectWhole(at, as);
   });
