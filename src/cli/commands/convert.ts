@@ -37,8 +37,8 @@ export const convert: DefineCommand = (program, act) => {
       "after",
       examples(
         "tare convert checkpoint.pt --out checkpoint.safetensors",
-        "tare convert base weights.irpa --rename 'm.*=*'",
-        "tare convert base dist/tensor-cache.json",
+        "tare convert base weights.irpa --method decoder --rename 'm.*=*'",
+        "tare convert base dist/tensor-cache.json --method decoder",
       ),
     )
     .action(

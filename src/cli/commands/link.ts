@@ -71,12 +71,12 @@ export const link: DefineCommand = (program, act) => {
       "after",
       examples(
         "tare link base views/base",
-        "tare link base --in-place weights/tuned.safetensors --out weights/tuned.onnx",
-        "tare link base --embed --out base.onnx",
-        "tare link base --symbolic base --out thin.onnx",
-        "tare link thin.onnx --scope base=checkpoint.safetensors --out tuned.onnx",
-        "tare link thin.onnx --scope base=https://example.com/model.safetensors --embed --out whole.onnx",
-        "tare link base --from tuned.safetensors --plan",
+        "tare link base --method decoder --in-place weights/tuned.safetensors --out weights/tuned.onnx",
+        "tare link base --method decoder --embed --out base.onnx",
+        "tare link base --method decoder --symbolic base --out thin.onnx",
+        "tare link thin.onnx --scope base=base.safetensors --out full.onnx",
+        "tare link thin.onnx --scope base=https://example.com/base.safetensors --embed --out whole.onnx",
+        "tare link base --method decoder --from tuned.safetensors --plan",
       ),
     )
     .action(

@@ -92,12 +92,12 @@ export const runCommand: DefineCommand = (program, act) => {
     .addHelpText(
       "after",
       examples(
-        "tare run base                                       # prints the signature",
+        "tare run base --method decoder                      # prints the signature",
         "tare run base --method decoder --input 'input_ids=[[1,37,82]]'",
-        "tare run base inputs.npz --out outputs.npz",
-        "tare run base inputs.npz --weights tuned.safetensors",
-        "tare run base --in input_ids=ids.npy --out logits.safetensors",
-        'tare run writer "And he said" --max-tokens 40',
+        "tare run base --method decoder inputs.npz --out outputs.npz",
+        "tare run base --method decoder inputs.npz --weights tuned.safetensors",
+        "tare run base --method decoder --in input_ids=ids.npy --out logits.safetensors",
+        'tare run base-gguf "And he said" --max-tokens 40',
       ),
     )
     .action(
