@@ -1,4 +1,5 @@
 import type { AnyEngine, EngineContext, EngineEntry } from "./engine-entry.ts";
+import { chooseEngine, ownEntry } from "./engine-of.ts";
 
 /** Opens each engine once, on first use. Dispose it to close the open engines. */
 export class OpenEngines implements AsyncDisposable {
@@ -13,16 +14,29 @@ export class OpenEngines implements AsyncDisposable {
   }
 
   /**
-   * Returns the engine of an entry; opens it on first use.
-   * @throws EngineError `no-engine`
+   * Returns the engine of the own entry that has the id of `entry`; opens it on first use. A replacement of an engine has
+   * the engine's id.
+   * @throws EngineError `no-engine` if there is no such entry, or its library is not installed
    */
-  get<E extends AnyEngine>(entry: EngineEntry<E, never>): Promise<E> {
-    const known = this.#open.get(entry.id);
-    // Each id has one entry, so the type of the engine is that of the entry.
-    if (known) return known as Promise<E>;
-    const opening = entry.open(this.#context);
-    this.#open.set(entry.id, opening);
-    return opening;
+  async get<E extends AnyEngine>(entry: EngineEntry<E, never>): Promise<E> {
+    const own = ownEntry(entry, this.entries);
+    const known = this.#open.get(own.id) ?? own.open(this.#context);
+    this.#open.set(own.id, known);
+    // An engine of an id has the type of the entry of that id.
+    return known as Promise<E>;
+  }
+
+  /**
+   * Returns the engine that loads a model or a linked program; opens it on first use.
+   * @param entry the engine that the caller names; the first that runs the format unless given
+   * @throws EngineError `no-engine`, `unsupported`
+   */
+  async getFor<E extends AnyEngine>(
+    program: { readonly name: string; readonly format: string },
+    entry: EngineEntry<E, never> | undefined,
+  ): Promise<E> {
+    // A named engine has the type of its entry; without a name, the caller assumes no type.
+    return this.get(chooseEngine(program, entry, this.entries) as unknown as EngineEntry<E, never>);
   }
 
   async [Symbol.asyncDispose](): Promise<void> {

@@ -1,19 +1,21 @@
-import type { LinkedOnnx } from "../link/linked-program.ts";
-import type { Session } from "../engines/engine.ts";
-import type { OnnxRuntime, OrtLoadOptions } from "../engines/onnxruntime/engine.ts";
-import type { OrtSessionInfo } from "../engines/onnxruntime/session.ts";
+import type { AnyEngine, SessionOf } from "../engines/engine-entry.ts";
+import type { EngineLoadOptions } from "../engines/engine.ts";
+import type { LinkedProgram } from "../link/linked-program.ts";
 
 /**
- * Loads a linked program. The session owns the program's lease; a failed load releases it.
+ * Loads a linked program in an engine that runs its format. The session owns the program's lease; a failed load, or an
+ * engine that does not open, releases it.
  * @throws LinkError for weights that do not match; EngineError
  */
-export async function loadLinked(
-  engine: OnnxRuntime,
-  program: LinkedOnnx,
-  options: OrtLoadOptions,
-): Promise<OrtSessionInfo & Session> {
+export async function loadLinked<E extends AnyEngine>(
+  engine: E | Promise<E>,
+  program: LinkedProgram,
+  options: EngineLoadOptions,
+): Promise<SessionOf<E>> {
   try {
-    return await engine.load(program, options);
+    const opened: AnyEngine = await engine;
+    // The caller chose an engine of the program's format.
+    return (await opened.load(program as never, options)) as SessionOf<E>;
   } catch (error) {
     await program.lease?.[Symbol.asyncDispose]();
     throw error;

@@ -1,10 +1,10 @@
-import { requireEngine } from "../engines/engine-of.ts";
 import type { AnyEngine, EngineEntry, SessionOf } from "../engines/engine-entry.ts";
 import type { EngineLoadOptions } from "../engines/engine.ts";
 import type { OpenEngines } from "../engines/open-engines.ts";
 import { linkStored, type LinkStoredOptions } from "../link/link-stored.ts";
-import { withModel } from "../store/with-model.ts";
 import type { LocalStore } from "../local-store/local-store.ts";
+import { withModel } from "../store/with-model.ts";
+import { loadLinked } from "./load-linked.ts";
 
 /** The store and the engines of a load. */
 export interface LoadHost {
@@ -14,20 +14,19 @@ export interface LoadHost {
 
 /**
  * Loads a method of a stored model in an engine, which maps the files of the store.
- * @param entry entry of an engine that runs the model's format
+ * @param entry the engine, which runs the model's format; the first of the host that does unless given
  * @throws StoreError `not-found`, `missing-blob`, `corrupted`; LinkError; EngineError `unsupported`, `no-engine`
  */
 export async function loadModel<E extends AnyEngine>(
   { store, engines }: LoadHost,
-  entry: EngineEntry<E, never>,
+  entry: EngineEntry<E, never> | undefined,
   name: string,
   options: LinkStoredOptions & EngineLoadOptions = {},
 ): Promise<SessionOf<E>> {
-  return withModel(store, name, async (model) => {
-    requireEngine(model, entry.id, "load", engines.entries);
-    const engine: AnyEngine = await engines.get(entry);
+  return withModel(store, name, async (model): Promise<SessionOf<E>> => {
+    // Open the engine first: the link of a GGUF model may repack its whole family.
+    const engine = await engines.getFor({ name, format: model.config.format }, entry);
     const program = await linkStored(store, model, options);
-    // requireEngine checked that the engine takes the program's format.
-    return engine.load(program as never, options) as Promise<SessionOf<E>>;
+    return loadLinked(engine, program, options);
   });
 }

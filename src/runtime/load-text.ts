@@ -4,6 +4,7 @@ import { type Adapter, filesExist, linkGguf, type SeenModels } from "../link/lin
 import type { LocalStore } from "../local-store/local-store.ts";
 import { checkLoraCompatibility } from "../lora/lora-bases.ts";
 import type { StoredModel } from "../model/stored-model.ts";
+import { loadLinked } from "./load-linked.ts";
 
 /** Number of attempts to load. Another process may remove or replace a view just before the engine opens it. */
 const MAX_ATTEMPTS = 3;
@@ -45,7 +46,7 @@ export async function loadText(
   for (let attempt = 1; ; attempt++) {
     const linked = await linkGguf(store, name, { ...options, seen });
     try {
-      const session = await engine.load(linked.program, options);
+      const session = await loadLinked(engine, linked.program, options);
       return { session, model: linked.model, adapters: linked.adapters };
     } catch (error) {
       if (filesExist(linked.program) || attempt === MAX_ATTEMPTS) throw error;

@@ -9,8 +9,11 @@ import type { StoredModel } from "../model/stored-model.ts";
 import type { NumberTensor, Tensors } from "../tensor/tensor.ts";
 import type { MutableWeights, WeightChanges } from "./mutable-weights.ts";
 import { requireEngine } from "../engines/engine-of.ts";
+import { ONNX_RUNTIME } from "../engines/onnxruntime/entry.ts";
+import type { OpenEngines } from "../engines/open-engines.ts";
 import { mergedWeights } from "../lora/merged-weights.ts";
 import type { LocalStore } from "../local-store/local-store.ts";
+import type { LoadHost } from "./load-model.ts";
 import { currentModel } from "../store/read-model.ts";
 import { withModel } from "../store/with-model.ts";
 
@@ -58,8 +61,8 @@ export interface WeightChange {
  */
 export class MutableModel implements Session {
   readonly #files: LocalStore;
+  readonly #engines: OpenEngines;
   readonly #open: OpenMutableWeights;
-  readonly #options: MutableOptions;
   #name: string;
   #model: StoredModel;
   #method: Method;
@@ -72,13 +75,12 @@ export class MutableModel implements Session {
   #released = false;
 
   private constructor(
-    files: LocalStore,
-    options: MutableOptions,
+    { store, engines }: LoadHost,
     open: OpenMutableWeights,
     loaded: { readonly model: StoredModel; readonly method: Method; readonly weights: MutableWeights },
   ) {
-    this.#files = files;
-    this.#options = options;
+    this.#files = store;
+    this.#engines = engines;
     this.#open = open;
     this.#name = loaded.model.name;
     this.#model = loaded.model;
@@ -88,15 +90,15 @@ export class MutableModel implements Session {
 
   /** Use {@link Runtime.openMutable}. */
   static async open(
-    files: LocalStore,
+    host: LoadHost,
     name: string,
     options: MutableOptions,
     open: OpenMutableWeights,
   ): Promise<MutableModel> {
-    return withModel(files, name, async (model) => {
-      const method = checkedMethod(model, options);
+    return withModel(host.store, name, async (model) => {
+      const method = checkedMethod(model, options, host.engines);
       const weights = await open(model, method);
-      return new MutableModel(files, options, open, { model, method, weights });
+      return new MutableModel(host, open, { model, method, weights });
     });
   }
 
@@ -202,7 +204,7 @@ export class MutableModel implements Session {
   ): Promise<WeightChange> {
     return this.#change(() =>
       withModel(this.#files, name, async (model) => {
-        const method = checkedMethod(model, { ...this.#options, method: this.#method.name });
+        const method = checkedMethod(model, { method: this.#method.name }, this.#engines);
         const program = (one: StoredModel, { file }: Method): unknown => one.config.files[file]?.skeleton;
         const same = program(model, method) === program(this.#model, this.#method);
         if (!same && !options.recompile) {
@@ -268,8 +270,8 @@ export class MutableModel implements Session {
   }
 }
 
-function checkedMethod(model: StoredModel, { method }: MutableOptions): Method {
-  requireEngine(model, "onnxruntime", "load");
+function checkedMethod(model: StoredModel, { method }: MutableOptions, { entries }: OpenEngines): Method {
+  requireEngine(model, ONNX_RUNTIME.id, "load", entries);
   return methodOf(model, method);
 }
 

@@ -11,7 +11,7 @@ import type { OrtSessionInfo } from "../engines/onnxruntime/session.ts";
 import { OpenEngines } from "../engines/open-engines.ts";
 import { ENGINES } from "../engines/registry.ts";
 import type { LinkStoredOptions } from "../link/link-stored.ts";
-import type { LinkedOnnx } from "../link/linked-program.ts";
+import type { LinkedOnnx, LinkedProgram } from "../link/linked-program.ts";
 import type { ViewOptions, ViewResult } from "../link/view.ts";
 import { FileCompileCache } from "../local-store/compile-cache.ts";
 import { FileFoldedCache } from "../local-store/folded-cache.ts";
@@ -32,7 +32,10 @@ import { verifyRefit, type VerifyRefitOptions } from "./verify-refit.ts";
 
 /** Options of {@link openRuntime}. */
 export interface RuntimeOptions {
-  /** Engines that may load models; {@link ENGINES} unless given. */
+  /**
+   * Engines that may load models; {@link ENGINES} unless given. The first of several for one format is its default. An
+   * entry with the id of a built-in engine takes its place.
+   */
   readonly engines?: readonly EngineEntry[] | undefined;
   /** Number of threads that run sessions; the number of cores, up to 4, unless given. */
   readonly workers?: number | undefined;
@@ -63,23 +66,27 @@ export class Runtime implements AsyncDisposable {
   }
 
   /**
-   * Loads a method of a model, or a program that {@link bind} linked to other weights, in ONNX Runtime. The session uses
-   * the compiled program of the model's family and maps the weights from their files. It owns the lease of a linked
-   * program; a failed load releases the lease.
+   * Loads a method of a model, or a program that {@link bind} linked to other weights, in the first engine of this runtime
+   * that runs its format: ONNX Runtime for ONNX, whose session uses the compiled program of the model's family and maps
+   * the weights from their files. The session owns the lease of a linked program; a failed load releases the lease.
    * @throws StoreError `not-found`, `missing-blob`, `corrupted`; LinkError; EngineError `unsupported`, `no-engine`
    */
   async load(model: string | LinkedOnnx, options?: LoadOptions): Promise<OrtSessionInfo & Session>;
-  /** Loads a method of a model in another engine of this runtime. */
+  /**
+   * Loads a method of a model, or a linked program, in one engine of this runtime.
+   * @throws EngineError `no-engine` for an engine that this runtime does not have, `unsupported` if the engine does not
+   * run the format
+   */
   async load<E extends AnyEngine>(
-    model: string,
+    model: string | LinkedProgram,
     options: LinkStoredOptions & { readonly engine: EngineEntry<E, never> },
   ): Promise<SessionOf<E>>;
   async load(
-    model: string | LinkedOnnx,
+    model: string | LinkedProgram,
     { engine, ...options }: LoadOptions & { readonly engine?: EngineEntry<AnyEngine, never> } = {},
   ): Promise<unknown> {
-    if (typeof model === "string") return loadModel(this.#host, engine ?? ONNX_RUNTIME, model, options);
-    return loadLinked(await this.#host.engines.get(ONNX_RUNTIME), model, options);
+    if (typeof model === "string") return loadModel(this.#host, engine, model, options);
+    return loadLinked(this.#host.engines.getFor(model, engine), model, options);
   }
 
   /**
@@ -108,7 +115,7 @@ export class Runtime implements AsyncDisposable {
    * weights as constants only; what {@link load} throws
    */
   async openMutable(name: string, options: MutableOptions = {}): Promise<MutableModel> {
-    return MutableModel.open(this.#host.store, name, options, async (model, method) =>
+    return MutableModel.open(this.#host, name, options, async (model, method) =>
       openMutableWeights(this.#host, model, method, options),
     );
   }

@@ -1,7 +1,7 @@
 import { writeFile } from "node:fs/promises";
 import { join } from "node:path";
 import { describe, expect, onTestFinished, test } from "vitest";
-import { engineOf, requireEngine } from "../../src/engines/engine-of.ts";
+import { engineOf, noEngine, requireEngine } from "../../src/engines/engine-of.ts";
 import { OpenEngines } from "../../src/engines/open-engines.ts";
 import { ONNX_RUNTIME } from "../../src/engines/onnxruntime/entry.ts";
 import { ENGINES } from "../../src/engines/registry.ts";
@@ -65,6 +65,16 @@ describe("an engine that is one more entry", () => {
     expect(engine.closed).toBe(true);
   });
 
+  test("is opened only if it is in the list, by its id", async () => {
+    const { engines } = await hostWith(TOY);
+    expect(await engines.get({ ...TOY, label: "another" })).toBe(await engines.get(TOY));
+    await expect(engines.get({ ...TOY, id: "other", label: "another" })).rejects.toMatchObject({
+      code: "no-engine",
+      message: "Cannot open another: this runtime was opened without it",
+      hint: "Add another to the engines option of openRuntime",
+    });
+  });
+
   test("is named by what describes the model, with its own forecast", async () => {
     const { store, engines } = await hostWith(TOY);
     expect(engineOf("safetensors")).toBeUndefined();
@@ -86,5 +96,6 @@ describe("an engine that is one more entry", () => {
     });
     const model = await readModel(host.store, "m");
     expect(() => requireEngine(model, "onnxruntime", "load")).toThrow(/has weights and no program/);
+    expect(noEngine("m", "irpa", "load").message).toContain(": an irpa model has weights and no program");
   });
 });

@@ -132,7 +132,7 @@ export class OnnxRuntime implements Engine<OrtProgram, OrtLoadOptions, ThreadSes
 
   async #open(
     bound: BoundModel,
-    { folder, lease }: OrtProgram,
+    { name, folder, lease }: OrtProgram,
     options: OrtLoadOptions,
     previous: ThreadSession | undefined,
   ): Promise<ThreadSession> {
@@ -146,7 +146,7 @@ export class OnnxRuntime implements Engine<OrtProgram, OrtLoadOptions, ThreadSes
       const settings = { level, prepack, threads, spinning, folder };
       const loading = thread.ask({ op: "load", model, settings, held });
       const id = await abortable(loading, signal, (late) => thread.ask({ op: "release", session: late }));
-      return new ThreadSession({ thread, id }, { ...bound, prepacked: prepack }, lease);
+      return new ThreadSession({ thread, id }, { ...bound, name, prepacked: prepack }, lease);
     } catch (error) {
       thread.sessions--;
       throw error;

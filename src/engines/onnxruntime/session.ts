@@ -25,6 +25,8 @@ export interface SessionFacts
     OrtSessionInfo,
     "signature" | "prepacked" | "prepackedWeights" | "foldedWeights" | "weightlessBlocker" | "cached"
   > {
+  /** The model's name in errors. */
+  readonly name: string;
   /** Inputs of the program, by the names of their weights. */
   readonly inputs: ReadonlyMap<string, string>;
 }
@@ -44,6 +46,7 @@ export class ThreadSession implements OrtSessionInfo {
   readonly foldedWeights: readonly string[];
   readonly weightlessBlocker: string | undefined;
   readonly cached: boolean;
+  readonly #name: string;
   readonly #inputs: ReadonlyMap<string, string>;
   readonly #lease: AsyncDisposable | undefined;
   #released: Promise<void> | undefined;
@@ -57,6 +60,7 @@ export class ThreadSession implements OrtSessionInfo {
     this.foldedWeights = facts.foldedWeights;
     this.weightlessBlocker = facts.weightlessBlocker;
     this.cached = facts.cached;
+    this.#name = facts.name;
     this.#inputs = facts.inputs;
     this.#lease = lease;
   }
@@ -82,7 +86,7 @@ export class ThreadSession implements OrtSessionInfo {
   async run(inputs: Tensors, options: RunOptions = {}): Promise<Tensors> {
     if (this.#released) throw new EngineError("released", "Cannot run a session that was released");
     options.signal?.throwIfAborted();
-    requireFeeds(this.signature, inputs);
+    requireFeeds(this.signature, inputs, this.#name);
     const answer = this.place.thread.ask({
       op: "run",
       session: this.place.id,

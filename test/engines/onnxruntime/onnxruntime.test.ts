@@ -163,7 +163,17 @@ describe("Runtime.load()", () => {
       tensor: "input_ids",
     });
     const floats: Tensor = { dtype: "float32", shape: [1, 1], bytes: new Uint8Array(4) };
-    await expect(session.run({ input_ids: floats })).rejects.toMatchObject({ code: "engine" });
+    await expect(session.run({ input_ids: floats })).rejects.toMatchObject({
+      code: "bad-input",
+      message: 'Cannot run "base": input "input_ids" is float32, not int64',
+      tensor: "input_ids",
+    });
+    const flat: Tensor = { dtype: "int64", shape: [1], bytes: new Uint8Array(8) };
+    await expect(session.run({ input_ids: flat })).rejects.toMatchObject({
+      code: "bad-input",
+      message: 'Cannot run "base": input "input_ids" has shape [1], not [batch, sequence]',
+      tensor: "input_ids",
+    });
     await expect(session.run(inputsOf("decoder"))).resolves.toBeDefined();
   });
 
