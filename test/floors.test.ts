@@ -277,6 +277,7 @@ const MAY_IMPORT: Readonly<Record<string, readonly string[]>> = {
     "io",
     "tensor",
     "model",
+    "store",
     "weights",
     "link",
     "lora",

@@ -10,11 +10,12 @@ import { SparseBytes } from "../encodings/protobuf/sparse-bytes.ts";
 import type { OnnxRuntime } from "../engines/onnxruntime/engine.ts";
 import { programKey } from "../engines/onnxruntime/program-key.ts";
 import { signatureOf } from "../engines/onnxruntime/signature.ts";
-import { EngineError, LinkError } from "../errors.ts";
+import { EngineError } from "../errors.ts";
 import { writeProbe, writeRankProbe } from "../formats/onnx/cut.ts";
 import { parseOnnx } from "../formats/onnx/parse.ts";
 import { bindSymbolic, symbolicWeights, writeSymbolic } from "../formats/onnx/symbolic.ts";
 import { openOnnxProgram } from "../link/onnx-program.ts";
+import { locationOf } from "../model/location-of.ts";
 import { planLink } from "../model/plan.ts";
 import type { Method } from "../model/config.ts";
 import { digestHex } from "../tensor/digest.ts";
@@ -113,18 +114,7 @@ export function storedPlaces(
       return data && parts.get(data.digest);
     },
     locate({ weight, digest }) {
-      const place = model.locations.get(digest);
-      if (!place) {
-        throw new LinkError(
-          "missing-weight",
-          `Cannot link "${model.name}": weight "${weight}" has no location in the manifest`,
-          {
-            tensor: weight,
-            digest,
-          },
-        );
-      }
-      const { blob, offset, length } = place;
+      const { blob, offset, length } = locationOf(model, digest, { doing: `link "${model.name}"`, weight });
       return {
         location: store.location(blob),
         offset,

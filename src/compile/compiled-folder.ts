@@ -17,29 +17,15 @@ import { type OnnxRuntime, openOnnxRuntime, type OrtLoadOptions } from "../engin
 import { LinkError, SourceError } from "../errors.ts";
 import { digestSchema, isPlainPath, parseShape, sizeSchema } from "../model/config.ts";
 import type { Digest } from "../tensor/digest.ts";
-import { tensorBytes } from "../tensor/dtype.ts";
 import { fileError, openFileSource } from "../node/file-source.ts";
 import { thisMachine } from "../node/machine.ts";
-import { createSha256, sha256 } from "../node/sha256.ts";
+import { sha256 } from "../node/sha256.ts";
 import { chooseBackends } from "./backends.ts";
 import { loadCompiledMethod } from "./load-compiled.ts";
+import { type FolderWeight, requireFolderWeights } from "./require-folder-weights.ts";
 
 /** Name of the record in a folder of compiled programs. */
 export const COMPILED_RECORD = "compiled.json";
-
-/** Number of bytes of a weight that are read at a time to hash it. */
-const CHUNK = 1024 * 1024;
-
-/** Location of a weight in the folder. */
-export interface FolderWeight {
-  readonly digest: Digest;
-  /** Relative to the folder. */
-  readonly path: string;
-  /** In bytes from the start of the file. */
-  readonly offset: number;
-  /** Size in bytes. */
-  readonly length: number;
-}
 
 /** Record of a folder of compiled programs. */
 export interface FolderRecord {
@@ -114,7 +100,7 @@ export interface CompiledFolder extends AsyncDisposable {
   readonly model: CompiledModel;
   /**
    * Loads a method from the files of the folder.
-   * @throws LinkError, FormatError, SourceError, EngineError
+   * @throws WeightMismatchError with every weight that is missing or does not match; LinkError, FormatError, SourceError, EngineError
    */
   load(options?: CompiledLoadOptions): Promise<Session>;
 }
@@ -144,7 +130,7 @@ class OpenedFolder implements CompiledFolder {
   }
 
   async load(options: CompiledLoadOptions = {}): Promise<Session> {
-    const { method, verify = false, signal } = options;
+    const { method, verify, signal } = options;
     const { methods } = this.model;
     const found =
       method === undefined && methods.length === 1
@@ -157,8 +143,7 @@ class OpenedFolder implements CompiledFolder {
       });
     }
     // Check sizes first: reading a mapped page past the end of a truncated file ends the process.
-    for (const { bindings } of found.partitions)
-      for (const binding of bindings) await this.#requireWeight(binding, verify, signal);
+    await requireFolderWeights(this.#path, found, this.#weights, { verify, signal });
     const places = {
       folder: this.#path,
       program: ({ program }: CompiledPartition) => this.#part(program.digest),
@@ -167,7 +152,7 @@ class OpenedFolder implements CompiledFolder {
         return data && this.#part(data.digest);
       },
       locate: (binding: CompiledBinding) => {
-        const { path: location, offset, length } = this.#place(binding);
+        const { path: location, offset, length } = this.#weights.get(binding.digest) as FolderWeight;
         return { location, offset, length, read: () => this.#read(location, offset, length) };
       },
     };
@@ -193,55 +178,6 @@ class OpenedFolder implements CompiledFolder {
     });
     checkPart(bytes, digest, sha256(bytes), name);
     return bytes;
-  }
-
-  #place({ weight, digest }: CompiledBinding): FolderWeight {
-    const place = this.#weights.get(digest);
-    if (place) return place;
-    throw new LinkError("missing-weight", `Cannot find weight "${weight}" in "${this.#path}"`, {
-      path: this.#path,
-      tensor: weight,
-      digest,
-    });
-  }
-
-  async #requireWeight(
-    binding: CompiledBinding,
-    verify: boolean,
-    signal: AbortSignal | undefined,
-  ): Promise<void> {
-    const { path: file, offset, length } = this.#place(binding);
-    const { weight, digest, dtype, shape } = binding;
-    const name = join(this.#path, file);
-    const fail = (code: "size-mismatch" | "mismatch", reason: string): LinkError =>
-      new LinkError(code, `Cannot bind weight "${weight}": ${reason}`, {
-        path: name,
-        tensor: weight,
-        offset,
-        digest,
-      });
-    const expected = tensorBytes(dtype, shape);
-    if (length !== expected) {
-      throw fail(
-        "size-mismatch",
-        `${dtype} [${shape.join(", ")}] takes ${expected} bytes, and it has ${length}`,
-      );
-    }
-    await using source = await openFileSource(name);
-    if (offset + length > source.size) {
-      throw fail(
-        "size-mismatch",
-        `it ends at byte ${offset + length}, past the end of "${name}" at ${source.size}`,
-      );
-    }
-    if (!verify) return;
-    const hash = createSha256();
-    for (let at = 0; at < length; at += CHUNK) {
-      signal?.throwIfAborted();
-      hash.update(await source.read(offset + at, Math.min(CHUNK, length - at)));
-    }
-    const found = hash.digest();
-    if (found !== digest) throw fail("mismatch", `its bytes have digest ${found}, not ${digest}`);
   }
 
   async #read(location: string, offset: number, length: number): Promise<Uint8Array> {

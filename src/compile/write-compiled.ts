@@ -15,7 +15,8 @@ import {
   writeView,
   type WrittenFile,
 } from "../link/view.ts";
-import { COMPILED_RECORD, type FolderWeight, folderRecordJson } from "./compiled-folder.ts";
+import { COMPILED_RECORD, folderRecordJson } from "./compiled-folder.ts";
+import type { FolderWeight } from "./require-folder-weights.ts";
 import type { LocalStore } from "../local-store/local-store.ts";
 import { readBlob } from "../store/read-blob.ts";
 

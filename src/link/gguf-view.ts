@@ -5,7 +5,8 @@ import { ggufShardName } from "../formats/gguf/split.ts";
 import { findEntry } from "../formats/gguf/values.ts";
 import { emptyShard, firstShard, planShards, type Shard, shardHeader } from "./shards.ts";
 import type { Digest } from "../tensor/digest.ts";
-import { type Descriptor, type Location, MediaType, SHARD_LAYOUT } from "../model/manifest.ts";
+import { locationOf } from "../model/location-of.ts";
+import { type Descriptor, MediaType, SHARD_LAYOUT } from "../model/manifest.ts";
 import type { StoredModel } from "../model/stored-model.ts";
 import { cacheShardLayout } from "../local-store/shard-layout-cache.ts";
 import { type Repacked, repack, type ShardDraft, shardLayout } from "../local-store/repack.ts";
@@ -145,16 +146,7 @@ async function shardFile(
   const types = new Map(header.tensors.map((tensor) => [tensor.name, tensor.type]));
   const encoded = shardHeader(shard, (weight) => types.get(weight.name) ?? 0);
   const weights = shard.weights.map(({ digest, name }) => {
-    const from = model.locations.get(digest);
-    if (!from)
-      throw new LinkError(
-        "missing-weight",
-        `Cannot link "${model.name}": weight "${name}" has no location in the manifest`,
-        {
-          tensor: name,
-        },
-      );
-    return { digest, from };
+    return { digest, from: locationOf(model, digest, { doing: `link "${model.name}"`, weight: name }) };
   });
   const file = { header: encoded.bytes, offsets: encoded.offsets, size: encoded.size, weights };
   const users = models.filter((each) => shard.users.includes(each.name));
@@ -184,7 +176,9 @@ async function findStored(
 function liesIn(model: StoredModel, { stored, weights }: ShardDraft): boolean {
   const blobs = new Set(shardsOf(model).map((layer) => layer.digest));
   if (stored === undefined || !blobs.has(stored)) return false;
-  return weights.every(({ digest }) => blobs.has((model.locations.get(digest) as Location).blob));
+  return weights.every(({ digest }) =>
+    blobs.has(locationOf(model, digest, { doing: `link "${model.name}"` }).blob),
+  );
 }
 
 function shardsOf(model: StoredModel): Descriptor[] {

@@ -5,7 +5,7 @@ import { ANONYMOUS, type Binding, type LinkPlan } from "../model/link-plan.ts";
 import type { LocalStore } from "../local-store/local-store.ts";
 import { writeAll } from "../node/write-chunks.ts";
 import type { BoundParts, WeightBinding } from "./bound-parts.ts";
-import { checkedWeight, requireDigest } from "./checked-weight.ts";
+import { boundBytes, requireDigest } from "./bound-bytes.ts";
 import type { LinkedOnnx } from "./linked-program.ts";
 
 /** Alignment of weights in a temporary file, in bytes: the width of the largest vector registers. */
@@ -82,7 +82,7 @@ async function placesOf(
     for (const binding of elsewhere) {
       at = alignUp(at, ALIGNMENT);
       places.set(binding.name, { path, offset: at });
-      for await (const chunk of checkedWeight(parts, binding, signal)) {
+      for await (const chunk of boundBytes(parts, binding, signal)) {
         await writeAll(file, chunk, at);
         at += chunk.byteLength;
       }

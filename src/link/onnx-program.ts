@@ -5,7 +5,9 @@ import { type BoundTensors, boundTensors, writeThin } from "../formats/onnx/thin
 import type { TensorBinding } from "../formats/onnx/encode.ts";
 import type { Method } from "../model/config.ts";
 import type { LinkPlan } from "../model/link-plan.ts";
+import { locationOf } from "../model/location-of.ts";
 import type { StoredModel } from "../model/stored-model.ts";
+import { unknownWeight } from "../model/unknown-weight.ts";
 import { readBlob } from "../store/read-blob.ts";
 import type { BlobReader } from "../store/store.ts";
 import { matchWeights, weightTable } from "../weights/match-weights.ts";
@@ -45,13 +47,16 @@ export async function openOnnxProgram(
     bindings.set(name, { kind: "file", location, offset, length });
   }
   for (const constant of plan.constants) {
-    const { blob, offset, length } = model.locations.get(constant.digest) ?? missing(plan, constant.name);
+    const { blob, offset, length } = locationOf(model, constant.digest, {
+      doing: `link "${plan.model}"`,
+      weight: constant.name,
+    });
     const bytes = (await readBlob(store, blob)).subarray(offset, offset + length);
     bindings.set(constant.name, { kind: "inline", bytes });
   }
   const bound = boundTensors(graph);
   checkPlan(plan, view.name, bound);
-  return { view, graph, bind: (name) => bindings.get(name) ?? missing(plan, name), bound };
+  return { view, graph, bind: (name) => bindings.get(name) ?? unknownWeight(plan.model, name), bound };
 }
 
 /** Writes the program as an ONNX file whose external data are the plan's files. */
@@ -65,10 +70,4 @@ function checkPlan(plan: LinkPlan, program: string, { weights, constants }: Boun
     dtype === "string" ? [] : [{ name, dtype, shape }],
   );
   matchWeights(expected, weightTable(plan.model, [...plan.weights, ...plan.constants]), { program });
-}
-
-function missing(plan: LinkPlan, name: string): never {
-  throw new LinkError("missing-weight", `Cannot link "${plan.model}": its table has no weight "${name}"`, {
-    tensor: name,
-  });
 }

@@ -8,7 +8,7 @@ import { writeSparse } from "../formats/onnx/thin.ts";
 import { createSha256 } from "../node/sha256.ts";
 import { requireNoFile, writeNewFile } from "../node/write-new-file.ts";
 import type { BoundParts, WeightBinding } from "./bound-parts.ts";
-import { checkedWeight, requireDigest } from "./checked-weight.ts";
+import { boundBytes, requireDigest } from "./bound-bytes.ts";
 import type { Progress } from "../io/progress.ts";
 
 /** Limit of a protobuf message, whose size has 31 bits. */
@@ -121,7 +121,7 @@ async function* chunksOf(
   let at = 0;
   for (const [index, gap] of program.gaps.entries()) {
     if (gap.offset > at) yield program.slice(at, gap.offset - at);
-    yield* checkedWeight(parts, inside[index] as WeightBinding, signal);
+    yield* boundBytes(parts, inside[index] as WeightBinding, signal);
     at = gap.offset + gap.length;
     onProgress?.({ done: at, total });
   }

@@ -2,7 +2,7 @@ import { sliceSource } from "../io/byte-source.ts";
 import { loadTerms } from "./factors.ts";
 import { mergeWeight } from "./merge-weight.ts";
 import type { Weight } from "../model/config.ts";
-import type { Location } from "../model/manifest.ts";
+import { locationOf } from "../model/location-of.ts";
 import type { StoredModel } from "../model/stored-model.ts";
 import { type MergeLora, planLoras } from "./plan-loras.ts";
 import type { Store } from "../store/store.ts";
@@ -33,7 +33,10 @@ export async function mergedWeights(
         ({ name }): MergedWeight => ({
           weight: { ...weight, name },
           async bytes() {
-            const { blob, offset, length } = model.locations.get(weight.digest) as Location;
+            const { blob, offset, length } = locationOf(model, weight.digest, {
+              doing: `merge into "${model.name}"`,
+              weight: name,
+            });
             await using source = await store.blobs.open(blob);
             const bytes = new Uint8Array(length);
             let at = 0;

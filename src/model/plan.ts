@@ -2,6 +2,7 @@ import { LinkError } from "../errors.ts";
 import type { Method, Weight } from "./config.ts";
 import type { Digest } from "../tensor/digest.ts";
 import type { Binding, LinkPlan } from "./link-plan.ts";
+import { locationOf } from "./location-of.ts";
 import type { StoredModel } from "./stored-model.ts";
 
 /**
@@ -29,17 +30,8 @@ export function methodOf(model: StoredModel, name?: string): Method {
  */
 export function planLink(model: StoredModel, method: Method, locate: (blob: Digest) => string): LinkPlan {
   const bind = (weight: Weight): Binding => {
-    const location = model.locations.get(weight.digest);
-    if (!location) {
-      throw new LinkError(
-        "missing-weight",
-        `Cannot link "${model.name}": weight "${weight.name}" has no location in the manifest`,
-        {
-          tensor: weight.name,
-          digest: weight.digest,
-        },
-      );
-    }
+    const doing = `link "${model.name}"`;
+    const location = locationOf(model, weight.digest, { doing, weight: weight.name });
     return { ...weight, location: locate(location.blob), offset: location.offset, length: location.length };
   };
   const file = model.config.files[method.file];

@@ -1,6 +1,6 @@
-import { LinkError } from "../errors.ts";
 import type { Hole, StoredFile } from "./config.ts";
 import type { Digest } from "../tensor/digest.ts";
+import { locationOf } from "./location-of.ts";
 import type { Location } from "./manifest.ts";
 import type { StoredModel } from "./stored-model.ts";
 
@@ -27,18 +27,8 @@ export function fileSegments(model: Pick<StoredModel, "locations">, file: Stored
   };
   for (const hole of file.holes) {
     addSkeleton(hole.offset);
-    const location = model.locations.get(hole.digest);
-    if (!location) {
-      throw new LinkError(
-        "missing-weight",
-        `Cannot export "${file.path}": weight ${hole.digest} has no location in the manifest`,
-        {
-          path: file.path,
-          offset: hole.offset,
-          digest: hole.digest,
-        },
-      );
-    }
+    const { path } = file;
+    const location = locationOf(model, hole.digest, { doing: `export "${path}"`, path, offset: hole.offset });
     segments.push({ ...location, fileLength: hole.length, weight: hole });
     at += hole.length;
   }

@@ -1,6 +1,6 @@
 import type { Session } from "../engines/engine.ts";
-import { LinkError } from "../errors.ts";
 import type { Method, Weight } from "../model/config.ts";
+import { locationOf } from "../model/location-of.ts";
 import type { Location } from "../model/manifest.ts";
 import type { StoredModel } from "../model/stored-model.ts";
 import type { Tensors } from "../tensor/tensor.ts";
@@ -61,16 +61,7 @@ export class RelinkedWeights implements MutableWeights {
     const staged = new Map([...this.#staged].filter(([name]) => !changes.has(name)));
     const from = Object.keys(tensors).length > 0 ? await openNewWeights(this.#files, tensors) : undefined;
     try {
-      const stored = await from?.model();
-      for (const weight of stored?.config.methods.flatMap((method) => method.weights) ?? []) {
-        const location = stored?.locations.get(weight.digest);
-        if (!location || !from)
-          throw new LinkError(
-            "missing-weight",
-            `Cannot link weight "${weight.name}": it has no location in the manifest`,
-          );
-        staged.set(weight.name, { weight, location, from });
-      }
+      if (from) await stage(from, staged, `link "${model.name}"`);
       const session = await this.#load(withWeights(model, this.#method, staged));
       const [old, before] = [this.#session, this.#staged];
       this.#session = session;
@@ -88,6 +79,15 @@ export class RelinkedWeights implements MutableWeights {
     await this.#session.release();
     await dropUnused(this.#staged, new Map());
     this.#staged = new Map();
+  }
+}
+
+/** Adds new weights and their locations to staged ones. */
+async function stage(from: NewWeights, staged: Map<string, Staged>, doing: string): Promise<void> {
+  const stored = await from.model();
+  for (const weight of stored.config.methods.flatMap((method) => method.weights)) {
+    const location = locationOf(stored, weight.digest, { doing, weight: weight.name });
+    staged.set(weight.name, { weight, location, from });
   }
 }
 

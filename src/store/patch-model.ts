@@ -2,7 +2,8 @@ import { StoreError } from "../errors.ts";
 import { type ByteSource, type ReadOptions, sliceSource } from "../io/byte-source.ts";
 import type { Progress } from "../io/progress.ts";
 import type { ModelConfig, Weight } from "../model/config.ts";
-import { type Descriptor, type Location, MediaType } from "../model/manifest.ts";
+import { locationOf } from "../model/location-of.ts";
+import { type Descriptor, MediaType } from "../model/manifest.ts";
 import { modelWeights, type StoredModel } from "../model/stored-model.ts";
 import type { Digest } from "../tensor/digest.ts";
 import { checkName } from "./check-name.ts";
@@ -151,7 +152,10 @@ async function* patchedBytes(
   patch: WeightPatch,
 ): AsyncGenerator<Uint8Array, void, undefined> {
   const { weight } = patch;
-  const { blob, offset, length } = base.locations.get(weight.digest) as Location;
+  const { blob, offset, length } = locationOf(base, weight.digest, {
+    doing: `patch "${base.name}"`,
+    weight: weight.name,
+  });
   await using source = await store.blobs.open(blob);
   const old = store.createDigest();
   let size = 0;

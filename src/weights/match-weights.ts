@@ -28,6 +28,8 @@ export interface WeightTable {
 export interface MatchOptions {
   /** Name of the program, for errors; "the program" if left out. */
   readonly program?: string | undefined;
+  /** Path of the program's file, for errors. */
+  readonly path?: string | undefined;
   /** Keys of the source by names of the program, for names that differ. */
   readonly map?: NameMap | undefined;
   /** Allow the source to lack weights of the program: those keep their values. */
@@ -100,7 +102,12 @@ export function matchWeights(
   const kept = partial && (bound.size > 0 || unused.length > 0) ? missing.splice(0) : [];
   if (missing.length + mismatched.length + duplicate.length + unused.length === 0) return { bound, kept };
   const findings = { missing, mismatched, duplicate, unused };
-  throw new WeightMismatchError(`use "${given.name}" for "${program}"`, findings, options.hints);
+  throw new WeightMismatchError(
+    `use "${given.name}" for "${program}"`,
+    findings,
+    options.hints,
+    options.path,
+  );
 }
 
 /** Makes a table of a list of weights. */

@@ -46,8 +46,11 @@ export class WeightMismatchError extends LinkError implements WeightFindings {
   readonly duplicate: readonly DuplicateWeight[];
   readonly unused: readonly string[];
 
-  /** @param verb the operation with its objects: `use "a" for "b"` */
-  constructor(verb: string, findings: WeightFindings, hints: WeightHints = {}) {
+  /**
+   * @param verb the operation with its objects: `use "a" for "b"`
+   * @param path path of the program's file, if it is known
+   */
+  constructor(verb: string, findings: WeightFindings, hints: WeightHints = {}, path?: string) {
     const { missing, mismatched, duplicate = [], unused } = findings;
     const parts = [
       format("missing", missing.map(quote)),
@@ -57,6 +60,7 @@ export class WeightMismatchError extends LinkError implements WeightFindings {
     ];
     const [code, tensor] = firstOf(findings);
     super(code, `Cannot ${verb}: ${parts.filter((part) => part !== "").join("; ")}`, {
+      path,
       tensor,
       digest: code === "mismatch" ? mismatched[0]?.sides[1].digest : undefined,
       hint: hints[code],

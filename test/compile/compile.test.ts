@@ -482,23 +482,38 @@ describe("Runtime.writeCompiled() and openCompiled()", () => {
     await edit(path, "weights.0.path", () => "../../secret");
     await expect(load()).rejects.toMatchObject({ name: "FormatError", code: "malformed" });
     await writeFile(join(path, "compiled.json"), before);
+    // Every case is listed.
     await edit(path, "weights.0.length", () => 4);
-    await expect(load()).rejects.toMatchObject({ name: "LinkError", code: "size-mismatch" });
+    await edit(path, "weights.1.digest", () => `sha256:${"0".repeat(64)}`);
+    await edit(path, "weights.2.digest", () => `sha256:${"1".repeat(64)}`);
+    await expect(load()).rejects.toMatchObject({
+      name: "WeightMismatchError",
+      code: "missing-weight",
+      path,
+      missing: [expect.any(String), expect.any(String)],
+      mismatched: expect.arrayContaining([
+        expect.objectContaining({ name: expect.stringMatching(/blk.3/) }),
+        expect.objectContaining({ name: expect.stringMatching(/blk.4/) }),
+      ]),
+    });
     await writeFile(join(path, "compiled.json"), before);
-    const [weight] = (await readdir(join(path, "weights"))).sort();
-    const content = await readFile(join(path, "weights", weight as string));
-    await rm(join(path, "weights", weight as string));
-    content[100] = (content[100] as number) ^ 1;
-    await writeFile(join(path, "weights", weight as string), content);
+    const [weight, second] = (await readdir(join(path, "weights"))).sort() as [string, string];
+    for (const name of [weight, second]) {
+      const content = await readFile(join(path, "weights", name));
+      await rm(join(path, "weights", name));
+      content[10] = (content[10] as number) ^ 1;
+      await writeFile(join(path, "weights", name), content);
+    }
     await expect(load()).resolves.toBeDefined();
     await expect(load(true)).rejects.toMatchObject({
-      name: "LinkError",
+      name: "WeightMismatchError",
       code: "mismatch",
-      path: join(path, "weights", weight as string),
+      path,
+      mismatched: [{ sides: [{ source: "decoder" }, { source: path }] }, { name: expect.any(String) }],
     });
-    await rm(join(path, "weights", weight as string));
-    await writeFile(join(path, "weights", weight as string), "short");
-    await truncate(join(path, "weights", weight as string), 2);
+    await rm(join(path, "weights", weight));
+    await writeFile(join(path, "weights", weight), "short");
+    await truncate(join(path, "weights", weight), 2);
     await expect(load()).rejects.toMatchObject({ name: "LinkError", code: "size-mismatch" });
   });
 

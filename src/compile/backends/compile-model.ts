@@ -1,6 +1,7 @@
-import { EngineError, LinkError, UsageError } from "../../errors.ts";
+import { EngineError, UsageError } from "../../errors.ts";
 import type { OnnxNode } from "../../formats/onnx/graph.ts";
 import type { Weight } from "../../model/config.ts";
+import { unknownWeight } from "../../model/unknown-weight.ts";
 import { matchWeights, weightTable } from "../../weights/match-weights.ts";
 import { type Digest, digestHex } from "../../tensor/digest.ts";
 import type {
@@ -227,7 +228,7 @@ function describePartition(
   const seen = new Set<string>();
   const bindings = program.bindings.map(({ input, weight: name, layout }) => {
     const weight = table.get(name);
-    if (!weight) throw missing(method.name, name);
+    if (!weight) return unknownWeight(method.name, name);
     if (!open.has(name)) throw wrong(backend, `binds weight "${name}", which its partition does not have`);
     if (seen.has(input)) throw wrong(backend, `binds "${input}" twice`);
     seen.add(input);
@@ -245,12 +246,6 @@ function describePartition(
     },
     settings: program.settings,
   };
-}
-
-function missing(model: string, name: string): LinkError {
-  return new LinkError("missing-weight", `Cannot link "${model}": its table has no weight "${name}"`, {
-    tensor: name,
-  });
 }
 
 function wrong(backend: Backend, reason: string): EngineError {

@@ -1,21 +1,20 @@
 import { resolve } from "node:path";
 import type { ReadOptions } from "../../io/byte-source.ts";
-import { LinkError, StoreError } from "../../errors.ts";
 import { PROPERTIES_VERSION, MIN_BUFFER_ALIGNMENT } from "../../formats/mlir/schema.ts";
 import type { Digest } from "../../tensor/digest.ts";
 import { createSha256 } from "../../node/sha256.ts";
 import { requireNoFile, writeNewFile } from "../../node/write-new-file.ts";
 import { aliasedWeights } from "../../weights/aliased.ts";
+import { checkedWeight } from "../../weights/checked-weight.ts";
 import { openRef, type WeightRef } from "../../weights/open-ref.ts";
 import type { OpenedRef } from "../../weights/opened-ref.ts";
 import type { OpenWeights } from "../../weights/open-weights.ts";
 import { allRefWeights } from "../../weights/ref-weights.ts";
-import { streamWeight } from "../../weights/stream-weight.ts";
-import type { WeightLayout, WeightSource } from "../../weights/weight-source.ts";
-import { checkWeightCompatibility } from "./check-weight.ts";
+import type { WeightSource } from "../../weights/weight-source.ts";
 import { pieceChunks } from "./chunks.ts";
 import type { Store } from "../../store/store.ts";
 import { type OpenStore, openLinkedWeights } from "./linked-weights.ts";
+import { matchMlirWeights } from "./match-mlir-weights.ts";
 import { openMlir, type OpenMlir } from "./open.ts";
 import type { Progress } from "../../io/progress.ts";
 
@@ -58,7 +57,7 @@ export interface ResourceInfo {
 /**
  * Writes a thin MLIR file with its weights, also if compiler passes changed the file. Writes sequentially, and checks
  * each weight whose digest is known. Lists the weights that the program no longer uses, and does not write them.
- * @throws LinkError `missing-weight` with the names of the missing weights, `mismatch` for another size or type;
+ * @throws WeightMismatchError `missing-weight`, `mismatch`, with every weight that is missing or does not fit;
  * StoreError `corrupted`; SourceError `exists`, `source-changed`
  */
 export async function attach(
@@ -70,21 +69,9 @@ export async function attach(
   await requireNoFile(out);
   await using mlir = await openMlir(thin, options);
   await using found = await findWeights(mlir, store, options);
-  const weights = new Map<string, WeightLayout>();
-  const lacking = (keys: readonly string[]): string[] =>
-    keys.filter((key) => {
-      const layout = found.layout(key);
-      if (!layout) return true;
-      checkWeightCompatibility(mlir, key, layout, found.name);
-      weights.set(key, layout);
-      return false;
-    });
-  const missing = lacking(mlir.missing);
-  if (missing.length > 0) {
-    const { from } = options;
-    throw missingWeights(thin, missing, typeof from === "object" ? found.name : from);
-  }
-  const left = lacking(mlir.externs);
+  const left = mlir.externs.filter((key) => !found.layout(key));
+  const given = mlir.externs.filter((key) => found.layout(key));
+  const weights = matchMlirWeights(mlir, [...mlir.missing, ...given], found);
   const layouts = [...weights].map(([key, { length, alignment }]) => {
     const asked = alignment ?? mlir.manifest?.weights.get(key)?.alignment ?? MIN_BUFFER_ALIGNMENT;
     return [key, { length, alignment: asked }] as const;
@@ -110,7 +97,7 @@ export async function attach(
 /**
  * Lists the resources of an MLIR file, and where the bytes of each are.
  * @param options `verify` reads each weight that is found, and checks it against its digest
- * @throws StoreError `corrupted` naming the weight
+ * @throws WeightMismatchError `mismatch` with every weight that does not fit; StoreError `corrupted` naming the weight
  */
 export async function listResources(
   store: Store | OpenStore,
@@ -127,12 +114,15 @@ export async function listResources(
   if (wanted.size === 0 && !manifest && options.from === undefined) return here;
   await using found =
     manifest || options.from !== undefined ? await findWeights(mlir, store, options) : undefined;
+  if (found) {
+    const available = [...wanted].filter((key) => found.layout(key));
+    matchMlirWeights(mlir, available, found);
+  }
   const rows: ResourceInfo[] = [];
   const missing = new Set(mlir.missing);
   const linked = options.from === undefined ? [...(manifest?.weights.keys() ?? [])] : [];
   for (const key of new Set([...wanted, ...linked])) {
     const weight = found?.layout(key);
-    if (found && weight && wanted.has(key)) checkWeightCompatibility(mlir, key, weight, found.name);
     if (found && weight && options.verify) for await (const _ of checked(found, key, options));
     const recorded = manifest?.weights.get(key);
     const needed = missing.has(key) ? "missing" : "external";
@@ -149,11 +139,10 @@ async function findWeights(
   store: Store | OpenStore,
   { from, signal }: AttachOptions,
 ): Promise<OpenWeights> {
-  const { manifest, missing, source } = mlir;
+  const { manifest, source } = mlir;
   if (from !== undefined) return weightsOf(await openRef(from, { store, signal }));
   if (manifest) return await openLinkedWeights(manifest, source.name, store, { signal });
-  if (missing.length > 0) throw missingWeights(source.name, missing, undefined);
-  return { ...aliasedWeights("nothing", new Map()), async [Symbol.asyncDispose]() {} };
+  return { ...aliasedWeights("no weights", new Map()), async [Symbol.asyncDispose]() {} };
 }
 
 /** Takes the weights of all methods of a resolved reference. */
@@ -188,45 +177,11 @@ function keysOf({ manifest }: OpenMlir, found: WeightSource, { from }: AttachOpt
   return from === undefined && manifest ? [...manifest.weights.keys()] : found.keys();
 }
 
-/** Streams the bytes of a weight, and checks their digest at the end. */
-async function* checked(
-  source: WeightSource,
-  key: string,
-  { signal }: ReadOptions,
-): AsyncGenerator<Uint8Array> {
+/** Streams the bytes of a weight, and checks their digest, if it is known. */
+function checked(source: WeightSource, key: string, { signal }: ReadOptions): AsyncGenerator<Uint8Array> {
   const digest = source.layout(key)?.digest;
-  const hash = digest === undefined ? undefined : createSha256();
-  for await (const chunk of streamWeight(source, key, { signal, reuse: true })) {
-    hash?.update(chunk);
-    yield chunk;
-  }
-  if (digest === hash?.digest()) return;
-  throw new StoreError(
-    "corrupted",
-    `Cannot attach "${key}": its bytes in ${source.name} do not match its digest`,
-    {
-      tensor: key,
-      digest,
-      hint: "Add or detach the original file again",
-    },
-  );
-}
-
-function missingWeights(path: string, keys: readonly string[], from: string | undefined): LinkError {
-  const shown = keys.slice(0, 20).map((key) => `\n    ${key}`);
-  const more = keys.length > shown.length ? `\n    and ${keys.length - shown.length} more` : "";
-  const place = from === undefined ? "at their recorded place" : `in "${from}"`;
-  return new LinkError(
-    "missing-weight",
-    `Cannot attach to "${path}": ${keys.length} weights are not found ${place}${shown.join("")}${more}`,
-    {
-      path,
-      tensor: keys[0],
-      hint: keys.includes("__elided__")
-        ? "Use tare detach instead: LLVM prints __elided__ in place of weights, and their names are lost"
-        : "Add --from with a model of the store, a file or folder in any format, or a URL",
-    },
-  );
+  const hint = "Add or detach the original file again";
+  return checkedWeight(source, key, { digest, createDigest: createSha256, signal, hint });
 }
 
 /**

@@ -5,6 +5,8 @@ import { openRef, type WeightRef } from "../../weights/open-ref.ts";
 import { LinkError, UsageError } from "../../errors.ts";
 import type { Weight } from "../../model/config.ts";
 import type { Digest } from "../../tensor/digest.ts";
+import { locationOf } from "../../model/location-of.ts";
+import type { Descriptor } from "../../model/manifest.ts";
 import type { StoredModel } from "../../model/stored-model.ts";
 import type { Progress } from "../../io/progress.ts";
 import { addModel } from "../../local-store/add.ts";
@@ -178,17 +180,10 @@ function replacementOf(
     uses: weight.uses,
     async stored(attempt): Promise<Placed> {
       const model = await place(attempt);
-      const location = model.locations.get(from.digest);
-      const layer = model.manifest.layers.find((each) => each.digest === location?.blob);
-      if (location && layer) return { digest: from.digest, location, layer };
-      throw new LinkError(
-        "missing-weight",
-        `Cannot refit: the new weight "${from.name}" has no location in the manifest`,
-        {
-          tensor: from.name,
-          digest: from.digest,
-        },
-      );
+      const location = locationOf(model, from.digest, { doing: "refit", weight: from.name });
+      // The manifest lists every blob that has a location.
+      const layer = model.manifest.layers.find((each) => each.digest === location.blob) as Descriptor;
+      return { digest: from.digest, location, layer };
     },
   };
 }

@@ -1,6 +1,6 @@
-import { LinkError } from "../../errors.ts";
 import type { Weight } from "../../model/config.ts";
 import type { Digest } from "../../tensor/digest.ts";
+import { locationOf } from "../../model/location-of.ts";
 import type { Location } from "../../model/manifest.ts";
 import type { StoredModel } from "../../model/stored-model.ts";
 import type { WeightFile } from "../../model/weight-file.ts";
@@ -49,14 +49,5 @@ export function fileNameOf(model: StoredModel): string {
  * @throws LinkError `missing-weight`
  */
 export function placeOf(model: StoredModel, { name, digest }: Weight): { digest: Digest; from: Location } {
-  const from = model.locations.get(digest);
-  if (from) return { digest, from };
-  throw new LinkError(
-    "missing-weight",
-    `Cannot split "${model.name}": weight "${name}" has no location in the manifest`,
-    {
-      tensor: name,
-      digest,
-    },
-  );
+  return { digest, from: locationOf(model, digest, { doing: `split "${model.name}"`, weight: name }) };
 }

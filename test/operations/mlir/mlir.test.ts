@@ -137,7 +137,8 @@ describe("detach() and attach()", () => {
     await store.remove(["new"]);
     const error = await thrown(attach(store, at("thin.mlirbc"), at("none.mlirbc")));
     expect(error).toMatchObject({ code: "missing-weight", path: at("thin.mlirbc") });
-    expect(error.message).toMatch(/6 weights are not found at their recorded place\n {4}scale\n/);
+    expect(error.message).toMatch(/: missing: "scale", "mask", .* and 1 more$/);
+    expect(error).toMatchObject({ name: "WeightMismatchError", missing: { length: 6 } });
     await expect(readFile(at("none.mlirbc"))).rejects.toThrow();
   });
 
@@ -246,27 +247,70 @@ describe("attach({ from })", () => {
   });
 
   test.each([
-    ["a missing one", { scale: undefined }, "missing-weight", /1 weights are not found in .*\n {4}scale/],
+    ["a missing one", { scale: undefined }, "missing-weight", /new.safetensors" for ".*": missing: "scale"$/],
     [
       "another dtype",
       { scale: f32([4], "int32") },
       "mismatch",
-      /it is int32, and the program has tensor<4xf32>/,
+      /not the same: "scale" \(float32 \[4\] in ".*", int32 \[4\] in ".*"\)$/,
     ],
     [
       "another shape",
       { scale: f32([2, 2]) },
       "mismatch",
-      /it is \[2, 2\], and the program has tensor<4xf32>/,
+      /not the same: "scale" \(float32 \[4\] in ".*", float32 \[2, 2\] in ".*"\)$/,
     ],
-    ["another size", { scale: f32([5]) }, "mismatch", /20 bytes, and had 16 when/],
-    ["nibbles that do not fit", { nibbles: raw(4) }, "mismatch", /4 bytes, and had 5/],
+    [
+      "another size",
+      { scale: f32([5]) },
+      "mismatch",
+      /"scale" \(float32 \[4\] in ".*", float32 \[5\] in ".*"\)$/,
+    ],
+    [
+      "nibbles that do not fit",
+      { nibbles: raw(4) },
+      "mismatch",
+      /"nibbles" \(int4 \[3, 3\] in ".*", uint8 \[4\] in ".*"\)$/,
+    ],
   ])("refuses %s", async (_, changes, code, message) => {
     const tensors = Object.entries({ ...fitting, ...changes }).filter(([, tensor]) => tensor !== undefined);
     await writeFile(at("new.safetensors"), writeSafetensors(Object.fromEntries(tensors) as typeof fitting));
     const error = await thrown(attach(store, thin, at("full.mlir"), { from: at("new.safetensors") }));
     expect(error).toMatchObject({ code, tensor: Object.keys(changes)[0] });
     expect(error.message).toMatch(message);
+  });
+
+  test("lists every weight that is missing or does not fit", async () => {
+    const { "layer.0.shift": shift, mask } = fitting;
+    const tensors = { scale: f32([2, 2]), "layer.0.shift": shift, nibbles: raw(4) };
+    await writeFile(at("new.safetensors"), writeSafetensors(tensors));
+    const from = at("new.safetensors");
+    const error = await thrown(attach(store, thin, at("full.mlir"), { from }));
+    expect(error).toMatchObject({
+      name: "WeightMismatchError",
+      code: "missing-weight",
+      path: thin,
+      missing: ["mask"],
+      mismatched: [{ name: "scale" }, { name: "nibbles" }],
+    });
+    expect(await thrown(listResources(store, thin, { from }))).toMatchObject({
+      code: "mismatch",
+      missing: [],
+      mismatched: [{ name: "scale" }, { name: "nibbles" }],
+    });
+    // Bytecode has no types: only the recorded sizes are compared.
+    await writeFile(at("sizes.safetensors"), writeSafetensors({ ...tensors, mask, large: f32([5]) }));
+    const sizes = attach(store, mlirPath("lowered-thin-22.mlirbc"), at("full.mlirbc"), {
+      from: at("sizes.safetensors"),
+    });
+    const claim = (bytes: number) => ({ dtype: "uint8", shape: [bytes] });
+    expect(await thrown(sizes)).toMatchObject({
+      missing: [],
+      mismatched: [
+        { name: "large", sides: [claim(16_640), claim(20)] },
+        { name: "nibbles", sides: [claim(5), claim(4)] },
+      ],
+    });
   });
 
   test("gives globals that wait for one the weight of their name, and leaves the others", async () => {
@@ -354,7 +398,7 @@ describe("detachInPlace()", () => {
     await writeFile(at("fat.mlirbc"), "secret".repeat(4000));
     expect(await thrown(attach(store, at("hashed.mlirbc"), at("x.mlirbc")))).toMatchObject({
       code: "missing-weight",
-      message: expect.stringContaining("6 weights are not found at their recorded place"),
+      missing: { length: 6 },
     });
     await rename(at("fat.mlirbc"), at("moved.mlirbc"));
     expect(await thrown(attach(store, at("plain.mlirbc"), at("x.mlirbc")))).toMatchObject({
