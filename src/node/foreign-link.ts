@@ -28,11 +28,20 @@ export async function requireOwnFiles(folder: string, names: readonly string[]):
     const link = await foreignLink(folder, name);
     if (link === undefined) continue;
     const path = join(folder, name);
+    if (await isSplitFile(folder, path)) continue;
     throw new SourceError("unsafe-path", `Cannot read "${path}": it is ${link}`, {
       path,
       hint: "Name the file itself instead of its folder, if you trust the link",
     });
   }
+}
+
+/** Whether a link leads to a file of the folder above, which has the record of a split: `tare split` writes such links. */
+async function isSplitFile(folder: string, path: string): Promise<boolean> {
+  const target = await realpath(path).catch(() => undefined);
+  const above = dirname(await realpath(folder));
+  if (target === undefined || dirname(target) !== above) return false;
+  return (await lstat(join(above, "split.json")).catch(() => undefined))?.isFile() === true;
 }
 
 /** Whether a path is below a folder. Both are real paths. */

@@ -4,6 +4,7 @@ import { FormatError, UsageError } from "../errors.ts";
 import type { Format } from "../formats/format.ts";
 import { isModelFile, MODEL_FILES, recognizeFormat, SIDE_EXTENSIONS } from "../formats/registry.ts";
 import { openFileSource } from "./file-source.ts";
+import { requireOwnFiles } from "./foreign-link.ts";
 
 /** The files of a folder that are its model. */
 export interface FolderPrograms {
@@ -65,7 +66,12 @@ async function candidatesIn(folder: string): Promise<Candidate[]> {
   for (const name of (await readdir(folder)).sort()) {
     const isNamed = isModelFile(name);
     if (!isNamed && (name.startsWith(".") || COMPANIONS.includes(extname(name).toLowerCase()))) continue;
-    if (!(await stat(join(folder, name)).catch(() => undefined))?.isFile()) continue;
+    const stats = await stat(join(folder, name)).catch(() => undefined);
+    if (!stats?.isFile()) {
+      // Refuse by name what is called a model and cannot be read.
+      if (isNamed && !stats) await requireOwnFiles(folder, [name]);
+      if (!isNamed || stats?.isDirectory()) continue;
+    }
     await using source = await openFileSource(join(folder, name));
     const format = await recognizeFormat({ path: name, source });
     if (!format) continue;

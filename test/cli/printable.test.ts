@@ -80,6 +80,6 @@ describe("the command line, with names that files contain,", () => {
     const thin = join(folder, "thin.mlir");
     await writeFile(thin, '"a.b"() {v = dense_resource<w> : tensor<9xi4>} : () -> ()\n');
     const { err } = await tare(store, "attach", thin, "--out", join(folder, "out.mlir"));
-    expect(err).toMatch(/^tare: Cannot attach to .*\n {4}w\n {2}hint: /);
+    expect(err).toMatch(/^tare: Cannot use .*: missing: "w"\n {2}hint: /);
   });
 });

@@ -31,7 +31,7 @@ async function checkpoint(fixture: Fixture): Promise<Checkpoint> {
   };
 }
 
-const FILES = filesIn("pytorch", /^(?!refused).*\.pth?$/);
+const FILES = filesIn("pytorch", /^(?!refused|legacy).*\.pth?$/);
 const FIXTURES: Checkpoint[] = [];
 for (const fixture of lone(FILES)) FIXTURES.push(await checkpoint(fixture));
 

@@ -217,7 +217,6 @@ describe.runIf(linux)("sweepLeases()", () => {
       false,
     ],
     ["an older version made it and may run", nameOf().split(".").slice(0, 4).join("."), 0, true],
-    ["it is something else", "unknown", 0, false],
   ])("knows a lease: %s", async (_, name, age, kept) => {
     const at = await home();
     const folder = join(at.store.paths.temporary, name);
@@ -226,5 +225,13 @@ describe.runIf(linux)("sweepLeases()", () => {
     await utimes(folder, time, time);
     expect((await sweepLeases(at.store.paths)) !== undefined).toBe(kept);
     expect((await stat(folder).catch(() => undefined)) !== undefined).toBe(kept);
+  });
+
+  test("leaves a folder that is no lease", async () => {
+    const at = await home();
+    const folder = join(at.store.paths.temporary, "unknown");
+    await mkdir(folder);
+    expect(await sweepLeases(at.store.paths)).toBeUndefined();
+    expect((await stat(folder)).isDirectory()).toBe(true);
   });
 });

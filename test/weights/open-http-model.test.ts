@@ -4,7 +4,8 @@ import { safetensorsFile } from "../support/safetensors-file.ts";
 
 /** A server of one file, with these headers. */
 function serve(bytes: Uint8Array, headers: Readonly<Record<string, string>>): typeof fetch {
-  return async (_, init) => {
+  return async (input, init) => {
+    if (!String(input).endsWith("/m.safetensors")) return new Response(null, { status: 404 });
     const [, first = "", last = ""] =
       /^bytes=(\d+)-(\d+)$/.exec(new Headers(init?.headers).get("range") ?? "") ?? [];
     const body = bytes.slice(Number(first), Number(last) + 1);
