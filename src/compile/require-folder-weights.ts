@@ -15,7 +15,7 @@ export interface FolderWeight {
   readonly digest: Digest;
   /** Relative to the folder. */
   readonly path: string;
-  /** Size in bytes. */
+  /** In bytes from the start of the file. */
   readonly offset: number;
   /** Size in bytes. */
   readonly length: number;

@@ -2,18 +2,12 @@ import { parseStrictJson } from "../encodings/json.ts";
 import { parseSafetensorsHeader } from "../formats/safetensors/parse-header.ts";
 import type { StoredModel } from "../model/stored-model.ts";
 import { type LoraAdapter, type LoraModule, type LoraPair, someNames } from "./adapter.ts";
-import {
-  checkMatrices,
-  type LoraMatrices,
-  loraError,
-  type NameMatrix,
-  pairMatrices,
-} from "./lora-matrices.ts";
+import { checkMatrices, type LoraMatrices, loraError, type NameMatrix } from "./lora-matrices.ts";
 import { checkPatternWork } from "./module-patterns.ts";
 import { PEFT_WRAPPER } from "./peft-adapter.ts";
 import { readPeftConfig } from "./peft-config.ts";
 import { type LocatedConfig, peftPair, productOf } from "./peft-pair.ts";
-import { checkAlphas, splitAlphas } from "./read-alphas.ts";
+import { pairsAndAlphas } from "./read-alphas.ts";
 import type { BlobReader } from "../store/store.ts";
 import { readBlob } from "../store/read-blob.ts";
 
@@ -57,13 +51,7 @@ const MATRIX =
  */
 export async function diffusersAdapter(store: BlobReader, model: StoredModel): Promise<LoraAdapter> {
   const { name } = model;
-  const { matrices, alphas } = await splitAlphas(store, model);
-  const found = pairMatrices(name, matrices, nameMatrix);
-  checkAlphas(
-    name,
-    alphas,
-    found.map((each) => each.module),
-  );
+  const { found, alphas } = await pairsAndAlphas(store, model, nameMatrix);
   const settings = await settingsOf(store, model, componentsOf(found));
   if (settings.size > 0 && alphas.size > 0) {
     const module = [...alphas.keys()][0];

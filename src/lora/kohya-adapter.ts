@@ -1,14 +1,8 @@
 import type { StoredModel } from "../model/stored-model.ts";
 import { type LoraAdapter, type LoraModule, type LoraPair, someNames } from "./adapter.ts";
-import {
-  checkMatrices,
-  type LoraMatrices,
-  loraError,
-  type NameMatrix,
-  pairMatrices,
-} from "./lora-matrices.ts";
+import { checkMatrices, type LoraMatrices, loraError, type NameMatrix } from "./lora-matrices.ts";
 import { productOf } from "./peft-pair.ts";
-import { checkAlphas, splitAlphas } from "./read-alphas.ts";
+import { pairsAndAlphas } from "./read-alphas.ts";
 import type { BlobReader } from "../store/store.ts";
 
 /** Folders of a pipeline by the prefix of names. */
@@ -36,13 +30,7 @@ export function isKohya(names: readonly string[]): boolean {
  */
 export async function kohyaAdapter(store: BlobReader, model: StoredModel): Promise<LoraAdapter> {
   const { name } = model;
-  const { matrices, alphas } = await splitAlphas(store, model);
-  const found = pairMatrices(name, matrices, nameMatrix);
-  checkAlphas(
-    name,
-    alphas,
-    found.map((each) => each.module),
-  );
+  const { found, alphas } = await pairsAndAlphas(store, model, nameMatrix);
   const pairs = found.map((each) => pairOf(name, each, alphas.get(each.module)));
   const without = pairs.filter((pair) => !alphas.has(pair.module)).map((pair) => pair.module);
   const notes =

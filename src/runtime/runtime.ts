@@ -1,12 +1,10 @@
-import { compileSettings } from "../compile/backends.ts";
-import { type CompiledStored, type CompileOptions, compileStored } from "../compile/compile-stored.ts";
+import type { CompiledStored, CompileOptions } from "../compile/compile-stored.ts";
 import { writeCompiled } from "../compile/write-compiled.ts";
 import type { AnyEngine, EngineEntry, SessionOf } from "../engines/engine-entry.ts";
 import type { Session } from "../engines/engine.ts";
 import { LLAMA } from "../engines/llama/entry.ts";
 import type { LlamaSession } from "../engines/llama/session.ts";
 import type { OrtLoadOptions } from "../engines/onnxruntime/engine.ts";
-import { ONNX_RUNTIME } from "../engines/onnxruntime/entry.ts";
 import type { OrtSessionInfo } from "../engines/onnxruntime/session.ts";
 import { OpenEngines } from "../engines/open-engines.ts";
 import { ENGINES } from "../engines/registry.ts";
@@ -17,10 +15,10 @@ import { FileCompileCache } from "../local-store/compile-cache.ts";
 import { FileFoldedCache } from "../local-store/folded-cache.ts";
 import type { LocalStore } from "../local-store/local-store.ts";
 import { FilePrepackedCache } from "../local-store/prepacked-cache.ts";
-import { thisMachine } from "../node/machine.ts";
 import type { RefitCheck } from "../operations/refit/verify-refit.ts";
 import { readModel } from "../store/read-model.ts";
 import { requireModel } from "../store/require-model.ts";
+import { compilerFor } from "./compiler-for.ts";
 import { loadCompiled, type LoadCompiledOptions } from "./load-compiled.ts";
 import { loadLinked } from "./load-linked.ts";
 import { type LoadHost, loadModel } from "./load-model.ts";
@@ -126,11 +124,8 @@ export class Runtime implements AsyncDisposable {
    * @throws EngineError `unsupported`, `no-engine`; FormatError `unsupported` for a graph that cannot be cut; UsageError
    */
   async compile(name: string, options: CompileOptions = {}): Promise<CompiledStored> {
-    const { store, engines } = this.#host;
-    const engine = async () => engines.get(ONNX_RUNTIME);
-    const machine = thisMachine();
-    const settings = compileSettings(options, engine, machine);
-    return compileStored({ store, engine, machine }, await readModel(store, name), settings, options.signal);
+    const compiler = compilerFor(this.#host, options);
+    return compiler.compile(await readModel(this.store, name));
   }
 
   /**
